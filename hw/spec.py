@@ -1,0 +1,410 @@
+"""The integer format of Kestrel: the single description that every package reads.
+
+Plain Python: no Amaranth, no torch, no NumPy. The reference (``sw``), the ROM images (``export``), the
+generated Verilog (``hw``) and the test benches (``verif``) take every width, code and field layout from here.
+
+Contents: activation and bias widths, mask codes and their digits, the weight stream, the schedule table
+(header, layer records, visit records), error causes, and the engine's configuration record.
+The arithmetic itself is written down in ``docs/arithmetic.md``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from math import ceil, log2
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. The message is one line that names the file or option, the value and
+    what is allowed; the command line prints it and exits with code 2."""
+
+
+# --------------------------------------------------------------------------------------------------------
+# Widths
+# --------------------------------------------------------------------------------------------------------
+
+TAPS = 9
+"""Taps of a kernel, 3x3, numbered row by row from the top left."""
+
+PIXEL_BITS = 8
+ACTIVATION_BITS_MIN = 4
+ACTIVATION_BITS_MAX = 8
+
+SCALAR_BITS = 8
+"""The unsigned scalar alpha of a kernel."""
+
+SCALAR_MAX = (1 << SCALAR_BITS) - 1
+
+BIAS_BITS = 12
+BIAS_MIN = -(1 << (BIAS_BITS - 1))
+BIAS_MAX = (1 << (BIAS_BITS - 1)) - 1
+
+BIAS_FRACTION = 3
+"""Fraction bits F of a bias below the output's unit: a bias counts in steps of 2**-F output units."""
+
+SHIFT_BITS = 4
+SHIFT_MIN = BIAS_FRACTION
+SHIFT_MAX = (1 << SHIFT_BITS) - 1
+
+ACCUMULATOR_BITS = 32
+ACCUMULATOR_MIN = -(1 << (ACCUMULATOR_BITS - 1))
+ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
+
+# --------------------------------------------------------------------------------------------------------
+# Mask codes: sign and magnitude, the sign in the top bit
+# --------------------------------------------------------------------------------------------------------
+
+MASK_BITS = (1, 2, 3, 4, 5)
+
+MASK_MAGNITUDES: dict[int, tuple[int, ...]] = {
+    1: (1,),
+    2: (0, 1),
+    3: (0, 1, 2, 4),
+    4: tuple(range(8)),
+    5: tuple(range(16)),
+}
+"""Magnitude of each magnitude code, by mask bits. With one bit the code is the sign alone."""
+
+DIGIT_MAGNITUDES = (0, 1, 2, 4)
+"""What one tap of the array multiplies by in one pass: a shift or nothing, and a sign."""
+
+DIGIT_BITS = 3
+"""A digit in the weight registers: sign (top bit) and the index into DIGIT_MAGNITUDES."""
+
+PASSES: dict[int, int] = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3}
+"""Passes of the array by mask bits; pass p adds its digits times 2**p."""
+
+PASSES_MAX = max(PASSES.values())
+
+
+def mask_values(mask_bits: int) -> tuple[int, ...]:
+    """Every value a tap may take, ascending."""
+    magnitudes = MASK_MAGNITUDES[mask_bits]
+    return tuple(sorted({sign * m for m in magnitudes for sign in (1, -1)}))
+
+
+def encode_mask(value: int, mask_bits: int) -> int:
+    """Code of one tap; "minus zero" is never produced.
+
+    Raises ValueError if ``value`` is not one of ``mask_values(mask_bits)``.
+    """
+    magnitudes = MASK_MAGNITUDES[mask_bits]
+    if abs(value) not in magnitudes:
+        raise ValueError(f"mask value {value} has no {mask_bits}-bit code; allowed {mask_values(mask_bits)}")
+    return (int(value < 0) << (mask_bits - 1)) | magnitudes.index(abs(value))
+
+
+def decode_mask(code: int, mask_bits: int) -> int:
+    """Value of one tap's code; the reserved "minus zero" decodes to 0."""
+    sign = code >> (mask_bits - 1)
+    magnitude = MASK_MAGNITUDES[mask_bits][code & ((1 << (mask_bits - 1)) - 1)]
+    return -magnitude if sign else magnitude
+
+
+def mask_digits(magnitude: int, passes: int) -> tuple[int, ...]:
+    """Signed digits d with sum(d[p] * 2**p) == magnitude, each of them 0, +-1, +-2 or +-4.
+
+    Of the possible forms the one with fewest non-zero digits is taken (ties: the first found, lowest
+    digits first), which keeps the array's activity low. Raises ValueError when no form exists.
+    """
+    best: tuple[int, ...] | None = None
+    choices = [sign * m for m in DIGIT_MAGNITUDES for sign in (1, -1) if m or sign > 0]
+
+    def search(prefix: tuple[int, ...], rest: int) -> None:
+        nonlocal best
+        if len(prefix) == passes:
+            if rest == 0 and (best is None or sum(map(bool, prefix)) < sum(map(bool, best))):
+                best = prefix
+            return
+        for digit in choices:
+            search((*prefix, digit), rest - (digit << len(prefix)))
+
+    search((), magnitude)
+    if best is None:
+        raise ValueError(f"magnitude {magnitude} has no form in {passes} digits")
+    return best
+
+
+def encode_digit(digit: int) -> int:
+    """Register code of a digit: sign in the top bit, index into DIGIT_MAGNITUDES below; zero is 0."""
+    return (int(digit < 0) << (DIGIT_BITS - 1)) | DIGIT_MAGNITUDES.index(abs(digit))
+
+
+def decode_digit(code: int) -> int:
+    """Value of a digit's register code."""
+    magnitude = DIGIT_MAGNITUDES[code & ((1 << (DIGIT_BITS - 1)) - 1)]
+    return -magnitude if code >> (DIGIT_BITS - 1) else magnitude
+
+
+# --------------------------------------------------------------------------------------------------------
+# Weight stream
+#
+# A layer is a sequence of tiles: for each output group (P_o channels), for each input group (P_i channels).
+# A tile is, least significant bit first and without gaps:
+#   pad values   n_in x 8 bits         only in a layer with has_pad
+#   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits
+#   biases       n_out x 12 bits       only in the last input group's tile
+# and is then filled with zeros to a whole ROM word. n_in and n_out count the channels that exist.
+# --------------------------------------------------------------------------------------------------------
+
+PAD_BITS = PIXEL_BITS
+
+
+def kernel_bits(mask_bits: int) -> int:
+    """Stored bits of one 3x3 kernel: its scalar and nine mask codes."""
+    return SCALAR_BITS + TAPS * mask_bits
+
+
+ROM_BITS_PER_KERNEL = 64
+"""ROM word bits for each kernel loaded per cycle; not less than the widest kernel (8 + 9 * 5 = 53)."""
+
+# --------------------------------------------------------------------------------------------------------
+# Schedule table: 32-bit words. Header (record 0), layer records, visit records.
+# --------------------------------------------------------------------------------------------------------
+
+TABLE_WORD_BITS = 32
+TABLE_MAGIC = 0x4B53
+TABLE_VERSION = 1
+RECORD_WORDS = 16
+"""Words of the header and of each layer record; record r starts at word r * RECORD_WORDS."""
+
+VISIT_WORDS = 4
+
+KIND_END = 0
+KIND_INPUT = 1
+KIND_CONV = 2
+KIND_OUTPUT = 3
+
+
+@dataclass(frozen=True)
+class Field:
+    """A bit field of a record: ``width`` bits from bit ``lsb`` of word ``word``."""
+
+    name: str
+    word: int
+    lsb: int
+    width: int
+
+    @property
+    def max(self) -> int:
+        return (1 << self.width) - 1
+
+
+HEADER_FIELDS = (
+    Field("magic", 0, 0, 16),
+    Field("version", 0, 16, 8),
+    Field("activation_bits", 0, 24, 4),
+    Field("input_lanes", 1, 0, 8),
+    Field("output_lanes", 1, 8, 8),
+    Field("load_kernels", 1, 16, 8),
+    Field("visits_base", 2, 0, 24),
+)
+
+LAYER_FIELDS = (
+    Field("height", 0, 0, 16),
+    Field("width", 0, 16, 16),
+    Field("in_groups", 1, 0, 16),
+    Field("out_groups", 1, 16, 16),
+    Field("last_in_lanes", 2, 0, 8),
+    Field("last_out_lanes", 2, 8, 8),
+    Field("mask_bits", 2, 16, 3),
+    Field("passes", 2, 19, 2),
+    Field("shift", 2, 21, SHIFT_BITS),
+    Field("pool", 2, 25, 1),
+    Field("has_pad", 2, 26, 1),
+    Field("read_part", 2, 27, 1),
+    Field("weight_base", 3, 0, 32),
+    Field("read_base", 4, 0, 32),
+    Field("read_end", 5, 0, 32),
+    Field("read_stride", 6, 0, 32),
+    Field("write_base", 7, 0, 32),
+    Field("write_end", 8, 0, 32),
+    Field("write_stride", 9, 0, 32),
+    Field("out_width", 10, 0, 16),
+)
+"""One record a layer. Groups count P_i (in) and P_o (out) channels; last_*_lanes the channels of the last
+group. *_base, *_end and *_stride address the region's row slots in words of a bank: a slot holds one row,
+and rows 3k, 3k+1, 3k+2 share a slot address in banks 0, 1, 2. Input and output have records of their own:
+input uses width, in_groups and last_in_lanes (of the image) and the write fields; output uses width,
+in_groups and last_in_lanes (of the last map), the read fields and read_part."""
+
+VISIT_FIELDS = (
+    Field("kind", 0, 0, 2),
+    Field("new_layer", 0, 2, 1),
+    Field("read_bank", 0, 4, 2),
+    Field("write_bank", 0, 6, 2),
+    Field("layer", 0, 8, 8),
+    Field("first_row", 1, 0, 16),
+    Field("rows", 1, 16, 16),
+    Field("read_slot", 2, 0, 32),
+    Field("write_slot", 3, 0, 32),
+)
+"""One record a visit, the engine's unit of scheduling: ``rows`` consecutive rows of one layer, all its
+output channels. read_bank and read_slot say where row first_row - 1 lies (for an output visit: first_row),
+write_bank and write_slot where the first row written goes; write_* are used when new_layer is set, and
+consecutive visits to one layer go on where the last one ended."""
+
+LAYERS_MAX = 254
+
+
+def pack_record(layout: tuple[Field, ...], words: int, values: dict[str, int]) -> list[int]:
+    """Words of a record. Raises ValueError for a value that does not fit its field or a missing name."""
+    record = [0] * words
+    for field in layout:
+        value = values[field.name]
+        if not 0 <= value <= field.max:
+            raise ValueError(f"{field.name} = {value} does not fit {field.width} bits (0..{field.max})")
+        record[field.word] |= value << field.lsb
+    return record
+
+
+def unpack_record(layout: tuple[Field, ...], record: list[int]) -> dict[str, int]:
+    """Field values of a record's words."""
+    return {f.name: (record[f.word] >> f.lsb) & f.max for f in layout}
+
+
+# --------------------------------------------------------------------------------------------------------
+# Error causes, as read on the engine's ``error`` port (0: none)
+# --------------------------------------------------------------------------------------------------------
+
+ERROR_BITS = 4
+ERRORS: dict[int, str] = {
+    0: "none",
+    1: "frame too short: TLAST before the last pixel",
+    2: "frame too long: no TLAST with the last pixel",
+    3: "schedule table: wrong magic number or version",
+    4: "schedule table: made for another engine configuration",
+}
+ERROR_FRAME_SHORT = 1
+ERROR_FRAME_LONG = 2
+ERROR_TABLE_MAGIC = 3
+ERROR_TABLE_CONFIG = 4
+
+# --------------------------------------------------------------------------------------------------------
+# Engine configuration
+# --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Everything that is fixed when the Verilog is generated.
+
+    ``input_lanes`` x ``output_lanes`` kernel units; one lane count must divide the other. ``activation_bits``
+    is the datapath's width: networks with as many or fewer activation bits run. ``load_kernels`` kernels are
+    decoded per cycle. ``partial_depth`` pixels is the longest strip, ``max_width`` the widest row.
+    ``feature_words`` are the words of one bank (of three) of each part; a word holds ``word_lanes``
+    activations. ``weight_words`` are ROM words of ``rom_word_bits``; ``table_words`` 32-bit words.
+    ``stream_bytes`` is the width of the image stream.
+
+    Raises InputError, naming the field and what is allowed, for an impossible configuration.
+    """
+
+    name: str
+    input_lanes: int
+    output_lanes: int
+    activation_bits: int
+    load_kernels: int
+    partial_depth: int
+    max_width: int
+    feature_words: tuple[int, int]
+    weight_words: int
+    table_words: int
+    stream_bytes: int
+
+    def __post_init__(self) -> None:
+        def check(name: str, value: object, low: int, high: int) -> None:
+            if type(value) is not int or not low <= value <= high:
+                raise InputError(
+                    f"configuration {self.name!r}: {name} = {value!r}; allowed: {low}..{high}"
+                )
+
+        check("input_lanes", self.input_lanes, 1, 128)
+        check("output_lanes", self.output_lanes, 1, 128)
+        check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
+        check("load_kernels", self.load_kernels, 1, self.input_lanes)
+        check("partial_depth", self.partial_depth, 4, 65536)
+        check("max_width", self.max_width, 2, self.partial_depth)
+        if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
+            raise InputError(f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
+                             "allowed: two word counts")
+        for part, words in enumerate(self.feature_words):
+            check(f"feature_words[{part}]", words, 2, 1 << 24)
+        check("weight_words", self.weight_words, 4, 1 << 26)
+        check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
+        check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
+        small, large = sorted((self.input_lanes, self.output_lanes))
+        if large % small:
+            raise InputError(
+                f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
+                "allowed: one lane count a multiple of the other"
+            )
+        if self.input_lanes % self.load_kernels:
+            raise InputError(
+                f"configuration {self.name!r}: load_kernels = {self.load_kernels}; "
+                f"allowed: a divisor of input_lanes = {self.input_lanes}"
+            )
+
+    @property
+    def word_lanes(self) -> int:
+        """Activations in a word of the feature memory."""
+        return max(self.input_lanes, self.output_lanes)
+
+    @property
+    def word_bits(self) -> int:
+        return self.word_lanes * self.activation_bits
+
+    @property
+    def in_slices(self) -> int:
+        """Input groups in a word."""
+        return self.word_lanes // self.input_lanes
+
+    @property
+    def out_slices(self) -> int:
+        """Output groups in a word."""
+        return self.word_lanes // self.output_lanes
+
+    @property
+    def rom_word_bits(self) -> int:
+        return ROM_BITS_PER_KERNEL * self.load_kernels
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """The array's peak: TAPS multiply-accumulates a kernel unit."""
+        return TAPS * self.input_lanes * self.output_lanes
+
+    def with_options(self, **options: object) -> "EngineConfig":
+        """A copy with some fields replaced. Raises InputError for a name that is not a field."""
+        known = {f.name for f in fields(self)}
+        for name in options:
+            if name not in known:
+                raise InputError(f"configuration {self.name!r}: unknown field {name!r}; "
+                                 f"allowed: {', '.join(sorted(known))}")
+        return replace(self, **options)  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------
+# Widths inside the array that follow from the above
+# --------------------------------------------------------------------------------------------------------
+
+
+def bits_for(maximum: int) -> int:
+    """Bits of an unsigned number from 0 to ``maximum``."""
+    return max(1, int(maximum).bit_length())
+
+
+def tap_sum_bits(activation_bits: int) -> int:
+    """Signed width of the sum of nine digits times activations: at most 9 * 4 * (2**A - 1)."""
+    return bits_for(TAPS * DIGIT_MAGNITUDES[-1] * ((1 << activation_bits) - 1)) + 1
+
+
+def product_bits(activation_bits: int) -> int:
+    """Signed width of alpha times the tap sum."""
+    return SCALAR_BITS + tap_sum_bits(activation_bits)
+
+
+def lane_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over all input lanes."""
+    return product_bits(config.activation_bits) + tree_levels(config.input_lanes)
+
+
+def tree_levels(lanes: int) -> int:
+    """Levels of two-input adders that sum ``lanes`` numbers."""
+    return ceil(log2(lanes)) if lanes > 1 else 0
