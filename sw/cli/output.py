@@ -1,0 +1,87 @@
+"""What commands print: results on standard output, progress on standard error."""
+
+import contextlib
+import json as json_format
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+"""The ``--json`` flag as every command declares it: ``json: JsonOption = False``."""
+
+PROGRESS_AFTER_SECONDS = 2.0
+
+_result_stream: TextIO | None = None
+
+
+def emit(payload: dict[str, Any], human: Callable[[Console], None], json: bool) -> None:
+    """Prints a command's result: ``payload`` as one JSON object, or whatever ``human`` prints.
+
+    ``human`` gets the console of standard output. Paths and NumPy scalars in ``payload`` are converted;
+    raises ValueError for NaN and infinity, which JSON does not have, and TypeError for other types.
+    """
+    if json:
+        text = json_format.dumps(payload, indent=2, allow_nan=False, default=_plain)
+        print(text, file=_result_stream or sys.stdout, flush=True)
+    else:
+        human(Console())
+
+
+def note(text: str) -> None:
+    """Prints a remark to the user on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def result_only() -> Iterator[None]:
+    """While active only ``emit`` reaches standard output; every other print goes to standard error."""
+    global _result_stream
+    _result_stream = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _result_stream = None
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yields ``advance(steps)`` for work of ``total`` steps (None: unknown, a spinner without a bar).
+
+    The bar is drawn on standard error, only when that is a terminal, and only once the work has taken
+    ``PROGRESS_AFTER_SECONDS``.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda steps: None
+        return
+    columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
+    if total is not None:
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                   TimeRemainingColumn()]
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task(description, total=total)
+    starter = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)
+    starter.daemon = True
+    starter.start()
+    try:
+        yield lambda steps: bar.advance(task, steps)
+    finally:
+        starter.cancel()
+        starter.join()
+        bar.stop()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    item = getattr(value, "item", None)  # NumPy scalars, without importing NumPy here
+    if callable(item):
+        return item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
