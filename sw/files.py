@@ -63,7 +63,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         with _disk_errors(path, temporary):
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -75,7 +75,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     An earlier output at ``path`` is replaced as a whole (see ``check_output_directory``). Raises InputError
     when the location cannot be written or the disk is full.
     """
-    path = Path(os.path.abspath(path))  # "." has no parent to write the temporary folder into
+    path = path.resolve()  # "." has no parent to write the temporary folder into
     check_output_directory(path)
     temporary = _beside(path)
     try:
@@ -91,14 +91,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 def _replace_directory(new: Path, path: Path) -> None:
     if not path.exists():
-        os.rename(new, path)
+        new.rename(path)
         return
     old = _beside(path)
-    os.rename(path, old)
+    path.rename(old)
     try:
-        os.rename(new, path)
+        new.rename(path)
     except OSError:
-        os.rename(old, path)
+        old.rename(path)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
@@ -115,9 +115,7 @@ def _listed(path: Path) -> set[str]:
 
 
 def _check_parent(path: Path) -> None:
-    if not path.name and path != Path("."):
-        raise InputError(f"output {path} is not a file or folder name")
-    parent = Path(os.path.abspath(path)).parent
+    parent = path.absolute().parent
     if not parent.exists():
         raise InputError(f"output {path}: the folder {parent} does not exist")
     if not parent.is_dir():

@@ -10,7 +10,14 @@ from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 """The ``--json`` flag as every command declares it: ``json: JsonOption = False``."""
@@ -59,7 +66,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda steps: None
+        yield lambda steps: None  # noqa: ARG005 - the signature callers rely on
         return
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:

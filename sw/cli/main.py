@@ -1,0 +1,139 @@
+"""The ``kestrel`` command: finds the commands, runs one, and turns errors into exit codes.
+
+Commands are found through the entry-point group ``kestrel.commands`` (name -> ``module:function``), so that
+``sw`` does not import the packages that implement them, and a command's module is imported only when that
+command runs: ``kestrel --version`` and ``kestrel --help`` load neither torch nor Amaranth.
+"""
+
+import ast
+import importlib.util
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from hw.spec import InputError
+from sw.cli.output import result_only
+
+COMMAND_GROUP = "kestrel.commands"
+DISTRIBUTION = "kestrel-engine"
+ORDER = ("compress", "export", "verilog", "simulate")
+"""Commands in the order of the work; others follow by name."""
+
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class LazyCommand(TyperCommand):
+    """A command whose module is imported when its arguments are parsed, and not for the list of commands."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        super().__init__(entry.name, short_help=_summary(entry))
+        self.entry = entry
+
+    def make_context(self, *arguments: Any, **settings: Any) -> typer.Context:
+        application = typer.Typer(add_completion=False)
+        application.command(self.name)(self.entry.load())
+        return get_command(application).make_context(*arguments, **settings)
+
+
+class CommandGroup(TyperGroup):
+    """The installed commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for entry in sorted(entry_points(group=COMMAND_GROUP), key=_position):
+            self.add_command(LazyCommand(entry))
+
+
+def _position(entry: EntryPoint) -> tuple[int, str]:
+    return (ORDER.index(entry.name) if entry.name in ORDER else len(ORDER), entry.name)
+
+
+def _summary(entry: EntryPoint) -> str:
+    """First line of the command function's docstring, read from the source without importing it."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        return "(not installed)"
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"kestrel {version(DISTRIBUTION)}")
+        raise typer.Exit()
+
+
+application = typer.Typer(cls=CommandGroup, add_completion=False, name="kestrel")
+
+
+@application.callback()
+def kestrel(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Turn a trained VGG-class network into a low-power image-retrieval chip.
+
+    Every command takes --json (one JSON object on standard output) and --help.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code.
+
+    0: done. 2: the input cannot be used, said in one line on standard error. 130: interrupted. A command may
+    leave with a code of its own through ``typer.Exit``. Any other exception is a defect and passes through.
+    """
+    arguments = list(arguments) or ["--help"]
+    try:
+        with result_only() if "--json" in arguments else nullcontext():
+            code = get_command(application).main(arguments, prog_name="kestrel", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except InputError as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        return _refuse(error.format_message())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if not _named_by_user(error, arguments):
+            raise
+        return _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(message: str) -> int:
+    print(f"kestrel: error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_INPUT
+
+
+def _named_by_user(error: OSError, arguments: Sequence[str]) -> bool:
+    """Whether the file that failed is one of the command line's, or lies in a folder named there."""
+    if not isinstance(error.filename, str):
+        return False
+    file = Path(error.filename).absolute()
+    given = [Path(a.partition("=")[2] if a.startswith("--") else a).absolute() for a in arguments if a]
+    return any(file == path or (path.is_dir() and path in file.parents) for path in given)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()
