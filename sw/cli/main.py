@@ -37,7 +37,7 @@ class LazyCommand(TyperCommand):
         super().__init__(entry.name, short_help=_summary(entry))
         self.entry = entry
 
-    def make_context(self, *arguments: Any, **settings: Any) -> typer.Context:
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
         application = typer.Typer(add_completion=False)
         application.command(self.name)(self.entry.load())
         return get_command(application).make_context(*arguments, **settings)

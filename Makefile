@@ -1,0 +1,76 @@
+# `make help` lists the targets. Everything is installed into .venv, everything generated goes to build.
+
+PYTHON ?= python3
+JOBS ?= 2
+CONFIG ?= edge
+SEEDS ?= 1 2 3 4
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.kestrel-installed
+NETWORK := build/network.safetensors
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test verilog roms regress bench lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create or update .venv (the other targets do it when needed)
+
+# A failed installation leaves no stamp, so that the next make tries again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@for tool in g++ make perl; do \
+	    command -v $$tool >/dev/null || { \
+	        echo "kestrel: $$tool is missing; install it (Debian: apt-get install g++ make perl)" >&2; exit 1; }; \
+	done
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "kestrel: Python 3.11 or later is needed; install it, or name it: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "kestrel: Python's venv module is missing; install it (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+build:
+	@mkdir -p $@
+
+$(NETWORK): $(INSTALLED) | build
+	$(BIN)/kestrel compress random:1 -o $@ --network vgg16/8 --mask-bits '3*7,1*6'
+
+run: $(INSTALLED) $(NETWORK) ## compress vgg16/8, write build/rom and build/rtl, simulate a generated picture
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
+	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
+	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --height 64 --width 64
+
+test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+
+verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG=edge)
+	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
+
+roms: $(INSTALLED) $(NETWORK) ## write the ROM images to build/rom (CONFIG=edge)
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
+
+regress: $(INSTALLED) ## run the tests, the long ones included, with several seeds (SEEDS='1 2 3 4')
+	@for seed in $(SEEDS); do \
+	    echo "seed $$seed"; \
+	    KESTREL_SEED=$$seed $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m '' $(PYTEST_ARGS) || exit 1; \
+	done
+
+bench: $(INSTALLED) | build ## measure, and write JSON to build/bench
+	@mkdir -p build/bench
+	@for script in bench/*.py; do \
+	    echo $$script; \
+	    $(BIN)/python $$script --output build/bench/$$(basename $$script .py).json || exit 1; \
+	done
+
+lint: $(INSTALLED) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+clean: ## remove everything generated (.venv stays)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find hw sw export verif tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
