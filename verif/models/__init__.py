@@ -1,0 +1,1 @@
+"""Models and builders that the benches and the tests share."""
