@@ -1,0 +1,112 @@
+"""``kestrel compress``: float weights to the chip's integers."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hw.spec import InputError
+from sw.cli.output import JsonOption, emit, note, progress
+from sw.compress import pipeline
+from sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, folder_pictures, generated_pictures
+from sw.compress.mask_plan import parse_mask_plan
+from sw.compress.report import CompressionReport
+from sw.compressed import save_network
+from sw.files import check_output
+from sw.images import SIDE_MAX
+from sw.network import parse_network
+from sw.preprocessing import find_preprocessing
+from sw.weights import load_weights
+
+
+def compress(
+    weights: Annotated[str, typer.Argument(help="Float weights: .safetensors, .pth, .npz, or random:SEED.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
+    network: Annotated[
+        str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
+    ] = "vgg16",
+    mask_bits: Annotated[str, typer.Option(help="Mask bits by layer, BITS*LAYERS,... or one number.")] = "3",
+    fit: Annotated[str, typer.Option(help="Fitting rule: least-squares, vendor or paper.")] = "least-squares",
+    activation_bits: Annotated[int, typer.Option(help="Bits of an activation, 4..8.")] = 8,
+    preprocessing: Annotated[
+        str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
+    ] = "torchvision",
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Folder of photographs for activation ranges.")
+    ] = None,
+    calibration_size: Annotated[str, typer.Option(help="Their size, HEIGHTxWIDTH.")] = "224x224",
+    percentile: Annotated[
+        float, typer.Option(help="Percentile of the activations taken as range, 50..100 (the maximum).")
+    ] = DEFAULT_PERCENTILE,
+    seed: Annotated[int, typer.Option(help="Seed of the pictures generated without --calibrate.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Turn trained float weights into masks, scalars, biases and shifts.
+
+    Without --calibrate, activation ranges come from generated pictures: good enough to try things out and
+    for random weights, not for a trained network.
+    """
+    shape = parse_network(network)
+    plan = parse_mask_plan(mask_bits, shape)
+    height, width = parse_size(calibration_size)
+    step = min(find_preprocessing(preprocessing).scale)
+    check_output(output)
+    if output.suffix != ".safetensors":
+        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
+    pictures = _pictures(calibrate, height, width, seed)
+    result, report = pipeline.compress(
+        load_weights(weights, shape, step), plan, pictures, preprocessing=preprocessing,
+        activation_bits=activation_bits, fit=fit, percentile=percentile, progress=progress,
+    )
+    save_network(result, output)
+    if calibrate is None and not weights.startswith("random:"):
+        note("kestrel: no --calibrate folder: activation ranges come from generated pictures")
+    emit(payload(report, weights, output), lambda console: _show(console, report, output), json)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of ``HEIGHTxWIDTH``. Raises InputError."""
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    if match is None or not all(1 <= int(side) <= SIDE_MAX for side in match.groups()):
+        raise InputError(f"calibration size {text!r}; allowed: HEIGHTxWIDTH, each 1..{SIDE_MAX}")
+    return int(match[1]), int(match[2])
+
+
+def _pictures(folder: Path | None, height: int, width: int, seed: int) -> CalibrationPictures:
+    if folder is not None:
+        return folder_pictures(folder, height, width)
+    if seed < 0:
+        raise InputError(f"seed {seed}; allowed: 0 or more")
+    return generated_pictures(height, width, seed)
+
+
+def payload(report: CompressionReport, weights: str, output: Path) -> dict[str, Any]:
+    """The report as the command's JSON object."""
+    return {
+        "weights": weights, "output": output, "bits": report.bits, "bytes": report.bytes,
+        "ratio": report.ratio, "bits_per_weight": report.bits_per_weight, **asdict(report),
+    }
+
+
+def _show(console: Console, report: CompressionReport, output: Path) -> None:
+    table = Table("layer", "mask bits", "shift", "SQNR dB", "alpha max", "saturated", "dead kernels", "range",
+                  title=f"{report.network}, {report.fit}, {report.activation_bits}-bit activations")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for layer in report.layers:
+        sqnr = "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f}"
+        table.add_row(layer.name, str(layer.mask_bits), str(layer.shift), sqnr, str(layer.alpha_max),
+                      f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}")
+    console.print(table)
+    console.print(f"masks and scalars: {report.bits:,} bits = {report.bytes:,} bytes, "
+                  f"{report.bits_per_weight:.3f} bits a weight, 1 : {report.ratio:.2f} to float32",
+                  highlight=False)
+    console.print(f"beside them: biases {report.bias_bits:,}, shifts {report.shift_bits:,}, "
+                  f"scales {report.scale_bits:,} bits", highlight=False)
+    console.print(f"activation ranges: {report.percentile:g}th percentile over {report.calibration_pictures} "
+                  f"pictures, {report.calibration}", highlight=False)
+    console.print(f"written: {output}", highlight=False)

@@ -1,0 +1,127 @@
+"""Ranges of activations, measured on pictures."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hw.spec import InputError
+from sw.float_network import FloatModel, check_image_size, real_batch
+from sw.images import generate_picture, list_images, load_image
+from sw.preprocessing import Preprocessing
+from sw.weights import FloatNetwork
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""progress(description, total) yields advance(steps); ``sw.cli.output.progress`` is one."""
+
+
+@contextmanager
+def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
+    """The Progress that shows nothing."""
+    yield lambda steps: None  # noqa: ARG005
+
+
+GENERATED_PICTURES = 8
+DEFAULT_PERCENTILE = 99.99
+DEFAULT_SIZE = (224, 224)
+
+# A non-negative float32, read as an integer, grows with its value: its exponent and upper mantissa bits are
+# the number of a histogram cell whose relative width is 2**-MANTISSA_BITS everywhere.
+MANTISSA_BITS = 11
+_DROPPED_BITS = 23 - MANTISSA_BITS
+_CELLS = 1 << (8 + MANTISSA_BITS)
+_MAGNITUDE = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class CalibrationPictures:
+    """What ranges are measured on. source: for the report; names: of the pictures; load: by position, gives
+    uint8 RGB [height, width, 3]."""
+
+    source: str
+    height: int
+    width: int
+    names: tuple[str, ...]
+    load: Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Measured ranges of each layer's activations (after ReLU, before pooling), in real units.
+
+    percentile: the percentile asked for; cap: its value a layer, at most 2**-11 too high; maximum: the
+    largest value; clipped: the share of values above the cap.
+    """
+
+    percentile: float
+    cap: tuple[float, ...]
+    maximum: tuple[float, ...]
+    clipped: tuple[float, ...]
+
+
+def folder_pictures(folder: str | Path, height: int, width: int) -> CalibrationPictures:
+    """The images of a folder, stretched to one size. Raises InputError (from ``load``, for a bad image)."""
+    paths = list_images(folder)
+    return CalibrationPictures(str(folder), height, width, tuple(p.name for p in paths),
+                               lambda n: load_image(paths[n], height, width))
+
+
+def generated_pictures(height: int, width: int, seed: int = 0,
+                       count: int = GENERATED_PICTURES) -> CalibrationPictures:
+    """Pictures made up from a seed: enough for random weights, no substitute for photographs."""
+    return CalibrationPictures(f"{count} generated pictures (seed {seed})", height, width,
+                               tuple(f"generated {n}" for n in range(count)),
+                               lambda n: generate_picture(height, width, seed * count + n))
+
+
+def check_percentile(percentile: float) -> None:
+    """Raises InputError outside 50..100."""
+    if not 50 <= percentile <= 100:
+        raise InputError(f"percentile {percentile:g}; allowed: 50..100 (100 is the maximum)")
+
+
+def measure_ranges(network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
+                   percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> Ranges:
+    """Runs the float network over the pictures and takes each layer's percentile over all values.
+
+    Counts are kept in histograms with cells of 1/2048 of the value, so memory does not grow with the
+    pictures, and the last bits of a float sum (which differ between machines) seldom change a range.
+    Raises InputError for a bad percentile, too small a size, or a layer that is zero everywhere.
+    """
+    check_percentile(percentile)
+    check_image_size(network.shape, pictures.height, pictures.width)
+    model = FloatModel(network)
+    count = len(network.shape.layers)
+    histograms = [torch.zeros(_CELLS, dtype=torch.int64) for _ in range(count)]
+    maximum = [0.0] * count
+    with progress("calibrate", len(pictures.names)) as advance:
+        for n in range(len(pictures.names)):
+            x = real_batch([pictures.load(n)], preprocessing)
+            for position, result in enumerate(model.layers(x)):
+                values = result.relu.flatten()
+                maximum[position] = max(maximum[position], float(values.max()))
+                # ReLU may leave -0.0, whose bits are those of a negative integer.
+                cells = (values.view(torch.int32) & _MAGNITUDE) >> _DROPPED_BITS
+                histograms[position] += torch.bincount(cells, minlength=_CELLS)
+            advance(1)
+    for layer, largest in zip(network.shape.layers, maximum, strict=True):
+        if not 0 < largest < float("inf"):
+            raise InputError(f"layer {layer.name}: largest activation {largest:g} on {pictures.source}; "
+                             "allowed: finite and above zero")
+    picked = [_pick(histogram.numpy(), top, percentile)
+              for histogram, top in zip(histograms, maximum, strict=True)]
+    return Ranges(percentile, tuple(cap for cap, _ in picked), tuple(maximum), tuple(s for _, s in picked))
+
+
+def _pick(histogram: np.ndarray, maximum: float, percentile: float) -> tuple[float, float]:
+    """The percentile's value (upper edge of its cell, at most the maximum) and the share of values above."""
+    total = int(histogram.sum())
+    below = np.cumsum(histogram)
+    cell = int(np.searchsorted(below, total * percentile / 100))
+    edge = np.array([(cell + 1) << _DROPPED_BITS], dtype=np.int32).view(np.float32)[0]
+    if cell == 0:  # nearly everything is zero: only the maximum is left to go by
+        return maximum, 0.0
+    return min(float(edge), maximum), 1 - int(below[cell]) / total

@@ -1,0 +1,170 @@
+"""Folding: from fitted masks and measured ranges to the integers of a layer (docs/arithmetic.md, section 7).
+
+With x the input in integers and X = S_in * (x - z) its real value, a layer computes
+    Y = sum w X + b,   y = Y / S_out = sum (w S_in / S_out) x + (b - sum w S_in z) / S_out,
+and w S_in / S_out is stored as alpha * M * 2**-shift. S_in may differ by input channel (the first layer's,
+where preprocessing has a scale a channel); z is zero but in the first layer, where it is the mean.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.spec import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from sw.compress.fit import Fit, nearest_mask, sqnr_db
+from sw.compressed import CompressedLayer
+from sw.network import ConvShape
+from sw.preprocessing import Preprocessing, input_step
+
+RAISE_MAX = 4.0
+"""How far a layer's range may be raised so that its biases fit 12 bits. Each doubling costs a bit of the
+activations' resolution; a bias beyond that is saturated, and counted."""
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """Meaning of a layer's integer input x, by channel: real value ``scale * (x - zero)``. float64 [C_in]."""
+
+    scale: np.ndarray
+    zero: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldedLayer:
+    """A layer in integers and what was lost on the way.
+
+    sqnr_db: of alpha * M against the float weights, scalars rounded (None: no noise);
+    dead_kernels: kernels whose weights are not all zero and whose scalar is;
+    saturated_biases, saturated_scalars: values that had to be cut to their range;
+    raised: factor by which the calibrated range was raised to fit scalars and biases.
+    """
+
+    layer: CompressedLayer
+    sqnr_db: float | None
+    dead_kernels: int
+    saturated_biases: int
+    saturated_scalars: int
+    raised: float
+
+
+def image_scale(preprocessing: Preprocessing, activation_bits: int) -> InputScale:
+    """The first layer's input: a unit is 2**(8 - A) pixel steps, and the mean pixel is zero.
+
+    The exact mean goes into the bias, not the rounded pad value, so that inside the image mean subtraction
+    is exact; the pad value is off by half a unit at most, and only at the border.
+    """
+    step = input_step(activation_bits)
+    return InputScale(np.asarray(preprocessing.scale, dtype=np.float64) * step,
+                      np.asarray(preprocessing.mean, dtype=np.float64) / step)
+
+
+def map_scale(layer: CompressedLayer) -> InputScale:
+    """The input of the layer after ``layer``."""
+    channels = layer.shape.out_channels
+    return InputScale(np.full(channels, layer.scale), np.zeros(channels))
+
+
+def largest_shift(alpha_max: float) -> int:
+    """The largest shift at which a scalar still fits 8 bits when rounded, within the shift's own range."""
+    shift = SHIFT_MAX
+    while shift > SHIFT_MIN and round_half_up(alpha_max * 2.0**shift) > SCALAR_MAX:
+        shift -= 1
+    return shift
+
+
+def round_half_up(value: float | np.ndarray) -> np.ndarray:
+    """The nearest integer, as float64; the same rounding as the chip's."""
+    return np.floor(np.asarray(value, dtype=np.float64) + 0.5)
+
+
+def fold_layer(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, mask_bits: int, cap: float,
+               inputs: InputScale, activation_bits: int, refine: bool) -> FoldedLayer:
+    """Integers of one layer.
+
+    weight: float32 [C_out, C_in, 3, 3] and bias: float32 [C_out], in real units; fit: of these weights;
+    cap: the real activation that becomes 2**A - 1; refine: whether masks may follow the rounding of their
+    scalars (rules that prescribe the mask say no).
+
+    Where the largest scalar does not fit at the smallest shift, or a bias not its 12 bits, the range is
+    raised (see RAISE_MAX; for scalars, without limit).
+    """
+    raised = 1.0
+    while True:
+        scale = cap * raised / ((1 << activation_bits) - 1)
+        folded = _fold_at(shape, weight, bias, fit, mask_bits, scale, inputs, refine)
+        excess = max(folded.scalar_excess, min(folded.bias_excess, RAISE_MAX / raised))
+        if excess <= 1:
+            break
+        # A little more than needed: rounding differs at the new scale.
+        raised *= excess * (1 + 2.0**-10)
+    return FoldedLayer(folded.layer, folded.sqnr_db, folded.dead_kernels, folded.saturated_biases,
+                       folded.saturated_scalars, raised)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A layer folded at one output scale; the excesses say how much larger the scale should be."""
+
+    layer: CompressedLayer
+    sqnr_db: float | None
+    dead_kernels: int
+    saturated_biases: int
+    saturated_scalars: int
+    scalar_excess: float
+    bias_excess: float
+
+
+def _fold_at(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, mask_bits: int, scale: float,
+             inputs: InputScale, refine: bool) -> _Attempt:
+    gain = inputs.scale / scale
+    scalar = fit.alpha * gain
+    shift = largest_shift(float(scalar.max(initial=0.0)))
+    folded = weight.astype(np.float64) * (gain[:, None, None] * 2.0**shift)
+    scalar = scalar * 2.0**shift
+    if refine:
+        mask, rounded = _refine(folded, fit.mask, scalar, mask_bits)
+    else:
+        mask, rounded = fit.mask, round_half_up(scalar)
+    alpha = np.clip(rounded, 0, SCALAR_MAX)
+    if mask_bits > 1:  # a kernel without scalar does nothing: no tap need switch
+        mask = np.where(alpha[:, :, None, None] == 0, 0, mask).astype(np.int8)
+    product = alpha[:, :, None, None] * mask
+
+    # The integers' own kernels, not the float ones, see the mean: a grey image gives exactly what it should.
+    at_zero = (product.sum(axis=(2, 3)) * inputs.zero).sum(axis=1) * 2.0**-shift
+    steps = round_half_up((bias.astype(np.float64) / scale - at_zero) * (1 << BIAS_FRACTION))
+    stored = np.clip(steps, BIAS_MIN, BIAS_MAX)
+
+    layer = CompressedLayer(shape, mask_bits, mask, alpha.astype(np.uint8), stored.astype(np.int16), shift,
+                            scale)
+    alive = (weight != 0).any(axis=(2, 3))
+    return _Attempt(
+        layer=layer,
+        # Compared in real units: where input scales differ by channel, so do the weights' units.
+        sqnr_db=sqnr_db(weight, product * (2.0**-shift / gain)[:, None, None]),
+        dead_kernels=int((alive & (alpha == 0)).sum()),
+        saturated_biases=int((stored != steps).sum()),
+        saturated_scalars=int((alpha != rounded).sum()),
+        scalar_excess=float(scalar.max(initial=0.0)) / SCALAR_MAX if (rounded > SCALAR_MAX).any() else 0.0,
+        bias_excess=float(np.max(np.where(steps > 0, steps / BIAS_MAX, steps / BIAS_MIN), initial=0.0)),
+    )
+
+
+def _refine(folded: np.ndarray, mask: np.ndarray, scalar: np.ndarray,
+            mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Masks and whole scalars of least squared error near the fitted ones.
+
+    Tries both neighbours of each fitted scalar, each with the masks nearest to it, and keeps the better:
+    where scalars are small the rounding moves the middle between two levels.
+    """
+    best_mask, best_scalar = mask, round_half_up(scalar)
+    best_error = ((folded - best_mask * best_scalar[:, :, None, None]) ** 2).sum(axis=(2, 3))
+    for neighbour in (np.floor(scalar), np.floor(scalar) + 1):
+        candidate = np.clip(neighbour, 1, SCALAR_MAX)  # 0 cannot be refined
+        other = nearest_mask(folded / candidate[:, :, None, None], mask_bits)
+        error = ((folded - other * candidate[:, :, None, None]) ** 2).sum(axis=(2, 3))
+        better = error < best_error
+        best_error = np.where(better, error, best_error)
+        best_scalar = np.where(better, candidate, best_scalar)
+        best_mask = np.where(better[:, :, None, None], other, best_mask)
+    return best_mask.astype(np.int8), best_scalar

@@ -1,0 +1,28 @@
+"""Mask bits of every layer, as a user writes them: ``3*7,1*6``."""
+
+import re
+
+from hw.spec import MASK_BITS, InputError
+from sw.network import NetworkShape
+
+
+def parse_mask_plan(text: str, shape: NetworkShape) -> tuple[int, ...]:
+    """Mask bits for each layer of ``shape`` from a list of ``BITS`` or ``BITS*COUNT``, or one number for all.
+
+    ``3*7,1*6``: three bits for the first seven layers, one for the next six. Raises InputError.
+    """
+    allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]} bits, as 3*7,1*6 (bits*layers) or one number for every layer"
+    count = len(shape.layers)
+    bits: list[int] = []
+    parts = text.replace(" ", "").split(",")
+    for part in parts:
+        match = re.fullmatch(r"([0-9]{1,3})(?:\*([0-9]{1,4}))?", part)
+        if match is None or int(match[1]) not in MASK_BITS or (match[2] and int(match[2]) == 0):
+            raise InputError(f"mask bits {text!r}: {part!r} is not understood; allowed: {allowed}")
+        bits += [int(match[1])] * int(match[2] or 1)
+    if len(parts) == 1 and "*" not in text:
+        bits *= count
+    if len(bits) != count:
+        raise InputError(f"mask bits {text!r} describe {len(bits)} layers, {shape.name} has {count}; "
+                         f"allowed: {allowed}")
+    return tuple(bits)

@@ -1,0 +1,97 @@
+"""Compression from end to end: fit masks, measure ranges, fold, prove."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw.spec import BIAS_FRACTION, MASK_BITS, InputError
+from sw.bounds import accumulator_range, check_accumulators
+from sw.compress.calibrate import (
+    DEFAULT_PERCENTILE,
+    CalibrationPictures,
+    Progress,
+    Ranges,
+    check_percentile,
+    measure_ranges,
+    silent,
+)
+from sw.compress.fit import Fit, find_rule, fit_masks
+from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
+from sw.compress.report import CompressionReport, LayerReport, side_bits
+from sw.compressed import CompressedNetwork
+from sw.float_network import check_image_size
+from sw.preprocessing import check_activation_bits, find_preprocessing
+from sw.weights import FloatNetwork
+
+REFINED_RULES = ("least-squares",)
+"""Rules whose masks may follow the rounding of the scalars; the others prescribe the mask."""
+
+
+def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,
+             preprocessing: str, activation_bits: int = 8, fit: str = "least-squares",
+             percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
+             ) -> tuple[CompressedNetwork, CompressionReport]:
+    """Turns a float network into integers.
+
+    mask_bits: one number a layer; pictures: what activation ranges are measured on, by running the float
+    network *with the fitted weights*: these are the activations the integers will have, and with few mask
+    bits they are smaller than the original's.
+
+    Raises InputError for options outside their range, a layer that calibration finds dead, and a network
+    whose accumulators could overflow.
+    """
+    shape = network.shape
+    prepared = find_preprocessing(preprocessing)
+    find_rule(fit)
+    check_activation_bits(activation_bits)
+    check_percentile(percentile)
+    check_image_size(shape, pictures.height, pictures.width)
+    if len(mask_bits) != len(shape.layers) or any(bits not in MASK_BITS for bits in mask_bits):
+        raise InputError(f"mask bits {tuple(mask_bits)}; allowed: {MASK_BITS[0]}..{MASK_BITS[-1]} for each "
+                         f"of the {len(shape.layers)} layers of {shape.name}")
+
+    fits: list[Fit] = []
+    with progress("fit", len(shape.layers)) as advance:
+        for weight, bits in zip(network.weights, mask_bits, strict=True):
+            fits.append(fit_masks(weight, bits, fit))
+            advance(1)
+    fitted = FloatNetwork(shape, tuple(f.weights().astype(np.float32) for f in fits), network.biases)
+    ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
+
+    folded: list[FoldedLayer] = []
+    inputs = image_scale(prepared, activation_bits)
+    for position, layer in enumerate(shape.layers):
+        folded.append(fold_layer(layer, network.weights[position], network.biases[position], fits[position],
+                                 mask_bits[position], ranges.cap[position], inputs, activation_bits,
+                                 refine=fit in REFINED_RULES))
+        inputs = map_scale(folded[-1].layer)
+    result = CompressedNetwork(shape.name, activation_bits, preprocessing, prepared.pad(activation_bits),
+                               tuple(f.layer for f in folded))
+    check_accumulators(result)
+
+    channels = sum(layer.out_channels for layer in shape.layers)
+    bias_bits, shift_bits, scale_bits = side_bits(channels, len(shape.layers))
+    report = CompressionReport(
+        network=shape.name, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
+        calibration=pictures.source, calibration_pictures=len(pictures.names),
+        calibration_size=(pictures.height, pictures.width), percentile=percentile,
+        layers=tuple(_layer_report(f, ranges, n, activation_bits) for n, f in enumerate(folded)),
+        bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
+    )
+    return result, report
+
+
+def _layer_report(folded: FoldedLayer, ranges: Ranges, position: int, activation_bits: int) -> LayerReport:
+    layer = folded.layer
+    low, high = accumulator_range(layer, activation_bits)
+    unit = 1 << BIAS_FRACTION
+    return LayerReport(
+        name=layer.shape.name, mask_bits=layer.mask_bits, shift=layer.shift, sqnr_db=folded.sqnr_db,
+        alpha_max=int(layer.alpha.max(initial=0)), saturated=ranges.clipped[position],
+        saturated_biases=folded.saturated_biases,
+        bias_min=int(layer.bias.min()) / unit, bias_max=int(layer.bias.max()) / unit,
+        kernels=layer.alpha.size, dead_kernels=folded.dead_kernels,
+        dead_channels=int((layer.alpha == 0).all(axis=1).sum()), weight_bits=layer.weight_bits,
+        scale=layer.scale, range=layer.scale * ((1 << activation_bits) - 1), raised=folded.raised,
+        accumulator_bits=max(low.bit_length() if low >= 0 else (~low).bit_length(), high.bit_length()) + 1,
+    )

@@ -1,0 +1,163 @@
+"""Images: reading, resizing, the chip's input rule, and generated pictures."""
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from hw.spec import PIXEL_BITS, InputError
+from sw.preprocessing import Preprocessing, check_activation_bits
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+PIXELS_MAX = 1 << 26
+"""Most pixels of an image file (67 million). Below Pillow's own limit, so that ours is what is reported."""
+
+SIDE_MAX = 8192
+"""Longest side of a resized image."""
+
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
+"""What Pillow's decoders raise for broken files."""
+
+
+def open_image(path: str | Path) -> np.ndarray:
+    """The first picture of a file as uint8 RGB [H, W, 3].
+
+    The EXIF orientation is applied. Greyscale, palette, CMYK and YCbCr are converted as Pillow does; of
+    16-bit grey samples the upper 8 bits are kept; transparent pixels are laid over white.
+    Raises InputError for what is missing, unreadable, truncated, of an unsupported mode or larger than
+    PIXELS_MAX.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such image file'}; "
+                         "allowed: an image file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large or slightly damaged files; the checks here decide instead.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if image.width * image.height > PIXELS_MAX:
+                    raise InputError(f"{path}: image of {image.width} x {image.height} pixels; "
+                                     f"allowed: at most {PIXELS_MAX} pixels")
+                image.load()
+                return _as_rgb(path, ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: image too large; allowed: at most {PIXELS_MAX} pixels") from error
+    except InputError:
+        raise
+    except _BROKEN as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "file")[:100]
+        raise InputError(f"{path}: not a readable image ({reason}); "
+                         f"allowed: a whole {', '.join(s[1:] for s in IMAGE_SUFFIXES)} file") from error
+
+
+def _as_rgb(path: Path, image: Image.Image) -> np.ndarray:
+    """Converts any mode to uint8 [H, W, 3]. Raises InputError for a mode without a defined conversion."""
+    if image.mode.startswith("I"):  # 16 bits a sample, also where Pillow holds them in 32
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535) >> 8
+        return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in {"F", "LAB"}:
+        raise InputError(f"{path}: image of mode {image.mode}; allowed: grey, palette, RGB, CMYK or YCbCr")
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [H, W, 3] -> uint8 [height, width, 3]: the whole picture, stretched, by Pillow's bicubic
+    filter, whose support grows with the reduction (antialiased). Raises InputError for an impossible size."""
+    if not (1 <= height <= SIDE_MAX and 1 <= width <= SIDE_MAX):
+        raise InputError(f"image size {height} x {width}; allowed: 1 x 1 .. {SIDE_MAX} x {SIDE_MAX}")
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def load_image(path: str | Path, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """An image file as uint8 RGB [H, W, 3], resized where a side is given. Raises InputError."""
+    rgb = open_image(path)
+    return resize(rgb, height or rgb.shape[0], width or rgb.shape[1])
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files (by suffix) directly in ``folder``, sorted by name. Raises InputError when there is
+    no such folder or none in it."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}; "
+                         "allowed: a folder of images")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not found:
+        raise InputError(f"{folder}: no images; allowed: at least one {', '.join(IMAGE_SUFFIXES)} file")
+    return found
+
+
+def quantise_pixels(rgb: np.ndarray, preprocessing: Preprocessing, activation_bits: int) -> np.ndarray:
+    """The chip's input: uint8 RGB [H, W, 3] -> uint8 [3, H, W] of ``activation_bits`` bits.
+
+    x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1), channels in the network's order
+    (docs/arithmetic.md, section 1).
+    """
+    check_activation_bits(activation_bits)
+    pixels = preprocessing.pixels(rgb)
+    if activation_bits == PIXEL_BITS:
+        return pixels
+    half = 1 << (PIXEL_BITS - 1 - activation_bits)
+    rounded = (pixels.astype(np.int32) + half) >> (PIXEL_BITS - activation_bits)
+    return np.minimum(rounded, (1 << activation_bits) - 1).astype(np.uint8)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Generated pictures
+# --------------------------------------------------------------------------------------------------------
+
+_OBJECTS = 12
+
+
+def generate_picture(height: int, width: int, seed: int) -> np.ndarray:
+    """A picture with the rough statistics of a photograph, uint8 RGB [height, width, 3].
+
+    Smooth noise in octaves whose size grows with their scale (a spectrum near 1/f), mostly common to the
+    three colours, and over it some shaded ellipses and rectangles with sharp edges. Only NumPy's generator
+    and elementary operations: a seed gives the same picture everywhere.
+    """
+    generator = np.random.default_rng([seed, height, width])
+    picture = np.full((height, width, 3), 110.0)
+    picture += generator.normal(0.0, 15.0, 3)
+    cells = 1
+    while cells <= 2 * max(height, width):
+        size = 55.0 / np.sqrt(cells)
+        grey = generator.normal(0.0, size, (cells + 1, cells + 1, 1))
+        colour = generator.normal(0.0, size / 4, (cells + 1, cells + 1, 3))
+        picture += _spread(grey + colour, height, width)
+        cells *= 2
+    rows, columns = np.mgrid[0:height, 0:width]
+    for _ in range(_OBJECTS):
+        centre, half = generator.uniform(0, 1, 2), generator.uniform(0.04, 0.3, 2)
+        v = (rows / height - centre[0]) / half[0]
+        u = (columns / width - centre[1]) / half[1]
+        inside = (u * u + v * v < 1) if generator.random() < 0.5 else (np.maximum(abs(u), abs(v)) < 1)
+        colour = generator.normal(0, 45, 1) + generator.normal(0, 20, 3)
+        shade = colour + (generator.normal(0, 18) * u + generator.normal(0, 18) * v)[:, :, None]
+        picture[inside] += shade[inside]
+    return np.clip(np.floor(picture + 0.5), 0, 255).astype(np.uint8)
+
+
+def _spread(grid: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A grid [n, n, C] stretched to [height, width, C] by linear interpolation."""
+    def positions(count: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+        place = np.arange(count) * (cells / max(count, 1))
+        low = np.minimum(place.astype(np.int64), cells - 1)
+        return low, place - low
+
+    row, row_part = positions(height, grid.shape[0] - 1)
+    column, column_part = positions(width, grid.shape[1] - 1)
+    a, b = row_part[:, None, None], column_part[None, :, None]
+    top = grid[row][:, column] * (1 - b) + grid[row][:, column + 1] * b
+    bottom = grid[row + 1][:, column] * (1 - b) + grid[row + 1][:, column + 1] * b
+    return top * (1 - a) + bottom * a

@@ -1,0 +1,187 @@
+"""Float weights of a network: files with torchvision's key names, or seeded random numbers."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from hw.spec import InputError
+from sw.network import NetworkShape
+
+RANDOM_PREFIX = "random:"
+SEED_MAX = (1 << 32) - 1
+
+RANDOM_BIAS = 1.0
+"""Standard deviation of a random network's biases, in pixel steps: small beside its activations (tens
+to hundreds of steps), large enough that every bias is visible in the integers."""
+
+
+@dataclass(frozen=True)
+class FloatNetwork:
+    """A trained network: weights float32 [C_out, C_in, 3, 3] and biases float32 [C_out], one a layer."""
+
+    shape: NetworkShape
+    weights: tuple[np.ndarray, ...]
+    biases: tuple[np.ndarray, ...]
+
+
+def load_weights(source: str, shape: NetworkShape, pixel_step: float = 1.0) -> FloatNetwork:
+    """The weights of ``shape`` from ``source``: a ``.safetensors``, ``.pth`` or ``.npz`` file, or
+    ``random:SEED``.
+
+    Keys are torchvision's, ``features.N.weight`` and ``features.N.bias``; others in the file are ignored.
+    ``pixel_step`` is the real input of one pixel step, to which random biases are scaled.
+    Raises InputError with one line that names the file, the value and what is allowed.
+    """
+    if source.startswith(RANDOM_PREFIX):
+        return random_network(shape, parse_seed(source), pixel_step)
+    path = Path(source)
+    if path.suffix not in _OPENERS:
+        raise InputError(f"{source}: unsupported kind of weights {path.suffix!r}; "
+                         f"allowed: {', '.join(_OPENERS)} or random:SEED")
+    if not path.is_file():
+        raise InputError(f"{source}: {'is not a file' if path.exists() else 'no such file'}; "
+                         f"allowed: a {', '.join(_OPENERS)} file or random:SEED")
+    with _OPENERS[path.suffix](path) as entries:
+        _check_layers(source, shape, entries)
+        weights: list[np.ndarray] = []
+        biases: list[np.ndarray] = []
+        for layer, index in zip(shape.layers, shape.features, strict=True):
+            dimensions = (layer.out_channels, layer.in_channels, 3, 3)
+            weights.append(_read(source, layer.name, entries, f"features.{index}.weight", dimensions))
+            biases.append(_read(source, layer.name, entries, f"features.{index}.bias", dimensions[:1]))
+    return FloatNetwork(shape, tuple(weights), tuple(biases))
+
+
+def parse_seed(source: str) -> int:
+    """The number in ``random:SEED``. Raises InputError."""
+    digits = source.removeprefix(RANDOM_PREFIX)
+    if re.fullmatch("[0-9]{1,10}", digits) is None or int(digits) > SEED_MAX:
+        raise InputError(f"weights {source!r}: seed {digits!r}; allowed: a whole number 0..{SEED_MAX}")
+    return int(digits)
+
+
+def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> FloatNetwork:
+    """A network of normally distributed weights of variance 2 / fan-in, which keeps the size of the
+    activations from layer to layer (He et al. 2015, equation 10); the same for a seed on every machine."""
+    generator = np.random.default_rng(seed)
+    weights: list[np.ndarray] = []
+    biases: list[np.ndarray] = []
+    for layer in shape.layers:
+        size = (layer.out_channels, layer.in_channels, 3, 3)
+        deviation = np.sqrt(2.0 / (9 * layer.in_channels))
+        weights.append((generator.standard_normal(size) * deviation).astype(np.float32))
+        bias = generator.standard_normal(layer.out_channels) * (RANDOM_BIAS * pixel_step)
+        biases.append(bias.astype(np.float32))
+    return FloatNetwork(shape, tuple(weights), tuple(biases))
+
+
+# --------------------------------------------------------------------------------------------------------
+# Files: each opener yields a lazy mapping from key to array or tensor
+# --------------------------------------------------------------------------------------------------------
+
+Entries = Mapping[str, Callable[[], object]]
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Entries]:
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            # Bound by default argument: a closure would see only the loop's last key.
+            yield {key: (lambda key=key: file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({_one_line(error)}); "
+                         "allowed: a whole .safetensors file") from error
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[Entries]:
+    try:
+        file = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise InputError(f"{path}: not a readable npz file ({_one_line(error)}); "
+                         "allowed: an archive of arrays without pickled objects") from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise InputError(f"{path}: a single array; allowed: an .npz archive of named arrays")
+    with file:
+        yield {key: (lambda key=key: file[key]) for key in file.files}
+
+
+@contextmanager
+def _open_pth(path: Path) -> Iterator[Entries]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load documents no exceptions and raises a dozen kinds
+        raise InputError(f"{path}: not a readable .pth file of weights only ({_one_line(error)}); "
+                         "allowed: a saved state dictionary without other Python objects") from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping):
+        raise InputError(f"{path}: holds a {type(state).__name__}; allowed: a state dictionary")
+    yield {str(key): (lambda value=value: value) for key, value in state.items()}
+
+
+_OPENERS: dict[str, Callable[[Path], AbstractContextManager[Entries]]] = {
+    ".safetensors": _open_safetensors,
+    ".pth": _open_pth,
+    ".npz": _open_npz,
+}
+
+
+def _one_line(error: BaseException) -> str:
+    """The first sentence of a foreign error message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:120].strip()
+
+
+def _check_layers(source: str, shape: NetworkShape, entries: Entries) -> None:
+    """Raises InputError for the first layer without a key, hinting at the cut that the file allows."""
+    for position, (layer, index) in enumerate(zip(shape.layers, shape.features, strict=True)):
+        keys = (f"features.{index}.weight", f"features.{index}.bias")
+        missing = [key for key in keys if key not in entries]
+        if not missing:
+            continue
+        hint = "allowed: torchvision's key names, features.N.weight and features.N.bias"
+        if position:
+            last = shape.layers[position - 1]
+            cut = f"pool{last.name[4:].split('_')[0]}" if last.pool else last.name
+            hint = f"allowed: every layer, or a cut such as --network {shape.name.split(':')[0]}:{cut}"
+        raise InputError(f"{source}: layer {layer.name} of {shape.name} is missing "
+                         f"(no key {missing[0]}); {hint}")
+
+
+def _read(source: str, layer: str, entries: Entries, key: str, dimensions: tuple[int, ...]) -> np.ndarray:
+    """One array as float32 of the dimensions wanted. Raises InputError."""
+    try:
+        value = entries[key]()
+    except (ValueError, OSError, EOFError, BadZipFile, SafetensorError) as error:
+        raise InputError(f"{source}: {key} cannot be read ({_one_line(error)}); "
+                         "allowed: an array of floating-point numbers") from error
+    if isinstance(value, torch.Tensor):
+        dtype, floating = str(value.dtype).removeprefix("torch."), value.is_floating_point()
+        array = value.detach().double().numpy() if floating else np.empty(tuple(value.shape))
+    elif isinstance(value, np.ndarray):
+        dtype, floating, array = str(value.dtype), value.dtype.kind == "f", value
+    else:
+        raise InputError(f"{source}: {key} ({layer}) is a {type(value).__name__}; allowed: a tensor")
+    if not floating:
+        raise InputError(f"{source}: {key} ({layer}) has type {dtype}; allowed: floating-point numbers")
+    if array.shape != dimensions:
+        raise InputError(f"{source}: {key} ({layer}) has shape {_times(array.shape)}; "
+                         f"allowed: {_times(dimensions)}")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinite and is refused below
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(result).all():
+        bad = result[~np.isfinite(result)][0]
+        raise InputError(f"{source}: {key} ({layer}) contains {bad}; allowed: finite float32 numbers")
+    return result
+
+
+def _times(dimensions: tuple[int, ...]) -> str:
+    return " x ".join(map(str, dimensions)) or "()"
