@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from hw.spec import TAPS, InputError
 from sw.bounds import channel_reach, check_accumulators, rounding_offset
@@ -103,7 +103,7 @@ class Reference:
         self._check_input(x)
         kept: dict[int, list[torch.Tensor]] = {index: [] for index in layers}
         # No autograd: it would keep every map, and the operations in place would be refused.
-        with torch.inference_mode(), torch.backends.nnpack.flags(enabled=False):
+        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
             for piece in x.split(self._images_at_once(x)):
                 for index, y in enumerate(self._maps(piece, max(layers) + 1)):
                     if index in kept:
@@ -132,7 +132,7 @@ class Reference:
         if not self._is_exact(prepared, x, padding):
             self.in_float64.add(prepared.layer.shape.name)
             weight = torch.cat(prepared.weights, dim=1).double()
-            total = F.conv2d(x.double(), weight, prepared.bias, padding=padding)
+            total = functional.conv2d(x.double(), weight, prepared.bias, padding=padding)
         elif prepared.direct:
             total = _convolve(x, prepared.weights[0], prepared.bias.float(), padding)
         else:
@@ -141,7 +141,7 @@ class Reference:
                 total += _convolve(_channels(x, prepared, group), prepared.weights[group], None, padding)
             total += prepared.bias.view(1, -1, 1, 1)
         if pool:
-            total = F.max_pool2d(total, 2)
+            total = functional.max_pool2d(total, 2)
         return total.clamp_(0, self._greatest).floor_().float()
 
     def _is_exact(self, prepared: _Prepared, x: torch.Tensor, padding: int) -> bool:
@@ -239,7 +239,7 @@ def _channels(x: torch.Tensor, prepared: _Prepared, group: int) -> torch.Tensor:
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
     """The float32 convolution whose exactness is probed."""
-    return F.conv2d(x, weight, bias, padding=padding)
+    return functional.conv2d(x, weight, bias, padding=padding)
 
 
 def _backend_state() -> tuple[object, ...]:
@@ -247,7 +247,7 @@ def _backend_state() -> tuple[object, ...]:
     return (
         torch.get_num_threads(),
         torch.backends.mkldnn.enabled,
-        torch.backends.mkldnn.conv.fp32_precision,
+        getattr(getattr(torch.backends.mkldnn, "conv", None), "fp32_precision", None),  # torch >= 2.9
         torch.get_float32_matmul_precision(),
     )
 
@@ -264,12 +264,12 @@ def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> b
     and at random positions, all output channels.
     """
     draw = torch.Generator().manual_seed(1)
-    n, c_in, height, width = shape
+    n, c_in = shape[:2]
     x = torch.randint(0, 2 * greatest, shape, generator=draw).clamp_(max=greatest)
     reach = max(1, FLOAT32_EXACT // greatest // (c_in * TAPS))
     weight = torch.randint(-reach, reach + 1, (c_out, c_in, 3, 3), generator=draw)
     found = _convolve(x.float(), weight.float(), None, padding)
-    framed = F.pad(x, (padding,) * 4)
+    framed = functional.pad(x, (padding,) * 4)
     rows, columns = found.shape[2:]
     for k in range(PROBES):
         image = k % n

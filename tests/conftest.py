@@ -1,10 +1,14 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests: the run's seed, and the oracle that the reference is held to."""
 
 import os
 import secrets
+from collections.abc import Callable, Generator
 
 import numpy as np
 import pytest
+
+from hw.spec import BIAS_FRACTION
+from sw.compressed import CompressedNetwork
 
 SEED_VARIABLE = "KESTREL_SEED"
 
@@ -25,10 +29,48 @@ def rng(seed: int) -> np.random.Generator:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # noqa: ANN201 (a generator)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say in a failure's report which seed repeats it."""
     report = yield
     seeds = [value for name, value in item.user_properties if name == "seed"]
     if report.failed and seeds:
         report.sections.append(("seed", f"{SEED_VARIABLE}={seeds[0]} repeats this test"))
     return report
+
+
+@pytest.fixture
+def oracle() -> Callable[[CompressedNetwork, np.ndarray], list[np.ndarray]]:
+    """``integer_network``: an independent model of the arithmetic (here, as tests are no package)."""
+    return integer_network
+
+
+def integer_network(network: CompressedNetwork, x: np.ndarray) -> list[np.ndarray]:
+    """Outputs of all layers, int64 [N, C_l, H_l, W_l], for x [N, C, H, W].
+
+    The integer network once more, as plain as it gets: a loop over the nine taps. Independent of
+    ``sw.reference`` and slow; only for holding the reference to it.
+    """
+    maps: list[np.ndarray] = []
+    x = x.astype(np.int64)
+    pad = network.pad.astype(np.int64)
+    for layer in network.layers:
+        n, c, h, w = x.shape
+        framed = np.broadcast_to(pad[None, :, None, None], (n, c, h + 2, w + 2)).copy()
+        framed[:, :, 1 : h + 1, 1 : w + 1] = x
+        acc = np.zeros((n, layer.shape.out_channels, h, w), dtype=np.int64)
+        for row in range(3):
+            for column in range(3):
+                weight = layer.alpha.astype(np.int64) * layer.mask[:, :, row, column]
+                acc += np.einsum("oi,nihw->nohw", weight, framed[:, :, row : row + h, column : column + w])
+        s = layer.shift
+        bias = layer.bias.astype(np.int64)[None, :, None, None]
+        y = (acc + (bias << (s - BIAS_FRACTION)) + (1 << (s - 1))) >> s
+        y = np.clip(y, 0, 2**network.activation_bits - 1)
+        if layer.shape.pool:
+            h, w = h // 2 * 2, w // 2 * 2
+            y = y[:, :, :h, :w].reshape(n, -1, h // 2, 2, w // 2, 2).max(axis=(3, 5))
+        maps.append(y)
+        x, pad = y, np.zeros(layer.shape.out_channels, dtype=np.int64)
+    return maps

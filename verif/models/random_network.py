@@ -1,6 +1,7 @@
 """Compressed networks made up for tests: random ones whose activations stay lively, and constant extremes."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log2, sqrt
 
 import numpy as np
@@ -16,7 +17,7 @@ def stack(channels: Sequence[int], pools: Sequence[int] = ()) -> tuple[ConvShape
     indices of the layers that pool."""
     return tuple(
         ConvShape(f"conv{n}", c_in, c_out, pool=n in pools)
-        for n, (c_in, c_out) in enumerate(zip(channels[:-1], channels[1:], strict=True))
+        for n, (c_in, c_out) in enumerate(pairwise(channels))
     )
 
 
@@ -73,7 +74,8 @@ def constant_network(
     ``tap`` defaults to the lowest value that ``mask_bits`` allow.
     """
     tap = mask_values(mask_bits)[0] if tap is None else tap
-    assert tap in mask_values(mask_bits) and BIAS_MIN <= bias <= BIAS_MAX and SHIFT_MIN <= shift <= SHIFT_MAX
+    assert tap in mask_values(mask_bits) and BIAS_MIN <= bias <= BIAS_MAX
+    assert SHIFT_MIN <= shift <= SHIFT_MAX
     layers = [
         _layer(
             s,
