@@ -83,7 +83,7 @@ def build_native(
 ) -> Build:
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
-    With ``trace`` the harness is compiled with VM_TRACE_FST=1 and may use ``verilated_fst_c.h``. More than
+    Verilator names a port ``a__b`` ``a___05Fb`` in C++. With ``trace`` the harness is compiled with VM_TRACE_FST=1 and may use ``verilated_fst_c.h``. More than
     one thread pays only for large designs. Raises InputError for a missing tool or source, BuildError when
     Verilator or the compiler fails.
     """
