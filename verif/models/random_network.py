@@ -74,7 +74,8 @@ def constant_network(
     ``tap`` defaults to the lowest value that ``mask_bits`` allow.
     """
     tap = mask_values(mask_bits)[0] if tap is None else tap
-    assert tap in mask_values(mask_bits) and BIAS_MIN <= bias <= BIAS_MAX
+    assert tap in mask_values(mask_bits)
+    assert BIAS_MIN <= bias <= BIAS_MAX
     assert SHIFT_MIN <= shift <= SHIFT_MAX
     layers = [
         _layer(
