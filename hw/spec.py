@@ -153,6 +153,13 @@ def kernel_bits(mask_bits: int) -> int:
     return SCALAR_BITS + TAPS * mask_bits
 
 
+def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
+    """Bits of a tile before it is filled to a whole word."""
+    return (
+        n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
+    )
+
+
 ROM_BITS_PER_KERNEL = 64
 """ROM word bits for each kernel loaded per cycle; not less than the widest kernel (8 + 9 * 5 = 53)."""
 
@@ -221,10 +228,10 @@ LAYER_FIELDS = (
     Field("out_width", 10, 0, 16),
 )
 """One record a layer. Groups count P_i (in) and P_o (out) channels; last_*_lanes the channels of the last
-group. *_base, *_end and *_stride address the region's row slots in words of a bank: a slot holds one row,
+group; in the input and output records groups count memory words. *_base, *_end and *_stride address the region's row slots in words of a bank: a slot holds one row,
 and rows 3k, 3k+1, 3k+2 share a slot address in banks 0, 1, 2. Input and output have records of their own:
-input uses width, in_groups and last_in_lanes (of the image) and the write fields; output uses width,
-in_groups and last_in_lanes (of the last map), the read fields and read_part."""
+input uses height, width, in_groups and last_in_lanes (of the image) and the write fields; output uses
+height, width, in_groups and last_in_lanes (of the last map), the read fields and read_part."""
 
 VISIT_FIELDS = (
     Field("kind", 0, 0, 2),
@@ -239,8 +246,8 @@ VISIT_FIELDS = (
 )
 """One record a visit, the engine's unit of scheduling: ``rows`` consecutive rows of one layer, all its
 output channels. read_bank and read_slot say where row first_row - 1 lies (for an output visit: first_row),
-write_bank and write_slot where the first row written goes; write_* are used when new_layer is set, and
-consecutive visits to one layer go on where the last one ended."""
+write_bank and write_slot where the first row written goes. The first of consecutive visits to one layer has
+new_layer set; only then is the layer record read and are write_* used: later ones go on where it ended."""
 
 LAYERS_MAX = 254
 
@@ -408,3 +415,57 @@ def lane_sum_bits(config: EngineConfig) -> int:
 def tree_levels(lanes: int) -> int:
     """Levels of two-input adders that sum ``lanes`` numbers."""
     return ceil(log2(lanes)) if lanes > 1 else 0
+
+
+# --------------------------------------------------------------------------------------------------------
+# Latencies. The Verilog is built from them and ``sw.cycles`` counts with them.
+# --------------------------------------------------------------------------------------------------------
+
+WINDOW_LATENCY = 4
+"""Cycles from a column's address to its window."""
+
+UNIT_LATENCY = 2
+"""Cycles from a window to a kernel unit's product."""
+
+LEVELS_PER_STAGE = 2
+"""Levels of two-input adders between registers in a lane's tree."""
+
+AFTER_ARRAY = 4
+"""Cycles from the array's sums to the write: accumulate 1, requantise 2, pool 1."""
+
+FILL_CYCLES = 4
+"""Cycles from a tile's load start to its first beat."""
+
+HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
+LAYER_WORDS_USED = 1 + max(f.word for f in LAYER_FIELDS)
+
+VISIT_FETCH = VISIT_WORDS + 2
+"""Cycles from the hand-over of a visit's last pass to the load start of the next visit's first tile."""
+
+LAYER_FETCH = LAYER_WORDS_USED + 2
+"""Cycles that a new layer adds to it."""
+
+START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
+"""Cycles from start to the first hand-over."""
+
+OUTPUT_LATENCY = 2
+"""Cycles from an output word's address to its beat."""
+
+
+def lane_latency(input_lanes: int) -> int:
+    """Cycles from a window to an output lane's sum."""
+    return UNIT_LATENCY + -(-tree_levels(input_lanes) // LEVELS_PER_STAGE)
+
+
+def drain_cycles(config: EngineConfig) -> int:
+    """From the cycle in which a pass presents its last address to the cycle of its last write."""
+    return WINDOW_LATENCY + lane_latency(config.input_lanes) + AFTER_ARRAY
+
+
+def bias_hold_cycles(input_lanes: int) -> int:
+    """From the hand-over of a pass that emits to the first cycle in which a bias of a later tile may be cut.
+
+    The pass's first pixel swaps the biases at the end of cycle 5 + lane_latency after the hand-over; a bias
+    beat writes at the end of the second cycle after it was cut.
+    """
+    return lane_latency(input_lanes) + 3

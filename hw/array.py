@@ -1,0 +1,60 @@
+"""The array: P_o output lanes of P_i kernel units."""
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.output_lane import OutputLane
+from hw.pixel import PIXEL
+from hw.place import delayed, place
+from hw.spec import TAPS, EngineConfig, lane_latency, lane_sum_bits
+from hw.weights import kernel_bus
+
+
+class Array(wiring.Component):
+    """P_i x P_o kernel units, all busy in every cycle with a valid window.
+
+    A pass's kernels wait in the shadow registers. They become the working kernels between the last window
+    of one pass and the first of the next, without a gap: ``ahead`` announces each window one cycle early,
+    and its ``first`` swaps.
+
+    Members
+    -------
+    ahead : In(PIXEL)        of the window that comes in the next cycle
+    window : In(P_i * 9 * A)
+    load : In(kernel_bus)    writes into the shadow registers
+    sums_ahead : Out(PIXEL)  of the sums that come in the next cycle
+    sums : Out(P_o x signed) ``lane_latency`` cycles after ``window``
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "ahead": In(PIXEL),
+                "window": In(config.input_lanes * TAPS * config.activation_bits),
+                "load": In(kernel_bus(config)),
+                "sums_ahead": Out(PIXEL),
+                "sums": Out(data.ArrayLayout(signed(lane_sum_bits(config)), config.output_lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        swap = self.ahead.valid & self.ahead.first
+        swap_alpha = delayed(m, swap, 1, "swap")
+        for n in range(self.config.output_lanes):
+            lane = OutputLane(self.config)
+            place(m, f"lane_{n}", lane)
+            m.d.comb += [
+                lane.window.eq(self.window),
+                lane.load.eq(self.load.out[n]),
+                lane.load_in.eq(self.load.block),
+                lane.kernels.eq(self.load.kernels),
+                lane.swap.eq(swap),
+                lane.swap_alpha.eq(swap_alpha),
+                self.sums[n].eq(lane.sum),
+            ]
+        latency = lane_latency(self.config.input_lanes)
+        m.d.comb += self.sums_ahead.eq(delayed(m, self.ahead, latency, "pixel"))
+        return m

@@ -1,0 +1,248 @@
+"""The engine: image in, feature map out, driven by the schedule table.
+
+One pixel's way: image_input -> feature_memory -> reader, window -> array -> accumulator -> requantise ->
+pool -> writer -> feature_memory -> ... -> feature_output.
+"""
+
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.accumulator import Accumulator
+from hw.array import Array
+from hw.feature_memory import FeatureMemory
+from hw.feature_output import FeatureOutput
+from hw.image_input import ImageInput
+from hw.place import PREFIX, place
+from hw.pool import Pool
+from hw.reader import Reader
+from hw.requantise import Requantise
+from hw.schedule import feature_address_bits
+from hw.sequencer import Sequencer
+from hw.spec import (
+    ERROR_BITS,
+    KIND_CONV,
+    KIND_INPUT,
+    KIND_OUTPUT,
+    PIXEL_BITS,
+    TABLE_WORD_BITS,
+    EngineConfig,
+    bits_for,
+)
+from hw.weights import WeightLoader
+from hw.window import Window
+from hw.writer import Writer
+
+COUNTER_BITS = 32
+
+
+class Engine(wiring.Component):
+    """Synchronous reset ``rst`` (active high), one clock.
+
+    Members
+    -------
+    start : In(1)               begin a frame (ignored while busy)
+    busy, done, error : Out     done: one cycle at the end of a good frame; error: cause (hw.spec.ERRORS)
+    cycles : Out(32)            clock cycles of the current or last frame
+    layer : Out(8), kind : Out(2)   table record and kind of the visit that streams
+    s_axis_* : image stream     AXI4-Stream, see image_input
+    m_axis_* : feature stream   AXI4-Stream, see feature_output
+    trace_* : Out               every write into the feature memory, for verification; leave it open
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "busy": Out(1),
+                "done": Out(1),
+                "error": Out(ERROR_BITS),
+                "cycles": Out(COUNTER_BITS),
+                "layer": Out(8),
+                "kind": Out(2),
+                "s_axis_tdata": In(PIXEL_BITS * config.stream_bytes),
+                "s_axis_tvalid": In(1),
+                "s_axis_tlast": In(1),
+                "s_axis_tready": Out(1),
+                "m_axis_tdata": Out(8 * config.word_lanes),
+                "m_axis_tkeep": Out(config.word_lanes),
+                "m_axis_tlast": Out(1),
+                "m_axis_tvalid": Out(1),
+                "m_axis_tready": In(1),
+                "trace_valid": Out(1),
+                "trace_part": Out(1),
+                "trace_bank": Out(2),
+                "trace_addr": Out(feature_address_bits(config)),
+                "trace_lanes": Out(config.word_lanes),
+                "trace_data": Out(config.word_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+
+        sequencer = Sequencer(config)
+        loader = WeightLoader(config)
+        image_input = ImageInput(config)
+        memory = FeatureMemory(config)
+        reader = Reader(config)
+        window = Window(config)
+        array = Array(config)
+        accumulator = Accumulator(config)
+        requantise = Requantise(config)
+        pool = Pool(config)
+        writer = Writer(config)
+        output = FeatureOutput(config)
+        place(m, "sequencer", sequencer)
+        place(m, "weight_loader", loader)
+        place(m, "image_input", image_input)
+        place(m, "feature_memory", memory)
+        place(m, "reader", reader)
+        place(m, "window", window)
+        place(m, "array", array)
+        place(m, "accumulator", accumulator)
+        place(m, "requantise", requantise)
+        place(m, "pool", pool)
+        place(m, "writer", writer)
+        place(m, "feature_output", output)
+
+        visit, layer, tile = sequencer.visit, sequencer.layer, sequencer.tile
+
+        # --- control -------------------------------------------------------------------------------------
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            self.busy.eq(sequencer.busy),
+            self.done.eq(sequencer.done),
+            self.error.eq(sequencer.error),
+            sequencer.active.eq(image_input.active | reader.active | output.active),
+            sequencer.ending.eq(image_input.ending | reader.ending | output.ending),
+            sequencer.input_error.eq(image_input.error),
+        ]
+        for block, kind in ((image_input, KIND_INPUT), (reader, KIND_CONV), (output, KIND_OUTPUT)):
+            m.d.comb += [
+                block.go.eq(sequencer.go & (visit.kind == kind)),
+                block.visit.eq(visit),
+                block.layer.eq(layer),
+            ]
+        m.d.comb += reader.tile.eq(tile)
+        with m.If(sequencer.go):
+            m.d.sync += [self.layer.eq(visit.layer), self.kind.eq(visit.kind)]
+        with m.If(self.start & ~self.busy):
+            m.d.sync += self.cycles.eq(0)
+        with m.Elif(self.busy):
+            m.d.sync += self.cycles.eq(self.cycles + 1)
+
+        table_data = Signal(TABLE_WORD_BITS)
+        m.submodules.table = Instance(
+            PREFIX + "rom",
+            p_WIDTH=TABLE_WORD_BITS,
+            p_DEPTH=config.table_words,
+            p_ADDR_BITS=bits_for(config.table_words - 1),
+            p_INIT_FILE="table.mem",
+            p_PLUSARG="kestrel_table",
+            i_clk=ClockSignal("sync"),
+            i_en=sequencer.table_en,
+            i_addr=sequencer.table_addr,
+            o_rdata=table_data,
+        )
+        m.d.comb += sequencer.table_data.eq(table_data)
+
+        # --- weights -------------------------------------------------------------------------------------
+        rom_data = Signal(config.rom_word_bits)
+        m.submodules.weights = Instance(
+            PREFIX + "rom",
+            p_WIDTH=config.rom_word_bits,
+            p_DEPTH=config.weight_words,
+            p_ADDR_BITS=bits_for(config.weight_words - 1),
+            p_INIT_FILE="weights.mem",
+            p_PLUSARG="kestrel_weights",
+            i_clk=ClockSignal("sync"),
+            i_en=loader.rom_en,
+            i_addr=loader.rom_addr,
+            o_rdata=rom_data,
+        )
+        next_layer = sequencer.load_layer
+        m.d.comb += [
+            loader.rom_data.eq(rom_data),
+            loader.clear.eq(self.start & ~self.busy),
+            loader.start.eq(sequencer.load_start),
+            loader.rebase.eq(sequencer.load_rebase),
+            loader.rewind.eq(sequencer.load_rewind),
+            loader.base.eq(next_layer.weight_base),
+            loader.emitting.eq(reader.go & tile.emit),
+            loader.taken.eq(sequencer.go),
+            loader.mask_bits.eq(next_layer.mask_bits),
+            loader.digit.eq(tile.digit),
+            loader.has_pad.eq(next_layer.has_pad),
+            loader.has_bias.eq(tile.last_in),
+            loader.in_lanes.eq(Mux(tile.last_in, next_layer.last_in_lanes, config.input_lanes)),
+            loader.out_lanes.eq(Mux(tile.last_out, next_layer.last_out_lanes, config.output_lanes)),
+            sequencer.loaded.eq(loader.ready),
+        ]
+
+        # --- a pixel's way -------------------------------------------------------------------------------
+        m.d.comb += [
+            image_input.activation_bits.eq(sequencer.activation_bits),
+            image_input.tdata.eq(self.s_axis_tdata),
+            image_input.tvalid.eq(self.s_axis_tvalid),
+            image_input.tlast.eq(self.s_axis_tlast),
+            self.s_axis_tready.eq(image_input.tready),
+            #
+            memory.write.eq(Mux(image_input.write.en, image_input.write.as_value(), writer.write.as_value())),
+            memory.read_en.eq(reader.active | output.read_en),
+            memory.read_part.eq(layer.read_part),
+            #
+            window.pixel.eq(reader.pixel),
+            window.edges.eq(reader.edges),
+            window.top_bank.eq(reader.top_bank),
+            window.slice.eq(reader.slice),
+            window.lanes.eq(reader.lanes),
+            window.banks.eq(memory.banks),
+            window.has_pad.eq(layer.has_pad),
+            window.load.eq(loader.pads),
+            #
+            array.ahead.eq(window.ahead),
+            array.window.eq(window.window),
+            array.load.eq(loader.kernels),
+            #
+            accumulator.ahead.eq(array.sums_ahead),
+            accumulator.sums.eq(array.sums),
+            #
+            requantise.ahead.eq(accumulator.acc_ahead),
+            requantise.acc.eq(accumulator.acc),
+            requantise.load.eq(loader.biases),
+            requantise.shift.eq(layer.shift),
+            requantise.maximum.eq((1 << sequencer.activation_bits) - 1),
+            requantise.last_out_lanes.eq(layer.last_out_lanes),
+            #
+            pool.ahead.eq(requantise.y_ahead),
+            pool.y.eq(requantise.y),
+            pool.pool.eq(layer.pool),
+            #
+            writer.load.eq(sequencer.adopt),
+            writer.visit.eq(visit),
+            writer.layer.eq(layer),
+            writer.result.eq(pool.result),
+            writer.data.eq(pool.data),
+            #
+            output.banks.eq(memory.banks),
+            self.m_axis_tdata.eq(output.tdata),
+            self.m_axis_tkeep.eq(output.tkeep),
+            self.m_axis_tlast.eq(output.tlast),
+            self.m_axis_tvalid.eq(output.tvalid),
+            output.tready.eq(self.m_axis_tready),
+            #
+            self.trace_valid.eq(memory.write.en),
+            self.trace_part.eq(memory.write.part),
+            self.trace_bank.eq(memory.write.bank),
+            self.trace_addr.eq(memory.write.addr),
+            self.trace_lanes.eq(memory.write.lanes),
+            self.trace_data.eq(memory.write.data),
+        ]
+        for bank in range(3):
+            m.d.comb += memory.read_addresses[bank].eq(
+                Mux(output.active, output.address, reader.addresses[bank])
+            )
+        return m

@@ -1,0 +1,80 @@
+"""Feature memory: two parts, each of three row banks. One part is read while the other is written."""
+
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.place import PREFIX, delayed
+from hw.schedule import feature_address_bits
+from hw.spec import EngineConfig, bits_for
+
+BANKS = 3
+
+
+def feature_write(config: EngineConfig) -> data.StructLayout:
+    """One write: a word in one bank of one part, with an enable a lane."""
+    return data.StructLayout(
+        {
+            "en": 1,
+            "part": 1,
+            "bank": 2,
+            "addr": feature_address_bits(config),
+            "lanes": config.word_lanes,
+            "data": config.word_bits,
+        }
+    )
+
+
+class FeatureMemory(wiring.Component):
+    """Six single-port memories. Row r of a map lies in bank r mod 3, so the three rows of a column are read
+    at once, each at its own address.
+
+    A part must not be read and written in one cycle; the write would win.
+
+    Members
+    -------
+    read_en, read_part, read_addresses : In
+    banks : Out(3 x word)     one cycle after read_en
+    write : In(feature_write)
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "read_en": In(1),
+                "read_part": In(1),
+                "read_addresses": In(data.ArrayLayout(feature_address_bits(config), BANKS)),
+                "banks": Out(data.ArrayLayout(config.word_bits, BANKS)),
+                "write": In(feature_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        was_part = delayed(m, self.read_part, 1, "was_part")
+        for bank in range(BANKS):
+            words = []
+            for part in range(2):
+                address_bits = bits_for(config.feature_words[part] - 1)
+                writing = Signal(name=f"writing_{part}_{bank}")
+                m.d.comb += writing.eq(self.write.en & (self.write.part == part) & (self.write.bank == bank))
+                address = Mux(writing, self.write.addr, self.read_addresses[bank])
+                word = Signal(config.word_bits, name=f"word_{part}_{bank}")
+                m.submodules[f"part_{part}_bank_{bank}"] = Instance(
+                    PREFIX + "ram_1rw",
+                    p_LANES=config.word_lanes,
+                    p_LANE_BITS=config.activation_bits,
+                    p_DEPTH=config.feature_words[part],
+                    p_ADDR_BITS=address_bits,
+                    i_clk=ClockSignal("sync"),
+                    i_en=writing | (self.read_en & (self.read_part == part)),
+                    i_we=Mux(writing, self.write.lanes, 0),
+                    i_addr=address[:address_bits],
+                    i_wdata=self.write.data,
+                    o_rdata=word,
+                )
+                words.append(word)
+            m.d.comb += self.banks[bank].eq(Mux(was_part, words[1], words[0]))
+        return m

@@ -1,0 +1,72 @@
+"""One output lane of the array: P_i kernel units and the tree that adds their products."""
+
+from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.kernel_unit import KERNEL, KernelUnit
+from hw.place import place
+from hw.spec import LEVELS_PER_STAGE, TAPS, EngineConfig, lane_sum_bits
+
+
+class OutputLane(wiring.Component):
+    """Sum over the input lanes of alpha * sum(M * x), for one output channel.
+
+    The load bus carries ``load_kernels`` kernels for neighbouring input lanes: block k of ``load_in`` stands
+    for input lanes k * load_kernels and up.
+
+    Members
+    -------
+    window : In(P_i * 9 * A)     one window a lane
+    load : In(1)                 this output lane takes the kernels on the bus
+    load_in : In(P_i / K)        one-hot block of input lanes
+    kernels : In(K x KERNEL)     the bus
+    swap, swap_alpha : In(1)     as in the kernel unit
+    sum : Out(signed)            ``lane_latency`` cycles after ``window``; one window a cycle
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "window": In(config.input_lanes * TAPS * config.activation_bits),
+                "load": In(1),
+                "load_in": In(config.input_lanes // config.load_kernels),
+                "kernels": In(data.ArrayLayout(KERNEL, config.load_kernels)),
+                "swap": In(1),
+                "swap_alpha": In(1),
+                "sum": Out(signed(lane_sum_bits(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+
+        values: list[Value] = []
+        for lane in range(config.input_lanes):
+            unit = KernelUnit(config.activation_bits)
+            place(m, f"unit_{lane}", unit)
+            m.d.comb += [
+                unit.window.eq(self.window.word_select(lane, TAPS * config.activation_bits)),
+                unit.load.eq(self.load & self.load_in[lane // config.load_kernels]),
+                unit.kernel.eq(self.kernels[lane % config.load_kernels]),
+                unit.swap.eq(self.swap),
+                unit.swap_alpha.eq(self.swap_alpha),
+            ]
+            values.append(unit.product)
+
+        level = 0
+        while len(values) > 1:
+            level += 1
+            sums: list[Value] = [a + b for a, b in zip(values[0::2], values[1::2], strict=False)]
+            if len(values) % 2:
+                sums.append(values[-1])
+            if level % LEVELS_PER_STAGE == 0 or len(sums) == 1:
+                for n, value in enumerate(sums):
+                    register = Signal(signed(len(value)), name=f"sum_{level}_{n}", reset_less=True)
+                    m.d.sync += register.eq(value)
+                    sums[n] = register
+            values = sums
+        m.d.comb += self.sum.eq(values[0])
+        return m

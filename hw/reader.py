@@ -1,0 +1,131 @@
+"""Column reader: walks the pixels of a pass and presents the addresses of their columns."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.pixel import EDGES, PIXEL
+from hw.schedule import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
+from hw.spec import EngineConfig, bits_for
+
+
+class Reader(wiring.Component):
+    """One column a cycle, from the cycle after ``go`` on, for rows * width cycles.
+
+    Of the three rows that make a column, those in banks ``top_bank`` and up lie in one slot, those in the
+    banks below it in the slot that follows (rows 3k, 3k + 1, 3k + 2 share a slot address). So two running
+    addresses serve three banks. Rows outside the image are read from wherever the address points and
+    replaced by the window.
+
+    Members
+    -------
+    go : In(1)                 begin a pass, described by visit, tile and layer in the same cycle
+    visit, tile, layer : In    ``layer`` must stay until the pass is over
+    active : Out(1)            an address is presented
+    ending : Out(1)            the last one; ``go`` may come in the same cycle
+    addresses : Out(3 x addr)  one a bank
+    pixel, edges, top_bank, slice, lanes : Out   as the window takes them
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "go": In(1),
+                "visit": In(visit_layout(config)),
+                "tile": In(tile_layout(config)),
+                "layer": In(layer_layout(config)),
+                "active": Out(1),
+                "ending": Out(1),
+                "addresses": Out(data.ArrayLayout(feature_address_bits(config), 3)),
+                "pixel": Out(PIXEL),
+                "edges": Out(EDGES),
+                "top_bank": Out(2),
+                "slice": Out(bits_for(config.in_slices - 1)),
+                "lanes": Out(bits_for(config.input_lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, visit = self.layer, self.visit
+
+        tile = Signal.like(self.tile)
+        column = Signal.like(layer.width)
+        row = Signal(16)
+        rows_left = Signal(16)
+        first = Signal()
+        slot = Signal.like(visit.read_slot)
+        next_slot = Signal.like(slot)
+        address = Signal.like(slot)
+        next_address = Signal.like(slot)
+
+        row_end = Signal()
+        m.d.comb += [
+            row_end.eq(column == layer.width - 1),
+            self.ending.eq(self.active & row_end & (rows_left == 1)),
+        ]
+        with m.If(self.active):
+            m.d.sync += first.eq(0)
+            with m.If(~row_end):
+                m.d.sync += [
+                    column.eq(column + 1),
+                    address.eq(address + 1),
+                    next_address.eq(next_address + 1),
+                ]
+            with m.Else():
+                m.d.sync += [column.eq(0), row.eq(row + 1), rows_left.eq(rows_left - 1)]
+                with m.If(self.top_bank == 2):
+                    after = Signal.like(slot)
+                    m.d.comb += after.eq(advanced(next_slot, layer, "read"))
+                    m.d.sync += [
+                        self.top_bank.eq(0),
+                        slot.eq(next_slot),
+                        next_slot.eq(after),
+                        address.eq(next_slot + tile.group_offset),
+                        next_address.eq(after + tile.group_offset),
+                    ]
+                with m.Else():
+                    m.d.sync += [
+                        self.top_bank.eq(self.top_bank + 1),
+                        address.eq(slot + tile.group_offset),
+                        next_address.eq(next_slot + tile.group_offset),
+                    ]
+        with m.If(self.ending):
+            m.d.sync += self.active.eq(0)
+        with m.If(self.go):
+            begin = Signal.like(slot)
+            m.d.comb += begin.eq(advanced(visit.read_slot, layer, "read"))
+            m.d.sync += [
+                self.active.eq(1),
+                tile.eq(self.tile),
+                column.eq(0),
+                row.eq(visit.first_row),
+                rows_left.eq(visit.rows),
+                first.eq(1),
+                self.top_bank.eq(visit.read_bank),
+                slot.eq(visit.read_slot),
+                next_slot.eq(begin),
+                address.eq(visit.read_slot + self.tile.group_offset),
+                next_address.eq(begin + self.tile.group_offset),
+            ]
+
+        m.d.comb += [
+            self.pixel.valid.eq(self.active),
+            self.pixel.first.eq(first),
+            self.pixel.last.eq(self.ending),
+            self.pixel.row_end.eq(row_end),
+            self.pixel.fresh.eq(tile.fresh),
+            self.pixel.emit.eq(tile.emit),
+            self.pixel.digit.eq(tile.digit),
+            self.pixel.last_out.eq(tile.last_out),
+            self.edges.left.eq(column == 0),
+            self.edges.right.eq(row_end),
+            self.edges.top.eq(row == 0),
+            self.edges.bottom.eq(row == layer.height - 1),
+            self.slice.eq(tile.slice),
+            self.lanes.eq(Mux(tile.last_in, layer.last_in_lanes, self.config.input_lanes)),
+        ]
+        for bank in range(3):
+            m.d.comb += self.addresses[bank].eq(Mux(bank >= self.top_bank, address, next_address))
+        return m

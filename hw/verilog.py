@@ -1,0 +1,81 @@
+"""Verilog of the engine: one module, and one file, a block."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+from amaranth.back import verilog
+from amaranth.lib import wiring
+
+from hw.accumulator import Accumulator, AccumulatorLane
+from hw.array import Array
+from hw.engine import Engine
+from hw.feature_memory import FeatureMemory
+from hw.feature_output import FeatureOutput
+from hw.image_input import ImageInput
+from hw.kernel_decoder import DigitDecoder, KernelDecoder
+from hw.kernel_unit import KernelUnit
+from hw.output_lane import OutputLane
+from hw.place import PREFIX, module_name
+from hw.pool import Pool, PoolLane
+from hw.reader import Reader
+from hw.requantise import Requantise, RequantiseLane
+from hw.sequencer import Sequencer
+from hw.spec import EngineConfig, lane_sum_bits
+from hw.weights import WeightLoader
+from hw.window import Window
+from hw.writer import Writer
+
+MEMORIES = ("ram_1rw", "ram_1r1w", "rom")
+"""Wrappers with behavioural bodies, to be replaced by macros."""
+
+BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
+    ImageInput,
+    FeatureMemory,
+    Reader,
+    Window,
+    lambda config: KernelUnit(config.activation_bits),
+    OutputLane,
+    Array,
+    lambda config: AccumulatorLane(lane_sum_bits(config)),
+    Accumulator,
+    lambda config: RequantiseLane(config.activation_bits),
+    Requantise,
+    lambda config: PoolLane(config.activation_bits),
+    Pool,
+    Writer,
+    FeatureOutput,
+    lambda config: DigitDecoder(),
+    lambda config: KernelDecoder(),
+    WeightLoader,
+    Sequencer,
+    Engine,
+)
+"""Every block of an engine, in the order in which a pixel meets them; the top last."""
+
+TOP = PREFIX + "engine"
+
+
+@dataclass(frozen=True)
+class VerilogFile:
+    name: str
+    text: str
+
+
+def memory_files() -> tuple[VerilogFile, ...]:
+    """The memory wrappers."""
+    folder = resources.files("hw") / "verilog"
+    names = [f"{PREFIX}{memory}.v" for memory in MEMORIES]
+    return tuple(VerilogFile(name, (folder / name).read_text(encoding="utf-8")) for name in names)
+
+
+def block_file(component: wiring.Component) -> VerilogFile:
+    """One block's module; the blocks placed in it are separate files."""
+    name = module_name(component)
+    text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    return VerilogFile(f"{name}.v", text)
+
+
+def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:
+    """All files of an engine: memory wrappers, blocks, the top last."""
+    return memory_files() + tuple(block_file(block(config)) for block in BLOCKS)
