@@ -1,0 +1,62 @@
+"""``kestrel list``: what the other commands' options may name."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hw.config import NAMED
+from hw.spec import TAPS, EngineConfig
+from sw.cli.output import JsonOption, emit
+from sw.compress.fit import FIT_RULES
+from sw.network import VGG_BLOCKS, parse_network
+from sw.preprocessing import PREPROCESSINGS
+
+ROW_BANKS = 3
+"""Banks of each part of the feature memory: one for each row of a window."""
+
+
+def list_(json: JsonOption = False) -> None:
+    """List networks, engine configurations, fitting rules and preprocessings."""
+    payload = {
+        "networks": [_network(name) for name in VGG_BLOCKS],
+        "configurations": [_configuration(config) for config in NAMED.values()],
+        "fits": list(FIT_RULES),
+        "preprocessings": list(PREPROCESSINGS),
+    }
+    emit(payload, lambda console: _show(payload, console), json)
+
+
+def _network(name: str) -> dict[str, Any]:
+    layers = parse_network(name).layers
+    cuts = [layer.name for layer in layers] + [f"pool{block}" for block in range(1, len(VGG_BLOCKS[name]) + 1)]
+    weights = sum(TAPS * layer.in_channels * layer.out_channels for layer in layers)
+    return {"name": name, "layers": len(layers), "weights": weights, "cuts": cuts}
+
+
+def _configuration(config: EngineConfig) -> dict[str, Any]:
+    feature_bytes = ROW_BANKS * sum(config.feature_words) * config.word_bits // 8
+    return {**asdict(config), "macs_per_cycle": config.macs_per_cycle, "feature_bytes": feature_bytes}
+
+
+def _show(payload: dict[str, Any], console: Console) -> None:
+    networks = Table("network", "layers", "weights", title="Networks", title_justify="left")
+    for network in payload["networks"]:
+        networks.add_row(network["name"], str(network["layers"]), f"{network['weights']:,}")
+    console.print(networks)
+    console.print("A divisor of the channels and a cut may follow, as in vgg16/8:pool3.\n")
+    configurations = Table(
+        "name", "lanes", "MAC/cycle", "activation bits", "widest row", "feature memory",
+        title="Engine configurations", title_justify="left",
+    )  # fmt: skip
+    for config in payload["configurations"]:
+        configurations.add_row(
+            config["name"], f"{config['input_lanes']} x {config['output_lanes']}",
+            f"{config['macs_per_cycle']:,}", str(config["activation_bits"]), str(config["max_width"]),
+            f"{config['feature_bytes'] / 1e6:.2f} MB",
+        )  # fmt: skip
+    console.print(configurations)
+    console.print("Any other: a TOML file.\n")
+    console.print(f"Fitting rules:   {', '.join(payload['fits'])}")
+    console.print(f"Preprocessings:  {', '.join(payload['preprocessings'])}")
