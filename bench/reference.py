@@ -26,7 +26,12 @@ from sw.reference import Reference
 from verif.models.random_network import random_network
 
 SIZE = 224
-CASES = (("vgg16", "3*7,1*6", 1), ("vgg16", "3*7,1*6", 4), ("vgg16:pool3", "3*7", 1), ("vgg16:pool3", "3*7", 8))
+CASES = (
+    ("vgg16", "3*7,1*6", 1),
+    ("vgg16", "3*7,1*6", 4),
+    ("vgg16:pool3", "3*7", 1),
+    ("vgg16:pool3", "3*7", 8),
+)
 OUTPUT = Path("build/bench/reference.json")
 
 
