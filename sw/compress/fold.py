@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.spec import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
-from sw.compress.fit import Fit, nearest_mask, sqnr_db
+from sw.compress.fit import Fit, sqnr_db
+from sw.compress.refine import Refine, round_half_up
 from sw.compressed import CompressedLayer
 from sw.network import ConvShape
 from sw.preprocessing import Preprocessing, input_step
@@ -72,18 +73,13 @@ def largest_shift(alpha_max: float) -> int:
     return shift
 
 
-def round_half_up(value: float | np.ndarray) -> np.ndarray:
-    """The nearest integer, as float64; the same rounding as the chip's."""
-    return np.floor(np.asarray(value, dtype=np.float64) + 0.5)
-
-
 def fold_layer(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, mask_bits: int, cap: float,
-               inputs: InputScale, activation_bits: int, refine: bool) -> FoldedLayer:
+               inputs: InputScale, activation_bits: int, refine: Refine) -> FoldedLayer:
     """Integers of one layer.
 
     weight: float32 [C_out, C_in, 3, 3] and bias: float32 [C_out], in real units; fit: of these weights;
-    cap: the real activation that becomes 2**A - 1; refine: whether masks may follow the rounding of their
-    scalars (rules that prescribe the mask say no).
+    cap: the real activation that becomes 2**A - 1; refine: how scalars become integers, and
+    whether masks follow.
 
     Where the largest scalar does not fit at the smallest shift, or a bias not its 12 bits, the range is
     raised (see RAISE_MAX; for scalars, without limit).
@@ -115,16 +111,11 @@ class _Attempt:
 
 
 def _fold_at(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, mask_bits: int, scale: float,
-             inputs: InputScale, refine: bool) -> _Attempt:
+             inputs: InputScale, refine: Refine) -> _Attempt:
     gain = inputs.scale / scale
-    scalar = fit.alpha * gain
-    shift = largest_shift(float(scalar.max(initial=0.0)))
-    folded = weight.astype(np.float64) * (gain[:, None, None] * 2.0**shift)
-    scalar = scalar * 2.0**shift
-    if refine:
-        mask, rounded = _refine(folded, fit.mask, scalar, mask_bits)
-    else:
-        mask, rounded = fit.mask, round_half_up(scalar)
+    shift = largest_shift(float((fit.alpha * gain).max(initial=0.0)))
+    unit = 2.0**-shift / gain  # real weight of mask value 1 at alpha 1, by input channel
+    mask, rounded = refine(weight.astype(np.float64), fit, unit, mask_bits)
     alpha = np.clip(rounded, 0, SCALAR_MAX)
     if mask_bits > 1:  # a kernel without scalar does nothing: no tap need switch
         mask = np.where(alpha[:, :, None, None] == 0, 0, mask).astype(np.int8)
@@ -141,30 +132,10 @@ def _fold_at(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, m
     return _Attempt(
         layer=layer,
         # Compared in real units: where input scales differ by channel, so do the weights' units.
-        sqnr_db=sqnr_db(weight, product * (2.0**-shift / gain)[:, None, None]),
+        sqnr_db=sqnr_db(weight, product * unit[:, None, None]),
         dead_kernels=int((alive & (alpha == 0)).sum()),
         saturated_biases=int((stored != steps).sum()),
         saturated_scalars=int((alpha != rounded).sum()),
-        scalar_excess=float(scalar.max(initial=0.0)) / SCALAR_MAX if (rounded > SCALAR_MAX).any() else 0.0,
+        scalar_excess=float(rounded.max(initial=0.0)) / SCALAR_MAX,
         bias_excess=float(np.max(np.where(steps > 0, steps / BIAS_MAX, steps / BIAS_MIN), initial=0.0)),
     )
-
-
-def _refine(folded: np.ndarray, mask: np.ndarray, scalar: np.ndarray,
-            mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks and whole scalars of least squared error near the fitted ones.
-
-    Tries both neighbours of each fitted scalar, each with the masks nearest to it, and keeps the better:
-    where scalars are small the rounding moves the middle between two levels.
-    """
-    best_mask, best_scalar = mask, round_half_up(scalar)
-    best_error = ((folded - best_mask * best_scalar[:, :, None, None]) ** 2).sum(axis=(2, 3))
-    for neighbour in (np.floor(scalar), np.floor(scalar) + 1):
-        candidate = np.clip(neighbour, 1, SCALAR_MAX)  # 0 cannot be refined
-        other = nearest_mask(folded / candidate[:, :, None, None], mask_bits)
-        error = ((folded - other * candidate[:, :, None, None]) ** 2).sum(axis=(2, 3))
-        better = error < best_error
-        best_error = np.where(better, error, best_error)
-        best_scalar = np.where(better, candidate, best_scalar)
-        best_mask = np.where(better[:, :, None, None], other, best_mask)
-    return best_mask.astype(np.int8), best_scalar

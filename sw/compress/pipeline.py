@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, MASK_BITS, InputError
+from hw.spec import BIAS_FRACTION, MASK_BITS, SCALAR_MAX, InputError
 from sw.bounds import accumulator_range, check_accumulators
 from sw.compress.calibrate import (
     DEFAULT_PERCENTILE,
@@ -17,14 +17,15 @@ from sw.compress.calibrate import (
 )
 from sw.compress.fit import Fit, find_rule, fit_masks
 from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
+from sw.compress.refine import OutputFit, Refine, keep_masks, nearest_masks, pixel_moment
 from sw.compress.report import CompressionReport, LayerReport, side_bits
 from sw.compressed import CompressedNetwork
 from sw.float_network import check_image_size
 from sw.preprocessing import check_activation_bits, find_preprocessing
 from sw.weights import FloatNetwork
 
-REFINED_RULES = ("least-squares",)
-"""Rules whose masks may follow the rounding of the scalars; the others prescribe the mask."""
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
 
 
 def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,
@@ -55,6 +56,11 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         for weight, bits in zip(network.weights, mask_bits, strict=True):
             fits.append(fit_masks(weight, bits, fit))
             advance(1)
+    refinements: list[Refine] = [keep_masks if fit in PRESCRIBING_RULES else nearest_masks] * len(fits)
+    if fit not in PRESCRIBING_RULES:
+        refine = OutputFit(pixel_moment(pictures, prepared, progress))
+        fits[0] = _refined(network.weights[0], fits[0], np.asarray(prepared.scale), mask_bits[0], refine)
+        refinements[0] = refine
     fitted = FloatNetwork(shape, tuple(f.weights().astype(np.float32) for f in fits), network.biases)
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
 
@@ -63,7 +69,7 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
     for position, layer in enumerate(shape.layers):
         folded.append(fold_layer(layer, network.weights[position], network.biases[position], fits[position],
                                  mask_bits[position], ranges.cap[position], inputs, activation_bits,
-                                 refine=fit in REFINED_RULES))
+                                 refinements[position]))
         inputs = map_scale(folded[-1].layer)
     result = CompressedNetwork(shape.name, activation_bits, preprocessing, prepared.pad(activation_bits),
                                tuple(f.layer for f in folded))
@@ -79,6 +85,15 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
     )
     return result, report
+
+
+def _refined(weight: np.ndarray, fit: Fit, scale: np.ndarray, mask_bits: int, refine: Refine) -> Fit:
+    """The fit refined with scalars about as fine as they will be: the output scale, and with it the shift,
+    is known only after calibration, which should see the refined weights."""
+    largest = float((fit.alpha * scale).max(initial=0.0))
+    unit = (largest or 1.0) / SCALAR_MAX / scale
+    mask, alpha = refine(weight.astype(np.float64), fit, unit, mask_bits)
+    return Fit(mask, alpha * unit)
 
 
 def _layer_report(folded: FoldedLayer, ranges: Ranges, position: int, activation_bits: int) -> LayerReport:
