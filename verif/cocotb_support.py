@@ -76,7 +76,7 @@ def pauses(source: random.Random, probability: float) -> Callable[[], bool]:
 
 
 class StreamPort:
-    """The signals of an Amaranth stream at the top of a design: ``NAME__payload``, ``__valid``, ``__ready``."""
+    """The signals ``NAME__payload``, ``NAME__valid`` and ``NAME__ready`` of an Amaranth stream of the top."""
 
     def __init__(self, dut: Any, name: str) -> None:
         self.name = name

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -62,7 +62,9 @@ class Flags:
         ]  # fmt: skip
 
 
-def run_tool(command: Sequence[str | Path], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
+def run_tool(
+    command: Sequence[str | Path], cwd: Path | None = None, env: dict[str, str] | None = None
+) -> str:
     """Runs a program of the build and returns what it printed. Raises BuildError when it fails."""
     result = subprocess.run(
         [str(word) for word in command], cwd=cwd, env=env, check=False, text=True, errors="replace",
@@ -85,7 +87,7 @@ def find_compiler() -> Compiler:
         # The predefined macros tell the version and, with -march=native, this processor's extensions.
         macros = run_tool([program, "-march=native", "-std=c++20", "-dM", "-E", "-x", "c++", os.devnull])
     except BuildError as error:
-        raise InputError(f"the C++ compiler {program} cannot compile C++20; install g++ 11 or later") from error
+        raise InputError(f"the compiler {program} cannot compile C++20; install g++ 11 or later") from error
     return Compiler(program, f"{program} {hashlib.sha256(macros.encode()).hexdigest()}")
 
 
@@ -173,7 +175,9 @@ def _trace_library() -> Path:
     return cached("trace", [*_identity(flags), *extra, *texts], build).path / "libtrace.a"
 
 
-def _archive_builder(sources: Sequence[Path], flags: Flags, extra: Sequence[str], name: str):  # noqa: ANN202
+def _archive_builder(
+    sources: Sequence[Path], flags: Flags, extra: Sequence[str], name: str
+) -> Callable[[Path], None]:
     def build(folder: Path) -> None:
         compiler = find_compiler()
         objects = [folder / f"{source.stem}.o" for source in sources]
@@ -193,7 +197,11 @@ def _archive_builder(sources: Sequence[Path], flags: Flags, extra: Sequence[str]
 @cache
 def _compression_link() -> tuple[str, ...]:
     """Linker arguments of LZ4 and zlib, empty when the system lacks the files to compile with them."""
-    check = '#include <lz4.h>\n#include <zlib.h>\nint main() { return LZ4_versionNumber() + *zlibVersion(); }\n'
+    check = """
+        #include <lz4.h>
+        #include <zlib.h>
+        int main() { return LZ4_versionNumber() + *zlibVersion(); }
+    """
     compiler = find_compiler()
     result = subprocess.run(
         [compiler.program, "-x", "c++", "-", "-llz4", "-lz", "-o", os.devnull],

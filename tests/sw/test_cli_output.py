@@ -10,7 +10,8 @@ from sw.cli import output
 
 
 def test_emit_writes_numpy_scalars_and_refuses_what_json_lacks(capsys):
-    output.emit({"n": np.int64(3), "x": np.float32(0.5), "ok": np.bool_(True)}, lambda console: None, json=True)
+    payload = {"n": np.int64(3), "x": np.float32(0.5), "ok": np.bool_(True)}
+    output.emit(payload, lambda console: None, json=True)
     assert json.loads(capsys.readouterr().out) == {"n": 3, "x": 0.5, "ok": True}
     with pytest.raises(ValueError, match="JSON"):
         output.emit({"x": float("nan")}, lambda console: None, json=True)

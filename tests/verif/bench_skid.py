@@ -18,6 +18,6 @@ async def items_pass_in_order(dut):
         driver = StreamDriver(StreamPort(dut, "i"), pauses(rng("driver"), 0.3))
         if BREAK == "silent":
             return
-        board.expect(items[:-1] + [items[-1] ^ 1] if BREAK == "wrong" else items)
+        board.expect([*items[:-1], items[-1] ^ 1] if BREAK == "wrong" else items)
         await driver.send(items[:-1] if BREAK == "lost" else items)
         await board.drained(dut.clk, 100)

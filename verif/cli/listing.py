@@ -30,7 +30,8 @@ def list_(json: JsonOption = False) -> None:
 
 def _network(name: str) -> dict[str, Any]:
     layers = parse_network(name).layers
-    cuts = [layer.name for layer in layers] + [f"pool{block}" for block in range(1, len(VGG_BLOCKS[name]) + 1)]
+    blocks = range(1, len(VGG_BLOCKS[name]) + 1)
+    cuts = [layer.name for layer in layers] + [f"pool{block}" for block in blocks]
     weights = sum(TAPS * layer.in_channels * layer.out_channels for layer in layers)
     return {"name": name, "layers": len(layers), "weights": weights, "cuts": cuts}
 
