@@ -66,7 +66,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda steps: None  # noqa: ARG005 - the signature callers rely on
+        yield lambda steps: None
         return
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:
