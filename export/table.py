@@ -1,12 +1,16 @@
-"""The schedule table: a plan as the 32-bit words that the sequencer reads."""
+"""The schedule table: a plan as the words that the engine's sequencer reads.
 
-import struct
+Layout in ``hw.spec``: at word 0 the header, then at word (1 + n) * RECORD_WORDS the record of
+``plan.records[n]``, then the visits, the last of which is of kind KIND_END. A visit names its record by the number counted from
+the header on: 1 + n.
+"""
 
 from export.words import Words
 from hw.spec import (
     HEADER_FIELDS,
     KIND_CONV,
     KIND_END,
+    KIND_INPUT,
     KIND_OUTPUT,
     LAYER_FIELDS,
     PASSES,
@@ -16,59 +20,78 @@ from hw.spec import (
     TABLE_WORD_BITS,
     VISIT_FIELDS,
     VISIT_WORDS,
+    Field,
     InputError,
     pack_record,
 )
 from sw.plan import BANKS, Plan, Record, Region, Visit, group_count, last_lanes
 
+FIRST_RECORD = 1
+"""Number of the first record after the header."""
+
 
 def encode_table(plan: Plan) -> Words:
-    """The schedule table of a plan: header, a record a layer, the visits, an end mark.
-
-    Raises InputError if it is longer than the configuration's table memory.
-    """
+    """The table of a plan. Raises InputError if it has more records than can be numbered or more words than
+    the configuration's table."""
     config = plan.config
-    visits_base = (1 + len(plan.records)) * RECORD_WORDS
-    header = {
-        "magic": TABLE_MAGIC,
-        "version": TABLE_VERSION,
-        "activation_bits": plan.activation_bits,
-        "input_lanes": config.input_lanes,
-        "output_lanes": config.output_lanes,
-        "load_kernels": config.load_kernels,
-        "visits_base": visits_base,
-    }
-    words = pack_record(HEADER_FIELDS, RECORD_WORDS, header)
+    records_max = next(f.max for f in VISIT_FIELDS if f.name == "layer")
+    if len(plan.records) > records_max:
+        raise InputError(
+            f"the schedule has {len(plan.records)} layer records, input and output included; "
+            f"allowed: {records_max}"
+        )
+    visits_base = (FIRST_RECORD + len(plan.records)) * RECORD_WORDS
+    words = pack_record(
+        HEADER_FIELDS,
+        RECORD_WORDS,
+        {
+            "magic": TABLE_MAGIC,
+            "version": TABLE_VERSION,
+            "activation_bits": plan.activation_bits,
+            "input_lanes": config.input_lanes,
+            "output_lanes": config.output_lanes,
+            "load_kernels": config.load_kernels,
+            "visits_base": visits_base,
+        },
+    )
     for record in plan.records:
-        words += pack_record(LAYER_FIELDS, RECORD_WORDS, _record_fields(plan, record))
-    previous: Visit | None = None
+        words += pack_record(LAYER_FIELDS, RECORD_WORDS, _layer_values(record, plan))
+    before: Visit | None = None
     for visit in plan.visits:
-        words += pack_record(VISIT_FIELDS, VISIT_WORDS, _visit_fields(plan, visit, previous))
-        previous = visit
-    words += pack_record(VISIT_FIELDS, VISIT_WORDS, dict.fromkeys((f.name for f in VISIT_FIELDS), KIND_END))
+        values = _visit_values(visit, plan, new_layer=before is None or before.record != visit.record)
+        words += pack_record(VISIT_FIELDS, VISIT_WORDS, values)
+        before = visit
+    words += pack_record(VISIT_FIELDS, VISIT_WORDS, _zeros(VISIT_FIELDS) | {"kind": KIND_END})
     if len(words) > config.table_words:
         raise InputError(
-            f"the schedule table needs {len(words)} words; configuration {config.name!r} has "
-            f"table_words = {config.table_words}"
+            f"the schedule takes {len(words)} table words ({len(plan.records)} layer records, "
+            f"{len(plan.visits)} visits); configuration {config.name!r} has table_words = "
+            f"{config.table_words}"
         )
-    return Words(TABLE_WORD_BITS, struct.pack(f"<{len(words)}I", *words))
+    return Words.from_ints(TABLE_WORD_BITS, words)
 
 
-def _record_fields(plan: Plan, record: Record) -> dict[str, int]:
-    config = plan.config
-    fields = dict.fromkeys((f.name for f in LAYER_FIELDS), 0)
-    fields |= {"height": record.height, "width": record.width, "out_width": record.out_width}
-    fields |= _region_fields("read", record.read) | _region_fields("write", record.write)
-    # The output record reads the part that the last layer wrote; a layer writes the part it does not read.
+def _layer_values(record: Record, plan: Plan) -> dict[str, int]:
+    values = _zeros(LAYER_FIELDS) | {
+        "height": record.height,
+        "width": record.width,
+        "out_width": record.out_width,
+    }
     if record.read is not None:
-        fields["read_part"] = record.read.part
-    layer = record.layer
-    if layer is None:
-        fields["in_groups"] = group_count(record.channels, config.word_lanes)
-        fields["last_in_lanes"] = last_lanes(record.channels, config.word_lanes)
-        return fields
-    shape = layer.shape
-    return fields | {
+        values |= _region_values("read", record.read)
+        values["read_part"] = record.read.part
+    if record.write is not None:
+        values |= _region_values("write", record.write)
+        # The part that is not read is written: this holds for the input too, which reads neither.
+        values["read_part"] = 1 - record.write.part
+    config = plan.config
+    if record.layer is None:
+        return values | {
+            "in_groups": group_count(record.channels, config.word_lanes),
+            "last_in_lanes": last_lanes(record.channels, config.word_lanes),
+        }
+    layer, shape = record.layer, record.layer.shape
+    return values | {
         "in_groups": group_count(shape.in_channels, config.input_lanes),
         "out_groups": group_count(shape.out_channels, config.output_lanes),
         "last_in_lanes": last_lanes(shape.in_channels, config.input_lanes),
@@ -82,30 +105,29 @@ def _record_fields(plan: Plan, record: Record) -> dict[str, int]:
     }
 
 
-def _region_fields(name: str, region: Region | None) -> dict[str, int]:
-    if region is None:
-        return {}
+def _region_values(name: str, region: Region) -> dict[str, int]:
     return {f"{name}_base": region.base, f"{name}_end": region.end, f"{name}_stride": region.stride}
 
 
-def _visit_fields(plan: Plan, visit: Visit, previous: Visit | None) -> dict[str, int]:
+def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
     record = plan.records[visit.record]
-    fields = {
+    assert record.kind in {KIND_INPUT, KIND_CONV, KIND_OUTPUT}
+    values = _zeros(VISIT_FIELDS) | {
         "kind": record.kind,
-        "new_layer": int(previous is None or previous.record != visit.record),
-        "layer": visit.record,
+        "new_layer": int(new_layer),
+        "layer": FIRST_RECORD + visit.record,
         "first_row": visit.first_row,
         "rows": visit.rows,
-        "read_bank": 0,
-        "read_slot": 0,
-        "write_bank": 0,
-        "write_slot": 0,
     }
     if record.read is not None:
         row = visit.first_row if record.kind == KIND_OUTPUT else visit.first_row - 1
-        fields |= {"read_bank": row % BANKS, "read_slot": record.read.slot(row)}
+        values |= {"read_bank": row % BANKS, "read_slot": record.read.slot(row)}
     if record.write is not None:
-        pooled = record.kind == KIND_CONV and record.layer is not None and record.layer.shape.pool
+        pooled = record.layer is not None and record.layer.shape.pool
         row = visit.first_row // 2 if pooled else visit.first_row
-        fields |= {"write_bank": row % BANKS, "write_slot": record.write.slot(row)}
-    return fields
+        values |= {"write_bank": row % BANKS, "write_slot": record.write.slot(row)}
+    return values
+
+
+def _zeros(layout: tuple[Field, ...]) -> dict[str, int]:
+    return dict.fromkeys((field.name for field in layout), 0)

@@ -212,7 +212,7 @@ class Sequencer(wiring.Component):
                 with m.If(word == VISIT_WORDS):
                     m.d.sync += [
                         visit_pointer.eq(visit_pointer + VISIT_WORDS),
-                        pointer.eq((self.visit.layer + 1) * RECORD_WORDS),
+                        pointer.eq(self.visit.layer * RECORD_WORDS),
                         word.eq(0),
                     ]
                     m.next = "DISPATCH"

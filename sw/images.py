@@ -98,13 +98,14 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def quantise_pixels(rgb: np.ndarray, preprocessing: Preprocessing, activation_bits: int) -> np.ndarray:
-    """The chip's input: uint8 RGB [H, W, 3] -> uint8 [3, H, W] of ``activation_bits`` bits.
+    """The chip's input: uint8 RGB [H, W, 3] -> uint8 [3, H, W], channels in the network's order, rounded."""
+    return round_pixels(preprocessing.pixels(rgb), activation_bits)
 
-    x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1), channels in the network's order
-    (docs/arithmetic.md, section 1).
-    """
+
+def round_pixels(pixels: np.ndarray, activation_bits: int) -> np.ndarray:
+    """uint8 pixels of any shape to ``activation_bits`` bits: x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1)
+    (docs/arithmetic.md, section 1)."""
     check_activation_bits(activation_bits)
-    pixels = preprocessing.pixels(rgb)
     if activation_bits == PIXEL_BITS:
         return pixels
     half = 1 << (PIXEL_BITS - 1 - activation_bits)

@@ -1,0 +1,242 @@
+"""One frame through the simulated engine: files in, feature maps out."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.rom import encode_weights
+from export.table import FIRST_RECORD, encode_table
+from export.words import Words
+from hw.spec import ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
+from sw.compressed import CompressedNetwork
+from sw.plan import BANKS, Plan, Record, Region
+from verif.verilator import Build, random_start
+
+BYTE = 8
+
+
+class SimulationError(RuntimeError):
+    """The simulated engine did not end a frame well."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Random pauses of both streams: ``share`` of the cycles, drawn from ``seed``."""
+
+    seed: int = 1
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Waves:
+    """An FST file of ``cycles`` cycles from cycle ``start``."""
+
+    file: Path
+    start: int = 0
+    cycles: int = 1 << 62
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """What came out.
+
+    maps: per layer uint8 [C, H, W], assembled from the writes into the feature memory; output: the same for
+    the output stream; cycles: busy cycles of the frame; record_cycles: those of each record of the plan;
+    start_cycles: those before the first hand-over.
+    """
+
+    maps: list[np.ndarray]
+    output: np.ndarray
+    cycles: int
+    record_cycles: list[int]
+    start_cycles: int
+
+
+def run_frame(
+    build: Build,
+    network: CompressedNetwork,
+    plan: Plan,
+    pixels: np.ndarray,
+    workdir: Path,
+    *,
+    pauses: Pauses | None = None,
+    waves: Waves | None = None,
+    seed: int = 1,
+) -> FrameRun:
+    """Send ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
+
+    Files are left in ``workdir``; ``seed`` decides the power-up state. Raises SimulationError when the
+    frame does not end well, or when a write is missing, doubled, or out of place.
+    """
+    config = plan.config
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_mem(workdir / "weights.mem", encode_weights(network, config).words)
+    write_mem(workdir / "table.mem", encode_table(plan))
+    image_beats(pixels, config).tofile(workdir / "image.bin")
+    pauses = pauses or Pauses()
+    names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
+    command = [
+        str(build.binary),
+        *names,
+        str(pauses.seed),
+        str(round(pauses.share * 256)),
+        *([str(waves.file), str(waves.start), str(waves.cycles)] if waves else []),
+        f"+kestrel_weights={workdir / 'weights.mem'}",
+        f"+kestrel_table={workdir / 'table.mem'}",
+        *random_start(seed),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SimulationError(f"the simulation ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    stats, visits = _read_stats(workdir / "stats.txt")
+    if stats["outcome"] != "done":
+        cause = ERRORS.get(int(stats["error"]), stats["error"])
+        raise SimulationError(
+            f"the engine ended with {stats['outcome']} ({cause}) after {stats['simulated']} cycles, "
+            f"{stats['sent']} beats sent, {stats['received']} received"
+        )
+    return FrameRun(
+        maps=_read_maps(workdir / "trace.bin", plan),
+        output=_read_output(workdir / "output.bin", plan),
+        cycles=int(stats["cycles"]),
+        record_cycles=[visits.get((record.kind, n), 0) for n, record in enumerate(plan.records, FIRST_RECORD)],
+        start_cycles=visits.get((KIND_END, 0), 0),
+    )
+
+
+def write_mem(path: Path, words: Words) -> None:
+    """A $readmemh image: one word a line."""
+    path.write_text("\n".join(words.to_hex()) + "\n", encoding="ascii")
+
+
+def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """Beats of the image stream as rows of 32-bit words, as the harness reads them.
+
+    Every memory word of a pixel begins with a new beat; bytes beyond its channels are 0xA5, to show that
+    they are ignored.
+    """
+    channels, height, width = pixels.shape
+    per_beat = config.stream_bytes
+    rows = []
+    flat = pixels.reshape(channels, -1).T  # [H * W, C]
+    for first in range(0, channels, config.word_lanes):
+        part = flat[:, first : first + config.word_lanes]
+        beats = -(-part.shape[1] // per_beat)
+        padded = np.full((height * width, beats * per_beat), 0xA5, dtype=np.uint8)
+        padded[:, : part.shape[1]] = part
+        rows.append(padded.reshape(height * width, beats, per_beat))
+    beats = np.concatenate(rows, axis=1).reshape(-1, per_beat)
+    words = -(-per_beat * PIXEL_BITS // 32)
+    out = np.zeros((len(beats), words * 4), dtype=np.uint8)
+    out[:, :per_beat] = beats
+    return out.view("<u4")
+
+
+def _read_stats(path: Path) -> tuple[dict[str, str], dict[tuple[int, int], int]]:
+    stats: dict[str, str] = {}
+    visits: dict[tuple[int, int], int] = {}
+    for line in path.read_text(encoding="ascii").splitlines():
+        name, *values = line.split()
+        if name == "visit":
+            visits[int(values[0]), int(values[1])] = int(values[2])
+        else:
+            stats[name] = values[0]
+    return stats, visits
+
+
+def _words(bits: int) -> int:
+    return -(-bits // 32)
+
+
+def _read_maps(path: Path, plan: Plan) -> list[np.ndarray]:
+    config = plan.config
+    lane_words, data_words = _words(config.word_lanes), _words(config.word_bits)
+    raw = np.fromfile(path, dtype="<u4").reshape(-1, 4 + lane_words + data_words)
+    maps = []
+    for number, record in enumerate(plan.records, FIRST_RECORD):
+        if record.kind == KIND_CONV:
+            maps.append(_assemble(raw[raw[:, 0] == number], record, config))
+    return maps
+
+
+def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:
+    """A layer's map from its writes. Every word, and every group of lanes in it, exactly once.
+
+    A region may be shorter than the map; then an address is written again for a later row, and the n-th
+    write to it belongs to the n-th row that lies there.
+    """
+    region = record.write
+    assert isinstance(region, Region)
+    part, bank, address = raw[:, 1], raw[:, 2], raw[:, 3].astype(np.int64)
+    lanes = raw[:, 4 : 4 + _words(config.word_lanes)]
+    values = _activations(raw[:, 4 + lanes.shape[1] :], config.activation_bits, config.word_lanes)
+    enabled = _bits(lanes, config.word_lanes).astype(bool)
+    if (part != region.part).any() or (address < region.base).any() or (address >= region.end).any():
+        raise SimulationError(f"{record.name}: a write outside its region")
+
+    first_lane = enabled.argmax(axis=1)
+    key = (address * BANKS + bank) * config.word_lanes + first_lane
+    order = np.argsort(key, kind="stable")
+    sorted_key = key[order]
+    start_of_run = np.r_[True, sorted_key[1:] != sorted_key[:-1]]
+    run_start = np.maximum.accumulate(np.where(start_of_run, np.arange(len(key)), 0))
+    turn = np.empty(len(key), dtype=np.int64)
+    turn[order] = np.arange(len(key)) - run_start
+
+    slot, within = np.divmod(address - region.base, region.stride)
+    group, column = np.divmod(within, region.width)
+    row = slot * BANKS + bank + turn * (region.slots * BANKS)
+    groups = -(-record.channels // config.word_lanes)
+    if (row >= record.out_height).any():
+        raise SimulationError(f"{record.name}: more writes than the map has pixels")
+    result = np.zeros((record.out_height, record.out_width, groups, config.word_lanes), dtype=np.uint8)
+    count = np.zeros(result.shape, dtype=np.uint8)
+    lane = np.arange(config.word_lanes)
+    at = (row[:, None], column[:, None], group[:, None], lane[None, :])
+    full = tuple(np.broadcast_to(index, enabled.shape)[enabled] for index in at)
+    np.add.at(count, full, 1)
+    result[full] = values[enabled]
+    flat = result.reshape(record.out_height, record.out_width, -1)
+    written = count.reshape(flat.shape)
+    if (written[..., : record.channels] != 1).any():
+        raise SimulationError(f"{record.name}: an element was not written exactly once")
+    if flat[..., record.channels :].any():
+        raise SimulationError(f"{record.name}: a lane without a channel is not zero")
+    return np.ascontiguousarray(flat[..., : record.channels].transpose(2, 0, 1))
+
+
+def _read_output(path: Path, plan: Plan) -> np.ndarray:
+    """The output stream as a map [C, H, W]; TKEEP and TLAST are checked."""
+    config = plan.config
+    record = plan.records[-1]
+    lanes = config.word_lanes
+    data_words, keep_words = _words(lanes * BYTE), _words(lanes)
+    raw = np.fromfile(path, dtype="<u4").reshape(-1, data_words + keep_words + 1)
+    groups = -(-record.channels // lanes)
+    beats = record.height * record.width * groups
+    if len(raw) != beats:
+        raise SimulationError(f"output: {len(raw)} beats, not {beats}")
+    if raw[:-1, -1].any() or raw[-1, -1] != 1:
+        raise SimulationError("output: TLAST is not with the last beat alone")
+    keep = _bits(raw[:, data_words : data_words + keep_words], lanes).reshape(-1, groups * lanes)
+    if not (keep[:, : record.channels] == 1).all() or keep[:, record.channels :].any():
+        raise SimulationError("output: TKEEP does not mark the channels that exist")
+    values = raw[:, :data_words].copy().view(np.uint8)[:, :lanes].reshape(-1, groups * lanes)
+    image = values[:, : record.channels].reshape(record.height, record.width, record.channels)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _bits(words: np.ndarray, count: int) -> np.ndarray:
+    """Little-endian 32-bit words [N, K] as bits [N, count]."""
+    data = np.ascontiguousarray(words).view(np.uint8)
+    return np.unpackbits(data, axis=1, bitorder="little")[:, :count]
+
+
+def _activations(words: np.ndarray, bits: int, lanes: int) -> np.ndarray:
+    """Packed activations as uint8 [N, lanes]."""
+    if bits == BYTE:
+        return np.ascontiguousarray(words).view(np.uint8)[:, :lanes]
+    planes = _bits(words, bits * lanes).reshape(len(words), lanes, bits)
+    return (planes << np.arange(bits, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
