@@ -1,8 +1,8 @@
 """The schedule table: a plan as the words that the engine's sequencer reads.
 
 Layout in ``hw.spec``: at word 0 the header, then at word (1 + n) * RECORD_WORDS the record of
-``plan.records[n]``, then the visits, the last of which is of kind KIND_END. A visit names its record by the number counted from
-the header on: 1 + n.
+``plan.records[n]``, then the visits, the last of which is of kind KIND_END. A visit names its record by the
+number counted from the header on: 1 + n.
 """
 
 from export.words import Words

@@ -1,0 +1,160 @@
+"""Writing a network's ROM images for an engine, and reading a network back from them.
+
+An export is a folder: ``weights.*`` and ``table.*`` in every format of ``export.formats``, the C header and
+the manifest.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.formats import FORMATS, write_words
+from export.header import HEADER, c_header
+from export.manifest import (
+    VERSION,
+    LayerEntry,
+    Manifest,
+    MemoryEntry,
+    file_entry,
+    read_manifest,
+    read_memory,
+    verify_files,
+    write_manifest,
+)
+from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
+from export.table import encode_table
+from export.words import Words
+from hw.spec import KIND_CONV, EngineConfig, InputError
+from sw.bounds import check_accumulators
+from sw.compressed import CompressedLayer, CompressedNetwork, validate
+from sw.files import atomic_directory, check_output_directory
+from sw.network import ConvShape
+from sw.plan import Plan, make_plan
+
+WEIGHTS = "weights"
+TABLE = "table"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written: the folder, its manifest, and the paths of all files, the manifest's included."""
+
+    directory: Path
+    manifest: Manifest
+    files: tuple[Path, ...]
+
+
+def export_network(
+    network: CompressedNetwork, config: EngineConfig, height: int, width: int, directory: Path
+) -> ExportReport:
+    """Write the export of a network for images of ``height`` x ``width`` on an engine.
+
+    The folder appears whole or not at all; an earlier export there is replaced, any other folder that is not
+    empty is refused. Raises InputError for a network that is not valid, whose accumulators could overflow,
+    or that the configuration cannot hold, and for a folder that cannot be written.
+    """
+    check_output_directory(directory)
+    validate(network)
+    check_accumulators(network)
+    plan = make_plan(network, config, height, width)
+    rom = encode_weights(network, config)
+    table = encode_table(plan)
+    _check_agreement(plan, rom)
+    with atomic_directory(directory) as temporary:
+        for stem, words in ((WEIGHTS, rom.words), (TABLE, table)):
+            for suffix in FORMATS:
+                write_words(words, temporary / f"{stem}.{suffix}")
+        manifest = _manifest(network, plan, rom, table, temporary)
+        write_manifest(manifest, temporary)
+        names = sorted(path.name for path in temporary.iterdir())
+    return ExportReport(directory, manifest, tuple(directory / name for name in names))
+
+
+def import_network(directory: Path) -> CompressedNetwork:
+    """The network of an export, equal to the one that was exported.
+
+    Every file is held to the manifest first. Raises InputError, naming the file, for anything that is
+    missing, damaged or does not fit the rest.
+    """
+    manifest = read_manifest(directory)
+    verify_files(directory, manifest)
+    read_memory(directory / f"{TABLE}.bin", manifest.table)
+    path = directory / f"{WEIGHTS}.bin"
+    words = read_memory(path, manifest.weights)
+    shapes = [
+        Outline(ConvShape(e.name, e.in_channels, e.out_channels, e.pool), e.mask_bits, e.has_pad)
+        for e in manifest.layers
+    ]
+    for entry, placed in zip(manifest.layers, place_layers(shapes, manifest.config), strict=True):
+        if (entry.rom_word, entry.rom_words) != (placed.word, placed.words):
+            raise InputError(
+                f"{directory / 'manifest.json'}: layer {entry.name} has {entry.rom_words} ROM words from "
+                f"{entry.rom_word} on; expected: {placed.words} from {placed.word} on"
+            )
+    try:
+        weights = decode_weights(words, shapes, manifest.config)
+        layers = tuple(
+            CompressedLayer(
+                shape=s.shape, mask_bits=s.mask_bits, mask=w.mask, alpha=w.alpha, bias=w.bias,
+                shift=e.shift, scale=e.scale, trained=e.trained,
+            )
+            for s, w, e in zip(shapes, weights, manifest.layers, strict=True)
+        )  # fmt: skip
+        network = CompressedNetwork(
+            manifest.network, manifest.activation_bits, manifest.preprocessing, weights[0].pad, layers
+        )
+        validate(network)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return network
+
+
+def _check_agreement(plan: Plan, rom: RomImage) -> None:
+    """The plan and the ROM place the layers independently; the engine reads where the plan says."""
+    planned = [(r.weight_base, r.weight_words) for r in plan.records if r.kind == KIND_CONV]
+    assert planned == [(layer.word, layer.words) for layer in rom.layers]
+
+
+def _manifest(
+    network: CompressedNetwork, plan: Plan, rom: RomImage, table: Words, directory: Path
+) -> Manifest:
+    """The manifest of the image files in ``directory``; writes the header, which it lists too."""
+    records = [record for record in plan.records if record.kind == KIND_CONV]
+    layers = tuple(
+        LayerEntry(
+            name=layer.shape.name,
+            in_channels=layer.shape.in_channels,
+            out_channels=layer.shape.out_channels,
+            height=record.height,
+            width=record.width,
+            mask_bits=layer.mask_bits,
+            shift=layer.shift,
+            pool=layer.shape.pool,
+            has_pad=placed.outline.has_pad,
+            scale=float(layer.scale),
+            trained=layer.trained,
+            rom_word=placed.word,
+            rom_words=placed.words,
+        )
+        for layer, record, placed in zip(network.layers, records, rom.layers, strict=True)
+    )
+
+    def manifest(files: list[Path]) -> Manifest:
+        return Manifest(
+            version=VERSION,
+            network=network.name,
+            activation_bits=network.activation_bits,
+            preprocessing=network.preprocessing,
+            config=plan.config,
+            height=plan.height,
+            width=plan.width,
+            layers=layers,
+            weight_bits=network.weight_bits,
+            rom_bits=rom.rom_bits,
+            overhead=rom.overhead,
+            weights=MemoryEntry.of(rom.words),
+            table=MemoryEntry.of(table),
+            files=tuple(file_entry(path) for path in files),
+        )
+
+    (directory / HEADER).write_text(c_header(manifest([])), encoding="ascii")
+    return manifest(sorted(directory.iterdir()))

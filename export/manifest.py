@@ -1,0 +1,222 @@
+"""The manifest of an export, ``manifest.json``: what the files hold, and how to tell that they still do."""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from export.formats import read_words
+from export.words import Words
+from hw.spec import LAYERS_MAX, MASK_BITS, EngineConfig, InputError, kernel_bits
+
+MANIFEST = "manifest.json"
+VERSION = 1
+CHANNELS_MAX = 1 << 16
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A layer: its shape, the size of the map it works on, what the ROM does not hold, and its ROM words."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    mask_bits: int
+    shift: int
+    pool: bool
+    has_pad: bool
+    scale: float
+    trained: bool
+    rom_word: int
+    rom_words: int
+
+
+@dataclass(frozen=True)
+class MemoryEntry:
+    """A memory's contents: ``crc32`` is over the little-endian bytes of the words in address order."""
+
+    word_bits: int
+    words: int
+    crc32: int
+
+    @classmethod
+    def of(cls, words: Words) -> "MemoryEntry":
+        return cls(words.word_bits, len(words), words.crc32)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file beside the manifest: its size and, in hexadecimal, its SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about an export but the images themselves.
+
+    ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is by what share the
+    ROM is larger than masks, scalars and biases together.
+    """
+
+    version: int
+    network: str
+    activation_bits: int
+    preprocessing: str
+    config: EngineConfig
+    height: int
+    width: int
+    layers: tuple[LayerEntry, ...]
+    weight_bits: int
+    rom_bits: int
+    overhead: float
+    weights: MemoryEntry
+    table: MemoryEntry
+    files: tuple[FileEntry, ...]
+
+
+def file_entry(path: Path) -> FileEntry:
+    contents = path.read_bytes()
+    return FileEntry(path.name, len(contents), hashlib.sha256(contents).hexdigest())
+
+
+def write_manifest(manifest: Manifest, directory: Path) -> None:
+    """Write ``manifest.json``; the same manifest gives the same bytes."""
+    (directory / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read ``manifest.json`` and check every entry on its own. Raises InputError, naming the file."""
+    path = directory / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read: {error.strerror}; allowed: in a folder that export wrote"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text; allowed: a manifest that export wrote") from error
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error}); allowed: a manifest that export wrote") from error
+    try:
+        return _manifest(found)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Hold every file to its size and SHA-256. Raises InputError naming file, found and expected."""
+    for entry in manifest.files:
+        path = directory / entry.name
+        if not path.is_file():
+            raise InputError(f"{path}: missing; expected: a file of {entry.bytes} bytes")
+        found = file_entry(path)
+        if found.bytes != entry.bytes:
+            raise InputError(f"{path}: {found.bytes} bytes; expected: {entry.bytes}")
+        if found.sha256 != entry.sha256:
+            raise InputError(f"{path}: SHA-256 {found.sha256}; expected: {entry.sha256}")
+
+
+def read_memory(path: Path, memory: MemoryEntry) -> Words:
+    """The words of one image file, held to the CRC-32. Raises InputError naming file, found and expected."""
+    words = read_words(path, memory.word_bits, memory.words)
+    if words.crc32 != memory.crc32:
+        raise InputError(f"{path}: CRC-32 {words.crc32:08x}; expected: {memory.crc32:08x}")
+    return words
+
+
+# --------------------------------------------------------------------------------------------------------
+# From JSON
+# --------------------------------------------------------------------------------------------------------
+
+Entry = TypeVar("Entry", LayerEntry, MemoryEntry, FileEntry)
+
+
+def _manifest(found: object) -> Manifest:
+    if not isinstance(found, dict):
+        raise InputError(f"{found!r:.40}; allowed: an object")
+    version = found.get("version")
+    if version != VERSION:
+        raise InputError(f"version = {version!r:.40}; allowed: {VERSION}")
+    values: dict[str, Any] = _checked(
+        found,
+        "",
+        {
+            "version": int, "network": str, "activation_bits": int, "preprocessing": str, "config": dict,
+            "height": int, "width": int, "layers": list, "weight_bits": int, "rom_bits": int,
+            "overhead": float, "weights": dict, "table": dict, "files": list,
+        },
+    )  # fmt: skip
+    config = _config(values["config"])
+    layers = tuple(_entry(LayerEntry, v, f"layers[{n}]") for n, v in enumerate(values["layers"]))
+    memories = {name: _entry(MemoryEntry, values[name], name) for name in ("weights", "table")}
+    files = tuple(_entry(FileEntry, v, f"files[{n}]") for n, v in enumerate(values["files"]))
+    for n, entry in enumerate(files):
+        # A name with a folder in it would reach out of the export.
+        _require(f"files[{n}].name", entry.name, re.fullmatch(r"\w[\w.-]*", entry.name) is not None,
+                 "a plain file name")
+    for name, memory in memories.items():
+        _require(f"{name}.word_bits", memory.word_bits, memory.word_bits > 0 and memory.word_bits % 8 == 0,
+                 "a multiple of 8")
+        _require(f"{name}.words", memory.words, memory.words >= 0, "0 or more")
+    _require("weights.word_bits", memories["weights"].word_bits,
+             memories["weights"].word_bits == config.rom_word_bits, f"{config.rom_word_bits}")
+    _require("number of layers", len(layers), 1 <= len(layers) <= LAYERS_MAX, f"1..{LAYERS_MAX}")
+    for n, layer in enumerate(layers):
+        _check_layer(layer, f"layers[{n}]", config)
+    values |= memories
+    return Manifest(**{**values, "config": config, "layers": layers, "files": files})
+
+
+def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
+    for name in ("in_channels", "out_channels"):
+        value = getattr(layer, name)
+        _require(f"{where}.{name}", value, 1 <= value <= CHANNELS_MAX, f"1..{CHANNELS_MAX}")
+    _require(f"{where}.mask_bits", layer.mask_bits, layer.mask_bits in MASK_BITS,
+             f"{MASK_BITS[0]}..{MASK_BITS[-1]}")
+    _require(f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0,
+             "finite and above 0")
+    # Before anything as large as the channels say is allocated.
+    least = layer.in_channels * layer.out_channels * kernel_bits(layer.mask_bits)
+    least = -(-least // config.rom_word_bits)
+    _require(f"{where}.rom_words", layer.rom_words, layer.rom_words >= least,
+             f"at least {least} for its kernels")
+
+
+def _config(values: dict[str, Any]) -> EngineConfig:
+    kinds: dict[str, type] = {f.name: int for f in fields(EngineConfig)}
+    kinds |= {"name": str, "feature_words": list}
+    checked = _checked(values, "config.", kinds)
+    return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})
+
+
+def _entry(kind: type[Entry], value: object, where: str) -> Entry:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} = {value!r:.40}; allowed: an object")
+    kinds = {f.name: f.type for f in fields(kind)}
+    return kind(**_checked(value, f"{where}.", kinds))
+
+
+def _checked(values: dict[str, Any], where: str, kinds: dict[str, Any]) -> dict[str, Any]:
+    """The values, if their names and types are exactly ``kinds``."""
+    for name in kinds.keys() | values.keys():
+        if name not in kinds:
+            raise InputError(f"{where}{name}: not known; allowed: {', '.join(kinds)}")
+        if name not in values:
+            raise InputError(f"{where}{name}: missing")
+        _require(f"{where}{name}", values[name], type(values[name]) is kinds[name], kinds[name].__name__)
+    return values
+
+
+def _require(what: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise InputError(f"{what} = {value!r:.60}; allowed: {allowed}")
