@@ -23,10 +23,8 @@ setup: $(INSTALLED) ## create or update .venv (the other targets do it when need
 
 # A failed installation leaves no stamp, so that the next make tries again.
 $(INSTALLED): pyproject.toml constraints.txt
-	@for tool in g++ make perl; do \
-	    command -v $$tool >/dev/null || { \
-	        echo "kestrel: $$tool is missing; install it (Debian: apt-get install g++ make perl)" >&2; exit 1; }; \
-	done
+	@command -v $${CXX:-g++} >/dev/null || { \
+	    echo "kestrel: $${CXX:-g++} is missing; install it (Debian: apt-get install g++)" >&2; exit 1; }
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "kestrel: Python 3.11 or later is needed; install it, or name it: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
