@@ -128,8 +128,7 @@ def generate_picture(height: int, width: int, seed: int) -> np.ndarray:
     and elementary operations: a seed gives the same picture everywhere.
     """
     generator = np.random.default_rng([seed, height, width])
-    picture = np.full((height, width, 3), 110.0)
-    picture += generator.normal(0.0, 15.0, 3)
+    picture = np.zeros((height, width, 3)) + generator.normal(0.0, 15.0, 3)
     cells = 1
     while cells <= 2 * max(height, width):
         size = 55.0 / np.sqrt(cells)
@@ -146,6 +145,9 @@ def generate_picture(height: int, width: int, seed: int) -> np.ndarray:
         colour = generator.normal(0, 45, 1) + generator.normal(0, 20, 3)
         shade = colour + (generator.normal(0, 18) * u + generator.normal(0, 18) * v)[:, :, None]
         picture[inside] += shade[inside]
+    # Exposure: brightness and contrast of an ordinary photograph.
+    contrast = 55.0 / max(float(picture.std()), 1.0)
+    picture = (picture - picture.mean()) * contrast + generator.uniform(95, 135)
     return np.clip(np.floor(picture + 0.5), 0, 255).astype(np.uint8)
 
 

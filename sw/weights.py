@@ -102,15 +102,17 @@ def _open_safetensors(path: Path) -> Iterator[Entries]:
 
 @contextmanager
 def _open_npz(path: Path) -> Iterator[Entries]:
-    try:
-        file = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise InputError(f"{path}: not a readable npz file ({_one_line(error)}); "
-                         "allowed: an archive of arrays without pickled objects") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise InputError(f"{path}: a single array; allowed: an .npz archive of named arrays")
-    with file:
-        yield {key: (lambda key=key: file[key]) for key in file.files}
+    # Opened here: np.load leaves its own file open when it is not an archive.
+    with path.open("rb") as stream:
+        try:
+            file = np.load(stream, allow_pickle=False)
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path}: not a readable npz file ({_one_line(error)}); "
+                             "allowed: an archive of arrays without pickled objects") from error
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: a single array; allowed: an .npz archive of named arrays")
+        with file:
+            yield {key: (lambda key=key: file[key]) for key in file.files}
 
 
 @contextmanager

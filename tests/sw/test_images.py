@@ -1,0 +1,237 @@
+"""Reading and quantising images, generated pictures, preprocessing."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hw.spec import InputError
+from sw import images
+from sw.images import generate_picture, list_images, load_image, open_image, quantise_pixels, resize
+from sw.preprocessing import PREPROCESSINGS, find_preprocessing, input_step
+
+NONE = find_preprocessing("none")
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 7, 8])
+def test_input_rule_for_every_pixel(bits):
+    """Against the rule in plain integers: breaks the equality of chip and reference if it strays."""
+    rgb = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    found = quantise_pixels(rgb, NONE, bits)
+    assert found.dtype == np.uint8
+    wanted = [p if bits == 8 else min((p + 2 ** (7 - bits)) >> (8 - bits), 2**bits - 1) for p in range(256)]
+    for channel in found:
+        assert channel.ravel().tolist() == wanted
+
+
+@pytest.mark.parametrize("bits", [3, 9, 0, -1])
+def test_input_rule_refuses_other_widths(bits):
+    with pytest.raises(InputError, match=rf"activation bits = {bits}; allowed: 4\.\.8"):
+        quantise_pixels(np.zeros((2, 2, 3), np.uint8), NONE, bits)
+
+
+def test_channel_order_and_mean():
+    """Blue first for Caffe's weights: a swap costs accuracy without any other symptom."""
+    rgb = np.array([[[10, 20, 30]]], dtype=np.uint8)
+    assert quantise_pixels(rgb, find_preprocessing("caffe"), 8).ravel().tolist() == [30, 20, 10]
+    assert quantise_pixels(rgb, find_preprocessing("torchvision"), 8).ravel().tolist() == [10, 20, 30]
+    caffe = find_preprocessing("caffe").real_input(rgb).ravel()
+    np.testing.assert_allclose(caffe, [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
+    torchvision = find_preprocessing("torchvision").real_input(rgb).ravel()
+    wanted = [(10 / 255 - 0.485) / 0.229, (20 / 255 - 0.456) / 0.224, (30 / 255 - 0.406) / 0.225]
+    np.testing.assert_allclose(torchvision, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PREPROCESSINGS)
+@pytest.mark.parametrize("bits", [4, 5, 8])
+def test_pad_is_the_input_nearest_to_the_mean(name, bits):
+    preprocessing = find_preprocessing(name)
+    for pad, mean in zip(preprocessing.pad(bits), preprocessing.mean, strict=True):
+        distance = [abs(x * input_step(bits) - mean) for x in range(1 << bits)]
+        assert distance[pad] == min(distance)
+
+
+def test_unknown_preprocessing_is_refused():
+    with pytest.raises(InputError, match=r"preprocessing 'keras' .* caffe, torchvision, none"):
+        find_preprocessing("keras")
+
+
+# --------------------------------------------------------------------------------------------------------
+# Files
+# --------------------------------------------------------------------------------------------------------
+
+RGB = np.arange(60, dtype=np.uint8).reshape(4, 5, 3) * 4
+
+
+def test_lossless_files_come_back_as_they_were(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "a.png"), RGB)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn clockwise by a quarter
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(open_image(tmp_path / "a.png"), np.rot90(RGB, -1))
+
+
+def as_16_bits(path):
+    Image.fromarray((RGB[:, :, 0].astype(np.uint16) << 8) + 255).save(path)
+
+
+def as_mode(mode):
+    return lambda path: Image.fromarray(RGB).convert(mode).save(path)
+
+
+def with_alpha(path):
+    alpha = np.zeros((4, 5, 1), dtype=np.uint8)
+    alpha[0] = 255
+    Image.fromarray(np.concatenate([RGB, alpha], axis=2)).save(path)
+
+
+GREY = np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None].repeat(3, axis=2)
+OVER_WHITE = np.concatenate([RGB[:1], np.full((3, 5, 3), 255, np.uint8)])
+
+
+@pytest.mark.parametrize(("name", "make", "wanted"), [
+    ("grey.png", as_mode("L"), GREY),
+    ("two-level.png", as_mode("1"), None),
+    ("palette.png", as_mode("P"), None),
+    ("grey-alpha.png", as_mode("LA"), GREY),
+    ("16-bit.png", as_16_bits, RGB[:, :, :1].repeat(3, axis=2)),
+    ("alpha.png", with_alpha, OVER_WHITE),
+    ("cmyk.tif", as_mode("CMYK"), RGB),
+    ("ycbcr.jpg", as_mode("YCbCr"), None),
+    ("animation.gif", as_mode("P"), None),
+])
+def test_every_mode_becomes_rgb(tmp_path, name, make, wanted):
+    """Breaks if a mode gives another shape or type, or 16-bit samples are cut off at white."""
+    make(tmp_path / name)
+    found = open_image(tmp_path / name)
+    assert found.shape == (4, 5, 3)
+    assert found.dtype == np.uint8
+    if wanted is not None:
+        np.testing.assert_array_equal(found, wanted)
+
+
+def png_bytes():
+    stream = io.BytesIO()
+    Image.fromarray(generate_picture(40, 40, 0)).save(stream, "png")
+    return stream.getvalue()
+
+
+BAD_IMAGES = {
+    "missing.png": (None, "no such image file"),
+    "empty.png": (b"", "not a readable image"),
+    "text.jpg": (b"hello", "not a readable image"),
+    "cut.png": (png_bytes()[:-600], "not a readable image"),
+    "header.png": (png_bytes()[:20], "not a readable image"),
+    "damaged.png": (png_bytes()[:60] + b"\0" * 50 + png_bytes()[110:], "not a readable image"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_images_are_refused_in_one_line(tmp_path, name):
+    content, message = BAD_IMAGES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        open_image(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_truncated_jpeg_is_refused(tmp_path):
+    """Pillow would fill the rest with grey if it were allowed to."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(generate_picture(64, 64, 1)).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match="truncated"):
+        open_image(path)
+
+
+def test_huge_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "PIXELS_MAX", 19)
+    with pytest.raises(InputError, match="5 x 4 pixels; allowed: at most 19"):
+        open_image(tmp_path / "a.png")
+
+
+def test_bomb_of_pillow_is_refused(tmp_path):
+    """A file of a few bytes that claims 400 million pixels."""
+    header = png_bytes()
+    size = (20000).to_bytes(4, "big") * 2
+    import zlib
+
+    body = b"IHDR" + size + header[24:29]
+    (tmp_path / "a.png").write_bytes(header[:12] + body + zlib.crc32(body).to_bytes(4, "big") + header[33:])
+    with warnings.catch_warnings(), pytest.raises(InputError, match="allowed: at most 67108864 pixels"):
+        open_image(tmp_path / "a.png")
+
+
+def test_folder_is_listed_in_order(tmp_path):
+    for name in ("b.JPG", "a.png", "c.txt", "10.jpeg"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.png").mkdir()
+    assert [p.name for p in list_images(tmp_path)] == ["10.jpeg", "a.png", "b.JPG"]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda p: None, "no such folder"),
+    (lambda p: p.touch(), "is not a folder"),
+    (lambda p: p.mkdir(), "no images; allowed: at least one"),
+])
+def test_bad_folders_are_refused(tmp_path, make, message):
+    make(tmp_path / "x")
+    with pytest.raises(InputError, match=message):
+        list_images(tmp_path / "x")
+
+
+def test_resize_averages_what_it_drops():
+    """A fine check pattern must become grey: without antialiasing it becomes black or white."""
+    board = ((np.indices((64, 64)).sum(axis=0) % 2) * 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+    small = resize(board, 8, 16)
+    assert small.shape == (8, 16, 3)
+    assert 118 <= small[2:-2, 2:-2].min() <= small[2:-2, 2:-2].max() <= 138
+
+
+def test_resize_to_the_same_size_changes_nothing(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", 4, 5), RGB)
+    assert load_image(tmp_path / "a.png", height=8).shape == (8, 5, 3)
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1), (8193, 4)])
+def test_impossible_sizes_are_refused(size):
+    with pytest.raises(InputError, match=f"image size {size[0]} x {size[1]}"):
+        resize(RGB, *size)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Generated pictures
+# --------------------------------------------------------------------------------------------------------
+
+
+def test_generated_pictures_are_reproducible_and_differ():
+    one = generate_picture(48, 64, 1)
+    assert one.shape == (48, 64, 3)
+    assert one.dtype == np.uint8
+    np.testing.assert_array_equal(one, generate_picture(48, 64, 1))
+    assert not np.array_equal(one, generate_picture(48, 64, 2))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_generated_pictures_look_like_photographs(seed):
+    """Contrast, neighbours alike, colours alike: what calibration and the first layer's fit rely on."""
+    picture = generate_picture(128, 128, seed).astype(float)
+    assert 25 < picture.std() < 100
+    assert 60 < picture.mean() < 200
+    assert np.corrcoef(picture[:, 1:].ravel(), picture[:, :-1].ravel())[0, 1] > 0.8
+    assert np.corrcoef(picture[:, :, 0].ravel(), picture[:, :, 1].ravel())[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2)])
+def test_generated_pictures_of_any_size(size):
+    assert generate_picture(*size, seed=0).shape == (*size, 3)
