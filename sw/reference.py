@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from hw.spec import TAPS, InputError
 from sw.bounds import channel_reach, check_accumulators, rounding_offset
-from sw.compressed import CompressedLayer, CompressedNetwork
+from sw.compressed import CompressedLayer, CompressedNetwork, validate
 
 FLOAT32_EXACT = 1 << 24
 """Every integer of this magnitude or less is a float32."""
@@ -66,15 +66,15 @@ class _Prepared:
 class Reference:
     """The network computed in integers, exactly (see the module's docstring), on the CPU.
 
-    Parameters: the compressed network. Raises InputError if its accumulators could overflow or its layers
-    do not fit each other.
+    Parameters: the compressed network. Raises InputError if it is not valid or its accumulators could
+    overflow.
 
     Members: ``network``; ``in_float64``: names of layers for which the library's float32 convolution was
     found inexact (none, normally).
     """
 
     def __init__(self, network: CompressedNetwork) -> None:
-        _check_chain(network)
+        validate(network)
         check_accumulators(network)
         self.network = network
         self.in_float64: set[str] = set()
@@ -194,17 +194,6 @@ class Reference:
             if not height or not width:
                 raise InputError(f"{name}: image of {x.shape[2]} x {x.shape[3]} pixels is too small: "
                                  f"nothing is left after the pooling of {layer.shape.name}")
-
-
-def _check_chain(network: CompressedNetwork) -> None:
-    if not network.layers:
-        raise InputError(f"{network.name}: the network has no layers")
-    channels = len(network.pad)
-    for layer in network.layers:
-        if layer.shape.in_channels != channels:
-            raise InputError(f"{network.name}, layer {layer.shape.name}: {layer.shape.in_channels} input "
-                             f"channels; allowed: the {channels} that reach it")
-        channels = layer.shape.out_channels
 
 
 def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:

@@ -88,20 +88,21 @@ def test_extremes(mask_bits: int, pixel: int, bias: int, shift: int, oracle: Ora
             compare(network, x, oracle)
 
 
-@pytest.mark.parametrize("bias", [BIAS_MIN, 0, BIAS_MAX])
-def test_groups_that_cancel(bias: int, rng: np.random.Generator, oracle: Oracle) -> None:
-    """Sums far beyond 24 bits in some groups of channels, brought back into range by others, and odd ones
-    at that: an accumulation in float32 would lose the last bits."""
-    network = constant_network(stack((12, 4)), 5, bias=bias, shift=3)
+def test_groups_that_cancel(rng: np.random.Generator, oracle: Oracle) -> None:
+    """Odd sums far beyond 24 bits in the first groups of channels, cancelled by the last ones but for what
+    a channel of small weights adds: accumulated in float32, that would lose its low bits."""
+    network = constant_network(stack((13, 4)), 5, shift=3)
     layer = network.layers[0]
-    mask = layer.mask.copy()
-    mask[:, :6] = 15
-    mask[:, 6:] = -15
-    mask[:, ::5] = rng.choice(mask_values(5), size=mask[:, ::5].shape)
-    network = replace(network, layers=(replace(layer, mask=mask),))
-    x = torch.full((2, 12, 5, 5), 255, dtype=torch.uint8)
-    x[1] = torch.from_numpy(rng.integers(200, 256, (12, 5, 5)).astype(np.uint8))
-    compare(network, x, oracle)
+    mask, alpha = layer.mask.copy(), layer.alpha.copy()
+    mask[:, 1:7] = 15
+    mask[:, 7:] = -15
+    mask[:, 0] = rng.integers(0, 2, mask[:, 0].shape)
+    alpha[:, 0] = rng.integers(1, 3, 4)
+    network = replace(network, layers=(replace(layer, mask=mask, alpha=alpha),))
+    x = torch.from_numpy(rng.integers(100, 256, (2, 13, 9, 9)).astype(np.uint8))
+    x[:, 7:] = x[:, 1:7]
+    (y,) = compare(network, x, oracle)
+    assert len(y.unique()) > 20, "the sums do not cancel: the test proves nothing"
 
 
 def test_batch_equals_single_images(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_refuses_bad_input(x: torch.Tensor, message: str, rng: np.random.Generat
 
 def test_refuses_layers_that_do_not_fit(rng: np.random.Generator) -> None:
     network = random_network(rng, stack((3, 2, 4)), 1)
-    with pytest.raises(InputError, match=r"random, layer conv1: 2 input channels; allowed: the 3 that"):
+    with pytest.raises(InputError, match=r"pad is uint8 \[3\]; allowed: uint8 \[2\]"):
         Reference(replace(network, layers=network.layers[1:]))
-    with pytest.raises(InputError, match="the network has no layers"):
+    with pytest.raises(InputError, match=r"number of layers = 0"):
         Reference(replace(network, layers=()))
