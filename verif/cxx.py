@@ -65,11 +65,17 @@ class Flags:
 def run_tool(
     command: Sequence[str | Path], cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> str:
-    """Runs a program of the build and returns what it printed. Raises BuildError when it fails."""
-    result = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=env, check=False, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    """Runs a program of the build and returns what it printed.
+
+    Raises BuildError when it fails, InputError when it is not installed.
+    """
+    try:
+        result = subprocess.run(
+            [str(word) for word in command], cwd=cwd, env=env, check=False, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise InputError(f"the program {command[0]} is missing; install it") from error
     if result.returncode:
         words = " ".join(str(word) for word in command)
         raise BuildError(f"{words}\nfailed with exit code {result.returncode}:\n{result.stdout[-8000:]}")

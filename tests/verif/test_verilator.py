@@ -79,6 +79,21 @@ def test_a_hanging_simulation_is_stopped(tmp_path):
         run_cocotb(build, "skid", "bench_hang", tmp_path, python_path=[tmp_path], timeout=3)
 
 
+def test_what_has_no_initial_value_starts_at_random_by_the_seed(tmp_path):
+    (tmp_path / "bench_start.py").write_text(
+        "import cocotb\nfrom cocotb.triggers import Timer\n\n@cocotb.test()\nasync def start(dut):\n"
+        "    await Timer(1, unit='ns')\n    print('payload', int(dut.o__payload.value))\n"
+    )
+    build = build_cocotb([SKID], "skid")
+
+    def payload(seed):
+        results = run_cocotb(build, "skid", "bench_start", tmp_path, seed=seed, python_path=[tmp_path])
+        return next(line for line in results.log.splitlines() if line.startswith("payload"))
+
+    assert payload(1) == payload(1)
+    assert len({payload(seed) for seed in range(1, 6)}) > 1
+
+
 def test_the_second_build_comes_from_the_cache_and_a_changed_source_does_not(tmp_path, private_cache):
     source = tmp_path / "skid.v"
     shutil.copy(SKID, source)
