@@ -1,6 +1,7 @@
 """One frame through the simulated engine: files in, feature maps out."""
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,12 @@ def run_frame(
     pauses: Pauses | None = None,
     waves: Waves | None = None,
     seed: int = 1,
+    progress: Callable[[int], None] = lambda cycles: None,
 ) -> FrameRun:
     """Send ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
 
-    Files are left in ``workdir``; ``seed`` decides the power-up state. Raises SimulationError when the
+    Files are left in ``workdir``; ``seed`` decides the power-up state; ``progress`` is told cycles as they
+    are simulated. Raises SimulationError when the
     frame does not end well, or when a write is missing, doubled, or out of place.
     """
     config = plan.config
@@ -87,9 +90,7 @@ def run_frame(
         f"+kestrel_table={workdir / 'table.mem'}",
         *random_start(seed),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SimulationError(f"the simulation ended with code {done.returncode}: {done.stderr.strip()[-500:]}")
+    _run(command, workdir / "log.txt", progress)
     stats, visits = _read_stats(workdir / "stats.txt")
     if stats["outcome"] != "done":
         cause = ERRORS.get(int(stats["error"]), stats["error"])
@@ -104,6 +105,23 @@ def run_frame(
         record_cycles=[visits.get((record.kind, n), 0) for n, record in enumerate(plan.records, FIRST_RECORD)],
         start_cycles=visits.get((KIND_END, 0), 0),
     )
+
+
+def _run(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
+    """Run the harness; it prints the number of the cycle from time to time."""
+    with log.open("w+", encoding="utf-8") as errors:
+        reported = 0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip().isdigit():
+                    progress(int(line) - reported)
+                    reported = int(line)
+        if process.returncode:
+            errors.seek(0)
+            raise SimulationError(
+                f"the simulation ended with code {process.returncode}: {errors.read().strip()[-500:]}"
+            )
 
 
 def write_mem(path: Path, words: Words) -> None:

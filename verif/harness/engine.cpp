@@ -28,6 +28,7 @@
 
 namespace {
 
+constexpr std::uint64_t kReportEvery = 1 << 14;   // cycles between lines of progress on standard output
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without a write or a beat
 
 template <class Port> constexpr std::size_t words() { return (sizeof(Port) + 3) / 4; }
@@ -185,6 +186,10 @@ int main(int argc, char** argv) {
         if (cycle >= wave_from && cycle < wave_to) waves.dump(context.time());
 #endif
         context.timeInc(5);
+        if (cycle % kReportEvery == 0) {
+            std::printf("%llu\n", (unsigned long long)cycle);
+            std::fflush(stdout);
+        }
         if (outcome != "stuck") break;
     }
     top.final();

@@ -1,0 +1,195 @@
+"""``kestrel simulate``: the engine in Verilator against the reference."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hw.spec import InputError
+from sw.cli.output import JsonOption, emit, progress
+from sw.compressed import CompressedNetwork, load_network
+from sw.files import check_output
+from sw.images import generate_picture, load_image
+from sw.preprocessing import find_preprocessing
+from verif.cli.config_options import ConfigOption, SetOption, chosen_config
+from verif.frame import Pauses, Waves
+from verif.simulate import FrameReport, Simulation
+
+EXIT_MISMATCH = 1
+
+
+@dataclass(frozen=True)
+class _Frame:
+    image: str
+    report: FrameReport
+
+
+def simulate(
+    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors).")],
+    images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
+    config: ConfigOption = "edge",
+    settings: SetOption = None,
+    height: Annotated[int, typer.Option(help="Images are resized to this height.")] = 224,
+    width: Annotated[int, typer.Option(help="Images are resized to this width.")] = 224,
+    pauses: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of cycles in which each stream pauses.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of pauses and of the power-up state.")] = 1,
+    waves: Annotated[Path | None, typer.Option(help="Write waveforms of the first frame (.fst).")] = None,
+    waves_from: Annotated[int, typer.Option(min=0, help="First cycle of the waveforms.")] = 0,
+    waves_cycles: Annotated[int, typer.Option(min=1, help="Cycles of the waveforms.")] = 20_000,
+    json: JsonOption = False,
+) -> None:
+    """Simulate the engine in Verilator and compare every element of every layer with the reference.
+
+    Exit code 1 if anything differs.
+    """
+    chosen = chosen_config(config, settings)
+    compressed = load_network(network)
+    frames = [(image, _pixels(image, compressed, height, width)) for image in images]
+    if waves is not None:
+        if waves.suffix != ".fst":
+            raise InputError(f"waves {waves}: suffix {waves.suffix!r}; allowed: .fst")
+        check_output(waves)
+    with progress("building the simulation", None):
+        simulation = Simulation(compressed, chosen, height, width, waves=waves is not None)
+    done: list[_Frame] = []
+    with progress("simulating", len(frames) * simulation.model.total) as advance:
+        for number, (image, pixels) in enumerate(frames):
+            window = Waves(waves.absolute(), waves_from, waves_cycles) if waves and number == 0 else None
+            report = simulation.run(
+                pixels,
+                pauses=Pauses(seed + number, pauses) if pauses else None,
+                waves=window,
+                seed=seed + number,
+                progress=advance,
+            )
+            done.append(_Frame(image, report))
+    payload = _payload(done, simulation, height, width, paused=pauses > 0)
+    emit(payload, lambda console: _show(console, done, payload), json)
+    if not payload["bit_exact"] or not payload["cycles_as_modelled"]:
+        raise typer.Exit(EXIT_MISMATCH)
+
+
+def _pixels(image: str, network: CompressedNetwork, height: int, width: int) -> np.ndarray:
+    """uint8 [C, height, width], channels in the network's order."""
+    preprocessing = find_preprocessing(network.preprocessing)
+    channels = network.layers[0].shape.in_channels
+    if channels != len(preprocessing.channels):
+        raise InputError(
+            f"network {network.name}: {channels} input channels; "
+            f"allowed for an image: {len(preprocessing.channels)}"
+        )
+    if match := re.fullmatch(r"random:(\d{1,9})", image):
+        return preprocessing.pixels(generate_picture(height, width, int(match[1])))
+    return preprocessing.pixels(load_image(image, height, width))
+
+
+def _payload(
+    frames: list[_Frame], simulation: Simulation, height: int, width: int, paused: bool
+) -> dict[str, Any]:
+    reports = [frame.report for frame in frames]
+    first = reports[0]
+    config = simulation.plan.config
+    return {
+        "network": simulation.network.name,
+        "config": config.name,
+        "activation_bits": simulation.network.activation_bits,
+        "height": height,
+        "width": width,
+        "images": [
+            {
+                "image": frame.image,
+                "bit_exact": frame.report.bit_exact,
+                "values_compared": frame.report.values_compared,
+                "mismatches": frame.report.mismatches,
+                "cycles": frame.report.cycles,
+            }
+            for frame in frames
+        ],
+        "bit_exact": all(report.bit_exact for report in reports),
+        "values_compared": sum(report.values_compared for report in reports),
+        "mismatches": sum(report.mismatches for report in reports),
+        # Of one frame; without pauses all frames take as many.
+        "cycles": first.cycles,
+        "model_cycles": first.model_cycles,
+        "cycles_as_modelled": paused or all(report.cycles_as_modelled for report in reports),
+        "compute_cycles": first.compute_cycles,
+        "start_cycles": first.start_cycles,
+        "input_cycles": first.input_cycles,
+        "output_cycles": first.output_cycles,
+        "mac_utilisation": first.mac_utilisation,
+        "layers": [
+            {
+                "name": layer.result.name,
+                "cycles": layer.cycles,
+                "model_cycles": layer.model_cycles,
+                "utilisation": layer.utilisation,
+                "values_compared": sum(r.layers[n].result.values_compared for r in reports),
+                "mismatches": sum(r.layers[n].result.mismatches for r in reports),
+            }
+            for n, layer in enumerate(first.layers)
+        ],
+        "output": {
+            "values_compared": sum(r.output.values_compared for r in reports),
+            "mismatches": sum(r.output.mismatches for r in reports),
+        },
+        "build_seconds": simulation.build.seconds,
+        "sim_seconds": sum(report.seconds for report in reports),
+    }
+
+
+def _show(console: Console, frames: list[_Frame], payload: dict[str, Any]) -> None:
+    title = (
+        f"{payload['network']} on {payload['config']}, {payload['height']} x {payload['width']}, "
+        f"{len(frames)} frame{'s' if len(frames) > 1 else ''}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer")
+    for name in ("cycles", "model", "utilisation", "values compared", "mismatches"):
+        table.add_column(name, justify="right")
+    for layer in payload["layers"]:
+        table.add_row(
+            layer["name"],
+            f"{layer['cycles']:,}",
+            f"{layer['model_cycles']:,}",
+            f"{layer['utilisation']:.1%}",
+            f"{layer['values_compared']:,}",
+            f"{layer['mismatches']:,}",
+        )
+    table.add_section()
+    table.add_row(
+        "all layers",
+        f"{payload['compute_cycles']:,}",
+        f"{sum(layer['model_cycles'] for layer in payload['layers']):,}",
+        f"{payload['mac_utilisation']:.1%}",
+        f"{sum(layer['values_compared'] for layer in payload['layers']):,}",
+        f"{sum(layer['mismatches'] for layer in payload['layers']):,}",
+    )
+    output = payload["output"]
+    table.add_row(
+        "frame, with streams",
+        f"{payload['cycles']:,}",
+        f"{payload['model_cycles']:,}",
+        "",
+        f"{payload['values_compared']:,}",
+        f"{payload['mismatches']:,}",
+    )
+    console.print(table)
+    console.print(
+        f"output stream: {output['values_compared']:,} values, {output['mismatches']} mismatches; "
+        f"build {payload['build_seconds']:.1f} s, simulation {payload['sim_seconds']:.1f} s"
+    )
+    for frame in frames:
+        for result in frame.report.results:
+            if result.mismatches:
+                console.print(f"{frame.image}: {result}")
+    good = payload["bit_exact"] and payload["cycles_as_modelled"]
+    verdict = "bit-exact" if payload["bit_exact"] else "NOT bit-exact"
+    counted = "as modelled" if payload["cycles_as_modelled"] else "NOT as modelled"
+    console.print(f"verdict: {verdict}, cycles {counted}", style="bold green" if good else "bold red")
