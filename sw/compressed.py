@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hw.spec import (
     ACTIVATION_BITS_MAX,
@@ -109,7 +109,8 @@ def save_network(network: CompressedNetwork, path: str | Path) -> None:
         tensors[f"{n}.alpha"] = np.ascontiguousarray(layer.alpha)
         tensors[f"{n}.bias"] = np.ascontiguousarray(layer.bias)
     with atomic_write(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(_description(network))})
+        # Not save_file, whose files only their owner may read.
+        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))}))
 
 
 def load_network(path: str | Path) -> CompressedNetwork:
