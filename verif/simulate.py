@@ -16,7 +16,7 @@ from sw.cycles import FrameCycles, frame_cycles, utilisation
 from sw.images import round_pixels
 from sw.plan import Plan, make_plan
 from sw.reference import Reference
-from verif.compare import LayerResult, compare_maps, compare_output
+from verif.compare import LayerResult, all_equal, compare_run
 from verif.frame import FrameRun, Pauses, Waves, run_frame
 from verif.rtl import build_engine
 from verif.verilator import Build
@@ -61,7 +61,7 @@ class FrameReport:
     @property
     def bit_exact(self) -> bool:
         """Every element of every layer was compared and equal."""
-        return self.mismatches == 0 and all(result.values_compared > 0 for result in self.results)
+        return all_equal(self.results)
 
     @property
     def compute_cycles(self) -> int:
@@ -115,8 +115,7 @@ class Simulation:
 
     def _report(self, run: FrameRun, expected: list[np.ndarray], seconds: float) -> FrameReport:
         config = self.plan.config
-        names = [layer.shape.name for layer in self.network.layers]
-        results = compare_maps(names, run.maps, expected)
+        *results, output = compare_run(run, self.network, expected)
         counted = run.record_cycles[1:-1]
         layers = tuple(
             LayerReport(result, cycles, model.cycles, utilisation(model.macs, cycles, config))
@@ -124,7 +123,7 @@ class Simulation:
         )
         return FrameReport(
             layers=layers,
-            output=compare_output(run.output, expected[-1]),
+            output=output,
             cycles=run.cycles,
             model_cycles=self.model.total,
             input_cycles=run.record_cycles[0],
