@@ -70,14 +70,38 @@ def run_frame(
     """Send ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
 
     Files are left in ``workdir``; ``seed`` decides the power-up state; ``progress`` is told cycles as they
-    are simulated. Raises SimulationError when the
-    frame does not end well, or when a write is missing, doubled, or out of place.
+    are simulated. Raises SimulationError when the frame does not end well, or when a write is missing,
+    doubled, or out of place.
     """
+    write_files(network, plan, pixels, workdir)
+    return run_files(build, plan, workdir, pauses=pauses, waves=waves, seed=seed, progress=progress)
+
+
+def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path) -> None:
+    """Write what a frame needs: weights.mem, table.mem and image.bin."""
     config = plan.config
     workdir.mkdir(parents=True, exist_ok=True)
     write_mem(workdir / "weights.mem", encode_weights(network, config).words)
     write_mem(workdir / "table.mem", encode_table(plan))
     image_beats(pixels, config).tofile(workdir / "image.bin")
+
+
+def rom_arguments(workdir: Path) -> list[str]:
+    """Arguments of a binary that name the ROM images in ``workdir``."""
+    return [f"+kestrel_{image}={workdir.absolute() / image}.mem" for image in ("weights", "table")]
+
+
+def run_files(
+    build: Build,
+    plan: Plan,
+    workdir: Path,
+    *,
+    pauses: Pauses | None = None,
+    waves: Waves | None = None,
+    seed: int = 1,
+    progress: Callable[[int], None] = lambda cycles: None,
+) -> FrameRun:
+    """Like ``run_frame``, with the files of ``write_files`` already in ``workdir``."""
     pauses = pauses or Pauses()
     names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
     command = [
@@ -86,8 +110,7 @@ def run_frame(
         str(pauses.seed),
         str(round(pauses.share * 256)),
         *([str(waves.file), str(waves.start), str(waves.cycles)] if waves else []),
-        f"+kestrel_weights={workdir / 'weights.mem'}",
-        f"+kestrel_table={workdir / 'table.mem'}",
+        *rom_arguments(workdir),
         *random_start(seed),
     ]
     _run(command, workdir / "log.txt", progress)
@@ -99,10 +122,12 @@ def run_frame(
             f"{stats['sent']} beats sent, {stats['received']} received"
         )
     return FrameRun(
-        maps=_read_maps(workdir / "trace.bin", plan),
-        output=_read_output(workdir / "output.bin", plan),
+        maps=maps_from_writes(np.fromfile(workdir / "trace.bin", dtype="<u4"), plan),
+        output=map_from_beats(np.fromfile(workdir / "output.bin", dtype="<u4"), plan),
         cycles=int(stats["cycles"]),
-        record_cycles=[visits.get((record.kind, n), 0) for n, record in enumerate(plan.records, FIRST_RECORD)],
+        record_cycles=[
+            visits.get((record.kind, number), 0) for number, record in enumerate(plan.records, FIRST_RECORD)
+        ],
         start_cycles=visits.get((KIND_END, 0), 0),
     )
 
@@ -164,19 +189,24 @@ def _read_stats(path: Path) -> tuple[dict[str, str], dict[tuple[int, int], int]]
     return stats, visits
 
 
-def _words(bits: int) -> int:
+def words_for(bits: int) -> int:
+    """32-bit words that hold ``bits`` bits."""
     return -(-bits // 32)
 
 
-def _read_maps(path: Path, plan: Plan) -> list[np.ndarray]:
+def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """Every layer's map, uint8 [C, H, W], from the writes into the feature memory.
+
+    words: uint32, for each write the record number, part, bank and address, then as many words as the lanes
+    take, then the data. Raises SimulationError for a write that is missing, doubled, or out of place.
+    """
     config = plan.config
-    lane_words, data_words = _words(config.word_lanes), _words(config.word_bits)
-    raw = np.fromfile(path, dtype="<u4").reshape(-1, 4 + lane_words + data_words)
-    maps = []
-    for number, record in enumerate(plan.records, FIRST_RECORD):
-        if record.kind == KIND_CONV:
-            maps.append(_assemble(raw[raw[:, 0] == number], record, config))
-    return maps
+    raw = words.reshape(-1, 4 + words_for(config.word_lanes) + words_for(config.word_bits))
+    return [
+        _assemble(raw[raw[:, 0] == number], record, config)
+        for number, record in enumerate(plan.records, FIRST_RECORD)
+        if record.kind == KIND_CONV
+    ]
 
 
 def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:
@@ -188,7 +218,7 @@ def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarr
     region = record.write
     assert isinstance(region, Region)
     part, bank, address = raw[:, 1], raw[:, 2], raw[:, 3].astype(np.int64)
-    lanes = raw[:, 4 : 4 + _words(config.word_lanes)]
+    lanes = raw[:, 4 : 4 + words_for(config.word_lanes)]
     values = _activations(raw[:, 4 + lanes.shape[1] :], config.activation_bits, config.word_lanes)
     enabled = _bits(lanes, config.word_lanes).astype(bool)
     if (part != region.part).any() or (address < region.base).any() or (address >= region.end).any():
@@ -225,13 +255,16 @@ def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarr
     return np.ascontiguousarray(flat[..., : record.channels].transpose(2, 0, 1))
 
 
-def _read_output(path: Path, plan: Plan) -> np.ndarray:
-    """The output stream as a map [C, H, W]; TKEEP and TLAST are checked."""
+def map_from_beats(words: np.ndarray, plan: Plan) -> np.ndarray:
+    """The output stream as a map, uint8 [C, H, W]; TKEEP and TLAST are checked.
+
+    words: uint32, for each beat as many words as TDATA takes, then TKEEP, then TLAST. Raises SimulationError.
+    """
     config = plan.config
     record = plan.records[-1]
     lanes = config.word_lanes
-    data_words, keep_words = _words(lanes * BYTE), _words(lanes)
-    raw = np.fromfile(path, dtype="<u4").reshape(-1, data_words + keep_words + 1)
+    data_words, keep_words = words_for(lanes * BYTE), words_for(lanes)
+    raw = words.reshape(-1, data_words + keep_words + 1)
     groups = -(-record.channels // lanes)
     beats = record.height * record.width * groups
     if len(raw) != beats:
