@@ -1,5 +1,6 @@
 """Verilog files on disk, for the simulator: generated once and kept in the build cache."""
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -8,10 +9,17 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
-from hw.verilog import TOP, VerilogFile, block_file, engine_files, memory_files
+from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, engine_files, memory_files
 from verif.cache import cached
 from verif.verilator import Build, build_native
+
+_MODULE = re.compile(rf"^ *({PREFIX}\w+) ", re.MULTILINE)
+"""A module's name at the start of an instance."""
+
+_INITIAL = re.compile(r"^( *reg (?:\[\d+:\d+\] )?\S+ +)= \d+'s?[bdh][0-9a-f]+;", re.MULTILINE)
+"""A register's declaration with an initial value."""
 
 HARNESS = Path(__file__).parent / "harness" / "engine.cpp"
 
@@ -22,15 +30,40 @@ def engine_sources(config: EngineConfig) -> list[Path]:
     return _written("rtl", str(asdict(nameless)), lambda: engine_files(config))
 
 
-def block_sources(*components: Callable[[], wiring.Component]) -> list[Path]:
-    """Files of a block and of the blocks placed in it (each given as a callable; the top last), after the
-    memory wrappers."""
-    made = [make() for make in components]
-    return _written(
-        "block",
-        "".join(block_file(component).text for component in made[-1:]),
-        lambda: (*memory_files(), *(block_file(make()) for make in components)),
-    )
+def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
+    """Every block of the engine, by the name of its module without the prefix: ``kernel_unit``, ..."""
+    made = [make(config) for make in BLOCKS]
+    for component in made:
+        # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
+        setattr(component, "_MustUse__used", True)
+    return {module_name(component).removeprefix(PREFIX): component for component in made}
+
+
+def block_sources(name: str, config: EngineConfig) -> list[Path]:
+    """Files of a block and of everything placed in it, the block last, for a bench of its own.
+
+    Registers have no initial values in these files, so that the simulator starts them at random: Amaranth
+    gives even those without a reset an initial value, which a chip does not have.
+    """
+
+    def files() -> tuple[VerilogFile, ...]:
+        known = blocks(config)
+        memories = {file.name.removesuffix(".v"): file for file in memory_files()}
+        found: dict[str, VerilogFile] = {}
+
+        def add(module: str) -> None:
+            if module in memories:
+                found[module] = memories[module]
+            elif module not in found:
+                file = block_file(known[module.removeprefix(PREFIX)])
+                for child in sorted(set(_MODULE.findall(file.text)) - {module}):
+                    add(child)
+                found[module] = VerilogFile(file.name, _INITIAL.sub(r"\1;", file.text))
+
+        add(PREFIX + name)
+        return tuple(found.values())
+
+    return _written(f"block-{name}", _INITIAL.pattern + str(asdict(replace(config, name=""))), files)
 
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:

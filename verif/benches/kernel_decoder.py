@@ -1,0 +1,54 @@
+"""Bench of the kernel decoder: stored kernels of all widths, every pass of each."""
+
+from random import Random
+from typing import Any
+
+import cocotb
+from cocotb.triggers import Timer
+
+from hw.spec import MASK_BITS, PASSES, SCALAR_BITS, TAPS, decode_digit, kernel_bits
+from verif.benches.layouts import decode
+from verif.benches.lockstep import Block
+from verif.cocotb_support import Scoreboard, rng
+from verif.models.kernel_decoder import split_kernel
+
+TOTAL_BITS = kernel_bits(max(MASK_BITS))
+KERNELS = 150
+
+
+async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], list[int]]:
+    """The scalars seen in the passes (one, if all is well), and each tap's value from its digits."""
+    alphas: set[int] = set()
+    values = [0] * TAPS
+    for digit in range(PASSES[mask_bits]):
+        block.drive({"code": code, "mask_bits": mask_bits, "digit": digit})
+        await Timer(1, unit="ns")
+        kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())
+        alphas.add(kernel["alpha"])
+        for tap, register in enumerate(kernel["digits"]):
+            values[tap] += decode_digit(register) << digit
+    return alphas, values
+
+
+def codes(source: Random, mask_bits: int) -> list[int]:
+    """Stored kernels with anything above their last bit."""
+    size = kernel_bits(mask_bits)
+    minus_zeros = sum(1 << (SCALAR_BITS + tap * mask_bits + mask_bits - 1) for tap in range(TAPS))
+    own = [0, (1 << size) - 1, minus_zeros]
+    own += [1 << bit for bit in range(size)]
+    own += [source.getrandbits(size) for _ in range(KERNELS)]
+    return [code | source.getrandbits(TOTAL_BITS) >> size << size for code in own]
+
+
+@cocotb.test()
+async def stored_kernels(dut):
+    block = Block(dut, "kernel_decoder")
+    source = rng("codes")
+    cases = [(mask_bits, code) for mask_bits in MASK_BITS for code in codes(source, mask_bits)]
+    source.shuffle(cases)
+    with Scoreboard[tuple[set[int], list[int]]]("kernel") as board:
+        for mask_bits, code in cases:
+            alpha, values = split_kernel(code, mask_bits)
+            board.expect([({alpha}, values)])
+            board.receive(await decoded(block, code, mask_bits))
+    assert board.checked == len(cases)

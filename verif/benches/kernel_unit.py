@@ -1,0 +1,90 @@
+"""Bench of the kernel unit: every cycle's product."""
+
+from collections.abc import Iterator
+from itertools import chain
+from random import Random
+from typing import Any
+
+import cocotb
+
+from hw.spec import SCALAR_MAX, TAPS
+from verif.benches.lockstep import Block, bench_config, lockstep
+from verif.benches.stimuli import activations, between, kernel, uniform_kernel
+from verif.cocotb_support import pack, rng
+from verif.models.kernel_unit import Kernel, KernelUnit
+
+A = bench_config().activation_bits
+
+
+class Packed(KernelUnit):
+    """The model, given the window as the port carries it."""
+
+    def step(self, *, window: int, **inputs: Any) -> dict[str, int | None]:
+        return super().step(window=[window >> tap * A & ((1 << A) - 1) for tap in range(TAPS)], **inputs)
+
+
+def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
+    """Loads and swaps at any time, in the same cycle and next to each other; resets, which change nothing."""
+    for cycle in range(cycles):
+        yield {
+            "rst": int(source.random() < 0.02),
+            "window": pack(activations(source, A), A),
+            "load": int(cycle < 2 or source.random() < 0.3),
+            "kernel": kernel(source),
+            "swap": int(source.random() < 0.3),
+            "swap_alpha": int(source.random() < 0.3),
+        }
+
+
+def passes(kernels: list[Kernel], windows: list[list[int]]) -> Iterator[dict[str, Any]]:
+    """A pass for each kernel over all windows, back to back, with the swaps where the array puts them."""
+    idle = {"window": 0, "load": 0, "kernel": kernels[0], "swap": 0, "swap_alpha": 0}
+    yield idle | {"load": 1}
+    yield idle | {"swap": 1}
+    for n in range(len(kernels)):
+        following = kernels[(n + 1) % len(kernels)]
+        for m, window in enumerate(windows):
+            yield idle | {
+                "window": pack(window, A),
+                "load": int(m == 0),
+                "kernel": following,
+                "swap": int(m == len(windows) - 1),
+                "swap_alpha": int(m == 0),
+            }
+    yield from (idle for _ in range(3))
+
+
+@cocotb.test()
+async def any_traffic(dut):
+    await lockstep(Block(dut, "kernel_unit"), Packed(), traffic(rng("traffic"), 3000))
+
+
+@cocotb.test()
+async def the_ends_of_the_range(dut):
+    full = (1 << A) - 1
+    kernels = [
+        uniform_kernel(alpha, digit) for alpha in (0, 1, SCALAR_MAX) for digit in (-4, -2, -1, 0, 1, 2, 4)
+    ]
+    windows = [[full] * TAPS, [0] * TAPS, [1] * TAPS]
+    await lockstep(Block(dut, "kernel_unit"), Packed(), passes(kernels, windows))
+
+
+@cocotb.test()
+async def every_digit_code_on_every_tap(dut):
+    source = rng("taps")
+    kernels = [
+        Kernel(between(source, 1, SCALAR_MAX), tuple(code if tap == n else 0 for tap in range(TAPS)))
+        for n in range(TAPS)
+        for code in range(8)
+    ]
+    # Different values on neighbouring taps: a tap in the wrong place shows.
+    windows = [[(7 * tap + 1) % (1 << A) for tap in range(TAPS)], activations(source, A)]
+    await lockstep(Block(dut, "kernel_unit"), Packed(), passes(kernels, windows))
+
+
+@cocotb.test()
+async def passes_back_to_back(dut):
+    source = rng("passes")
+    kernels = [kernel(source) for _ in range(60)]
+    rows = (passes(kernels, [activations(source, A) for _ in range(length)]) for length in (2, 3, 5))
+    await lockstep(Block(dut, "kernel_unit"), Packed(), chain.from_iterable(rows))

@@ -1,0 +1,78 @@
+"""Random values and passes for the benches of the datapath."""
+
+from collections.abc import Iterable, Iterator
+from random import Random
+
+from hw.spec import DIGIT_BITS, PASSES_MAX, SCALAR_MAX, TAPS, decode_digit
+from verif.models.kernel_unit import Kernel
+from verif.models.pixel import Pixel
+
+
+def between(source: Random, low: int, high: int) -> int:
+    """An integer from ``low`` to ``high``, the ends more often than the rest."""
+    choice = source.random()
+    return low if choice < 0.1 else high if choice < 0.2 else source.randint(low, high)
+
+
+def activations(source: Random, bits: int, count: int = TAPS) -> list[int]:
+    """Activations of ``bits`` bits."""
+    return [between(source, 0, (1 << bits) - 1) for _ in range(count)]
+
+
+def windows(source: Random, bits: int, lanes: int) -> list[list[int]]:
+    """A window for each input lane, at times all of them full or empty."""
+    choice = source.random()
+    if choice < 0.1:
+        return [[((1 << bits) - 1) * (choice < 0.05)] * TAPS for _ in range(lanes)]
+    return [activations(source, bits) for _ in range(lanes)]
+
+
+def uniform_kernel(alpha: int, digit: int) -> Kernel:
+    """The same digit on every tap."""
+    code = next(c for c in range(1 << DIGIT_BITS) if decode_digit(c) == digit)
+    return Kernel(alpha, (code,) * TAPS)
+
+
+def kernel(source: Random) -> Kernel:
+    """Any kernel, minus zeros among its digits; at times one of the largest."""
+    if source.random() < 0.15:
+        return uniform_kernel(SCALAR_MAX, source.choice((4, -4)))
+    return Kernel(
+        between(source, 0, SCALAR_MAX), tuple(source.randrange(1 << DIGIT_BITS) for _ in range(TAPS))
+    )
+
+
+def strip(
+    height: int, width: int, *, fresh: int = 0, emit: int = 0, digit: int = 0, last_out: int = 0
+) -> list[Pixel]:
+    """The pixels of one pass over a strip."""
+    count = height * width
+    return [
+        Pixel(
+            valid=1, first=int(n == 0), last=int(n == count - 1), row_end=int(n % width == width - 1),
+            fresh=fresh, emit=emit, digit=digit, last_out=last_out,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def nothing(source: Random) -> Pixel:
+    """No pixel, with anything in the other fields."""
+    bits = [source.randrange(2) for _ in range(6)]
+    return Pixel(0, *bits[:5], source.randrange(PASSES_MAX), bits[5])
+
+
+def with_gaps(source: Random, pixels: Iterable[Pixel], probability: float) -> Iterator[Pixel]:
+    """``pixels`` with cycles without one among them."""
+    for pixel in pixels:
+        while source.random() < probability:
+            yield nothing(source)
+        yield pixel
+
+
+def shapes(source: Random, max_width: int, max_pixels: int) -> Iterator[tuple[int, int]]:
+    """Heights and widths of strips without end: first the smallest and the widest, then any."""
+    yield from ((1, 1), (2, 1), (1, 2), (2, 2), (1, max_width), (min(2, max_pixels // max_width), max_width))
+    while True:
+        width = source.randint(1, max_width)
+        yield source.randint(1, min(6, max_pixels // width)), width

@@ -1,0 +1,58 @@
+"""Runs the bench of one block of the engine."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from hw.place import PREFIX
+from hw.spec import EngineConfig
+from verif.rtl import block_sources
+from verif.verilator import Results, build_cocotb, run_cocotb
+
+CONFIG_VARIABLE = "KESTREL_CONFIG"
+
+
+def block_config(
+    input_lanes: int,
+    output_lanes: int,
+    activation_bits: int,
+    load_kernels: int = 1,
+    *,
+    partial_depth: int = 64,
+    max_width: int = 16,
+) -> EngineConfig:
+    """A configuration for benches of blocks: small memories."""
+    return EngineConfig(
+        name="bench",
+        input_lanes=input_lanes,
+        output_lanes=output_lanes,
+        activation_bits=activation_bits,
+        load_kernels=load_kernels,
+        partial_depth=partial_depth,
+        max_width=max_width,
+        feature_words=(256, 256),
+        weight_words=256,
+        table_words=256,
+        stream_bytes=1,
+    )
+
+
+def config_label(config: EngineConfig) -> str:
+    """What tells configurations of ``block_config`` apart, for a test's name."""
+    return (
+        f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
+        f"-w{config.max_width}"
+    )
+
+
+def run_block(
+    name: str, config: EngineConfig, workdir: Path, seed: int, sources: Sequence[Path] | None = None
+) -> Results:
+    """Builds the block ``name`` (or ``sources``, a changed copy of its files) and runs its bench, the module
+    of that name in ``verif.benches``. Raises BenchFailed.
+    """
+    top = PREFIX + name
+    build = build_cocotb(block_sources(name, config) if sources is None else sources, top, optimise=0)
+    settings = {CONFIG_VARIABLE: json.dumps(asdict(config))}
+    return run_cocotb(build, top, f"verif.benches.{name}", workdir, settings, seed, timeout=300)

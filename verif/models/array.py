@@ -1,0 +1,59 @@
+"""Model of the array: a matrix of weights times the windows."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hw.spec import TAPS, decode_digit, lane_latency
+from verif.models.kernel_unit import Kernel
+from verif.models.pixel import IDLE, Pixel
+
+
+class Array:
+    """alpha * digit as one weight a tap, so quite unlike the block.
+
+    A kernel must not be loaded in the very cycle of a swap, which would part its digits from its scalar.
+    """
+
+    def __init__(self, input_lanes: int, output_lanes: int, load_kernels: int) -> None:
+        self.load_kernels = load_kernels
+        shape = (output_lanes, input_lanes, TAPS)
+        self.shadow, self.shadow_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
+        self.working, self.working_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
+        latency = lane_latency(input_lanes)
+        self.sums: deque[list[int | None]] = deque([[None] * output_lanes] * latency)
+        self.pixels: deque[Pixel | None] = deque([None] * latency)
+
+    def step(
+        self, *, ahead: Pixel, window: Sequence[Sequence[int]], load: Mapping[str, Any], rst: int = 0
+    ) -> dict[str, Any]:
+        """One cycle. After a reset nothing is known until the next swap."""
+        outputs = {"sums": self.sums.popleft(), "sums_ahead": _fields(self.pixels.popleft())}
+        totals = np.einsum("oit,it->o", self.working, np.array(window, np.int64)).tolist()
+        known = self.working_known.all(axis=1)
+        self.sums.append([total if k else None for total, k in zip(totals, known, strict=True)])
+        self.pixels.append(ahead)
+
+        swap = ahead.valid and ahead.first
+        if swap:
+            self.working, self.working_known = self.shadow.copy(), self.shadow_known.copy()
+        for out in range(len(self.shadow)):
+            for lane in range(self.shadow.shape[1]):
+                block, place = divmod(lane, self.load_kernels)
+                if load["out"] >> out & 1 and load["block"] >> block & 1:
+                    if swap:
+                        raise ValueError("a kernel is loaded in the cycle of a swap")
+                    kernel: Kernel = load["kernels"][place]
+                    self.shadow[out, lane] = [kernel.alpha * decode_digit(code) for code in kernel.digits]
+                    self.shadow_known[out, lane] = True
+        if rst:
+            self.working_known[:] = False
+            self.pixels = deque([IDLE] * len(self.pixels))
+            self.sums = deque([[None] * len(self.shadow)] * len(self.sums))
+        return outputs
+
+
+def _fields(pixel: Pixel | None) -> dict[str, int] | None:
+    return None if pixel is None else pixel._asdict()

@@ -1,0 +1,75 @@
+"""Models of pooling: one lane's maxima, and strips of pixels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from verif.models.pixel import IDLE, Pixel
+
+NOTHING = {"valid": 0, "row_end": 0, "last": 0, "last_out": 0}
+
+
+class PoolLane:
+    """Combinational maxima of this pixel, the one before it, and the pair above."""
+
+    def __init__(self) -> None:
+        self.before: int | None = None
+
+    def step(self, *, y: int, above: int, lower: int, rst: int = 0) -> dict[str, int | None]:
+        """One cycle."""
+        del rst
+        before, self.before = self.before, y
+        if before is None:
+            return {"across": None, "pooled": None}
+        across = max(y, before)
+        return {"across": across, "pooled": max(across, above) if lower else across}
+
+
+class Pool:
+    """A strip's pixels by row and column. Pixels of a pass that pools must come without gaps."""
+
+    def __init__(self) -> None:
+        self.pixel: Pixel | None = None
+        self.row = 0
+        self.column = 0
+        self.strip: dict[tuple[int, int], list[int]] = {}
+        self.result: dict[str, int | None] | None = None
+        self.data: list[int] | None = None
+
+    def step(self, *, ahead: Pixel, y: Sequence[int], pool: int, rst: int = 0) -> dict[str, Any]:
+        """One cycle: ``y`` belongs to the pixel that came with ``ahead`` in the cycle before."""
+        outputs: dict[str, Any] = {"result": self.result, "data": self.data}
+        pixel = self.pixel
+        self.result = self.data = None
+        if pixel is not None:
+            self._take(pixel, list(y), pool)
+        self.pixel = ahead
+        if rst:
+            self.pixel, self.row, self.column = IDLE, 0, 0
+            self.result, self.data = dict(NOTHING), None
+        return outputs
+
+    def _take(self, pixel: Pixel, y: list[int], pool: int) -> None:
+        if not pixel.valid:
+            self.result = {**NOTHING, "last_out": None}
+            return
+        row, column = self.row, self.column
+        self.strip[row, column] = y
+        odd_row, odd_column = row % 2 == 1, column % 2 == 1
+        if not pool:
+            self.data = y
+        elif odd_row and odd_column:
+            square = [self.strip[row - i, column - j] for i in (0, 1) for j in (0, 1)]
+            self.data = [max(lane) for lane in zip(*square, strict=True)]
+        row_end = pixel.row_end and (odd_row or not pool)
+        self.result = {
+            "valid": int(self.data is not None),
+            "row_end": int(row_end),
+            "last": pixel.last,
+            "last_out": pixel.last_out if self.data is not None or row_end or pixel.last else None,
+        }
+        self.column = 0 if pixel.row_end else column + 1
+        if pixel.last:
+            self.row = 0
+            self.strip.clear()
+        elif pixel.row_end:
+            self.row = row + 1
