@@ -30,7 +30,9 @@ def compress(
         str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
     ] = "vgg16",
     mask_bits: Annotated[str, typer.Option(help="Mask bits by layer, BITS*LAYERS,... or one number.")] = "3",
-    fit: Annotated[str, typer.Option(help="Fitting rule: least-squares, vendor or paper.")] = "least-squares",
+    fit: Annotated[
+        str, typer.Option(help="Fitting rule: least-squares, output, vendor or paper.")
+    ] = "least-squares",
     activation_bits: Annotated[int, typer.Option(help="Bits of an activation, 4..8.")] = 8,
     preprocessing: Annotated[
         str, typer.Option(help="What the weights expect: caffe, torchvision or none.")

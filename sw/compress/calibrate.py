@@ -21,7 +21,7 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 @contextmanager
 def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
     """The Progress that shows nothing."""
-    yield lambda steps: None  # noqa: ARG005
+    yield lambda steps: None
 
 
 GENERATED_PICTURES = 8

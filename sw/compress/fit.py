@@ -1,6 +1,6 @@
 """Fitting masks: a kernel's nine real weights w as alpha * M, M of few bits, alpha >= 0.
 
-Three rules under one signature. All work on many kernels at once and none depends on the size of the
+The rules share one signature. All work on many kernels at once and none depends on the size of the
 weights: fit(c * w) has the same masks and c times the scalars. That is why masks can be fitted before the
 scales of the layer are known.
 """
@@ -140,8 +140,12 @@ def _ratio(w: np.ndarray, step: np.ndarray) -> np.ndarray:
     return np.divide(w, step[:, None], out=np.zeros_like(w), where=step[:, None] > 0)
 
 
+OUTPUT_RULE = "output"
+"""Starts from least squares here; ``sw.compress.output_fit`` goes on with calibration pictures."""
+
 FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]] = {
     "least-squares": _least_squares,
+    OUTPUT_RULE: _least_squares,
     "vendor": _vendor,
     "paper": _paper,
 }

@@ -15,9 +15,10 @@ from sw.compress.calibrate import (
     measure_ranges,
     silent,
 )
-from sw.compress.fit import Fit, find_rule, fit_masks
+from sw.compress.fit import OUTPUT_RULE, Fit, find_rule, fit_masks
 from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
-from sw.compress.refine import OutputFit, Refine, keep_masks, nearest_masks, pixel_moment
+from sw.compress.output_fit import ChannelFit, measure_moments
+from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
 from sw.compress.report import CompressionReport, LayerReport, side_bits
 from sw.compressed import CompressedNetwork
 from sw.float_network import check_image_size
@@ -57,10 +58,18 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
             fits.append(fit_masks(weight, bits, fit))
             advance(1)
     refinements: list[Refine] = [keep_masks if fit in PRESCRIBING_RULES else nearest_masks] * len(fits)
+    if fit == OUTPUT_RULE:
+        moments = measure_moments(network, prepared, pictures, progress)
+        with progress("fit outputs", len(shape.layers)) as advance:
+            for position in range(1, len(fits)):  # the first layer has a better way, below
+                channels = ChannelFit(moments[position])
+                fits[position] = channels.fit(network.weights[position], fits[position], mask_bits[position])
+                refinements[position] = channels
+                advance(1)
     if fit not in PRESCRIBING_RULES:
-        refine = OutputFit(pixel_moment(pictures, prepared, progress))
-        fits[0] = _refined(network.weights[0], fits[0], np.asarray(prepared.scale), mask_bits[0], refine)
-        refinements[0] = refine
+        window = WindowFit(pixel_moment(pictures, prepared, progress))
+        fits[0] = _refined(network.weights[0], fits[0], np.asarray(prepared.scale), mask_bits[0], window)
+        refinements[0] = window
     fitted = FloatNetwork(shape, tuple(f.weights().astype(np.float32) for f in fits), network.biases)
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
 

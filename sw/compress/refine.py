@@ -83,7 +83,7 @@ def pixel_moment(pictures: CalibrationPictures, preprocessing: Preprocessing,
     return total / count
 
 
-class OutputFit:
+class WindowFit:
     """Least squares of what a layer *puts out*, for a layer of few input channels.
 
     Neighbouring pixels and the three colours of a photograph are nearly equal, so of a kernel's rounding

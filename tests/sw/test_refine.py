@@ -6,7 +6,7 @@ import pytest
 from hw.spec import MASK_BITS, SCALAR_MAX, mask_values
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
-from sw.compress.refine import DAMPING, OutputFit, keep_masks, nearest_masks, pixel_moment
+from sw.compress.refine import DAMPING, WindowFit, keep_masks, nearest_masks, pixel_moment
 from sw.preprocessing import find_preprocessing
 
 SEED = 7
@@ -46,7 +46,7 @@ def test_output_fit_lowers_the_output_error(mask_bits, moment):
     """Every channel's output error falls (it is what is minimised), most of all the error of flat areas,
     and what comes out is storable."""
     weights, fit, unit = example(mask_bits, coarse=200)
-    mask, alpha = OutputFit(moment)(weights, fit, unit, mask_bits)
+    mask, alpha = WindowFit(moment)(weights, fit, unit, mask_bits)
     damped = moment + np.eye(27) * DAMPING * np.trace(moment) / 27
 
     def output_error(mask, alpha):
@@ -66,8 +66,8 @@ def test_output_fit_lowers_the_output_error(mask_bits, moment):
 def test_output_fit_ends_in_a_minimum(moment):
     """Starting again from its own result, nothing moves: breaks if a move's predicted gain is wrong."""
     weights, fit, unit = example(3, coarse=200)
-    once = OutputFit(moment)(weights, fit, unit, 3)
-    again = OutputFit(moment)(weights, type(fit)(once[0], once[1] * unit), unit, 3)
+    once = WindowFit(moment)(weights, fit, unit, 3)
+    again = WindowFit(moment)(weights, type(fit)(once[0], once[1] * unit), unit, 3)
     np.testing.assert_array_equal(once[0], again[0])
     np.testing.assert_array_equal(once[1], again[1])
 

@@ -1,0 +1,140 @@
+"""The rule ``output``: masks and scalars by the error of a layer's output, for every layer.
+
+The weights of an output channel, w, are approximated by q, and what counts is not |w - q|^2 but the mean of
+((w - q) . x)^2 over the windows x that the layer sees, (w - q)' H (w - q) with H = mean x x', taken from
+calibration pictures. H is far from a multiple of the identity (activations are positive, neighbours alike),
+so there is a lot of room: errors are arranged to cancel where x is strong. The view is that of optimal brain
+compression (Frantar and Alistarh 2022); scalars by kernel and the descent by single changes are our own.
+
+From the kernel-wise least squares on, two steps alternate: all scalars of an output channel together by linear
+least squares under H, masks fixed; then taps moved to a neighbouring level, the best single change of every
+output channel at a time, as long as one lowers the error.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from hw.spec import SCALAR_MAX, TAPS, mask_values
+from sw.compress.calibrate import CalibrationPictures, Progress, silent
+from sw.compress.fit import Fit
+from sw.compress.refine import round_half_up
+from sw.float_network import FloatModel, real_batch
+from sw.preprocessing import Preprocessing
+from sw.weights import FloatNetwork
+
+DAMPING = 0.05
+"""Share of H's mean diagonal that is added to its diagonal: trust in few pictures ends somewhere."""
+
+SCALAR_DAMPING = 0.02
+"""The same for the scalars' equations; it draws them towards their last values."""
+
+ALTERNATIONS = 3
+CHANGES_MAX = 400
+"""Most changes of one output channel between two fits of the scalars."""
+
+WINDOWS = 1024
+"""About so many windows of each layer and picture make up H."""
+
+
+def measure_moments(network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
+                    progress: Progress = silent) -> list[np.ndarray]:
+    """H of every layer's input in the float network, float32 [9 C_in, 9 C_in], from a grid of windows."""
+    model = FloatModel(network)
+    moments = [torch.zeros((TAPS * s.in_channels,) * 2) for s in network.shape.layers]
+    with progress("moments", len(pictures.names)) as advance:
+        for n in range(len(pictures.names)):
+            x = real_batch([pictures.load(n)], preprocessing)
+            outputs = model.layers(x)
+            for moment in moments:
+                step = max(1, round((x.shape[2] * x.shape[3] / WINDOWS) ** 0.5))
+                # Another corner of the grid for every picture, so that no row of pixels is preferred.
+                shifted = functional.pad(x, (1, 1, 1, 1))[:, :, n % step :, n // step % step :]
+                windows = functional.unfold(shifted, 3, stride=step)[0]
+                moment.add_(windows @ windows.T, alpha=1 / windows.shape[1])
+                x = next(outputs).output
+            advance(1)
+    return [(moment / len(pictures.names)).numpy() for moment in moments]
+
+
+class ChannelFit:
+    """Fits a layer under its H. ``fit`` is for real scalars, calling it (as ``Refine``) for whole ones."""
+
+    def __init__(self, moment: np.ndarray) -> None:
+        moment = moment.astype(np.float64)
+        size = float(np.trace(moment)) / len(moment) or 1.0
+        self._moment = moment / size + np.eye(len(moment)) * DAMPING
+
+    def fit(self, weight: np.ndarray, start: Fit, mask_bits: int) -> Fit:
+        """From ``start``, masks and real scalars of lower output error for weight [C_out, C_in, 3, 3]."""
+        outputs, inputs = start.alpha.shape
+        target = weight.reshape(outputs, -1).astype(np.float64)
+        mask, alpha = start.mask.reshape(outputs, -1).astype(np.float64), start.alpha
+        for _ in range(ALTERNATIONS):
+            mask, alpha = self._fit_scalars(target, mask, alpha)
+            mask, changed = self._move_taps(target, mask, alpha, mask_bits)
+            if not changed:
+                break
+        mask, alpha = self._fit_scalars(target, mask, alpha)
+        return Fit(mask.reshape(outputs, inputs, 3, 3).astype(np.int8), alpha)
+
+    def __call__(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
+                 mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rounds the scalars and lets the taps make up for it."""
+        outputs = len(weight)
+        alpha = round_half_up(fit.alpha / unit)
+        mask = fit.mask.reshape(outputs, -1).astype(np.float64)
+        if (alpha <= SCALAR_MAX).all():
+            mask, _ = self._move_taps(weight.reshape(outputs, -1), mask, alpha * unit, mask_bits)
+        return mask.reshape(fit.mask.shape).astype(np.int8), alpha
+
+    def _fit_scalars(self, target: np.ndarray, mask: np.ndarray,
+                     alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scalars [C_out, C_in] of least output error for masks [C_out, 9 C_in]. What would be negative
+        turns the signs of its mask: every width's values are symmetric."""
+        inputs = alpha.shape[1]
+        blocks = self._moment.reshape(inputs, TAPS, inputs, TAPS)
+        result = np.empty_like(alpha)
+        for o, (row, start) in enumerate(zip(mask, alpha, strict=True)):
+            taps = row.reshape(inputs, TAPS)
+            # alpha' G alpha is the output's power: G[i, j] = M_i' H_ij M_j.
+            half = np.matmul(taps[:, None, :], blocks.reshape(inputs, TAPS, -1)).reshape(inputs, inputs, TAPS)
+            power = np.einsum("ijt,jt->ij", half, taps)
+            power[np.diag_indices(inputs)] += SCALAR_DAMPING * power.diagonal().mean() + 1e-12
+            error = target[o] - (taps * start[:, None]).ravel()
+            wanted = (taps * (self._moment @ error).reshape(inputs, TAPS)).sum(axis=1)
+            result[o] = start + np.linalg.solve(power, wanted)
+        sign = np.where(result < 0, -1.0, 1.0)
+        return mask * np.repeat(sign, TAPS, axis=1), np.abs(result)
+
+    def _move_taps(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray,
+                   mask_bits: int) -> tuple[np.ndarray, bool]:
+        """Moves taps to neighbouring levels while that lowers the error; whether any moved."""
+        values = np.array(mask_values(mask_bits), dtype=np.float64)
+        mask, worth = mask.copy(), np.repeat(alpha, TAPS, axis=1)
+        error = target - worth * mask
+        seen = error @ self._moment
+        power = self._moment.diagonal()
+        live = np.arange(len(mask))
+        for change in range(CHANGES_MAX):
+            position = np.searchsorted(values, mask[live])
+            best, place, value = np.zeros(len(live)), np.zeros(len(live), int), np.zeros(len(live))
+            for step in (-1, 1):
+                new = values[np.clip(position + step, 0, len(values) - 1)]
+                by = worth[live] * (new - mask[live])
+                gain = by * (2 * seen[live] - by * power)
+                at = gain.argmax(axis=1)
+                found = np.take_along_axis(gain, at[:, None], axis=1)[:, 0]
+                better = found > best
+                best, place = np.where(better, found, best), np.where(better, at, place)
+                value = np.where(better, np.take_along_axis(new, at[:, None], axis=1)[:, 0], value)
+            # A threshold above rounding errors of ``seen``: otherwise a tap might swing for ever.
+            moving = best > 1e-9 * (error[live] * seen[live]).sum(axis=1)
+            live, place, value = live[moving], place[moving], value[moving]
+            if not len(live):
+                return mask, change > 0
+            by = worth[live, place] * (value - mask[live, place])
+            mask[live, place] = value
+            error[live, place] -= by
+            seen[live] -= by[:, None] * self._moment[place]
+        return mask, True
