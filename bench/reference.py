@@ -6,11 +6,15 @@ Both compute the last layer's output of the same random images. The float networ
 2x2 pooling in float32, in both memory formats; the faster of the two is the yardstick. The integer network
 has random masks and scalars over their whole range, which is the hardest case for the reference: trained
 scalars are smaller, so that fewer layers have to be split. Runs alternate, so that both see the same
-machine; medians are compared. Writes JSON to standard output and to ``build/bench/reference.json``.
+machine; medians are compared (``ratio``). On a machine that others use at the same time, two threads wait
+for each other at every operation and the reference, which has more and smaller ones, loses more by it: the
+load average is therefore given, and the ratio of the fastest runs. Writes JSON to standard output and to
+``build/bench/reference.json``.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -30,7 +34,7 @@ CASES = (
     ("vgg16", "3*7,1*6", 1),
     ("vgg16", "3*7,1*6", 4),
     ("vgg16:pool3", "3*7", 1),
-    ("vgg16:pool3", "3*7", 8),
+    ("vgg16:pool3", "3*7", 4),
 )
 OUTPUT = Path("build/bench/reference.json")
 
@@ -67,7 +71,6 @@ def measure(name: str, mask_bits: str, batch: int, threads: int, repeats: int) -
         "float32": lambda: plain(real),
         "float32_channels_last": lambda: last(real_last),
         "reference": lambda: reference.last(pixels),
-        "reference_all_layers": lambda: reference.run(pixels),
     }
     times: dict[str, list[float]] = {key: [] for key in runs}
     with torch.inference_mode():
@@ -78,6 +81,7 @@ def measure(name: str, mask_bits: str, batch: int, threads: int, repeats: int) -
                 times[key].append(seconds(run))
     median = {key: statistics.median(values) for key, values in times.items()}
     float_seconds = min(median["float32"], median["float32_channels_last"])
+    fastest_float = min(*times["float32"], *times["float32_channels_last"])
     return {
         "network": name,
         "mask_bits": mask_bits,
@@ -88,7 +92,7 @@ def measure(name: str, mask_bits: str, batch: int, threads: int, repeats: int) -
         "repeats": repeats,
         "seconds": {key: round(value, 4) for key, value in median.items()},
         "ratio": round(median["reference"] / float_seconds, 3),
-        "ratio_all_layers": round(median["reference_all_layers"] / float_seconds, 3),
+        "ratio_of_fastest_runs": round(min(times["reference"]) / fastest_float, 3),
         "in_float64": sorted(reference.in_float64),
     }
 
@@ -107,6 +111,7 @@ def main() -> None:
     report = {
         "bench": "reference",
         "torch": torch.__version__,
+        "load_average": os.getloadavg(),
         "worst_ratio": max(float(str(r["ratio"])) for r in results),
         "results": results,
     }
