@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     except InputError as error:
         return _refuse(str(error))
     except typer.TyperException as error:
-        return _refuse(error.format_message())
+        return _refuse(error.format_message() + _given(error.format_message(), arguments))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except typer.Abort:
@@ -119,6 +119,14 @@ def run(arguments: Sequence[str]) -> int:
 def _refuse(message: str) -> int:
     print(f"kestrel: error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_INPUT
+
+
+def _given(message: str, arguments: Sequence[str]) -> str:
+    """The value given to the option that a usage error names, if the message does not show it."""
+    for option, value in zip(arguments, arguments[1:], strict=False):
+        if f"'{option}'" in message and value not in message:
+            return f"; given: {value!r}"
+    return ""
 
 
 def _named_by_user(error: OSError, arguments: Sequence[str]) -> bool:
