@@ -62,7 +62,9 @@ def load_config(text: str) -> EngineConfig:
     """
     if not text.endswith(".toml"):
         if text not in NAMED:
-            raise InputError(f"configuration {text!r} is not known; allowed: {', '.join(NAMED)}, or a .toml file")
+            raise InputError(
+                f"configuration {text!r} is not known; allowed: {', '.join(NAMED)}, or a .toml file"
+            )
         return NAMED[text]
     path = Path(text)
     try:

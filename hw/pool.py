@@ -29,9 +29,7 @@ class PoolLane(wiring.Component):
 
     def __init__(self, activation_bits: int) -> None:
         a = activation_bits
-        super().__init__(
-            {"y": In(a), "above": In(a), "lower": In(1), "across": Out(a), "pooled": Out(a)}
-        )
+        super().__init__({"y": In(a), "above": In(a), "lower": In(1), "across": Out(a), "pooled": Out(a)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

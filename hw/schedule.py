@@ -6,7 +6,16 @@ from amaranth.lib import data
 from hw.spec import LAYER_FIELDS, VISIT_FIELDS, EngineConfig, Field, bits_for
 
 _ADDRESS_FIELDS = frozenset(
-    ("read_base", "read_end", "read_stride", "write_base", "write_end", "write_stride", "read_slot", "write_slot")
+    (
+        "read_base",
+        "read_end",
+        "read_stride",
+        "write_base",
+        "write_end",
+        "write_stride",
+        "read_slot",
+        "write_slot",
+    )
 )
 
 

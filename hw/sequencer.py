@@ -131,7 +131,12 @@ class Sequencer(wiring.Component):
                 with m.If(part_of_word == self.config.in_slices - 1):
                     m.d.sync += [part_of_word.eq(0), offset.eq(offset + layer.width)]
                 with m.If(last_in):
-                    m.d.sync += [in_group.eq(0), out_group.eq(out_group + 1), part_of_word.eq(0), offset.eq(0)]
+                    m.d.sync += [
+                        in_group.eq(0),
+                        out_group.eq(out_group + 1),
+                        part_of_word.eq(0),
+                        offset.eq(0),
+                    ]
         with m.If(first_tile):
             m.d.sync += [digit.eq(0), in_group.eq(0), out_group.eq(0), part_of_word.eq(0), offset.eq(0)]
 

@@ -155,9 +155,7 @@ def kernel_bits(mask_bits: int) -> int:
 
 def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
     """Bits of a tile before it is filled to a whole word."""
-    return (
-        n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
-    )
+    return n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
 
 
 ROM_BITS_PER_KERNEL = 64
@@ -228,10 +226,11 @@ LAYER_FIELDS = (
     Field("out_width", 10, 0, 16),
 )
 """One record a layer. Groups count P_i (in) and P_o (out) channels; last_*_lanes the channels of the last
-group; in the input and output records groups count memory words. *_base, *_end and *_stride address the region's row slots in words of a bank: a slot holds one row,
-and rows 3k, 3k+1, 3k+2 share a slot address in banks 0, 1, 2. Input and output have records of their own:
-input uses height, width, in_groups and last_in_lanes (of the image) and the write fields; output uses
-height, width, in_groups and last_in_lanes (of the last map), the read fields and read_part."""
+group; in the input and output records groups count memory words. *_base, *_end and *_stride address the
+region's row slots in words of a bank: a slot holds one row, and rows 3k, 3k + 1, 3k + 2 share a slot address
+in banks 0, 1, 2. Input and output have records of their own: input uses height, width, in_groups and
+last_in_lanes (of the image) and the write fields; output uses height, width, in_groups and last_in_lanes (of
+the last map), the read fields and read_part."""
 
 VISIT_FIELDS = (
     Field("kind", 0, 0, 2),
@@ -319,9 +318,7 @@ class EngineConfig:
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
             if type(value) is not int or not low <= value <= high:
-                raise InputError(
-                    f"configuration {self.name!r}: {name} = {value!r}; allowed: {low}..{high}"
-                )
+                raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: {low}..{high}")
 
         check("input_lanes", self.input_lanes, 1, 128)
         check("output_lanes", self.output_lanes, 1, 128)
@@ -330,8 +327,10 @@ class EngineConfig:
         check("partial_depth", self.partial_depth, 4, 65536)
         check("max_width", self.max_width, 2, self.partial_depth)
         if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
-            raise InputError(f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
-                             "allowed: two word counts")
+            raise InputError(
+                f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
+                "allowed: two word counts"
+            )
         for part, words in enumerate(self.feature_words):
             check(f"feature_words[{part}]", words, 2, 1 << 24)
         check("weight_words", self.weight_words, 4, 1 << 26)
@@ -382,8 +381,10 @@ class EngineConfig:
         known = {f.name for f in fields(self)}
         for name in options:
             if name not in known:
-                raise InputError(f"configuration {self.name!r}: unknown field {name!r}; "
-                                 f"allowed: {', '.join(sorted(known))}")
+                raise InputError(
+                    f"configuration {self.name!r}: unknown field {name!r}; "
+                    f"allowed: {', '.join(sorted(known))}"
+                )
         return replace(self, **options)  # type: ignore[arg-type]
 
 

@@ -109,5 +109,3 @@ class Window(wiring.Component):
         m.d.sync += window.eq(Cat(*taps))
         m.d.comb += self.window.eq(window)
         return m
-
-

@@ -136,7 +136,9 @@ def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
     out_groups = group_count(shape.out_channels, config.output_lanes)
     return [
         Tile(
-            n_in=last_lanes(shape.in_channels, config.input_lanes) if i == in_groups - 1 else config.input_lanes,
+            n_in=last_lanes(shape.in_channels, config.input_lanes)
+            if i == in_groups - 1
+            else config.input_lanes,
             n_out=last_lanes(shape.out_channels, config.output_lanes)
             if o == out_groups - 1
             else config.output_lanes,
@@ -173,7 +175,12 @@ def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, wid
 
 
 def plan_frame(
-    name: str, layers: Sequence[PlanLayer], activation_bits: int, config: EngineConfig, height: int, width: int
+    name: str,
+    layers: Sequence[PlanLayer],
+    activation_bits: int,
+    config: EngineConfig,
+    height: int,
+    width: int,
 ) -> Plan:
     """Like ``make_plan``, for layers of which only the shapes are known."""
     if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
@@ -185,9 +192,7 @@ def plan_frame(
     visits: list[Visit] = []
     channels = layers[0].shape.in_channels
     region = _region(0, channels, height, width, config)
-    records.append(
-        Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, region)
-    )
+    records.append(Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, region))
     visits.append(Visit(0, 0, height))
     weight_base = 0
     for number, layer in enumerate(layers):
@@ -208,11 +213,11 @@ def plan_frame(
             )
         )  # fmt: skip
         weight_base += words
-        visits.extend(Visit(len(records) - 1, row, rows) for row, rows in _strips(name, layer, height, width, config))
+        visits.extend(
+            Visit(len(records) - 1, row, rows) for row, rows in _strips(name, layer, height, width, config)
+        )
         height, width, channels = out_height, out_width, shape.out_channels
-    records.append(
-        Record(KIND_OUTPUT, "output", None, channels, height, width, height, width, region, None)
-    )
+    records.append(Record(KIND_OUTPUT, "output", None, channels, height, width, height, width, region, None))
     visits.append(Visit(len(records) - 1, 0, height))
     plan = Plan(config, activation_bits, records[0].height, records[0].width, tuple(records), tuple(visits))
     _check_memories(name, plan)
@@ -256,5 +261,3 @@ def _check_memories(name: str, plan: Plan) -> None:
             f"network {name} needs {plan.weight_words} words of weight ROM; "
             f"configuration {config.name!r} has {config.weight_words}"
         )
-
-

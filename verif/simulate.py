@@ -79,7 +79,13 @@ class Simulation:
     """
 
     def __init__(
-        self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, *, waves: bool = False
+        self,
+        network: CompressedNetwork,
+        config: EngineConfig,
+        height: int,
+        width: int,
+        *,
+        waves: bool = False,
     ) -> None:
         self.network = network
         self.plan: Plan = make_plan(network, config, height, width)

@@ -11,8 +11,8 @@ from safetensors.numpy import load_file, save_file
 from sw.cli.main import run
 from sw.compressed import load_network, same
 from sw.images import generate_picture
-from verif.rtl import build_engine
 from verif.cli.config_options import chosen_config
+from verif.rtl import build_engine
 
 NETWORK = "vgg16/32:conv2_1"
 
@@ -20,8 +20,24 @@ NETWORK = "vgg16/32:conv2_1"
 @pytest.fixture(scope="module")
 def network_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "n.safetensors"
-    assert run(["compress", "random:1", "-o", str(path), "--network", NETWORK, "--mask-bits", "3*2,1*1",
-                "--calibration-size", "16x16", "--json"]) == 0
+    assert (
+        run(
+            [
+                "compress",
+                "random:1",
+                "-o",
+                str(path),
+                "--network",
+                NETWORK,
+                "--mask-bits",
+                "3*2,1*1",
+                "--calibration-size",
+                "16x16",
+                "--json",
+            ]
+        )
+        == 0
+    )
     return path
 
 
@@ -58,8 +74,22 @@ def call(arguments, capsys):
 def test_export_then_import_gives_the_network_back(folder, capsys):
     from export.export import import_network
 
-    code, out, _ = call(["export", "n.safetensors", "-o", "rom", "--config", "nano", "--height", "16",
-                         "--width", "16", "--json"], capsys)
+    code, out, _ = call(
+        [
+            "export",
+            "n.safetensors",
+            "-o",
+            "rom",
+            "--config",
+            "nano",
+            "--height",
+            "16",
+            "--width",
+            "16",
+            "--json",
+        ],
+        capsys,
+    )
     assert code == 0
     found = json.loads(out)
     assert {"files", "rom_bits", "overhead"} <= found.keys()
@@ -68,7 +98,9 @@ def test_export_then_import_gives_the_network_back(folder, capsys):
 
 
 def test_verilog_lists_every_file_it_writes(folder, capsys):
-    code, out, _ = call(["verilog", "-o", "rtl", "--config", "nano", "--set", "activation_bits=5", "--json"], capsys)
+    code, out, _ = call(
+        ["verilog", "-o", "rtl", "--config", "nano", "--set", "activation_bits=5", "--json"], capsys
+    )
     assert code == 0
     found = json.loads(out)
     assert found["config"]["activation_bits"] == 5
@@ -79,12 +111,35 @@ def test_verilog_lists_every_file_it_writes(folder, capsys):
 
 
 def test_simulate_compares_every_element_of_every_layer(folder, capsys):
-    code, out, _ = call(["simulate", "n.safetensors", "a.png", "random:7", "--config", "nano",
-                         "--height", "13", "--width", "18", "--json"], capsys)
+    code, out, _ = call(
+        [
+            "simulate",
+            "n.safetensors",
+            "a.png",
+            "random:7",
+            "--config",
+            "nano",
+            "--height",
+            "13",
+            "--width",
+            "18",
+            "--json",
+        ],
+        capsys,
+    )
     assert code == 0
     found = json.loads(out)
-    promised = {"bit_exact", "values_compared", "mismatches", "cycles", "model_cycles", "mac_utilisation",
-                "layers", "build_seconds", "sim_seconds"}
+    promised = {
+        "bit_exact",
+        "values_compared",
+        "mismatches",
+        "cycles",
+        "model_cycles",
+        "mac_utilisation",
+        "layers",
+        "build_seconds",
+        "sim_seconds",
+    }
     assert promised <= found.keys()
     assert found["bit_exact"] is True
     assert found["cycles"] == found["model_cycles"]
@@ -96,7 +151,18 @@ def test_simulate_compares_every_element_of_every_layer(folder, capsys):
 
 
 def test_pauses_change_the_cycles_and_nothing_else(folder, capsys):
-    common = ["simulate", "n.safetensors", "a.png", "--config", "nano", "--height", "12", "--width", "12", "--json"]
+    common = [
+        "simulate",
+        "n.safetensors",
+        "a.png",
+        "--config",
+        "nano",
+        "--height",
+        "12",
+        "--width",
+        "12",
+        "--json",
+    ]
     _, out, _ = call(common, capsys)
     code, paused, _ = call([*common, "--pauses", "0.5"], capsys)
     plain, paused = json.loads(out), json.loads(paused)
@@ -106,8 +172,27 @@ def test_pauses_change_the_cycles_and_nothing_else(folder, capsys):
 
 
 def test_waves_are_written(folder, capsys):
-    code, _, _ = call(["simulate", "n.safetensors", "random:1", "--config", "nano", "--height", "8", "--width", "8",
-                       "--waves", "w.fst", "--waves-from", "100", "--waves-cycles", "50", "--json"], capsys)
+    code, _, _ = call(
+        [
+            "simulate",
+            "n.safetensors",
+            "random:1",
+            "--config",
+            "nano",
+            "--height",
+            "8",
+            "--width",
+            "8",
+            "--waves",
+            "w.fst",
+            "--waves-from",
+            "100",
+            "--waves-cycles",
+            "50",
+            "--json",
+        ],
+        capsys,
+    )
     assert code == 0
     assert (folder / "w.fst").stat().st_size > 1000
 
@@ -125,8 +210,21 @@ def test_a_mismatch_is_told_and_gives_exit_code_1(folder, capsys, monkeypatch):
         return type(image)(type(image.words)(image.words.word_bits, bytes(data)), image.layers)
 
     monkeypatch.setattr(verif.frame, "encode_weights", flipped)
-    code, out, _ = call(["simulate", "n.safetensors", "random:1", "--config", "nano", "--height", "16", "--width", "16",
-                         "--json"], capsys)
+    code, out, _ = call(
+        [
+            "simulate",
+            "n.safetensors",
+            "random:1",
+            "--config",
+            "nano",
+            "--height",
+            "16",
+            "--width",
+            "16",
+            "--json",
+        ],
+        capsys,
+    )
     found = json.loads(out)
     assert code == 1
     assert found["bit_exact"] is False
@@ -168,14 +266,19 @@ BAD = {
     "export: ROM too small": ([*EXPORT, "--set", "weight_words=4"], "words of weight ROM"),
     "export: table too small": ([*EXPORT, "--set", "table_words=32"], "table_words = 32"),
     "export: features too small": ([*EXPORT, "--set", "feature_words=8,8"], "feature part"),
-    "export: strip too long": ([*EXPORT, "--set", "partial_depth=16", "--set", "max_width=16"], "partial sums"),
+    "export: strip too long": (
+        [*EXPORT, "--set", "partial_depth=16", "--set", "max_width=16"],
+        "partial sums",
+    ),
     "export: too few activation bits": ([*EXPORT, "--set", "activation_bits=5"], "8 activation bits"),
     "export: a folder of somebody else": (changed(EXPORT, p3="other"), "other"),
     "export: no folder for it": (changed(EXPORT, p3="none/out"), "none"),
     "verilog: value out of range": ([*VERILOG, "--set", "activation_bits=9"], "allowed: 4..8"),
     "verilog: lanes out of range": ([*VERILOG, "--set", "input_lanes=0"], "allowed: 1..128"),
-    "verilog: kernels do not divide": ([*VERILOG, "--set", "input_lanes=3", "--set", "output_lanes=3",
-                                        "--set", "load_kernels=2"], "a divisor of input_lanes"),
+    "verilog: kernels do not divide": (
+        [*VERILOG, "--set", "input_lanes=3", "--set", "output_lanes=3", "--set", "load_kernels=2"],
+        "a divisor of input_lanes",
+    ),
     "verilog: unknown setting": ([*VERILOG, "--set", "speed=9"], "unknown field 'speed'"),
     "verilog: setting without value": ([*VERILOG, "--set", "input_lanes"], "a whole number"),
     "verilog: a file in the way": (changed(VERILOG, p2="a.png"), "a.png"),

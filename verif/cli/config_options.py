@@ -7,21 +7,27 @@ import typer
 from hw.config import config_fields, load_config
 from hw.spec import EngineConfig, InputError
 
-ConfigOption = Annotated[str, typer.Option(help="Engine configuration: a name from `kestrel list`, or a .toml file.")]
+ConfigOption = Annotated[
+    str, typer.Option(help="Engine configuration: a name from `kestrel list`, or a .toml file.")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change one field of the configuration; may be repeated."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change one field of the configuration; may be repeated."
+    ),
 ]
 
 
 def chosen_config(name: str, settings: list[str] | None) -> EngineConfig:
-    """The configuration ``name`` with ``settings`` such as ``activation_bits=5`` applied. Raises InputError."""
+    """The configuration ``name`` with ``settings`` such as ``activation_bits=5``. Raises InputError."""
     config = load_config(name)
     options: dict[str, object] = {}
     for setting in settings or []:
         field, _, value = setting.partition("=")
         if field not in config_fields():
-            raise InputError(f"--set {setting}: unknown field {field!r}; allowed: {', '.join(config_fields())}")
+            raise InputError(
+                f"--set {setting}: unknown field {field!r}; allowed: {', '.join(config_fields())}"
+            )
         try:
             numbers = tuple(int(part) for part in value.split(","))
         except ValueError:

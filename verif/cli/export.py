@@ -40,8 +40,8 @@ def export(
     emit(
         payload,
         lambda console: console.print(
-            f"{manifest.network} for {manifest.config.name} at {height} x {width}: {manifest.rom_bits:,} bits "
-            f"of weight ROM ({manifest.overhead:.2%} more than masks, scalars and biases), "
+            f"{manifest.network} for {manifest.config.name} at {height} x {width}: {manifest.rom_bits:,} "
+            f"bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and biases), "
             f"{manifest.table.words} table words; {len(report.files)} files in {output}"
         ),
         json,
