@@ -1,0 +1,312 @@
+"""Whole frames through the simulated engine, every element of every layer against the reference, and the
+counted cycles against the closed form."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hw.config import NAMED
+from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, PIXEL_BITS, mask_values
+from hw.verilog import TOP
+from sw.cycles import frame_cycles
+from sw.plan import make_plan
+from verif.compare import OUTPUT, all_equal, compare_maps, compare_run, reference_maps
+from verif.frame import Pauses, SimulationError, run_files, run_frame, write_files
+from verif.models.depth_first import depth_first_plan
+from verif.models.random_network import constant_network, random_network, stack
+from verif.rtl import HARNESS, build_engine, engine_sources
+from verif.verilator import build_native
+
+NANO = NAMED["nano"]
+SMALL = replace(
+    NANO, feature_words=(1200, 1500), weight_words=8192, table_words=1024, max_width=40, partial_depth=90
+)
+CONFIGS = {
+    "nano": NANO,
+    "4x2": replace(SMALL, input_lanes=4, load_kernels=2, stream_bytes=2),
+    "2x4": replace(SMALL, output_lanes=4, stream_bytes=3, partial_depth=40),
+    "3x3": replace(SMALL, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3),
+    "6x2": replace(SMALL, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
+}
+PIXEL_MAX = (1 << PIXEL_BITS) - 1
+
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """A map of these is too small to be shared between threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build(config):
+    if config is NANO:
+        return build_engine(config)  # as fast as it gets; others use it too
+    return build_native(engine_sources(config), TOP, HARNESS, optimise=1)
+
+
+def random_pixels(rng, channels, height, width):
+    return rng.integers(0, PIXEL_MAX + 1, size=(channels, height, width), dtype=np.uint8)
+
+
+def check_frame(config, network, pixels, workdir, *, pauses=None, plan=None, seed=1):
+    """Run a frame; everything must be as the reference and the cycle model say. Returns values compared."""
+    plan = plan or make_plan(network, config, *pixels.shape[1:])
+    run = run_frame(build(config), network, plan, pixels, workdir, pauses=pauses, seed=seed)
+    results = compare_run(run, network, reference_maps(network, pixels))
+    what = f"{network}, pixels {pixels.shape}, {plan.visits}, {pauses}, seed {seed}"
+    assert all_equal(results), f"{'; '.join(map(str, results))} in {what}"
+    assert [result.name for result in results] == [layer.shape.name for layer in network.layers] + [OUTPUT]
+    sizes = [record.channels * record.out_height * record.out_width for record in plan.records[1:]]
+    assert [result.values_compared for result in results] == sizes
+
+    model = frame_cycles(plan)
+    counted = run.record_cycles
+    assert counted[1:-1] == [record.cycles for record in model.layers], what
+    if pauses is None:
+        assert counted == [record.cycles for record in model.records], what
+        assert run.cycles == model.total, what
+        assert run.start_cycles + sum(counted) == model.total
+    return sum(sizes)
+
+
+# --- shapes that differ in kind -------------------------------------------------------------------------
+
+
+@every_config
+@pytest.mark.parametrize("count", range(5), ids=["1", "lanes - 1", "lanes", "lanes + 1", "3 * lanes + 1"])
+def test_channels(config, count, rng, tmp_path):
+    def channels(lanes):
+        return (1, max(1, lanes - 1), lanes, lanes + 1, 3 * lanes + 1)[count]
+
+    shapes = stack((channels(config.input_lanes), channels(config.output_lanes), channels(config.word_lanes)))
+    network = random_network(rng, shapes, 3, activation_bits=config.activation_bits)
+    check_frame(config, network, random_pixels(rng, shapes[0].in_channels, 5, 6), tmp_path)
+
+
+@every_config
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (1, 2), (2, 1), (1, 9), (9, 1), (2, 2), (3, 3), (7, 5), (31, 3)]
+)
+def test_image_sizes(config, height, width, rng, tmp_path):
+    network = random_network(rng, stack((3, 4, 5)), (3, 1), activation_bits=config.activation_bits)
+    check_frame(config, network, random_pixels(rng, 3, height, width), tmp_path)
+
+
+@every_config
+@pytest.mark.parametrize("height", [1, 2, 11])
+def test_the_widest_row(config, height, rng, tmp_path):
+    network = random_network(rng, stack((3, 2, 3)), (2, 3), activation_bits=config.activation_bits)
+    plan = make_plan(network, config, height, config.max_width)
+    pixels = random_pixels(rng, 3, height, config.max_width)
+    check_frame(config, network, pixels, tmp_path, plan=plan)
+    assert height < 11 or len(plan.visits) > len(plan.records), "a high map is worked on in strips"
+
+
+@every_config
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (5, 5), (4, 7), (15, 6), (21, 19)])
+def test_pooling(config, height, width, rng, tmp_path):
+    shapes = stack((3, 5, 4, 3), pools=(0, 2))
+    network = random_network(rng, shapes, 3, activation_bits=config.activation_bits)
+    check_frame(config, network, random_pixels(rng, 3, height, width), tmp_path)
+
+
+@every_config
+def test_mask_widths(config, rng, tmp_path):
+    for bits in MASK_BITS:
+        network = random_network(rng, stack((3, 5, 7)), bits, activation_bits=config.activation_bits)
+        check_frame(config, network, random_pixels(rng, 3, 6, 5), tmp_path)
+    network = random_network(
+        rng, stack((3, 5, 4, 7, 6, 3)), (5, 1, 4, 2, 3), activation_bits=config.activation_bits
+    )
+    check_frame(config, network, random_pixels(rng, 3, 6, 5), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nano", "6x2"])
+@pytest.mark.parametrize("bits", range(4, 9))
+def test_activation_bits_up_to_those_of_the_engine(name, bits, rng, tmp_path):
+    config = CONFIGS[name]
+    if bits > config.activation_bits:
+        pytest.skip("the engine has fewer")
+    network = random_network(rng, stack((2, 5, 3), pools=(0,)), 3, activation_bits=bits)
+    pixels = np.arange(256, dtype=np.uint8).repeat(2).reshape(2, 16, 16)  # every pixel value is rounded
+    check_frame(config, network, rng.permuted(pixels, axis=1), tmp_path)
+
+
+@every_config
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_pauses_of_the_streams_change_nothing(config, share, rng, tmp_path):
+    network = random_network(rng, stack((3, 5, 4), pools=(0,)), 3, activation_bits=config.activation_bits)
+    pixels = random_pixels(rng, 3, 7, 8)
+    check_frame(config, network, pixels, tmp_path, pauses=Pauses(int(rng.integers(1 << 30)), share))
+
+
+@every_config
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+def test_depth_first_order_with_circular_regions(config, chunk, rng, tmp_path):
+    network = random_network(
+        rng, stack((3, 5, 7, 4), pools=(1,)), (1, 4, 3), activation_bits=config.activation_bits
+    )
+    plan = depth_first_plan(network, config, 26, 10, chunk)
+    whole = make_plan(network, config, 26, 10)
+    assert sum(plan.feature_words) < sum(whole.feature_words), "rows are kept only as long as they are needed"
+    check_frame(config, network, random_pixels(rng, 3, 26, 10), tmp_path, plan=plan)
+
+
+# --- extremes -------------------------------------------------------------------------------------------
+
+
+@every_config
+@pytest.mark.parametrize("mask_bits", MASK_BITS)
+@pytest.mark.parametrize("pixel", [0, PIXEL_MAX])
+def test_extreme_values(config, mask_bits, pixel, tmp_path):
+    """All taps lowest or highest, all scalars highest, the bias at both ends, shift 3 and 15."""
+    greatest = (1 << config.activation_bits) - 1
+    pixels = np.full((7, 4, 5), pixel, dtype=np.uint8)
+    for tap in (mask_values(mask_bits)[0], mask_values(mask_bits)[-1]):
+        for bias, shift, pad in ((BIAS_MIN, 15, greatest), (BIAS_MAX, 15, 0), (BIAS_MAX, 3, greatest)):
+            network = constant_network(
+                stack((7, 5, 4)), mask_bits, tap=tap, bias=bias, shift=shift, pad=pad,
+                activation_bits=config.activation_bits,
+            )  # fmt: skip
+            check_frame(config, network, pixels, tmp_path)
+
+
+@every_config
+@pytest.mark.parametrize("pad", ["zero", "greatest", "one channel"])
+def test_pad_values(config, pad, rng, tmp_path):
+    greatest = (1 << config.activation_bits) - 1
+    values = {"zero": [0] * 5, "greatest": [greatest] * 5, "one channel": [0, 0, 0, 0, greatest]}[pad]
+    network = random_network(rng, stack((5, 3)), 3, activation_bits=config.activation_bits, pad=values)
+    pixels = np.zeros((5, 3, 3), dtype=np.uint8) if pad == "greatest" else random_pixels(rng, 5, 3, 3)
+    check_frame(config, network, pixels, tmp_path)
+
+
+# --- random frames --------------------------------------------------------------------------------------
+
+
+def random_frame(config, rng, workdir, seed):
+    depth = int(rng.integers(1, 5))
+    lanes = max(config.input_lanes, config.output_lanes)
+    channels = [int(c) for c in rng.integers(1, 2 * lanes + 4, size=depth + 1)]
+    pools = [n for n in range(depth) if rng.random() < 0.3][:2]
+    least = 1 << len(pools)
+    height, width = (int(rng.integers(least, 14)) if rng.random() < 0.8 else least for _ in range(2))
+    activation_bits = int(rng.integers(4, config.activation_bits + 1))
+    pad = None if rng.random() < 0.5 else [0] * channels[0]
+    network = random_network(
+        rng, stack(channels, pools), [int(b) for b in rng.choice(MASK_BITS, size=depth)],
+        activation_bits=activation_bits, pad=pad,
+    )  # fmt: skip
+    pauses = Pauses(seed, float(rng.random() * 0.8)) if rng.random() < 0.3 else None
+    plan = make_plan(network, config, height, width)
+    if rng.random() < 0.3:
+        plan = depth_first_plan(network, config, height, width, int(rng.integers(1, 9)))
+    pixels = random_pixels(rng, channels[0], height, width)
+    return check_frame(config, network, pixels, workdir, pauses=pauses, plan=plan, seed=seed)
+
+
+FRAMES = 50
+
+
+@pytest.mark.parametrize("part", range(4))
+@every_config
+def test_random_frames(config, part, rng, tmp_path):
+    compared = sum(random_frame(config, rng, tmp_path, FRAMES * part + n + 1) for n in range(FRAMES))
+    assert compared > 10_000
+
+
+@pytest.mark.regress
+@every_config
+def test_many_random_frames(config, rng, tmp_path):
+    assert sum(random_frame(config, rng, tmp_path, n + 1) for n in range(3000)) > 1_000_000
+
+
+# --- the comparison can fail ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frame(rng, tmp_path):
+    """A good frame's files: network, plan, expected maps, folder."""
+    network = random_network(rng, stack((3, 4, 5)), 3)
+    plan = make_plan(network, NANO, 6, 7)
+    pixels = random_pixels(rng, 3, 6, 7)
+    write_files(network, plan, pixels, tmp_path)
+    return network, plan, reference_maps(network, pixels), tmp_path
+
+
+def compare_files(network, plan, expected, folder):
+    return compare_run(run_files(build(NANO), plan, folder), network, expected)
+
+
+def test_a_good_frame_has_no_mismatch(frame):
+    assert all_equal(compare_files(*frame))
+
+
+def test_a_flipped_bit_in_the_weight_rom_is_reported(frame):
+    *_, folder = frame
+    path = folder / "weights.mem"
+    words = path.read_text().split()
+    # The top bit of the first kernel's scalar, after the pad values of two input channels.
+    words[0] = f"{int(words[0], 16) ^ 1 << 23:016x}"
+    path.write_text("\n".join(words))
+    first, _, output = compare_files(*frame)
+    assert first.mismatches > 0
+    assert first.first_mismatch is not None
+    assert first.first_mismatch.channel == 0, "the kernel belongs to output channel 0"
+    assert output.values_compared == 5 * 6 * 7
+
+
+def test_swapped_table_words_are_reported(frame):
+    """The layers' weight addresses (word 3 of records 2 and 3) change places."""
+    *_, folder = frame
+    path = folder / "table.mem"
+    words = path.read_text().split()
+    a, b = 2 * 16 + 3, 3 * 16 + 3
+    words[a], words[b] = words[b], words[a]
+    path.write_text("\n".join(words))
+    results = compare_files(*frame)
+    assert not all_equal(results)
+    assert results[0].mismatches > 0
+
+
+def test_a_changed_bias_is_reported_in_its_channel(tmp_path):
+    network = constant_network(stack((3, 4, 5)), 3, tap=0, bias=80)
+    pixels = np.zeros((3, 6, 7), dtype=np.uint8)
+    bias = network.layers[1].bias.copy()
+    bias[2] += 8
+    changed = replace(network, layers=(network.layers[0], replace(network.layers[1], bias=bias)))
+    run = run_frame(build(NANO), changed, make_plan(network, NANO, 6, 7), pixels, tmp_path)
+    first, second, output = compare_run(run, network, reference_maps(network, pixels))
+    assert first.equal
+    assert second.mismatches == output.mismatches == 6 * 7
+    assert str(second) == "conv1: 42 of 210 values differ, first channel 2, row 0, column 0: 11, not 10"
+
+
+def test_a_write_out_of_place_is_an_error(frame):
+    *_, folder = frame
+    path = folder / "table.mem"
+    words = path.read_text().split()
+    words[2 * 16 + 9] = f"{int(words[2 * 16 + 9], 16) + 1:08x}"  # the write stride of the first layer
+    path.write_text("\n".join(words))
+    with pytest.raises(SimulationError, match="conv0: "):
+        compare_files(*frame)
+
+
+def test_nothing_compared_is_not_equal():
+    assert not all_equal([])
+    empty = np.zeros((0, 2, 2), np.uint8)
+    assert not all_equal(compare_maps([empty], [empty], ["conv0"]))
+
+
+def test_maps_of_another_shape_or_number_are_refused():
+    one, two = np.zeros((1, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)
+    with pytest.raises(ValueError, match=r"conv0: a map of \(1, 2, 2\), not \(2, 2, 2\)"):
+        compare_maps([one], [two], ["conv0"])
+    with pytest.raises(ValueError, match="2 maps, 1 expected ones and 1 names"):
+        compare_maps([one, one], [one], ["conv0"])
