@@ -385,7 +385,7 @@ class EngineConfig:
                     f"configuration {self.name!r}: unknown field {name!r}; "
                     f"allowed: {', '.join(sorted(known))}"
                 )
-        return replace(self, **options)  # type: ignore[arg-type]
+        return replace(self, **options)
 
 
 # --------------------------------------------------------------------------------------------------------
