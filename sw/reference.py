@@ -40,8 +40,12 @@ from sw.compressed import CompressedLayer, CompressedNetwork, validate
 FLOAT32_EXACT = 1 << 24
 """Every integer of this magnitude or less is a float32."""
 
-CHUNK_BYTES = 1 << 24
-"""Greatest float32 map computed at a time; longer batches run in several pieces."""
+FLOAT64_BYTES = 8
+
+CHUNK_BYTES = 1 << 25
+"""Greatest float64 map computed at a time (glibc takes anything larger fresh from the kernel, and clearing
+its pages then costs more than the work on them). Longer batches run in several pieces; behind each pooling
+the maps are smaller and the pieces larger."""
 
 LAYOUT = torch.channels_last
 """Order of maps and weights in memory; measured a fifth faster than torch's default, by convolution and
@@ -81,6 +85,7 @@ class Reference:
         self._greatest = (1 << network.activation_bits) - 1
         self._layers = [_prepare(layer, network.activation_bits) for layer in network.layers]
         self._pad = torch.from_numpy(network.pad.astype(np.float32)).view(1, -1, 1, 1)
+        self._segments = _segments(network)
         self._exact: dict[tuple[object, ...], bool] = {}
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -105,25 +110,32 @@ class Reference:
         if not layers:
             return []
         self._check_input(x)
-        kept: dict[int, list[torch.Tensor]] = {index: [] for index in layers}
+        kept: dict[int, torch.Tensor] = {}
         # No autograd: it would keep every map, and the operations in place would be refused.
         with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
-            for piece in x.split(self._images_at_once(x)):
-                for index, y in enumerate(self._maps(piece, max(layers) + 1)):
-                    if index in kept:
-                        kept[index].append(y.to(torch.uint8, memory_format=torch.contiguous_format))
-        whole = {index: torch.cat(pieces) if len(pieces) > 1 else pieces[0] for index, pieces in kept.items()}
-        return [whole[index] for index in layers]
+            for segment in self._segments:
+                wanted = {index for index in segment if index in layers} | {segment[-1]}
+                outputs: dict[int, list[torch.Tensor]] = {index: [] for index in wanted}
+                for piece in x.split(self._images_at_once(segment, *x.shape[2:])):
+                    for index, y in self._maps(piece, segment):
+                        if index in wanted:
+                            y = y.to(torch.uint8, memory_format=torch.contiguous_format)  # noqa: PLW2901
+                            outputs[index].append(y)
+                kept |= {index: torch.cat(pieces) for index, pieces in outputs.items()}
+                x = kept[segment[-1]]
+                if segment[-1] >= max(layers):
+                    break
+        return [kept[index] for index in layers]
 
-    def _maps(self, x: torch.Tensor, count: int) -> Iterator[torch.Tensor]:
-        """float32 maps of the first ``count`` layers, one after the other."""
-        for index, prepared in enumerate(self._layers[:count]):
-            padding = 1
-            if index == 0:
-                x = self._padded(x)
-                padding = 0
-            x = self._layer(prepared, x, padding)
-            yield x
+    def _maps(self, x: torch.Tensor, segment: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+        """float32 maps of consecutive layers, one after the other, for uint8 ``x``."""
+        if segment[0] == 0:
+            x = self._padded(x)
+        else:
+            x = x.to(torch.float32, memory_format=LAYOUT)
+        for index in segment:
+            x = self._layer(self._layers[index], x, padding=int(index > 0))
+            yield index, x
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         n, c, h, w = x.shape
@@ -167,14 +179,9 @@ class Reference:
                 )
         return known
 
-    def _images_at_once(self, x: torch.Tensor) -> int:
-        height, width = x.shape[2:]
-        largest = 1
-        for layer in self.network.layers:
-            largest = max(largest, 4 * layer.shape.out_channels * height * width)
-            if layer.shape.pool:
-                height, width = height // 2, width // 2
-        return max(1, CHUNK_BYTES // largest)
+    def _images_at_once(self, segment: Sequence[int], height: int, width: int) -> int:
+        channels = max(self._layers[index].layer.shape.out_channels for index in segment)
+        return max(1, CHUNK_BYTES // (FLOAT64_BYTES * channels * height * width))
 
     def _check_input(self, x: torch.Tensor) -> None:
         name, channels = self.network.name, self.network.layers[0].shape.in_channels
@@ -194,6 +201,13 @@ class Reference:
             if not height or not width:
                 raise InputError(f"{name}: image of {x.shape[2]} x {x.shape[3]} pixels is too small: "
                                  f"nothing is left after the pooling of {layer.shape.name}")
+
+
+def _segments(network: CompressedNetwork) -> list[range]:
+    """Runs of layers that work on maps of one size: up to each pooling, or the end."""
+    layers = network.layers
+    ends = [n for n, layer in enumerate(layers, start=1) if layer.shape.pool or n == len(layers)]
+    return [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:

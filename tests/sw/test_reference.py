@@ -110,8 +110,8 @@ def test_batch_equals_single_images(rng: np.random.Generator, monkeypatch: pytes
     x = image(rng, network, 7, 6, 8)
     whole = Reference(network).run(x)
     alone = [Reference(network).run(x[n : n + 1]) for n in range(7)]
-    # Pieces of 2 images, the last of 1.
-    monkeypatch.setattr(sw.reference, "CHUNK_BYTES", 2 * 4 * 6 * 6 * 8)
+    # Pieces of 2 images and, behind the pooling, of more; the last of 1.
+    monkeypatch.setattr(sw.reference, "CHUNK_BYTES", 2 * 8 * 6 * 6 * 8)
     pieces = Reference(network).run(x)
     for index, y in enumerate(whole):
         assert torch.equal(y, torch.cat([maps[index] for maps in alone]))
