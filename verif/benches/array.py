@@ -5,11 +5,12 @@ from random import Random
 from typing import Any
 
 import cocotb
+from amaranth.lib import data
 
 from hw.spec import SCALAR_MAX, TAPS
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import kernel, nothing, strip, uniform_kernel, windows, with_gaps
-from verif.cocotb_support import pack, rng, unpack
+from verif.cocotb_support import rng
 from verif.models.array import Array
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import IDLE, Pixel
@@ -25,19 +26,8 @@ NO_LOAD = {"out": 0, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX,
 CLEAR = {"out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [ZERO] * K}
 
 
-class Packed(Array):
-    """The model, given the windows as the port carries them."""
-
-    def __init__(self) -> None:
-        super().__init__(INPUTS, OUTPUTS, K)
-
-    def step(self, *, window: int, **inputs: Any) -> dict[str, Any]:
-        flat = unpack(window, A, INPUTS * TAPS)
-        return super().step(window=[flat[i : i + TAPS] for i in range(0, len(flat), TAPS)], **inputs)
-
-
-def packed(lanes: list[list[int]]) -> int:
-    return pack([x for lane in lanes for x in lane], A)
+def block(dut: Any) -> Block:
+    return Block(dut, "array", window=data.ArrayLayout(data.ArrayLayout(A, TAPS), INPUTS))
 
 
 def loads(source: Random) -> list[dict[str, Any]]:
@@ -52,8 +42,8 @@ def loads(source: Random) -> list[dict[str, Any]]:
 def start(source: Random) -> Iterator[dict[str, Any]]:
     """Reset, and the zeros that the weight loader writes at the start of a frame."""
     for _ in range(3):
-        yield {"rst": 1, "ahead": IDLE, "window": packed(windows(source, A, INPUTS)), "load": NO_LOAD}
-    yield {"rst": 0, "ahead": IDLE, "window": packed(windows(source, A, INPUTS)), "load": CLEAR}
+        yield {"rst": 1, "ahead": IDLE, "window": windows(source, A, INPUTS), "load": NO_LOAD}
+    yield {"rst": 0, "ahead": IDLE, "window": windows(source, A, INPUTS), "load": CLEAR}
 
 
 def rows(source: Random, pixels: Iterator[Pixel], beats: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -62,10 +52,10 @@ def rows(source: Random, pixels: Iterator[Pixel], beats: list[dict[str, Any]]) -
     for pixel in pixels:
         swaps = pixel.valid and pixel.first
         load = waiting.pop(0) if waiting and not swaps else NO_LOAD
-        yield {"rst": 0, "ahead": pixel, "window": packed(windows(source, A, INPUTS)), "load": load}
+        yield {"rst": 0, "ahead": pixel, "window": windows(source, A, INPUTS), "load": load}
     while waiting:
         yield {
-            "rst": 0, "ahead": nothing(source), "window": packed(windows(source, A, INPUTS)),
+            "rst": 0, "ahead": nothing(source), "window": windows(source, A, INPUTS),
             "load": waiting.pop(0),
         }  # fmt: skip
 
@@ -85,7 +75,7 @@ async def passes_back_to_back(dut):
             gaps = 0.3 if n % 3 == 0 else 0
             yield from rows(source, with_gaps(source, strip(1, length), gaps), loads(source))
 
-    await lockstep(Block(dut, "array"), Packed(), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())
 
 
 @cocotb.test()
@@ -104,10 +94,10 @@ async def any_traffic_with_resets(dut):
                         "block": source.randrange(1 << BLOCKS),
                         "kernels": [kernel(source) for _ in range(K)],
                     }
-                window = packed(windows(source, A, INPUTS))
+                window = windows(source, A, INPUTS)
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": load}
 
-    await lockstep(Block(dut, "array"), Packed(), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())
 
 
 @cocotb.test()
@@ -120,10 +110,10 @@ async def the_ends_of_the_range(dut):
             load = {
                 "out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, digit)] * K
             }  # fmt: skip
-            yield {"rst": 0, "ahead": IDLE, "window": 0, "load": load}
+            yield {"rst": 0, "ahead": IDLE, "window": [[0] * TAPS] * INPUTS, "load": load}
             for pixel in [*strip(1, 4), *(nothing(source) for _ in range(8))]:
                 value = source.choice((0, (1 << A) - 1, (1 << A) - 1))
-                window = packed([[value] * TAPS] * INPUTS)
+                window = [[value] * TAPS] * INPUTS
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": NO_LOAD}
 
-    await lockstep(Block(dut, "array"), Packed(), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())

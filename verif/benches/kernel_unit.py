@@ -6,21 +6,19 @@ from random import Random
 from typing import Any
 
 import cocotb
+from amaranth.lib import data
 
 from hw.spec import SCALAR_MAX, TAPS
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import activations, between, kernel, uniform_kernel
-from verif.cocotb_support import pack, rng
+from verif.cocotb_support import rng
 from verif.models.kernel_unit import Kernel, KernelUnit
 
 A = bench_config().activation_bits
 
 
-class Packed(KernelUnit):
-    """The model, given the window as the port carries it."""
-
-    def step(self, *, window: int, **inputs: Any) -> dict[str, int | None]:
-        return super().step(window=[window >> tap * A & ((1 << A) - 1) for tap in range(TAPS)], **inputs)
+def block(dut: Any) -> Block:
+    return Block(dut, "kernel_unit", window=data.ArrayLayout(A, TAPS))
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
@@ -28,7 +26,7 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
     for cycle in range(cycles):
         yield {
             "rst": int(source.random() < 0.02),
-            "window": pack(activations(source, A), A),
+            "window": activations(source, A),
             "load": int(cycle < 2 or source.random() < 0.3),
             "kernel": kernel(source),
             "swap": int(source.random() < 0.3),
@@ -38,14 +36,14 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
 
 def passes(kernels: list[Kernel], windows: list[list[int]]) -> Iterator[dict[str, Any]]:
     """A pass for each kernel over all windows, back to back, with the swaps where the array puts them."""
-    idle = {"window": 0, "load": 0, "kernel": kernels[0], "swap": 0, "swap_alpha": 0}
+    idle = {"window": [0] * TAPS, "load": 0, "kernel": kernels[0], "swap": 0, "swap_alpha": 0}
     yield idle | {"load": 1}
     yield idle | {"swap": 1}
     for n in range(len(kernels)):
         following = kernels[(n + 1) % len(kernels)]
         for m, window in enumerate(windows):
             yield idle | {
-                "window": pack(window, A),
+                "window": window,
                 "load": int(m == 0),
                 "kernel": following,
                 "swap": int(m == len(windows) - 1),
@@ -56,7 +54,7 @@ def passes(kernels: list[Kernel], windows: list[list[int]]) -> Iterator[dict[str
 
 @cocotb.test()
 async def any_traffic(dut):
-    await lockstep(Block(dut, "kernel_unit"), Packed(), traffic(rng("traffic"), 3000))
+    await lockstep(block(dut), KernelUnit(), traffic(rng("traffic"), 3000))
 
 
 @cocotb.test()
@@ -66,7 +64,7 @@ async def the_ends_of_the_range(dut):
         uniform_kernel(alpha, digit) for alpha in (0, 1, SCALAR_MAX) for digit in (-4, -2, -1, 0, 1, 2, 4)
     ]
     windows = [[full] * TAPS, [0] * TAPS, [1] * TAPS]
-    await lockstep(Block(dut, "kernel_unit"), Packed(), passes(kernels, windows))
+    await lockstep(block(dut), KernelUnit(), passes(kernels, windows))
 
 
 @cocotb.test()
@@ -79,7 +77,7 @@ async def every_digit_code_on_every_tap(dut):
     ]
     # Different values on neighbouring taps: a tap in the wrong place shows.
     windows = [[(7 * tap + 1) % (1 << A) for tap in range(TAPS)], activations(source, A)]
-    await lockstep(Block(dut, "kernel_unit"), Packed(), passes(kernels, windows))
+    await lockstep(block(dut), KernelUnit(), passes(kernels, windows))
 
 
 @cocotb.test()
@@ -87,4 +85,4 @@ async def passes_back_to_back(dut):
     source = rng("passes")
     kernels = [kernel(source) for _ in range(60)]
     rows = (passes(kernels, [activations(source, A) for _ in range(length)]) for length in (2, 3, 5))
-    await lockstep(Block(dut, "kernel_unit"), Packed(), chain.from_iterable(rows))
+    await lockstep(block(dut), KernelUnit(), chain.from_iterable(rows))

@@ -15,7 +15,7 @@ def encode(shape: Any, value: Any) -> int:
     if isinstance(shape, data.ArrayLayout):
         if len(value) != shape.length:
             raise ValueError(f"{len(value)} elements for an array of {shape.length}")
-        items = dict(enumerate(value))
+        items: Mapping[Any, Any] = dict(enumerate(value))
     elif isinstance(shape, data.Layout):
         items = value if isinstance(value, Mapping) else value._asdict()
         if extra := set(items) - {key for key, _ in shape}:

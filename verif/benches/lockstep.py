@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
@@ -18,8 +18,6 @@ from verif.cocotb_support import PERIOD_NS, Scoreboard
 from verif.rtl import blocks
 
 
-
-
 def bench_config() -> EngineConfig:
     """The configuration that the block was built for, as ``verif.blocks`` hands it over."""
     values = json.loads(os.environ[CONFIG_VARIABLE])
@@ -29,16 +27,18 @@ def bench_config() -> EngineConfig:
 class Model(Protocol):
     """What a block is held to."""
 
-    def step(self, **inputs: Any) -> Mapping[str, Any]:
-        """The outputs in a cycle with these inputs, then the clock edge. None, also inside a list or a
-        dict, stands for what is not determined."""
+    @property
+    def step(self) -> Callable[..., Mapping[str, Any]]:
+        """Given a cycle's inputs by name: the outputs in that cycle, then the clock edge. None, also inside
+        a list or a dict, stands for what is not determined."""
         ...
 
 
 class Block:
-    """A block's ports with values as in ``layouts``."""
+    """A block's ports with values as in ``layouts``. ``finer`` gives ports a shape that says more than the
+    block's own, which is a plain number of bits."""
 
-    def __init__(self, dut: Any, name: str) -> None:
+    def __init__(self, dut: Any, name: str, **finer: data.Layout) -> None:
         self.dut = dut
         component: wiring.Component = blocks(bench_config())[name]
         self.inputs: dict[str, Any] = {}
@@ -46,6 +46,7 @@ class Block:
         for path, member, _ in component.signature.flatten(component):
             ports = self.inputs if member.flow == In else self.outputs
             ports["__".join(map(str, path))] = member.shape
+        self.inputs.update(finer)
         self._driven: dict[str, int] = {}
 
     def drive(self, values: Mapping[str, Any]) -> None:

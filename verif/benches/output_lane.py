@@ -5,43 +5,37 @@ from random import Random
 from typing import Any
 
 import cocotb
+from amaranth.lib import data
 
 from hw.spec import SCALAR_MAX, TAPS
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import kernel, uniform_kernel, windows
-from verif.cocotb_support import pack, rng, unpack
+from verif.cocotb_support import rng
 from verif.models.output_lane import OutputLane
 
 CONFIG = bench_config()
 A, LANES, K = CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.load_kernels
 BLOCKS = LANES // K
+ZERO = [[0] * TAPS] * LANES
 
 
-class Packed(OutputLane):
-    """The model, given the windows as the port carries them."""
-
-    def __init__(self) -> None:
-        super().__init__(LANES, K)
-
-    def step(self, *, window: int, **inputs: Any) -> dict[str, int | None]:
-        flat = unpack(window, A, LANES * TAPS)
-        return super().step(window=[flat[i : i + TAPS] for i in range(0, len(flat), TAPS)], **inputs)
-
-
-def packed(lanes: list[list[int]]) -> int:
-    return pack([x for lane in lanes for x in lane], A)
+def block(dut: Any) -> Block:
+    window = data.ArrayLayout(data.ArrayLayout(A, TAPS), LANES)
+    return Block(dut, "output_lane", window=window)
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
     """First every block is loaded and swapped in, then anything in any cycle."""
     for cycle in range(cycles):
-        block = 1 << cycle if cycle < BLOCKS else 1 << source.randrange(BLOCKS)
+        load_in = 1 << (cycle if cycle < BLOCKS else source.randrange(BLOCKS))
+        if cycle >= BLOCKS and source.random() < 0.1:
+            load_in = source.randrange(1 << BLOCKS)
         swaps = cycle == BLOCKS, cycle == BLOCKS + 1
         yield {
             "rst": int(source.random() < 0.02),
-            "window": packed(windows(source, A, LANES)),
+            "window": windows(source, A, LANES),
             "load": int(cycle < BLOCKS or source.random() < 0.6),
-            "load_in": block if cycle < BLOCKS or source.random() < 0.9 else source.randrange(1 << BLOCKS),
+            "load_in": load_in,
             "kernels": [kernel(source) for _ in range(K)],
             "swap": int(swaps[0] or source.random() < 0.2),
             "swap_alpha": int(swaps[1] or source.random() < 0.2),
@@ -50,7 +44,7 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
 
 @cocotb.test()
 async def any_traffic(dut):
-    await lockstep(Block(dut, "output_lane"), Packed(), traffic(rng("traffic"), 8000 // (LANES + 4)))
+    await lockstep(block(dut), OutputLane(LANES, K), traffic(rng("traffic"), 8000 // (LANES + 4)))
 
 
 @cocotb.test()
@@ -63,9 +57,9 @@ async def the_ends_of_the_range(dut):
                     "load": 0, "swap": 0, "swap_alpha": 0,
                 }  # fmt: skip
                 for name in ("load", "swap", "swap_alpha"):
-                    yield row | {name: 1, "window": 0}
+                    yield row | {name: 1, "window": ZERO}
                 for value in ((1 << A) - 1, 0, 1, (1 << A) - 1):
-                    yield row | {"window": packed([[value] * TAPS] * LANES)}
-                yield from (row | {"window": 0} for _ in range(6))
+                    yield row | {"window": [[value] * TAPS] * LANES}
+                yield from (row | {"window": ZERO} for _ in range(6))
 
-    await lockstep(Block(dut, "output_lane"), Packed(), rows())
+    await lockstep(block(dut), OutputLane(LANES, K), rows())

@@ -58,8 +58,8 @@ def strip(
 
 def nothing(source: Random) -> Pixel:
     """No pixel, with anything in the other fields."""
-    bits = [source.randrange(2) for _ in range(6)]
-    return Pixel(0, *bits[:5], source.randrange(PASSES_MAX), bits[5])
+    bits = {name: source.randrange(2) for name in ("first", "last", "row_end", "fresh", "emit", "last_out")}
+    return Pixel(valid=0, digit=source.randrange(PASSES_MAX), **bits)
 
 
 def with_gaps(source: Random, pixels: Iterable[Pixel], probability: float) -> Iterator[Pixel]:

@@ -23,7 +23,8 @@ class Array:
         self.shadow, self.shadow_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
         self.working, self.working_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
         latency = lane_latency(input_lanes)
-        self.sums: deque[list[int | None]] = deque([[None] * output_lanes] * latency)
+        self.unknown: list[int | None] = [None] * output_lanes
+        self.sums = deque([self.unknown] * latency)
         self.pixels: deque[Pixel | None] = deque([None] * latency)
 
     def step(
@@ -32,7 +33,7 @@ class Array:
         """One cycle. After a reset nothing is known until the next swap."""
         outputs = {"sums": self.sums.popleft(), "sums_ahead": _fields(self.pixels.popleft())}
         totals = np.einsum("oit,it->o", self.working, np.array(window, np.int64)).tolist()
-        known = self.working_known.all(axis=1)
+        known = [all(row) for row in self.working_known.tolist()]
         self.sums.append([total if k else None for total, k in zip(totals, known, strict=True)])
         self.pixels.append(ahead)
 
@@ -51,7 +52,7 @@ class Array:
         if rst:
             self.working_known[:] = False
             self.pixels = deque([IDLE] * len(self.pixels))
-            self.sums = deque([[None] * len(self.shadow)] * len(self.sums))
+            self.sums = deque([self.unknown] * len(self.sums))
         return outputs
 
 

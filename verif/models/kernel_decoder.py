@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import product
 
-from hw.spec import DIGIT_MAGNITUDES, MASK_MAGNITUDES, PASSES, SCALAR_BITS, SCALAR_MAX
+from hw.spec import DIGIT_MAGNITUDES, MASK_MAGNITUDES, PASSES, SCALAR_BITS, SCALAR_MAX, TAPS
 
 
 def mask_value(code: int, mask_bits: int) -> int:
@@ -15,7 +15,8 @@ def mask_value(code: int, mask_bits: int) -> int:
 def split_kernel(code: int, mask_bits: int) -> tuple[int, list[int]]:
     """Scalar and tap values of a kernel as it is stored."""
     alpha, code = code & SCALAR_MAX, code >> SCALAR_BITS
-    return alpha, [mask_value(code >> tap * mask_bits & ((1 << mask_bits) - 1), mask_bits) for tap in range(9)]
+    below = (1 << mask_bits) - 1
+    return alpha, [mask_value(code >> tap * mask_bits & below, mask_bits) for tap in range(TAPS)]
 
 
 @cache

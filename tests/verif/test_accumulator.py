@@ -1,0 +1,17 @@
+import pytest
+
+from verif.blocks import block_config, config_label, run_block
+
+
+@pytest.mark.parametrize("config", [block_config(1, 1, 4), block_config(16, 1, 8)], ids=config_label)
+def test_accumulator_lane_equals_its_model(config, tmp_path, seed):
+    run_block("accumulator_lane", config, tmp_path, seed)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [block_config(1, 1, 4, partial_depth=4, max_width=4), block_config(2, 4, 8), block_config(3, 3, 5)],
+    ids=config_label,
+)
+def test_accumulator_equals_its_model(config, tmp_path, seed):
+    run_block("accumulator", config, tmp_path, seed)

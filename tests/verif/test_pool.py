@@ -1,0 +1,17 @@
+import pytest
+
+from verif.blocks import block_config, config_label, run_block
+
+
+@pytest.mark.parametrize("activation_bits", [4, 8])
+def test_pool_lane_equals_its_model(activation_bits, tmp_path, seed):
+    run_block("pool_lane", block_config(1, 1, activation_bits), tmp_path, seed)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [block_config(1, 1, 4, max_width=3), block_config(3, 3, 5, max_width=5), block_config(2, 4, 8)],
+    ids=config_label,
+)
+def test_pool_equals_its_model(config, tmp_path, seed):
+    run_block("pool", config, tmp_path, seed)
