@@ -6,9 +6,9 @@ calibration pictures. H is far from a multiple of the identity (activations are 
 so there is a lot of room: errors are arranged to cancel where x is strong. The view is that of optimal brain
 compression (Frantar and Alistarh 2022); scalars by kernel and the descent by single changes are our own.
 
-From the kernel-wise least squares on, two steps alternate: all scalars of an output channel together by linear
-least squares under H, masks fixed; then taps moved to a neighbouring level, the best single change of every
-output channel at a time, as long as one lowers the error.
+Starting from the kernel-wise least squares, two steps alternate: all scalars of an output channel together by
+linear least squares under H, masks fixed; then taps moved to a neighbouring level, the best single change of
+every output channel at a time, as long as one lowers the error.
 """
 
 import numpy as np
