@@ -40,9 +40,11 @@ def loads(source: Random) -> list[dict[str, Any]]:
 
 
 def start(source: Random) -> Iterator[dict[str, Any]]:
-    """Reset, and the zeros that the weight loader writes at the start of a frame."""
-    for _ in range(3):
-        yield {"rst": 1, "ahead": IDLE, "window": windows(source, A, INPUTS), "load": NO_LOAD}
+    """Reset, during which pixels go on arriving, and the zeros that the weight loader writes at the start of
+    a frame."""
+    for _ in range(source.randint(1, 4)):
+        pixel = nothing(source)._replace(valid=source.randrange(2))
+        yield {"rst": 1, "ahead": pixel, "window": windows(source, A, INPUTS), "load": NO_LOAD}
     yield {"rst": 0, "ahead": IDLE, "window": windows(source, A, INPUTS), "load": CLEAR}
 
 
@@ -83,9 +85,9 @@ async def any_traffic_with_resets(dut):
     source = rng("traffic")
 
     def traffic() -> Iterator[dict[str, Any]]:
-        for _ in range(4):
+        for _ in range(8):
             yield from start(source)
-            for _ in range(250):
+            for _ in range(120):
                 pixel = nothing(source)._replace(valid=int(source.random() < 0.8))
                 load = NO_LOAD
                 if source.random() < 0.7 and not (pixel.valid and pixel.first):
