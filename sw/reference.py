@@ -97,7 +97,7 @@ class Reference:
         return self.select(x, range(len(self._layers)))
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
-        """The last layer's output, as ``run(x)[-1]`` but without keeping the others."""
+        """The last layer's output, equal to ``run(x)[-1]``."""
         return self.select(x, [len(self._layers) - 1])[0]
 
     def select(self, x: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
@@ -113,7 +113,8 @@ class Reference:
         kept: dict[int, torch.Tensor] = {}
         # No autograd: it would keep every map, and the operations in place would be refused.
         with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
-            for segment in self._segments:
+            for whole in self._segments:
+                segment = range(whole.start, min(whole.stop, max(layers) + 1))
                 wanted = {index for index in segment if index in layers} | {segment[-1]}
                 outputs: dict[int, list[torch.Tensor]] = {index: [] for index in wanted}
                 for piece in x.split(self._images_at_once(segment, *x.shape[2:])):
