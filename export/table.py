@@ -24,7 +24,8 @@ from hw.spec import (
     InputError,
     pack_record,
 )
-from sw.plan import BANKS, Plan, Record, Region, Visit, group_count, last_lanes
+from sw.geometry import BANKS, Region, Visit, group_count, last_lanes
+from sw.plan import Plan, Record
 
 FIRST_RECORD = 1
 """Number of the first record after the header."""

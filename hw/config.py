@@ -23,7 +23,7 @@ NAMED: dict[str, EngineConfig] = {
             table_words=4096,
             stream_bytes=1,
         ),
-        # The feature memory holds VGG-16 at 224x224 layer by layer; the ROM any VGG at 3 bits a tap.
+        # The feature memory (885 kB) holds any VGG at 224x224 depth first, the ROM any at 3 bits a tap.
         EngineConfig(
             name="edge",
             input_lanes=16,
@@ -32,7 +32,7 @@ NAMED: dict[str, EngineConfig] = {
             load_kernels=4,
             partial_depth=1024,
             max_width=512,
-            feature_words=(17408, 67584),
+            feature_words=(11264, 7168),
             weight_words=262144,
             table_words=8192,
             stream_bytes=4,
@@ -45,7 +45,7 @@ NAMED: dict[str, EngineConfig] = {
             load_kernels=8,
             partial_depth=1024,
             max_width=512,
-            feature_words=(17408, 33792),
+            feature_words=(9216, 7168),
             weight_words=131072,
             table_words=8192,
             stream_bytes=4,

@@ -7,7 +7,8 @@ of weights is loaded by then:
     T(pass) = max(n + drain, load) + 1       when the next pass belongs to another layer
 
 with drain the length of the pipeline. Per layer that is passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) *
-H * W, plus drain + 1, unless a strip is shorter than a weight load.
+H * W, plus drain + 1 at each change of layer, unless a strip is shorter than a weight load. (H without an
+odd last row that the pooling would drop: it is not computed.)
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,8 @@ from hw.spec import (
     bias_hold_cycles,
     drain_cycles,
 )
-from sw.plan import Plan, PlanLayer, Record, Tile, group_count, last_lanes, tiles
+from sw.geometry import bias_beats, group_count, last_lanes, tiles, weight_beats
+from sw.plan import Plan, Record
 
 
 @dataclass(frozen=True)
@@ -141,15 +143,10 @@ def _passes(plan: Plan) -> Iterator[_Pass]:
                     new_visit=first,
                     new_layer=first and new_layer,
                     emit=tile.last_in and digit == PASSES[record.layer.mask_bits] - 1,
-                    beats=_weight_beats(tile, record.layer, config),
-                    bias_beats=group_count(tile.n_out, config.load_kernels) if tile.last_in else 0,
+                    beats=weight_beats(tile, record.layer, config),
+                    bias_beats=bias_beats(tile, config),
                 )
                 first = False
-
-
-def _weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    blocks = group_count(tile.n_in, config.load_kernels)
-    return blocks * (tile.n_out + layer.has_pad)
 
 
 def _beats_per_pixel(record: Record, config: EngineConfig) -> int:
@@ -168,4 +165,4 @@ def _macs(plan: Plan, number: int) -> int:
     if record.layer is None:
         return 0
     shape = record.layer.shape
-    return TAPS * shape.in_channels * shape.out_channels * record.height * record.width
+    return TAPS * shape.in_channels * shape.out_channels * record.rows * record.width

@@ -2,57 +2,17 @@
 
 A map is a region of one part of the feature memory (the map between layers k and k + 1 in part k mod 2,
 the image in part 0), addressed circularly by row: row r lies in bank r mod 3, in slot (r // 3) mod slots.
-A visit is a strip of consecutive rows of one layer. This planner keeps whole maps and goes layer after
-layer; nothing in the records or in the hardware depends on that.
+A visit is a strip of consecutive rows of one layer. ``sw.schedule`` decides the order of the visits and the
+places of the maps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.spec import (
-    KIND_CONV,
-    KIND_INPUT,
-    KIND_OUTPUT,
-    EngineConfig,
-    InputError,
-    tile_bits,
-)
+from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, EngineConfig, InputError
 from sw.compressed import CompressedNetwork
-from sw.network import ConvShape
-
-BANKS = 3
-
-
-@dataclass(frozen=True)
-class PlanLayer:
-    """What the planner must know of a layer."""
-
-    shape: ConvShape
-    mask_bits: int
-    shift: int
-    has_pad: bool
-
-
-@dataclass(frozen=True)
-class Region:
-    """A map's place: ``base`` and ``stride`` in words of a bank; a slot holds one row of each bank.
-
-    A row's words are ordered by channel group, then column: group g, column x lies at g * width + x.
-    """
-
-    part: int
-    base: int
-    slots: int
-    stride: int
-    width: int
-
-    @property
-    def end(self) -> int:
-        return self.base + self.slots * self.stride
-
-    def slot(self, row: int) -> int:
-        """Address of the slot of ``row``; row -1 is the row before the first."""
-        return self.base + (row // BANKS) % self.slots * self.stride
+from sw.geometry import PlanLayer, Region, Visit, tile_words, tiles
+from sw.schedule import choose_schedule
 
 
 @dataclass(frozen=True)
@@ -75,24 +35,10 @@ class Record:
     weight_base: int = 0
     weight_words: int = 0
 
-
-@dataclass(frozen=True)
-class Visit:
-    """Rows first_row .. first_row + rows - 1 of record number ``record``."""
-
-    record: int
-    first_row: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One tile of a layer's weights: channels that exist in its input and output group."""
-
-    n_in: int
-    n_out: int
-    last_in: bool
-    last_out: bool
+    @property
+    def rows(self) -> int:
+        """Rows that are worked on: without an odd last one that the pooling would drop."""
+        return self.height if self.layer is None else self.layer.rows(self.height)
 
 
 @dataclass(frozen=True)
@@ -118,42 +64,6 @@ class Plan:
             if record.write is not None:
                 ends[record.write.part] = max(ends[record.write.part], record.write.end)
         return ends[0], ends[1]
-
-
-def group_count(channels: int, lanes: int) -> int:
-    return -(-channels // lanes)
-
-
-def last_lanes(channels: int, lanes: int) -> int:
-    """Channels in the last group."""
-    return channels - (group_count(channels, lanes) - 1) * lanes
-
-
-def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
-    """A layer's tiles in the order of the weight stream."""
-    shape = layer.shape
-    in_groups = group_count(shape.in_channels, config.input_lanes)
-    out_groups = group_count(shape.out_channels, config.output_lanes)
-    return [
-        Tile(
-            n_in=last_lanes(shape.in_channels, config.input_lanes)
-            if i == in_groups - 1
-            else config.input_lanes,
-            n_out=last_lanes(shape.out_channels, config.output_lanes)
-            if o == out_groups - 1
-            else config.output_lanes,
-            last_in=i == in_groups - 1,
-            last_out=o == out_groups - 1,
-        )
-        for o in range(out_groups)
-        for i in range(in_groups)
-    ]
-
-
-def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    """ROM words of a tile."""
-    bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, layer.has_pad, tile.last_in)
-    return -(-bits // config.rom_word_bits)
 
 
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
@@ -188,76 +98,41 @@ def plan_frame(
             f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..65535, "
             f"width 1..{config.max_width}"
         )
-    records: list[Record] = []
-    visits: list[Visit] = []
+    sizes = _map_sizes(name, layers, height, width)
+    schedule = choose_schedule(name, layers, config, height, width)
+    regions = schedule.regions
     channels = layers[0].shape.in_channels
-    region = _region(0, channels, height, width, config)
-    records.append(Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, region))
-    visits.append(Visit(0, 0, height))
-    weight_base = 0
+    records = [Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, regions[0])]
+    base = 0
     for number, layer in enumerate(layers):
-        shape = layer.shape
-        divisor = 2 if shape.pool else 1
-        out_height, out_width = height // divisor, width // divisor
-        if not (out_height and out_width):
-            raise InputError(
-                f"network {name}: {shape.name} would pool a map of {height} x {width} to nothing; "
-                "allowed: an image at least twice as large in that direction for each pooling"
-            )
-        source, region = region, _region((number + 1) % 2, shape.out_channels, out_height, out_width, config)
         words = sum(tile_words(tile, layer, config) for tile in tiles(layer, config))
+        channels = layer.shape.out_channels
         records.append(
             Record(
-                KIND_CONV, shape.name, layer, shape.out_channels, height, width, out_height, out_width,
-                source, region, weight_base, words,
+                KIND_CONV, layer.shape.name, layer, channels, *sizes[number], *sizes[number + 1],
+                regions[number], regions[number + 1], base, words,
             )
         )  # fmt: skip
-        weight_base += words
-        visits.extend(
-            Visit(len(records) - 1, row, rows) for row, rows in _strips(name, layer, height, width, config)
-        )
-        height, width, channels = out_height, out_width, shape.out_channels
-    records.append(Record(KIND_OUTPUT, "output", None, channels, height, width, height, width, region, None))
-    visits.append(Visit(len(records) - 1, 0, height))
-    plan = Plan(config, activation_bits, records[0].height, records[0].width, tuple(records), tuple(visits))
-    _check_memories(name, plan)
-    return plan
-
-
-def _region(part: int, channels: int, height: int, width: int, config: EngineConfig) -> Region:
-    """A region that keeps the whole map."""
-    stride = group_count(channels, config.word_lanes) * width
-    return Region(part, 0, group_count(height, BANKS), stride, width)
-
-
-def _strips(
-    name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig
-) -> list[tuple[int, int]]:
-    """(first row, rows) of strips that fit the partial sums; even ones where the layer pools."""
-    rows = config.partial_depth // width
-    if layer.shape.pool and rows < height:
-        rows -= rows % 2
-    if rows == 0:
+        base += words
+    records.append(Record(KIND_OUTPUT, "output", None, channels, *sizes[-1], *sizes[-1], regions[-1], None))
+    if base > config.weight_words:
         raise InputError(
-            f"network {name}: {layer.shape.name} needs {2 * width} partial sums for two rows of {width}; "
-            f"configuration {config.name!r} has {config.partial_depth}"
-        )
-    count = group_count(height, rows)
-    even = group_count(height, count)  # strips of like size: a short last one might expose a weight load
-    even += layer.shape.pool and even % 2
-    return [(row, min(even, height - row)) for row in range(0, height, even)]
-
-
-def _check_memories(name: str, plan: Plan) -> None:
-    config = plan.config
-    for part, words in enumerate(plan.feature_words):
-        if words > config.feature_words[part]:
-            raise InputError(
-                f"network {name} at {plan.height} x {plan.width} needs {words} words a bank in feature part "
-                f"{part}; configuration {config.name!r} has {config.feature_words[part]}"
-            )
-    if plan.weight_words > config.weight_words:
-        raise InputError(
-            f"network {name} needs {plan.weight_words} words of weight ROM; "
+            f"network {name} needs {base} words of weight ROM; "
             f"configuration {config.name!r} has {config.weight_words}"
         )
+    return Plan(config, activation_bits, height, width, tuple(records), schedule.visits)
+
+
+def _map_sizes(name: str, layers: Sequence[PlanLayer], height: int, width: int) -> list[tuple[int, int]]:
+    """(height, width) of the image and of every layer's output."""
+    sizes = [(height, width)]
+    for layer in layers:
+        if layer.shape.pool:
+            if height < 2 or width < 2:
+                raise InputError(
+                    f"network {name}: {layer.shape.name} would pool a map of {height} x {width} to nothing; "
+                    "allowed: an image at least twice as large in that direction for each pooling"
+                )
+            height, width = height // 2, width // 2
+        sizes.append((height, width))
+    return sizes

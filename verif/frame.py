@@ -12,7 +12,8 @@ from export.table import FIRST_RECORD, encode_table
 from export.words import Words
 from hw.spec import ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
-from sw.plan import BANKS, Plan, Record, Region
+from sw.geometry import BANKS, Region
+from sw.plan import Plan, Record
 from verif.verilator import Build, random_start
 
 BYTE = 8

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.metadata import EntryPoint, entry_points, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -123,7 +124,7 @@ def _refuse(message: str) -> int:
 
 def _given(message: str, arguments: Sequence[str]) -> str:
     """The value given to the option that a usage error names, if the message does not show it."""
-    for option, value in zip(arguments, arguments[1:], strict=False):
+    for option, value in pairwise(arguments):
         if f"'{option}'" in message and value not in message:
             return f"; given: {value!r}"
     return ""

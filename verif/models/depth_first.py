@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from hw.spec import KIND_INPUT, EngineConfig
 from sw.compressed import CompressedNetwork
-from sw.plan import BANKS, Plan, Record, Region, Visit, make_plan
+from sw.geometry import BANKS, Region, Visit
+from sw.plan import Plan, Record, make_plan
 
 
 def depth_first_plan(

@@ -1,0 +1,164 @@
+"""How a network's maps and weights lie in an engine: lane groups, tiles, strips, regions."""
+
+from dataclasses import dataclass
+
+from hw.spec import (
+    FILL_CYCLES,
+    LAYER_FETCH,
+    VISIT_FETCH,
+    EngineConfig,
+    InputError,
+    tile_bits,
+)
+from sw.network import ConvShape
+
+BANKS = 3
+"""Banks of a part of the feature memory: row r of a map lies in bank r mod 3."""
+
+
+@dataclass(frozen=True)
+class PlanLayer:
+    """What must be known of a layer to plan it."""
+
+    shape: ConvShape
+    mask_bits: int
+    shift: int
+    has_pad: bool
+
+    def rows(self, height: int) -> int:
+        """Rows to be computed of a map of ``height`` rows: the pooling would drop an odd last one."""
+        return height - height % 2 if self.shape.pool else height
+
+
+@dataclass(frozen=True)
+class Region:
+    """A map's place: ``base`` and ``stride`` in words of a bank; a slot holds one row of each bank.
+
+    A row's words are ordered by channel group, then column: group g, column x lies at g * width + x.
+    """
+
+    part: int
+    base: int
+    slots: int
+    stride: int
+    width: int
+
+    @property
+    def end(self) -> int:
+        return self.base + self.slots * self.stride
+
+    def slot(self, row: int) -> int:
+        """Address of the slot of ``row``; row -1 is the row before the first."""
+        return self.base + (row // BANKS) % self.slots * self.stride
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Rows first_row .. first_row + rows - 1 of record number ``record``."""
+
+    record: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a layer's weights: channels that exist in its input and output group."""
+
+    n_in: int
+    n_out: int
+    last_in: bool
+    last_out: bool
+
+
+def group_count(channels: int, lanes: int) -> int:
+    return -(-channels // lanes)
+
+
+def last_lanes(channels: int, lanes: int) -> int:
+    """Channels in the last group."""
+    return channels - (group_count(channels, lanes) - 1) * lanes
+
+
+def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
+    """A layer's tiles in the order of the weight stream."""
+    shape = layer.shape
+    in_groups = group_count(shape.in_channels, config.input_lanes)
+    out_groups = group_count(shape.out_channels, config.output_lanes)
+    return [
+        Tile(
+            n_in=last_lanes(shape.in_channels, config.input_lanes)
+            if i == in_groups - 1
+            else config.input_lanes,
+            n_out=last_lanes(shape.out_channels, config.output_lanes)
+            if o == out_groups - 1
+            else config.output_lanes,
+            last_in=i == in_groups - 1,
+            last_out=o == out_groups - 1,
+        )
+        for o in range(out_groups)
+        for i in range(in_groups)
+    ]
+
+
+def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
+    """ROM words of a tile."""
+    bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, layer.has_pad, tile.last_in)
+    return -(-bits // config.rom_word_bits)
+
+
+def weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
+    """Cycles in which the pad values and kernels of a tile are cut from the stream."""
+    return group_count(tile.n_in, config.load_kernels) * (tile.n_out + layer.has_pad)
+
+
+def bias_beats(tile: Tile, config: EngineConfig) -> int:
+    """Cycles in which its biases are."""
+    return group_count(tile.n_out, config.load_kernels) if tile.last_in else 0
+
+
+def tile_count(layer: PlanLayer, config: EngineConfig) -> int:
+    shape = layer.shape
+    return group_count(shape.in_channels, config.input_lanes) * group_count(
+        shape.out_channels, config.output_lanes
+    )
+
+
+def longest_load(layer: PlanLayer, config: EngineConfig) -> int:
+    """Cycles in which the layer's slowest tile is loaded: a full one, or one of the last input group, which
+    has biases."""
+    shape = layer.shape
+    n_out = min(shape.out_channels, config.output_lanes)
+    last = Tile(last_lanes(shape.in_channels, config.input_lanes), n_out, last_in=True, last_out=False)
+    beats = weight_beats(last, layer, config) + bias_beats(last, config)
+    if shape.in_channels > config.input_lanes:
+        full = Tile(config.input_lanes, n_out, last_in=False, last_out=False)
+        beats = max(beats, weight_beats(full, layer, config))
+    return FILL_CYCLES + beats
+
+
+def strip_rows(
+    name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
+) -> int:
+    """Rows of a layer's strips: ``at_least``, more where the load of a tile would take longer than the
+    strip, and no more than the partial sums hold; even where the layer pools. Raises InputError if not even
+    the smallest strip fits. ``height`` x ``width`` is the map the layer works on."""
+    step = 2 if layer.shape.pool else 1
+    most = config.partial_depth // width
+    if most >= height:
+        most = height
+    elif most < step:
+        raise InputError(
+            f"network {name}: {layer.shape.name} needs {step * width} partial sums for {step} rows of "
+            f"{width}; configuration {config.name!r} has {config.partial_depth}"
+        )
+    else:
+        most -= most % step
+    load = VISIT_FETCH + LAYER_FETCH + longest_load(layer, config)
+    wanted = max(at_least, group_count(load, width))
+    wanted += wanted % step
+    if wanted < most:
+        return wanted
+    # Strips of like size: a short last one might not hide its weight load.
+    even = group_count(height, group_count(height, most))
+    return min(most, even + even % step)
