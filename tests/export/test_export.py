@@ -110,7 +110,7 @@ def test_nothing_is_left_behind_after_a_failure(
         ({"table_words": 64}, (4, 4), r"the schedule takes \d+ table words .* has table_words = 64"),
         ({"activation_bits": 7}, (4, 4), r"8 activation bits; allowed by configuration 'test': at most 7"),
         ({}, (4, 17), r"width 1\.\.16"),
-        ({"feature_words": (256, 2)}, (8, 8), r"words a bank in feature part.*; configuration 'test' has .*2"),
+        ({"feature_words": (256, 2)}, (8, 8), r"feature part.*; configuration 'test' has .*2"),
         ({}, (1, 8), r"conv0 would pool a map of 1 x 8 to nothing"),
     ],
 )
