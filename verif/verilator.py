@@ -105,12 +105,13 @@ def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> None
 
 def run_cocotb(
     build: Build, top: str, module: str, workdir: Path, env: Mapping[str, str] | None = None,
-    seed: int = 1, timeout: float = 600, python_path: Sequence[Path] = (),
+    seed: int = 1, timeout: float = 600, python_path: Sequence[Path] = (), arguments: Sequence[str] = (),
 ) -> Results:  # fmt: skip
     """Runs the cocotb tests of the Python module ``module`` on a model.
 
     ``seed`` decides the bench's random choices (KESTREL_SEED) and the power-up state; ``env`` is added to
-    the environment (COCOTB_TEST_FILTER chooses tests, for one); ``python_path`` are folders to import from.
+    the environment (COCOTB_TEST_FILTER chooses tests, for one); ``python_path`` are folders to import from;
+    ``arguments`` go to the binary (``+name=value``, as the ROMs take them).
     Log and results are left in ``workdir``. Raises BenchFailed when a test fails, when none ran, when the
     simulation ends without results, and after ``timeout`` seconds.
     """
@@ -138,8 +139,9 @@ def run_cocotb(
     with log_file.open("wb") as output:
         try:
             done = subprocess.run(
-                [build.binary.absolute(), *random_start(seed)], cwd=workdir, env=settings, check=False,
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, timeout=timeout,
+                [build.binary.absolute(), *random_start(seed), *arguments], cwd=workdir, env=settings,
+                check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                timeout=timeout,
             )  # fmt: skip
             if done.returncode:
                 ending = f"the simulation ended with exit code {done.returncode}"

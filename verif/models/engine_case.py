@@ -1,0 +1,39 @@
+"""What the engine's bench runs: networks and pictures that the bench and whoever writes the ROM images make
+alike from one seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.spec import PIXEL_BITS, EngineConfig
+from sw.compressed import CompressedNetwork
+from sw.plan import Plan, make_plan
+from verif.models.random_network import random_network, stack
+
+FRAMES = 3
+
+
+@dataclass(frozen=True)
+class EngineCase:
+    """A network with its plan, and different pictures, uint8 [C, H, W]."""
+
+    network: CompressedNetwork
+    plan: Plan
+    pictures: tuple[np.ndarray, ...]
+
+
+def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
+    """The case called ``name``: ``pooled`` (pooling, several mask widths) or ``wide`` (the widest
+    row, strips)."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    if name == "pooled":
+        shapes, mask_bits, height, width = stack((3, 4, 5, 3), pools=(0, 1)), (3, 4, 1), 15, 13
+    elif name == "wide":
+        shapes, mask_bits, height, width = stack((4, 3)), (5,), 3, config.max_width
+    else:
+        raise ValueError(f"case {name!r}; allowed: pooled, wide")
+    bits = config.activation_bits
+    network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name)
+    size = (shapes[0].in_channels, height, width)
+    pictures = rng.integers(0, 1 << PIXEL_BITS, size=(FRAMES, *size), dtype=np.uint8)
+    return EngineCase(network, make_plan(network, config, height, width), tuple(pictures))
