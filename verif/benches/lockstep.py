@@ -59,7 +59,7 @@ class Block:
 
     def sample(self, name: str) -> Any:
         """An output's value now."""
-        return decode(self.outputs[name], getattr(self.dut, name).value.to_unsigned())
+        return decode(self.outputs[name], int(getattr(self.dut, name).value))  # a bit has no to_unsigned
 
 
 async def lockstep(block: Block, model: Model, rows: Iterable[Mapping[str, Any]]) -> None:
