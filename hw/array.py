@@ -16,7 +16,7 @@ class Array(wiring.Component):
 
     A pass's kernels wait in the shadow registers. They become the working kernels between the last window
     of one pass and the first of the next, without a gap: ``ahead`` announces each window one cycle early,
-    and its ``first`` swaps.
+    and its ``first`` swaps. Nothing may be loaded in the cycle of a swap.
 
     Members
     -------

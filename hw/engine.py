@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accumulator import Accumulator
 from hw.array import Array
+from hw.counters import Counters
 from hw.feature_memory import FeatureMemory
 from hw.feature_output import FeatureOutput
 from hw.image_input import ImageInput
@@ -20,6 +21,8 @@ from hw.requantise import Requantise
 from hw.schedule import feature_address_bits
 from hw.sequencer import Sequencer
 from hw.spec import (
+    COUNTER_ADDRESS_BITS,
+    COUNTER_BITS,
     ERROR_BITS,
     KIND_CONV,
     KIND_INPUT,
@@ -33,8 +36,6 @@ from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
 
-COUNTER_BITS = 32
-
 
 class Engine(wiring.Component):
     """Synchronous reset ``rst`` (active high), one clock.
@@ -47,6 +48,7 @@ class Engine(wiring.Component):
     layer : Out(8), kind : Out(2)   table record and kind of the visit that streams
     s_axis_* : image stream     AXI4-Stream, see image_input
     m_axis_* : feature stream   AXI4-Stream, see feature_output
+    counter_addr : In(9), counter_value : Out(32)   see counters; value one cycle after addr
     trace_* : Out               every write into the feature memory, for verification; leave it open
     """
 
@@ -70,6 +72,8 @@ class Engine(wiring.Component):
                 "m_axis_tlast": Out(1),
                 "m_axis_tvalid": Out(1),
                 "m_axis_tready": In(1),
+                "counter_addr": In(COUNTER_ADDRESS_BITS),
+                "counter_value": Out(COUNTER_BITS),
                 "trace_valid": Out(1),
                 "trace_part": Out(1),
                 "trace_bank": Out(2),
@@ -95,6 +99,7 @@ class Engine(wiring.Component):
         pool = Pool(config)
         writer = Writer(config)
         output = FeatureOutput(config)
+        counters = Counters()
         place(m, "sequencer", sequencer)
         place(m, "weight_loader", loader)
         place(m, "image_input", image_input)
@@ -107,6 +112,7 @@ class Engine(wiring.Component):
         place(m, "pool", pool)
         place(m, "writer", writer)
         place(m, "feature_output", output)
+        place(m, "counters", counters)
 
         visit, layer, tile = sequencer.visit, sequencer.layer, sequencer.tile
 
@@ -133,6 +139,22 @@ class Engine(wiring.Component):
             m.d.sync += self.cycles.eq(0)
         with m.Elif(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
+
+        m.d.comb += [
+            counters.start.eq(self.start & ~self.busy),
+            counters.busy.eq(self.busy),
+            counters.go.eq(sequencer.go),
+            counters.done.eq(self.done),
+            counters.record.eq(self.layer),
+            counters.events.array.eq(reader.active),
+            counters.events.input.eq(image_input.active & self.s_axis_tvalid),
+            counters.events.input_stall.eq(image_input.active & ~self.s_axis_tvalid),
+            counters.events.output.eq(output.active & ~(output.tvalid & ~self.m_axis_tready)),
+            counters.events.output_stall.eq(output.active & output.tvalid & ~self.m_axis_tready),
+            counters.events.weight_stall.eq(sequencer.starved),
+            counters.addr.eq(self.counter_addr),
+            self.counter_value.eq(counters.value),
+        ]
 
         table_data = Signal(TABLE_WORD_BITS)
         m.submodules.table = Instance(

@@ -48,9 +48,11 @@ class Pool(wiring.Component):
     The maxima of pixel pairs of an even row wait in a line memory for the row below. A strip of a pooled
     layer begins on an even row.
 
-        cycle 0   ``ahead``; in an odd row the line memory is read for the pair that ends one cycle later
-        cycle 1   ``y``
+        cycle 0   ``ahead``
+        cycle 1   ``y``; in an odd row the line memory is read for the pair that ends one cycle later
         cycle 2   ``result``, ``data``
+
+    The pixels of a pass must come without gaps, and ``pool`` must stay until the last result.
 
     Members
     -------

@@ -92,7 +92,7 @@ class Requantise(wiring.Component):
     ahead : In(PIXEL)            of the accumulators that come in the next cycle
     acc : In(P_o x 32)
     load : In(bias_bus)
-    shift, maximum : In
+    shift, maximum : In          until the last ``y`` of the layer, like last_out_lanes
     last_out_lanes : In          channels of the last output group
     y_ahead : Out(PIXEL)         of the results that come in the next cycle
     y : Out(P_o x A)

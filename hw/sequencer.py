@@ -57,6 +57,7 @@ class Sequencer(wiring.Component):
     input_error : In(4)       from the image input
     go : Out(1)               hand over visit, tile (and layer, adopted before)
     adopt : Out(1)            the next layer becomes the current one
+    starved : Out(1)          nothing but the weights of the next pass is missing
     visit, tile, layer : Out  current layer; next visit and tile, valid with go
     activation_bits : Out(4)  A of the network
     load_* : to the weight loader, describing the next tile; loaded : In
@@ -78,6 +79,7 @@ class Sequencer(wiring.Component):
                 "input_error": In(ERROR_BITS),
                 "go": Out(1),
                 "adopt": Out(1),
+                "starved": Out(1),
                 "visit": Out(visit_layout(config)),
                 "tile": Out(tile_layout(config)),
                 "layer": Out(layer_layout(config)),
@@ -235,6 +237,8 @@ class Sequencer(wiring.Component):
             with state("PREPARE"):
                 prepare()
             with state("READY"):
+                drained_if_new = drained | ~(self.visit.new_layer & first_of_visit)
+                m.d.comb += self.starved.eq(~ready & ~self.active & drained_if_new)
                 with m.If(self.visit.new_layer & first_of_visit):
                     with m.If(ready & drained):
                         m.d.comb += self.adopt.eq(1)

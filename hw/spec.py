@@ -285,6 +285,20 @@ ERROR_TABLE_MAGIC = 3
 ERROR_TABLE_CONFIG = 4
 
 # --------------------------------------------------------------------------------------------------------
+# Counters, as read through the engine's ``counter_*`` ports
+# --------------------------------------------------------------------------------------------------------
+
+COUNTER_BITS = 32
+COUNTER_ADDRESS_BITS = 9
+COUNTER_BASE = 256
+"""Address of the first of COUNTERS; below it are the cycles of each record of the schedule table."""
+
+COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "weight_stall", "control")
+"""busy: all cycles of the frame, the sum of the others. array: a pass streams. input, output: a beat moves,
+or the output's pipeline fills. input_stall: no beat is offered; output_stall: the beat is not taken.
+weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
+
+# --------------------------------------------------------------------------------------------------------
 # Engine configuration
 # --------------------------------------------------------------------------------------------------------
 
@@ -325,7 +339,7 @@ class EngineConfig:
         check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
         check("load_kernels", self.load_kernels, 1, self.input_lanes)
         check("partial_depth", self.partial_depth, 4, 65536)
-        check("max_width", self.max_width, 2, self.partial_depth)
+        check("max_width", self.max_width, 4, self.partial_depth)
         if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
             raise InputError(
                 f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "

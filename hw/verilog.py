@@ -1,5 +1,6 @@
 """Verilog of the engine: one module, and one file, a block."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -9,6 +10,7 @@ from amaranth.lib import wiring
 
 from hw.accumulator import Accumulator, AccumulatorLane
 from hw.array import Array
+from hw.counters import Counters
 from hw.engine import Engine
 from hw.feature_memory import FeatureMemory
 from hw.feature_output import FeatureOutput
@@ -49,11 +51,15 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     lambda config: KernelDecoder(),
     WeightLoader,
     Sequencer,
+    lambda config: Counters(),
     Engine,
 )
 """Every block of an engine, in the order in which a pixel meets them; the top last."""
 
 TOP = PREFIX + "engine"
+
+_INITIAL = re.compile(r"^( *reg (?:\[\d+:\d+\] )?\S+ +)= \d+'s?[bdh][0-9a-f]+;", re.MULTILINE)
+"""A register's declaration with an initial value."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,14 @@ def memory_files() -> tuple[VerilogFile, ...]:
 
 
 def block_file(component: wiring.Component) -> VerilogFile:
-    """One block's module; the blocks placed in it are separate files."""
+    """One block's module; the blocks placed in it are separate files.
+
+    Amaranth gives every register an initial value, even those without a reset; a chip has none, and the
+    reset is all the engine relies on, so they are taken out.
+    """
     name = module_name(component)
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-    return VerilogFile(f"{name}.v", text)
+    return VerilogFile(f"{name}.v", _INITIAL.sub(r"\1;", text))
 
 
 def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from export.rom import encode_weights
 from export.table import FIRST_RECORD, encode_table
 from export.words import Words
-from hw.spec import ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
+from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.geometry import BANKS, Region
 from sw.plan import Plan, Record
@@ -46,7 +46,7 @@ class FrameRun:
 
     maps: per layer uint8 [C, H, W], assembled from the writes into the feature memory; output: the same for
     the output stream; cycles: busy cycles of the frame; record_cycles: those of each record of the plan;
-    start_cycles: those before the first hand-over.
+    start_cycles: those before the first hand-over; counters: the engine's own (hw.spec.COUNTERS).
     """
 
     maps: list[np.ndarray]
@@ -54,6 +54,7 @@ class FrameRun:
     cycles: int
     record_cycles: list[int]
     start_cycles: int
+    counters: dict[str, int] = field(default_factory=dict)
 
 
 def run_frame(
@@ -115,21 +116,22 @@ def run_files(
         *random_start(seed),
     ]
     _run(command, workdir / "log.txt", progress)
-    stats, visits = _read_stats(workdir / "stats.txt")
-    if stats["outcome"] != "done":
-        cause = ERRORS.get(int(stats["error"]), stats["error"])
+    stats = _read_stats(workdir / "stats.txt")
+    values = stats.values
+    if values["outcome"] != "done":
+        cause = ERRORS.get(int(values["error"]), values["error"])
         raise SimulationError(
-            f"the engine ended with {stats['outcome']} ({cause}) after {stats['simulated']} cycles, "
-            f"{stats['sent']} beats sent, {stats['received']} received"
+            f"the engine ended with {values['outcome']} ({cause}) after {values['simulated']} cycles, "
+            f"{values['sent']} beats sent, {values['received']} received"
         )
+    _check_counters(stats, plan)
     return FrameRun(
         maps=maps_from_writes(np.fromfile(workdir / "trace.bin", dtype="<u4"), plan),
         output=map_from_beats(np.fromfile(workdir / "output.bin", dtype="<u4"), plan),
-        cycles=int(stats["cycles"]),
-        record_cycles=[
-            visits.get((record.kind, number), 0) for number, record in enumerate(plan.records, FIRST_RECORD)
-        ],
-        start_cycles=visits.get((KIND_END, 0), 0),
+        cycles=int(values["cycles"]),
+        record_cycles=[stats.records[n] for n, _ in enumerate(plan.records, FIRST_RECORD)],
+        start_cycles=stats.visits.get((KIND_END, 0), 0),
+        counters=stats.counters,
     )
 
 
@@ -178,16 +180,40 @@ def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:
     return out.view("<u4")
 
 
-def _read_stats(path: Path) -> tuple[dict[str, str], dict[tuple[int, int], int]]:
-    stats: dict[str, str] = {}
-    visits: dict[tuple[int, int], int] = {}
+@dataclass(frozen=True)
+class _Stats:
+    """What the harness wrote: outcome; cycles it counted for each (kind, record); the engine's counters."""
+
+    values: dict[str, str]
+    visits: dict[tuple[int, int], int]
+    counters: dict[str, int]
+    records: dict[int, int]
+
+
+def _read_stats(path: Path) -> _Stats:
+    stats = _Stats({}, {}, {}, {})
     for line in path.read_text(encoding="ascii").splitlines():
         name, *values = line.split()
         if name == "visit":
-            visits[int(values[0]), int(values[1])] = int(values[2])
+            stats.visits[int(values[0]), int(values[1])] = int(values[2])
+        elif name == "counter":
+            stats.counters[COUNTERS[int(values[0])]] = int(values[1])
+        elif name == "record":
+            stats.records[int(values[0])] = int(values[1])
         else:
-            stats[name] = values[0]
-    return stats, visits
+            stats.values[name] = values[0]
+    return stats
+
+
+def _check_counters(stats: _Stats, plan: Plan) -> None:
+    """The engine's counters against each other and against what was counted from outside."""
+    parts = sum(stats.counters[name] for name in COUNTERS[1:])
+    if not stats.counters["busy"] == parts == int(stats.values["cycles"]):
+        raise SimulationError(f"counters do not add up: {stats.counters}, {stats.values['cycles']} cycles")
+    for number, record in enumerate(plan.records, FIRST_RECORD):
+        counted = stats.visits.get((record.kind, number))
+        if stats.records.get(number) != counted:
+            raise SimulationError(f"{record.name}: counter {stats.records.get(number)}, counted {counted}")
 
 
 def words_for(bits: int) -> int:

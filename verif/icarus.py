@@ -1,7 +1,7 @@
 """A frame in Icarus Verilog: a second simulator, event-driven and with unknown values.
 
-Much slower than the Verilated model; for small frames. Unlike Verilator it starts registers and memories at x,
-so that anything that relies on them would show.
+Much slower than the Verilated model; for small frames. Unlike Verilator it starts registers and memories at
+x, so that anything that relies on them would show.
 """
 
 import shutil

@@ -18,9 +18,6 @@ from verif.verilator import Build, build_native
 _MODULE = re.compile(rf"^ *({PREFIX}\w+) ", re.MULTILINE)
 """A module's name at the start of an instance."""
 
-_INITIAL = re.compile(r"^( *reg (?:\[\d+:\d+\] )?\S+ +)= \d+'s?[bdh][0-9a-f]+;", re.MULTILINE)
-"""A register's declaration with an initial value."""
-
 HARNESS = Path(__file__).parent / "harness" / "engine.cpp"
 
 
@@ -40,11 +37,7 @@ def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
 
 
 def block_sources(name: str, config: EngineConfig) -> list[Path]:
-    """Files of a block and of everything placed in it, the block last, for a bench of its own.
-
-    Registers have no initial values in these files, so that the simulator starts them at random: Amaranth
-    gives even those without a reset an initial value, which a chip does not have.
-    """
+    """Files of a block and of everything placed in it, the block last, for a bench of its own."""
 
     def files() -> tuple[VerilogFile, ...]:
         known = blocks(config)
@@ -58,12 +51,12 @@ def block_sources(name: str, config: EngineConfig) -> list[Path]:
                 file = block_file(known[module.removeprefix(PREFIX)])
                 for child in sorted(set(_MODULE.findall(file.text)) - {module}):
                     add(child)
-                found[module] = VerilogFile(file.name, _INITIAL.sub(r"\1;", file.text))
+                found[module] = file
 
         add(PREFIX + name)
         return tuple(found.values())
 
-    return _written(f"block-{name}", _INITIAL.pattern + str(asdict(replace(config, name=""))), files)
+    return _written(f"block-{name}", str(asdict(replace(config, name=""))), files)
 
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:

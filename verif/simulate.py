@@ -44,6 +44,7 @@ class FrameReport:
     output_cycles: int
     start_cycles: int
     mac_utilisation: float
+    counters: dict[str, int]
     seconds: float
 
     @property
@@ -136,5 +137,6 @@ class Simulation:
             output_cycles=run.record_cycles[-1],
             start_cycles=run.start_cycles,
             mac_utilisation=utilisation(sum(m.macs for m in self.model.layers), sum(counted), config),
+            counters=run.counters,
             seconds=seconds,
         )

@@ -124,6 +124,7 @@ def _payload(
         "input_cycles": first.input_cycles,
         "output_cycles": first.output_cycles,
         "mac_utilisation": first.mac_utilisation,
+        "counters": first.counters,
         "layers": [
             {
                 "name": layer.result.name,
@@ -185,6 +186,8 @@ def _show(console: Console, frames: list[_Frame], payload: dict[str, Any]) -> No
         f"output stream: {output['values_compared']:,} values, {output['mismatches']} mismatches; "
         f"build {payload['build_seconds']:.1f} s, simulation {payload['sim_seconds']:.1f} s"
     )
+    spent = ", ".join(f"{name} {cycles:,}" for name, cycles in payload["counters"].items() if cycles)
+    console.print(f"the engine's counters, in cycles: {spent}")
     for frame in frames:
         for result in frame.report.results:
             if result.mismatches:

@@ -29,6 +29,7 @@
 namespace {
 
 constexpr std::uint64_t kReportEvery = 1 << 14;   // cycles between lines of progress on standard output
+constexpr unsigned kCounterBase = 256, kCounters = 8;  // hw/spec.py: COUNTER_BASE, COUNTERS
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without a write or a beat
 
 template <class Port> constexpr std::size_t words() { return (sizeof(Port) + 3) / 4; }
@@ -192,6 +193,21 @@ int main(int argc, char** argv) {
         }
         if (outcome != "stuck") break;
     }
+    // The engine's own counters: categories from address 256 on, below it those of the records.
+    const auto counter = [&](unsigned address) {
+        top.counter_addr = address;
+        for (int edge = 0; edge < 4; ++edge) {
+            top.clk = edge & 1;
+            top.eval();
+        }
+        return (unsigned long long)top.counter_value;
+    };
+    std::vector<unsigned long long> categories;
+    std::map<unsigned, unsigned long long> records;
+    if (outcome == "done") {
+        for (unsigned n = 0; n < kCounters; ++n) categories.push_back(counter(kCounterBase + n));
+        for (const auto& [where, count] : counted) records[where.second] = counter(where.second);
+    }
     top.final();
 #if VM_TRACE_FST
     waves.close();
@@ -206,5 +222,9 @@ int main(int argc, char** argv) {
     std::fprintf(stats.handle, "received %llu\n", (unsigned long long)received);
     for (const auto& [where, count] : counted)
         std::fprintf(stats.handle, "visit %u %u %llu\n", where.first, where.second, (unsigned long long)count);
+    for (std::size_t n = 0; n < categories.size(); ++n)
+        std::fprintf(stats.handle, "counter %zu %llu\n", n, categories[n]);
+    for (const auto& [record, count] : records)
+        std::fprintf(stats.handle, "record %u %llu\n", record, count);
     return 0;
 }
