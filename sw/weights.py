@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from hw.spec import InputError
-from sw.network import NetworkShape
+from hw.spec import TAPS, InputError
+from sw.network import ConvShape, NetworkShape
 
 RANDOM_PREFIX = "random:"
 SEED_MAX = (1 << 32) - 1
@@ -24,19 +24,27 @@ to hundreds of steps), large enough that every bias is visible in the integers."
 
 @dataclass(frozen=True)
 class FloatNetwork:
-    """A trained network: weights float32 [C_out, C_in, 3, 3] and biases float32 [C_out], one a layer."""
+    """Weights float32 [C_out, C_in, 3, 3] and biases float32 [C_out], one a layer.
+
+    untrained: names of the layers whose weights are random numbers, not learned.
+    """
 
     shape: NetworkShape
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
+    untrained: frozenset[str] = frozenset()
 
 
-def load_weights(source: str, shape: NetworkShape, pixel_step: float = 1.0) -> FloatNetwork:
+def load_weights(
+    source: str, shape: NetworkShape, pixel_step: float = 1.0, fill_seed: int | None = None
+) -> FloatNetwork:
     """The weights of ``shape`` from ``source``: a ``.safetensors``, ``.pth`` or ``.npz`` file, or
     ``random:SEED``.
 
     Keys are torchvision's, ``features.N.weight`` and ``features.N.bias``; others in the file are ignored.
     ``pixel_step`` is the real input of one pixel step, to which random biases are scaled.
+    ``fill_seed`` lets layers that the file does not hold at all take seeded random weights; without it they
+    are an error, and so in any case is a file that holds half a layer or none.
     Raises InputError with one line that names the file, the value and what is allowed.
     """
     if source.startswith(RANDOM_PREFIX):
@@ -49,21 +57,30 @@ def load_weights(source: str, shape: NetworkShape, pixel_step: float = 1.0) -> F
         raise InputError(f"{source}: {'is not a file' if path.exists() else 'no such file'}; "
                          f"allowed: a {', '.join(_OPENERS)} file or random:SEED")
     with _OPENERS[path.suffix](path) as entries:
-        _check_layers(source, shape, entries)
+        missing = _missing_layers(source, shape, entries, fill=fill_seed is not None)
         weights: list[np.ndarray] = []
         biases: list[np.ndarray] = []
         for layer, index in zip(shape.layers, shape.features, strict=True):
             dimensions = (layer.out_channels, layer.in_channels, 3, 3)
+            if layer.name in missing:
+                # A generator a layer: what fills one does not depend on which others are missing.
+                generator = np.random.default_rng((fill_seed or 0, index))
+                weight, bias = _random_layer(layer, generator, pixel_step)
+                weights.append(weight)
+                biases.append(bias)
+                continue
             weights.append(_read(source, layer.name, entries, f"features.{index}.weight", dimensions))
             biases.append(_read(source, layer.name, entries, f"features.{index}.bias", dimensions[:1]))
-    return FloatNetwork(shape, tuple(weights), tuple(biases))
+    return FloatNetwork(shape, tuple(weights), tuple(biases), missing)
 
 
-def parse_seed(source: str) -> int:
-    """The number in ``random:SEED``. Raises InputError."""
+def parse_seed(source: str, what: str = "weights") -> int:
+    """The number in ``random:SEED``; ``what`` it is given for. Raises InputError."""
+    if not source.startswith(RANDOM_PREFIX):
+        raise InputError(f"{what} {source!r}; allowed: {RANDOM_PREFIX}SEED")
     digits = source.removeprefix(RANDOM_PREFIX)
     if re.fullmatch("[0-9]{1,10}", digits) is None or int(digits) > SEED_MAX:
-        raise InputError(f"weights {source!r}: seed {digits!r}; allowed: a whole number 0..{SEED_MAX}")
+        raise InputError(f"{what} {source!r}: seed {digits!r}; allowed: a whole number 0..{SEED_MAX}")
     return int(digits)
 
 
@@ -74,12 +91,19 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
     weights: list[np.ndarray] = []
     biases: list[np.ndarray] = []
     for layer in shape.layers:
-        size = (layer.out_channels, layer.in_channels, 3, 3)
-        deviation = np.sqrt(2.0 / (9 * layer.in_channels))
-        weights.append((generator.standard_normal(size) * deviation).astype(np.float32))
-        bias = generator.standard_normal(layer.out_channels) * (RANDOM_BIAS * pixel_step)
-        biases.append(bias.astype(np.float32))
-    return FloatNetwork(shape, tuple(weights), tuple(biases))
+        weight, bias = _random_layer(layer, generator, pixel_step)
+        weights.append(weight)
+        biases.append(bias)
+    return FloatNetwork(shape, tuple(weights), tuple(biases), frozenset(s.name for s in shape.layers))
+
+
+def _random_layer(
+    layer: ConvShape, generator: np.random.Generator, pixel_step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    size = (layer.out_channels, layer.in_channels, 3, 3)
+    weight = generator.standard_normal(size) * np.sqrt(2.0 / (TAPS * layer.in_channels))
+    bias = generator.standard_normal(layer.out_channels) * (RANDOM_BIAS * pixel_step)
+    return weight.astype(np.float32), bias.astype(np.float32)
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -142,20 +166,32 @@ def _one_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:120].strip()
 
 
-def _check_layers(source: str, shape: NetworkShape, entries: Entries) -> None:
-    """Raises InputError for the first layer without a key, hinting at the cut that the file allows."""
+def _missing_layers(source: str, shape: NetworkShape, entries: Entries, *, fill: bool) -> frozenset[str]:
+    """Names of the layers that are not there at all. Raises InputError for the first of them unless ``fill``,
+    hinting at the cut that the file allows, and for a layer of which half is there."""
+    found: set[str] = set()
+    names_allowed = "allowed: torchvision's key names, features.N.weight and features.N.bias"
     for position, (layer, index) in enumerate(zip(shape.layers, shape.features, strict=True)):
         keys = (f"features.{index}.weight", f"features.{index}.bias")
-        missing = [key for key in keys if key not in entries]
-        if not missing:
+        absent = [key for key in keys if key not in entries]
+        if not absent:
             continue
-        hint = "allowed: torchvision's key names, features.N.weight and features.N.bias"
-        if position:
-            last = shape.layers[position - 1]
-            cut = f"pool{last.name[4:].split('_')[0]}" if last.pool else last.name
-            hint = f"allowed: every layer, or a cut such as --network {shape.name.split(':')[0]}:{cut}"
+        if fill and absent == list(keys):
+            found.add(layer.name)
+            continue
+        hint = names_allowed
+        if len(absent) == len(keys) and any(f"features.{n}.weight" in entries for n in shape.features):
+            hint = "allowed: every layer, or --fill-missing random:SEED"
+            if position:
+                last = shape.layers[position - 1]
+                cut = f"pool{last.name[4:].split('_')[0]}" if last.pool else last.name
+                hint = (f"allowed: every layer, a cut such as --network {shape.name.split(':')[0]}:{cut}, "
+                        "or --fill-missing random:SEED")
         raise InputError(f"{source}: layer {layer.name} of {shape.name} is missing "
-                         f"(no key {missing[0]}); {hint}")
+                         f"(no key {absent[0]}); {hint}")
+    if len(found) == len(shape.layers):
+        raise InputError(f"{source}: no layer of {shape.name} to fill up from; {names_allowed}")
+    return frozenset(found)
 
 
 def _read(source: str, layer: str, entries: Entries, key: str, dimensions: tuple[int, ...]) -> np.ndarray:

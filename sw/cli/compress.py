@@ -20,7 +20,7 @@ from sw.files import check_output
 from sw.images import SIDE_MAX
 from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
-from sw.weights import load_weights
+from sw.weights import load_weights, parse_seed
 
 
 def compress(
@@ -33,6 +33,10 @@ def compress(
     fit: Annotated[
         str, typer.Option(help="Fitting rule: least-squares, output, vendor or paper.")
     ] = "least-squares",
+    fill_missing: Annotated[
+        str | None,
+        typer.Option(metavar="random:SEED", help="Seeded random weights for layers that WEIGHTS lacks."),
+    ] = None,
     activation_bits: Annotated[int, typer.Option(help="Bits of an activation, 4..8.")] = 8,
     preprocessing: Annotated[
         str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
@@ -56,12 +60,13 @@ def compress(
     plan = parse_mask_plan(mask_bits, shape)
     height, width = parse_size(calibration_size)
     step = min(find_preprocessing(preprocessing).scale)
+    fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     check_output(output)
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
     pictures = _pictures(calibrate, height, width, seed)
     result, report = pipeline.compress(
-        load_weights(weights, shape, step), plan, pictures, preprocessing=preprocessing,
+        load_weights(weights, shape, step, fill_seed), plan, pictures, preprocessing=preprocessing,
         activation_bits=activation_bits, fit=fit, percentile=percentile, progress=progress,
     )
     save_network(result, output)
@@ -89,20 +94,24 @@ def _pictures(folder: Path | None, height: int, width: int, seed: int) -> Calibr
 def payload(report: CompressionReport, weights: str, output: Path) -> dict[str, Any]:
     """The report as the command's JSON object."""
     return {
-        "weights": weights, "output": output, "bits": report.bits, "bytes": report.bytes,
+        "weights": weights, "output": output, "untrained": [x.name for x in report.layers if not x.trained],
+        "bits": report.bits, "bytes": report.bytes,
         "ratio": report.ratio, "bits_per_weight": report.bits_per_weight, **asdict(report),
     }
 
 
 def _show(console: Console, report: CompressionReport, output: Path) -> None:
     table = Table("layer", "mask bits", "shift", "SQNR dB", "alpha max", "saturated", "dead kernels", "range",
+                  "zero", "greatest",
                   title=f"{report.network}, {report.fit}, {report.activation_bits}-bit activations")
     for column in table.columns[1:]:
         column.justify = "right"
     for layer in report.layers:
         sqnr = "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f}"
-        table.add_row(layer.name, str(layer.mask_bits), str(layer.shift), sqnr, str(layer.alpha_max),
-                      f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}")
+        name = layer.name if layer.trained else f"{layer.name}*"
+        table.add_row(name, str(layer.mask_bits), str(layer.shift), sqnr, str(layer.alpha_max),
+                      f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}",
+                      f"{layer.zero_outputs:.1%}", f"{layer.saturated_outputs:.2%}")
     console.print(table)
     console.print(f"masks and scalars: {report.bits:,} bits = {report.bytes:,} bytes, "
                   f"{report.bits_per_weight:.3f} bits a weight, 1 : {report.ratio:.2f} to float32",
@@ -111,4 +120,6 @@ def _show(console: Console, report: CompressionReport, output: Path) -> None:
                   f"scales {report.scale_bits:,} bits", highlight=False)
     console.print(f"activation ranges: {report.percentile:g}th percentile over {report.calibration_pictures} "
                   f"pictures, {report.calibration}", highlight=False)
+    if untrained := [layer.name for layer in report.layers if not layer.trained]:
+        console.print(f"* not trained, seeded random weights: {', '.join(untrained)}", highlight=False)
     console.print(f"written: {output}", highlight=False)

@@ -1,16 +1,17 @@
 """Compression from end to end: fit masks, measure ranges, fold, prove."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from hw.spec import BIAS_FRACTION, MASK_BITS, SCALAR_MAX, InputError
 from sw.bounds import accumulator_range, check_accumulators
+from sw.compress.activity import Activity, measure_activity
 from sw.compress.calibrate import (
     DEFAULT_PERCENTILE,
     CalibrationPictures,
     Progress,
-    Ranges,
     check_percentile,
     measure_ranges,
     silent,
@@ -70,7 +71,7 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         window = WindowFit(pixel_moment(pictures, prepared, progress))
         fits[0] = _refined(network.weights[0], fits[0], np.asarray(prepared.scale), mask_bits[0], window)
         refinements[0] = window
-    fitted = FloatNetwork(shape, tuple(f.weights().astype(np.float32) for f in fits), network.biases)
+    fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f in fits))
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
 
     folded: list[FoldedLayer] = []
@@ -80,9 +81,11 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
                                  mask_bits[position], ranges.cap[position], inputs, activation_bits,
                                  refinements[position]))
         inputs = map_scale(folded[-1].layer)
+    layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
     result = CompressedNetwork(shape.name, activation_bits, preprocessing, prepared.pad(activation_bits),
-                               tuple(f.layer for f in folded))
+                               layers)
     check_accumulators(result)
+    activity = measure_activity(result, prepared, pictures.load(0))
 
     channels = sum(layer.out_channels for layer in shape.layers)
     bias_bits, shift_bits, scale_bits = side_bits(channels, len(shape.layers))
@@ -90,7 +93,8 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         network=shape.name, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
         calibration=pictures.source, calibration_pictures=len(pictures.names),
         calibration_size=(pictures.height, pictures.width), percentile=percentile,
-        layers=tuple(_layer_report(f, ranges, n, activation_bits) for n, f in enumerate(folded)),
+        layers=tuple(_layer_report(f, layers[n].trained, ranges.clipped[n], activity[n], activation_bits)
+                     for n, f in enumerate(folded)),
         bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
     )
     return result, report
@@ -105,17 +109,21 @@ def _refined(weight: np.ndarray, fit: Fit, scale: np.ndarray, mask_bits: int, re
     return Fit(mask, alpha * unit)
 
 
-def _layer_report(folded: FoldedLayer, ranges: Ranges, position: int, activation_bits: int) -> LayerReport:
+def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: Activity,
+                  activation_bits: int) -> LayerReport:
     layer = folded.layer
     low, high = accumulator_range(layer, activation_bits)
     unit = 1 << BIAS_FRACTION
     return LayerReport(
-        name=layer.shape.name, mask_bits=layer.mask_bits, shift=layer.shift, sqnr_db=folded.sqnr_db,
-        alpha_max=int(layer.alpha.max(initial=0)), saturated=ranges.clipped[position],
+        name=layer.shape.name, trained=trained,
+        mask_bits=layer.mask_bits, shift=layer.shift, sqnr_db=folded.sqnr_db,
+        alpha_max=int(layer.alpha.max(initial=0)), saturated=clipped,
         saturated_biases=folded.saturated_biases,
         bias_min=int(layer.bias.min()) / unit, bias_max=int(layer.bias.max()) / unit,
         kernels=layer.alpha.size, dead_kernels=folded.dead_kernels,
         dead_channels=int((layer.alpha == 0).all(axis=1).sum()), weight_bits=layer.weight_bits,
         scale=layer.scale, range=layer.scale * ((1 << activation_bits) - 1), raised=folded.raised,
+        zero_outputs=activity.zero, saturated_outputs=activity.saturated,
+        dead_outputs=activity.dead_channels,
         accumulator_bits=max(low.bit_length() if low >= 0 else (~low).bit_length(), high.bit_length()) + 1,
     )

@@ -14,15 +14,19 @@ FLOAT_BITS = 32
 class LayerReport:
     """One layer.
 
+    trained: whether its weights were learned, or are random numbers in place of missing ones;
     sqnr_db: of the stored weights against the float ones, None where there is no noise; alpha_max: largest
     scalar; saturated: share of calibration activations above the layer's range; saturated_biases: biases
     cut to 12 bits; bias_min, bias_max: in units of the layer's output; dead_kernels: kernels whose scalar
     rounded to 0; dead_channels: output channels without a single live kernel; range: real activation of the
     greatest integer; raised: factor on the calibrated range that scalars and biases needed;
     accumulator_bits: signed width that the layer's sums can need; scale: real value of one output unit.
+    zero_outputs, saturated_outputs: share of the integer network's outputs that are 0, or the greatest
+    integer, on the first calibration picture; dead_outputs: output channels that are 0 everywhere on it.
     """
 
     name: str
+    trained: bool
     mask_bits: int
     shift: int
     sqnr_db: float | None
@@ -39,6 +43,9 @@ class LayerReport:
     range: float
     raised: float
     accumulator_bits: int
+    zero_outputs: float
+    saturated_outputs: float
+    dead_outputs: int
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,10 @@ def test_random_networks_neither_die_nor_saturate(small):
         assert int(y.max()) > 60, entry.name
         # The largest scalar uses its top bit: the shift is as large as it can be.
         assert entry.shift == 15 or entry.alpha_max >= 100
+        # What the report says of the first calibration picture is of the same kind.
+        assert not entry.trained
+        assert 0.03 < entry.zero_outputs < 0.97
+        assert entry.saturated_outputs < 0.02
 
 
 def test_layers_of_three_bits_reach_their_sqnr(small):

@@ -72,6 +72,24 @@ def test_same_command_same_file(folder, monkeypatch):
     assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
 
+def test_missing_layers_are_filled_on_request_and_marked(folder, capsys, monkeypatch):
+    """A longer network than the weights file holds; what fills it must say so, and must not die."""
+    monkeypatch.chdir(folder)
+    longer = ["--network", "vgg16/32:pool2", "--calibration-size", "32x32", "--calibrate", "photos"]
+    arguments = ["compress", "w.npz", "-o", "n.safetensors", *longer, "--fill-missing", "random:7"]
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["untrained"] == ["conv2_1", "conv2_2"]
+    assert [layer["trained"] for layer in found["layers"]] == [True, True, False, False]
+    assert [layer.trained for layer in load_network("n.safetensors").layers] == [True, True, False, False]
+    for layer in found["layers"]:
+        assert layer["zero_outputs"] < 0.95
+        assert layer["saturated_outputs"] < 0.05
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "* not trained, seeded random weights: conv2_1, conv2_2" in " ".join(out.split())
+
+
 GOOD = {
     "WEIGHTS": "w.npz", "-o": "n.safetensors", "--network": "vgg16/32:pool1", "--calibration-size": "16x16",
 }
@@ -84,6 +102,9 @@ BAD = {
     "divisor": ({"--network": "vgg16/0"}, "width divisor 0"),
     "wider network": ({"--network": "vgg16/16:pool1"}, "features.0.weight (conv1_1) has shape"),
     "longer network": ({"--network": "vgg16/32"}, "--network vgg16/32:pool1"),
+    "longer network, other way": ({"--network": "vgg16/32"}, "--fill-missing random:SEED"),
+    "fill": ({"--fill-missing": "zeros"}, "--fill-missing 'zeros'; allowed: random:SEED"),
+    "fill seed": ({"--fill-missing": "random:-1"}, "--fill-missing 'random:-1': seed '-1'"),
     "mask bits": ({"--mask-bits": "3*7"}, "describe 7 layers"),
     "mask width": ({"--mask-bits": "8"}, "'8' is not understood"),
     "fit": ({"--fit": "kmeans"}, "fit 'kmeans'"),

@@ -165,3 +165,71 @@ def test_a_file_of_fewer_layers_hints_at_the_cut(tmp_path):
     path = write(tmp_path / "w.npz", arrays())
     with pytest.raises(InputError, match=r"layer conv3_1 of vgg11/64 is missing .*--network vgg11/64:pool2"):
         load_weights(path, parse_network("vgg11/64"))
+
+
+# --------------------------------------------------------------------------------------------------------
+# Filling up
+# --------------------------------------------------------------------------------------------------------
+
+LONGER = parse_network("vgg11/64:pool3")  # two layers more than SHAPE
+
+
+def test_missing_layers_are_filled_and_named(tmp_path):
+    source = write(tmp_path / "w.safetensors", arrays())
+    network = load_weights(source, LONGER, fill_seed=7)
+    assert network.untrained == {"conv3_1", "conv3_2"}
+    for found, wanted in zip(network.weights, random_network(SHAPE, 5).weights, strict=False):
+        np.testing.assert_array_equal(found, wanted)
+    for layer, weight, bias in zip(LONGER.layers, network.weights, network.biases, strict=True):
+        assert weight.shape == (layer.out_channels, layer.in_channels, 3, 3)
+        assert weight.dtype == bias.dtype == np.float32
+        assert weight.any()
+
+
+def test_fill_depends_on_seed_and_layer_alone(tmp_path):
+    """Breaks if a layer's numbers change with what else is missing, or if two layers get the same ones."""
+    source = write(tmp_path / "w.npz", arrays())
+    longer, shorter, other = (
+        load_weights(source, parse_network(f"vgg11/64:{cut}"), fill_seed=seed)
+        for cut, seed in (("conv3_2", 1), ("conv3_1", 1), ("conv3_1", 2))
+    )
+    np.testing.assert_array_equal(longer.weights[2], shorter.weights[2])
+    assert not np.array_equal(shorter.weights[2], other.weights[2])
+    deeper = load_weights(source, parse_network("vgg11/64"), fill_seed=1)
+    assert deeper.weights[6].shape == deeper.weights[7].shape
+    assert not np.array_equal(deeper.weights[6], deeper.weights[7])
+
+
+def test_filled_weights_keep_the_size_of_activations(tmp_path):
+    shape = parse_network("vgg16/2:conv2_2")
+    first = random_network(parse_network("vgg16/2:conv1_1"), 1)
+    found = {"features.0.weight": first.weights[0], "features.0.bias": first.biases[0]}
+    network = load_weights(write(tmp_path / "w.npz", found), shape, fill_seed=3)
+    assert network.weights[3].std() == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
+
+
+def test_a_complete_file_has_nothing_to_fill(tmp_path):
+    source = write(tmp_path / "w.npz", arrays())
+    assert load_weights(source, SHAPE, fill_seed=7).untrained == frozenset()
+    assert load_weights(source, SHAPE).untrained == frozenset()
+
+
+def test_random_networks_are_not_trained():
+    assert load_weights("random:1", SHAPE).untrained == {"conv1_1", "conv2_1"}
+
+
+def test_a_missing_layer_names_both_ways_out(tmp_path):
+    source = write(tmp_path / "w.npz", arrays())
+    ways = r"layer conv3_1 of .* --network vgg11/64:pool2.* --fill-missing random:SEED"
+    with pytest.raises(InputError, match=ways):
+        load_weights(source, parse_network("vgg11/64:conv3_1"))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"features__3__bias": None}, r"conv2_1 .* is missing \(no key features\.3\.bias\); .*key names"),
+    ({f"features__{n}__{part}": None for n in (0, 3) for part in ("weight", "bias")},
+     "no layer of .* to fill up"),
+])
+def test_half_a_layer_and_a_foreign_file_are_refused_all_the_same(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        load_weights(write(tmp_path / "w.npz", changed(**change)), SHAPE, fill_seed=1)

@@ -1,0 +1,38 @@
+"""How lively the integer network's activations are: a layer stuck at 0 or at its greatest value computes
+nothing and verifies nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sw.compressed import CompressedNetwork
+from sw.images import quantise_pixels
+from sw.preprocessing import Preprocessing
+from sw.reference import Reference
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Outputs of a layer (behind the pooling, where there is one) on one picture: the share that is 0, the
+    share that is the greatest integer, and the output channels that are 0 everywhere."""
+
+    zero: float
+    saturated: float
+    dead_channels: int
+
+
+def measure_activity(
+    network: CompressedNetwork, preprocessing: Preprocessing, picture: np.ndarray
+) -> tuple[Activity, ...]:
+    """The activity of every layer on ``picture``, uint8 RGB [height, width, 3]."""
+    x = torch.from_numpy(quantise_pixels(picture, preprocessing, network.activation_bits))[None]
+    greatest = (1 << network.activation_bits) - 1
+    return tuple(
+        Activity(
+            zero=float((y == 0).float().mean()),
+            saturated=float((y == greatest).float().mean()),
+            dead_channels=int((y.amax(dim=(0, 2, 3)) == 0).sum()),
+        )
+        for y in Reference(network).run(x)
+    )
