@@ -1,0 +1,14 @@
+from dataclasses import replace
+
+import pytest
+
+from verif.blocks import block_config, config_label, run_block
+
+
+@pytest.mark.parametrize(
+    "config",
+    [block_config(1, 1, 8), block_config(2, 4, 8, 2), block_config(6, 3, 8, 3)],
+    ids=config_label,
+)
+def test_weight_loader_equals_the_stream(config, tmp_path, seed):
+    run_block("weight_loader", replace(config, weight_words=2048), tmp_path, seed)

@@ -1,0 +1,60 @@
+"""Bench of the feature memory: one part read while the other is written, lane by lane."""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import cocotb
+
+from hw.feature_memory import feature_write
+from sw.geometry import BANKS
+from verif.benches.lockstep import Block, bench_config
+from verif.benches.script import Step, record, script
+from verif.cocotb_support import pack, rng, unpack
+
+CONFIG = bench_config()
+A, LANES = CONFIG.activation_bits, CONFIG.word_lanes
+
+
+def traffic(source: Random, cycles: int) -> Iterator[Step]:
+    """Reads and writes at any time, never both in one part; few addresses, so that they meet. What was
+    never written, and what a bank gives before its first read, is not determined. Resets change nothing
+    in the memories, but the banks may then show the other part until the next read."""
+    words: dict[tuple[int, int, int], list[int | None]] = {}
+    output: dict[tuple[int, int], list[int | None]] = {}
+    shown: int | None = None
+    unknown: list[int | None] = [None] * LANES
+    for _ in range(cycles):
+        rst = int(source.random() < 0.01)
+        part = source.randrange(2)
+        places = [source.choice((0, 1, size - 1, source.randrange(size))) for size in CONFIG.feature_words]
+        read_en = source.randrange(2)
+        write: dict[str, Any] = record(
+            source, feature_write(CONFIG), en=source.randrange(2), part=1 - part,
+            bank=source.randrange(BANKS), addr=places[1 - part], lanes=source.randrange(1, 1 << LANES),
+        )  # fmt: skip
+        reads = [source.choice((0, 1, places[part])) for _ in range(BANKS)]
+        banks = [
+            None if shown is None or None in (word := output.get((shown, bank), unknown)) else pack(
+                [value or 0 for value in word], A
+            )
+            for bank in range(BANKS)
+        ]  # fmt: skip
+        yield (
+            {"rst": rst, "read_en": read_en, "read_part": part, "read_addresses": reads, "write": write},
+            {"banks": banks},
+        )
+        shown = None if rst else part
+        for bank in range(BANKS):
+            if read_en:
+                output[part, bank] = list(words.get((part, bank, reads[bank]), unknown))
+        if write["en"]:
+            word = words.setdefault((write["part"], write["bank"], write["addr"]), list(unknown))
+            for lane, value in enumerate(unpack(write["data"], A, LANES)):
+                if write["lanes"] >> lane & 1:
+                    word[lane] = value
+
+
+@cocotb.test()
+async def any_traffic(dut):
+    await script(Block(dut, "feature_memory"), traffic(rng("traffic"), 6000))
