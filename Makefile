@@ -3,7 +3,8 @@
 PYTHON ?= python3
 JOBS ?= 2
 CONFIG ?= edge
-SEEDS ?= 1 2 3 4
+SEEDS ?= 20
+REGRESS_ARGS ?=
 PYTEST_ARGS ?=
 BENCHES := bench/reference.py
 
@@ -54,11 +55,9 @@ verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG
 roms: $(INSTALLED) $(NETWORK) ## write the ROM images to build/rom (CONFIG=edge)
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
 
-regress: $(INSTALLED) ## run the tests, the long ones included, with several seeds (SEEDS='1 2 3 4')
-	@for seed in $(SEEDS); do \
-	    echo "seed $$seed"; \
-	    KESTREL_SEED=$$seed $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m '' $(PYTEST_ARGS) || exit 1; \
-	done
+regress: $(INSTALLED) ## run the nightly set, then the long tests (SEEDS=20 or A..B, REGRESS_ARGS='--configs nano,edge')
+	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m regress $(PYTEST_ARGS)
 
 bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goes to build/bench
 	@for script in $(BENCHES); do \
