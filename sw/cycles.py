@@ -36,15 +36,22 @@ from sw.plan import Plan, Record
 class RecordCycles:
     """Cycles of one record of the plan (input, a layer, output), from its hand-over to the next one's.
 
-    ``streaming`` are those in which a pass (or the stream) moves; the rest is draining and waiting for
-    weights. ``macs`` are the multiply-accumulates the layer needs.
+    ``streaming`` are those in which a pass (or the stream) moves, ``exposed`` those in which only the load of
+    the next weights keeps the next pass from starting; the rest is draining and fetching of table records.
+    ``macs`` are the multiply-accumulates the layer needs.
     """
 
     name: str
     kind: int
     cycles: int
     streaming: int
+    exposed: int
     macs: int
+
+    @property
+    def waiting(self) -> int:
+        """Cycles in which nothing moves."""
+        return self.cycles - self.streaming
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class FrameCycles:
     records: tuple[RecordCycles, ...]
     total: int
     """Cycles in which the engine is busy: start-up, input, layers, output."""
+    visit_starts: tuple[int, ...]
+    """For each visit of the plan, the cycle of its first hand-over."""
 
     @property
     def layers(self) -> tuple[RecordCycles, ...]:
@@ -84,12 +93,18 @@ class _Pass:
 
 
 def frame_cycles(plan: Plan) -> FrameCycles:
-    """Count a frame pass by pass."""
+    """Count a frame pass by pass.
+
+    Of the cycles between two hand-overs, those beyond the stream (and, before another layer, beyond the
+    drained pipeline) count as exposed if the pass that waits has weights to load.
+    """
     config = plan.config
     drain = drain_cycles(config)
     hold = bias_hold_cycles(config.input_lanes)
     spent = [0] * len(plan.records)
     streaming = [0] * len(plan.records)
+    exposed = [0] * len(plan.records)
+    starts: list[int] = []
     now = START_CYCLES  # cycle of the current hand-over
     current: _Pass | None = None
     for following in _passes(plan):
@@ -101,12 +116,14 @@ def frame_cycles(plan: Plan) -> FrameCycles:
                     loaded = max(loaded, hold * current.emit) + following.bias_beats
             else:
                 loaded = fetch + 1
-            if following.new_layer:
-                taken = max(current.streaming + drain, loaded) + 1
-            else:
-                taken = max(current.streaming, loaded)
+            moving = current.streaming + drain * following.new_layer
+            taken = max(moving, loaded) + following.new_layer
             spent[current.record] += taken
+            if following.beats:
+                exposed[current.record] += max(0, loaded - moving)
             now += taken
+        if following.new_visit:
+            starts.append(now)
         streaming[following.record] += following.streaming
         current = following
     assert current is not None
@@ -114,10 +131,11 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     spent[current.record] += last
     return FrameCycles(
         tuple(
-            RecordCycles(record.name, record.kind, spent[n], streaming[n], _macs(plan, n))
+            RecordCycles(record.name, record.kind, spent[n], streaming[n], exposed[n], _macs(plan, n))
             for n, record in enumerate(plan.records)
         ),
         now + last,
+        tuple(starts),
     )
 
 

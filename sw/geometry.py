@@ -158,7 +158,10 @@ def strip_rows(
     wanted = max(at_least, group_count(load, width))
     wanted += wanted % step
     if wanted < most:
-        return wanted
+        # Where the rows left over for the last strip are too few to hide a load, somewhat longer strips.
+        fitting = range(wanted, most + 1, step)
+        rest = layer.rows(height)
+        return next((r for r in fitting if not 0 < rest % r * width < load), wanted)
     # Strips of like size: a short last one might not hide its weight load.
     even = group_count(height, group_count(height, most))
     return min(most, even + even % step)

@@ -64,7 +64,8 @@ def load_weights(
             dimensions = (layer.out_channels, layer.in_channels, 3, 3)
             if layer.name in missing:
                 # A generator a layer: what fills one does not depend on which others are missing.
-                generator = np.random.default_rng((fill_seed or 0, index))
+                assert fill_seed is not None, "else a missing layer is an error"
+                generator = np.random.default_rng((fill_seed, index))
                 weight, bias = _random_layer(layer, generator, pixel_step)
                 weights.append(weight)
                 biases.append(bias)

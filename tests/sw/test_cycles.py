@@ -1,0 +1,129 @@
+"""The cycle model on cases that are counted by hand; that the Verilog agrees is shown in ``tests/verif``."""
+
+from dataclasses import replace
+
+import pytest
+
+from hw.config import NAMED
+from hw.spec import drain_cycles
+from sw.cycles import frame_cycles, utilisation
+from sw.geometry import PlanLayer
+from sw.network import ConvShape
+from sw.plan import plan_frame
+from sw.schedule import layer_by_layer, schedule
+
+NANO = NAMED["nano"]  # 2 x 2 lanes, one kernel loaded a cycle, one byte a beat
+START = 26
+DRAIN = 11
+"""Of nano: 4 window, 2 unit, 1 adder tree, 4 behind the array."""
+
+
+def stack(*shapes, mask_bits=3, pads=False):
+    """Layers (C_in, C_out) or, with pooling, (C_in, C_out, "pool")."""
+    return tuple(
+        PlanLayer(ConvShape(f"conv{n}", s[0], s[1], pool=len(s) == 3), mask_bits, 12, has_pad=pads and n == 0)
+        for n, s in enumerate(shapes)
+    )
+
+
+def count(layers, height, width, config=NANO):
+    return frame_cycles(plan_frame("n", layers, 8, config, height, width))
+
+
+def cycles_of(frame):
+    return {record.name: record.cycles for record in frame.records}
+
+
+def test_constants_by_hand():
+    assert drain_cycles(NANO) == DRAIN
+
+
+def test_one_tile():
+    """2 -> 2 channels on 4 x 4: the input's 32 bytes hide the load of 4 kernels and 2 biases."""
+    frame = count(stack((2, 2)), 4, 4)
+    assert cycles_of(frame) == {
+        "input": 4 * 4 * 2 + DRAIN + 1,
+        "conv0": 16 + DRAIN + 1,
+        "output": 16 + 2,
+    }
+    assert frame.total == START + 44 + 28 + 18
+    assert [r.streaming for r in frame.records] == [32, 16, 18]
+    assert [r.exposed for r in frame.records] == [0, 0, 0]
+    assert frame.visit_starts == (START, START + 44, START + 44 + 28)
+
+
+def test_short_strip_waits_for_weights():
+    """2 -> 4 channels on 2 x 2. The second output group's tile takes 4 cycles to fill and 4 + 2 beats, and
+    the first pass only 4 pixels: 6 cycles show. After the second pass the output's records are fetched."""
+    frame = count(stack((2, 4)), 2, 2)
+    layer = frame.layers[0]
+    assert layer.cycles == 10 + 20 + 1
+    assert (layer.streaming, layer.exposed, layer.waiting) == (8, 6, 23)
+
+
+def test_long_strip_hides_the_same_weights():
+    layer = count(stack((2, 4)), 4, 4).layers[0]
+    assert layer.cycles == 16 + 16 + DRAIN + 1
+    assert layer.exposed == 0
+
+
+def test_first_load_may_outlast_a_small_image():
+    """2 -> 2 on 1 x 1: table (6 + 13), fill (4), kernels (4), biases (2) against 2 beats and the drain."""
+    frame = count(stack((2, 2)), 1, 1)
+    assert cycles_of(frame)["input"] == 19 + 4 + 4 + 2 + 1
+    assert frame.records[0].exposed == 29 - (2 + DRAIN)
+
+
+def test_pad_values_are_beats_too():
+    frame = count(stack((2, 2), pads=True), 1, 1)
+    assert cycles_of(frame)["input"] == 30 + 2
+
+
+@pytest.mark.parametrize(("mask_bits", "passes"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 3)])
+@pytest.mark.parametrize(("c_in", "c_out", "tiles"), [(1, 1, 1), (2, 3, 2), (3, 2, 2), (5, 7, 12)])
+def test_closed_form(mask_bits, passes, c_in, c_out, tiles):
+    """passes * tiles * pixels and one drained pipeline, wherever strips are long enough."""
+    layer = count(stack((c_in, c_out), mask_bits=mask_bits), 9, 7).layers[0]
+    assert layer.cycles == passes * tiles * 9 * 7 + DRAIN + 1
+    assert layer.macs == 9 * c_in * c_out * 9 * 7
+
+
+def test_an_odd_last_row_that_pooling_drops_is_not_computed():
+    layer = count(stack((2, 2, "pool")), 5, 7).layers[0]
+    assert layer.streaming == 4 * 7
+    assert layer.macs == 9 * 2 * 2 * 4 * 7
+
+
+def test_depth_first_pays_a_drained_pipeline_for_each_change_of_layer():
+    layers = stack((2, 2), (2, 2), (2, 2))
+    plan = plan_frame("n", layers, 8, NANO, 16, 16)
+    found = schedule("n", layers, NANO, 16, 16, cuts=(), rows=4)
+    alternating = frame_cycles(replace(plan, visits=found.visits))
+    whole = frame_cycles(plan)
+    # To another layer or the output; also the image comes in pieces, but its changes count as the input's.
+    changes = sum(a.record != b.record and a.record > 0
+                  for a, b in zip(found.visits, found.visits[1:], strict=False))
+    assert changes > 3
+    assert alternating.compute == 3 * 256 + changes * (DRAIN + 1)
+    assert whole.compute == 3 * 256 + 3 * (DRAIN + 1)
+    assert alternating.compute - whole.compute == sum(r.waiting for r in alternating.layers) - 3 * (DRAIN + 1)
+
+
+def test_visit_starts_and_records_cover_the_frame():
+    layers = stack((3, 4), (4, 5, "pool"), (5, 3))
+    plan = plan_frame("n", layers, 8, NANO, 12, 10)
+    frame = frame_cycles(plan)
+    assert len(frame.visit_starts) == len(plan.visits)
+    assert list(frame.visit_starts) == sorted(set(frame.visit_starts))
+    assert frame.total == START + sum(r.cycles for r in frame.records)
+
+
+def test_utilisation_is_the_share_of_the_peak():
+    assert utilisation(NANO.macs_per_cycle * 50, 100, NANO) == 0.5
+    assert NANO.macs_per_cycle == 36
+
+
+def test_layer_by_layer_visits_follow_the_layers():
+    found = layer_by_layer("n", stack((2, 2), (2, 2)), NANO, 8, 8)
+    records = [visit.record for visit in found.visits]
+    assert records == sorted(records)
