@@ -55,6 +55,7 @@ class FeatureOutput(wiring.Component):
         rows_left = Signal(16)
         last_row = Signal(16)
         column = Signal.like(layer.width)
+        in_last_column, in_last_row = Signal(), Signal()  # found ahead, as in the image input
         words_left = Signal.like(layer.in_groups)
         bank = Signal(2)
         slot = Signal.like(self.visit.read_slot)
@@ -64,8 +65,8 @@ class FeatureOutput(wiring.Component):
         move = Signal()
         fetched = Signal()
         word_end = words_left == 1
-        row_end = word_end & (column == layer.width - 1)
-        strip_end = row_end & (rows_left == 1)
+        row_end = word_end & in_last_column
+        strip_end = row_end & in_last_row
         frame_end = strip_end & (last_row == layer.height)
         m.d.comb += [
             move.eq(~self.tvalid | self.tready),
@@ -76,9 +77,20 @@ class FeatureOutput(wiring.Component):
         with m.If(self.read_en):
             m.d.sync += [words_left.eq(words_left - 1), group_offset.eq(group_offset + layer.width)]
             with m.If(word_end):
-                m.d.sync += [words_left.eq(layer.in_groups), group_offset.eq(0), column.eq(column + 1)]
+                m.d.sync += [
+                    words_left.eq(layer.in_groups),
+                    group_offset.eq(0),
+                    column.eq(column + 1),
+                    in_last_column.eq(column + 2 == layer.width),
+                ]
             with m.If(row_end):
-                m.d.sync += [column.eq(0), rows_left.eq(rows_left - 1), bank.eq(Mux(bank == 2, 0, bank + 1))]
+                m.d.sync += [
+                    column.eq(0),
+                    in_last_column.eq(layer.width == 1),
+                    rows_left.eq(rows_left - 1),
+                    in_last_row.eq(rows_left == 2),
+                    bank.eq(Mux(bank == 2, 0, bank + 1)),
+                ]
                 with m.If(bank == 2):
                     m.d.sync += slot.eq(advanced(slot, layer, "read"))
             with m.If(strip_end):
@@ -118,8 +130,10 @@ class FeatureOutput(wiring.Component):
                 self.active.eq(1),
                 reading.eq(1),
                 rows_left.eq(self.visit.rows),
+                in_last_row.eq(self.visit.rows == 1),
                 last_row.eq(self.visit.first_row + self.visit.rows),
                 column.eq(0),
+                in_last_column.eq(layer.width == 1),
                 words_left.eq(layer.in_groups),
                 bank.eq(self.visit.read_bank),
                 slot.eq(self.visit.read_slot),

@@ -14,6 +14,7 @@ from hw.spec import (
     ERROR_FRAME_SHORT,
     PIXEL_BITS,
     EngineConfig,
+    bits_for,
 )
 
 
@@ -64,12 +65,14 @@ class ImageInput(wiring.Component):
         rows_left = Signal(16)
         last_row = Signal(16)
         column = Signal.like(layer.width)
+        # Found ahead of the pixel, because the sequencer goes on in the cycle of ``ending``.
+        in_last_word, in_last_column, in_last_row = Signal(), Signal(), Signal()
         words_left = Signal.like(layer.in_groups)
         bank = Signal(2)
         slot = Signal.like(self.visit.write_slot)
         group_offset = Signal.like(slot)
         beats = -(-lanes // width)
-        position = Signal(range(beats))  # beat within the word
+        position = Signal(bits_for(beats - 1))  # beat within the word
 
         word_lanes = Signal(range(lanes + 1))
         word_end, pixel_end, row_end, frame_end = Signal(), Signal(), Signal(), Signal()
@@ -77,11 +80,11 @@ class ImageInput(wiring.Component):
         m.d.comb += [
             self.tready.eq(self.active | flushing),
             taken.eq(self.active & ~flushing & self.tvalid),
-            word_lanes.eq(Mux(words_left == 1, layer.last_in_lanes, lanes)),
+            word_lanes.eq(Mux(in_last_word, layer.last_in_lanes, lanes)),
             word_end.eq((position + 1) * width >= word_lanes),
-            pixel_end.eq(word_end & (words_left == 1)),
-            row_end.eq(pixel_end & (column == layer.width - 1)),
-            frame_end.eq(row_end & (rows_left == 1)),
+            pixel_end.eq(word_end & in_last_word),
+            row_end.eq(pixel_end & in_last_column),
+            frame_end.eq(row_end & in_last_row),
         ]
 
         with m.If(taken):
@@ -90,12 +93,25 @@ class ImageInput(wiring.Component):
                 m.d.sync += [
                     position.eq(0),
                     words_left.eq(words_left - 1),
+                    in_last_word.eq(words_left == 2),
                     group_offset.eq(group_offset + layer.width),
                 ]
             with m.If(pixel_end):
-                m.d.sync += [words_left.eq(layer.in_groups), group_offset.eq(0), column.eq(column + 1)]
+                m.d.sync += [
+                    words_left.eq(layer.in_groups),
+                    in_last_word.eq(layer.in_groups == 1),
+                    group_offset.eq(0),
+                    column.eq(column + 1),
+                    in_last_column.eq(column + 2 == layer.width),
+                ]
             with m.If(row_end):
-                m.d.sync += [column.eq(0), rows_left.eq(rows_left - 1), bank.eq(Mux(bank == 2, 0, bank + 1))]
+                m.d.sync += [
+                    column.eq(0),
+                    in_last_column.eq(layer.width == 1),
+                    rows_left.eq(rows_left - 1),
+                    in_last_row.eq(rows_left == 2),
+                    bank.eq(Mux(bank == 2, 0, bank + 1)),
+                ]
                 with m.If(bank == 2):
                     m.d.sync += slot.eq(advanced(slot, layer, "write"))
             # The frame ends in the image's last row, which need not be in this visit.
@@ -116,9 +132,12 @@ class ImageInput(wiring.Component):
             m.d.sync += [
                 self.active.eq(1),
                 rows_left.eq(self.visit.rows),
+                in_last_row.eq(self.visit.rows == 1),
                 last_row.eq(self.visit.first_row + self.visit.rows),
                 column.eq(0),
+                in_last_column.eq(layer.width == 1),
                 words_left.eq(layer.in_groups),
+                in_last_word.eq(layer.in_groups == 1),
                 position.eq(0),
                 bank.eq(self.visit.write_bank),
                 slot.eq(self.visit.write_slot),

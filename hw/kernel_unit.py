@@ -1,6 +1,6 @@
 """One kernel unit: a 3x3 window times one kernel, alpha * sum(M * x)."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -56,8 +56,12 @@ class KernelUnit(wiring.Component):
         with m.If(self.swap_alpha):
             m.d.sync += alpha.eq(shadow.alpha)
 
-        # Two's complement as inversion here and one more in the carry below: -v = ~v + 1.
-        terms = []
+        # Two's complement as inversion here and one more in the carry below: -v = ~v + 1. The sign bit
+        # counts -2**(a + 2); inverted it counts +2**(a + 2), less a constant: -n * w = (1 - n) * w - w. So
+        # nothing is sign-extended, and the nine corrections are one constant.
+        sign_weight = 1 << (a + 2)
+        terms: list[Value] = []
+        carries: list[Value] = []
         for tap in range(TAPS):
             x = self.window.word_select(tap, a)
             index = digits[tap][: DIGIT_BITS - 1]
@@ -70,18 +74,26 @@ class KernelUnit(wiring.Component):
                     m.d.comb += magnitude.eq(x << 1)
                 with m.Case(3):
                     m.d.comb += magnitude.eq(x << 2)
-            term = Signal(signed(a + 3), name=f"term_{tap}")
-            m.d.comb += term.eq(Cat(magnitude ^ negative.replicate(a + 2), negative).as_signed())
-            terms.append((term, negative))
+            term = Signal(a + 3, name=f"term_{tap}")
+            m.d.comb += term.eq(Cat(magnitude ^ negative.replicate(a + 2), ~negative))
+            terms.append(term)
+            carries.append(negative)
 
-        tap_sum = Signal(signed(tap_sum_bits(a)), reset_less=True)
+        sum_bits = tap_sum_bits(a)
+        tap_sum = Signal(signed(sum_bits), reset_less=True)
         rows = [
-            (terms[r][0] + terms[r + 1][0]) + (terms[r + 2][0] + terms[r][1])
-            + (terms[r + 1][1] + terms[r + 2][1])
+            (terms[r] + terms[r + 1]) + (terms[r + 2] + carries[r]) + (carries[r + 1] + carries[r + 2])
             for r in (0, 3, 6)
         ]
-        m.d.sync += tap_sum.eq(rows[0] + rows[1] + rows[2])
+        m.d.sync += tap_sum.eq(rows[0] + rows[1] + rows[2] - TAPS * sign_weight)
+
+        # The sign bit of the tap sum counts -2**(sum_bits - 1): alpha times it is taken away apart, so that
+        # the multiplier's rows need no sign extension either.
         product = Signal.like(self.product, reset_less=True)
-        m.d.sync += product.eq(tap_sum * alpha)
+        below = tap_sum[: sum_bits - 1]
+        correction = Signal(len(product) - (sum_bits - 1))
+        m.d.comb += correction.eq(-(alpha & tap_sum[sum_bits - 1].replicate(SCALAR_BITS)))
+        high_part = Cat(Const(0, sum_bits - 1), correction)
+        m.d.sync += product.eq((below * alpha + high_part)[: len(product)])
         m.d.comb += self.product.eq(product)
         return m

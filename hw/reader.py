@@ -60,13 +60,13 @@ class Reader(wiring.Component):
         address = Signal.like(slot)
         next_address = Signal.like(slot)
 
+        # Of the column and row that are presented; found one cycle earlier, because ``ending`` lets the
+        # sequencer start the next pass in the same cycle.
         row_end = Signal()
-        m.d.comb += [
-            row_end.eq(column == layer.width - 1),
-            self.ending.eq(self.active & row_end & (rows_left == 1)),
-        ]
+        last_row = Signal()
+        m.d.comb += self.ending.eq(self.active & row_end & last_row)
         with m.If(self.active):
-            m.d.sync += first.eq(0)
+            m.d.sync += [first.eq(0), row_end.eq(column + 2 == layer.width)]
             with m.If(~row_end):
                 m.d.sync += [
                     column.eq(column + 1),
@@ -74,7 +74,13 @@ class Reader(wiring.Component):
                     next_address.eq(next_address + 1),
                 ]
             with m.Else():
-                m.d.sync += [column.eq(0), row.eq(row + 1), rows_left.eq(rows_left - 1)]
+                m.d.sync += [
+                    column.eq(0),
+                    row.eq(row + 1),
+                    rows_left.eq(rows_left - 1),
+                    row_end.eq(layer.width == 1),
+                    last_row.eq(rows_left == 2),
+                ]
                 with m.If(self.top_bank == 2):
                     after = Signal.like(slot)
                     m.d.comb += after.eq(advanced(next_slot, layer, "read"))
@@ -102,6 +108,8 @@ class Reader(wiring.Component):
                 column.eq(0),
                 row.eq(visit.first_row),
                 rows_left.eq(visit.rows),
+                row_end.eq(layer.width == 1),
+                last_row.eq(visit.rows == 1),
                 first.eq(1),
                 self.top_bank.eq(visit.read_bank),
                 slot.eq(visit.read_slot),
