@@ -1,6 +1,6 @@
 """Gates of the engine: area and longest path in standard cells, cells and clock rate of an ECP5.
 
-    python bench/synthesis.py [--config nano] [--config edge] [--set NAME=VALUE] [--liberty FILE] [--blocks A,B]
+    python bench/synthesis.py [--config nano] [--set NAME=VALUE] [--liberty FILE] [--blocks A,B]
 
 yosys synthesises each block (``verif.synthesis`` says how). The library is given by ``--liberty`` or the
 environment variable KESTREL_LIBERTY, a .lib or .lib.gz; without it that part is skipped, and said so.
@@ -20,7 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hw.spec import EngineConfig, InputError
+from hw.place import PREFIX
+from hw.spec import TAPS, EngineConfig, InputError
 from verif.cli.config_options import chosen_config
 from verif.place_and_route import nextpnr_available, place_and_route
 from verif.synthesis import (
@@ -45,6 +46,8 @@ BLOCKS = (
 )  # fmt: skip
 """The order in which sums can be formed: what is boxed comes before what holds it."""
 
+INSTALL = "pip install 'kestrel-engine[synthesis]'"
+
 UNIT = "kernel_unit"
 UNIT_BARE = "kernel_unit without weight registers"
 
@@ -57,8 +60,14 @@ SMALL_MEMORIES: dict[str, object] = {
 """What nextpnr gets instead of the configuration's memories."""
 
 
+def number(row: dict[str, object], key: str) -> float:
+    value = row[key]
+    assert isinstance(value, int | float)
+    return value
+
+
 def boxes_in(cells: dict[str, int], block: str) -> dict[str, int]:
-    return {name: cells[f"kestrel_{name}"] for name in BOXED.get(block, ())}
+    return {name: cells[PREFIX + name] for name in BOXED.get(block, ())}
 
 
 class Asic:
@@ -81,20 +90,22 @@ class Asic:
             self.folder, name, self.liberty, self.period_ns, cut=WEIGHT_REGISTERS if bare else ()
         )
         counts = boxes_in(own.cells, name)
-        paths = [(own.path_ns, name, own.start, own.end)]
-        paths += [(float(str(row["path_ns"])), *map(str, row["path"])) for row in inner.values()]  # type: ignore[misc, arg-type, call-overload]
-        longest = max(paths)
+        # Between boxes there are registers: the longest path of the whole is that of one of its parts.
+        path_ns, path = own.path_ns, f"{name}: {own.start} to {own.end}"
+        for row in inner.values():
+            if number(row, "path_ns") > path_ns:
+                path_ns, path = number(row, "path_ns"), str(row["path"])
 
         def total(key: str) -> float:
-            return getattr(own, key) + sum(n * float(str(inner[box][key])) for box, n in counts.items())
+            return getattr(own, key) + sum(n * number(inner[box], key) for box, n in counts.items())
 
         self.rows[block] = {
             "area": round(total("area"), 1),
             "area_before_sizing": round(total("area_before_sizing"), 1),
             "flip_flops": int(total("flip_flops")),
-            "path_ns": longest[0],
-            "path": longest[1:],
-            "mhz": round(1000 / (longest[0] + self.register_ns)),
+            "path_ns": path_ns,
+            "path": path,
+            "mhz": round(1000 / (path_ns + self.register_ns)),
             "own": {key: value for key, value in asdict(own).items() if key != "cells"},
             "boxed": counts,
         }
@@ -116,7 +127,7 @@ class Fpga:
         own: FpgaCells = ecp5_cells(self.folder, block)
         counts = boxes_in(own.cells, block)
         self.rows[block] = {
-            key: getattr(own, key) + sum(n * int(str(inner[box][key])) for box, n in counts.items())
+            key: getattr(own, key) + sum(n * int(number(inner[box], key)) for box, n in counts.items())
             for key in ("lut4", "carry", "flip_flops", "dsp")
         }
         return self.rows[block]
@@ -124,26 +135,23 @@ class Fpga:
 
 def per_mac(rows: dict[str, dict[str, object]], config: EngineConfig, key: str) -> dict[str, float]:
     """Areas a MAC, of the sums that the targets speak of."""
-    def area(*blocks: str) -> float:
-        return sum(float(str(rows[block][key])) for block in blocks)
-
-    macs = config.macs_per_cycle
-    sums = {
-        UNIT_BARE: (area(UNIT_BARE) / 9) if UNIT_BARE in rows else None,
-        UNIT: (area(UNIT) / 9) if UNIT in rows else None,
-        "array": area("array") / macs if "array" in rows else None,
-        "array, window, accumulator": (
-            area("array", "window", "accumulator") / macs
-            if {"array", "window", "accumulator"} <= rows.keys()
-            else None
-        ),
-        "engine": area("engine") / macs if "engine" in rows else None,
+    sums = (
+        ((UNIT_BARE,), TAPS),
+        ((UNIT,), TAPS),
+        (("array",), config.macs_per_cycle),
+        (("array", "window", "accumulator"), config.macs_per_cycle),
+        (("engine",), config.macs_per_cycle),
+    )
+    return {
+        ", ".join(blocks): round(sum(number(rows[block], key) for block in blocks) / macs, 1)
+        for blocks, macs in sums
+        if rows.keys() >= set(blocks)
     }
-    return {name: round(value, 1) for name, value in sums.items() if value is not None}
 
 
 def show(console: Console, config: EngineConfig, result: dict[str, dict[str, dict[str, object]]]) -> None:
-    table = Table(title=f"{config.name}: {config.input_lanes} x {config.output_lanes} lanes, memories left out")
+    lanes = f"{config.input_lanes} x {config.output_lanes} lanes"
+    table = Table(title=f"{config.name}: {lanes}, memories left out")
     columns = {
         "nangate45": ("area", "area_before_sizing", "flip_flops", "path_ns", "mhz"),
         "ecp5": ("lut4", "carry", "flip_flops", "dsp"),
@@ -161,7 +169,9 @@ def show(console: Console, config: EngineConfig, result: dict[str, dict[str, dic
     console.print(table)
 
 
-def run(config: EngineConfig, blocks: list[str], arguments: argparse.Namespace, liberty: Path | None) -> dict[str, object]:
+def run(
+    config: EngineConfig, blocks: list[str], arguments: argparse.Namespace, liberty: Path | None
+) -> dict[str, object]:
     """Everything asked for of one configuration."""
     console = Console(stderr=True, width=150)
     folder = WORK / config.name
@@ -183,37 +193,40 @@ def run(config: EngineConfig, blocks: list[str], arguments: argparse.Namespace, 
         fpga = Fpga(folder)
         for block in blocks:
             start = time.perf_counter()
-            console.print(f"{config.name} {block}: {fpga.measure(block)} ({time.perf_counter() - start:.0f} s)")
+            cells = fpga.measure(block)
+            console.print(f"{config.name} {block}: {cells} ({time.perf_counter() - start:.0f} s)")
         tables["ecp5"] = fpga.rows
     report |= tables
     show(Console(width=150), config, tables)
     if config.name == "nano" and not arguments.no_route:
         if nextpnr_available():
             small = config.with_options(**SMALL_MEMORIES)
-            report["ecp5_routed"] = asdict(place_and_route(small, WORK / "route")) | {"memories": SMALL_MEMORIES}
-            print(json.dumps(report["ecp5_routed"]))
+            routed = place_and_route(small, WORK / "route")
+            report["ecp5_routed"] = asdict(routed) | {"memories": SMALL_MEMORIES}
+            print(f"nano routed on {routed.device}: {routed.mhz} MHz, {routed.utilisation}")
         else:
-            print("nextpnr-ecp5 is not installed: no clock rate; pip install 'kestrel-engine[synthesis]'", file=sys.stderr)
+            print(f"nextpnr-ecp5 is not installed: no clock rate; {INSTALL}", file=sys.stderr)
     return report
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", action="append", help="nano, edge, asic or a .toml file; may be repeated (default: nano, edge)")
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="change one field of the configuration")
-    parser.add_argument("--liberty", type=Path, default=os.environ.get("KESTREL_LIBERTY"), help="library, .lib or .lib.gz")
-    parser.add_argument("--blocks", default=",".join(BLOCKS), help=f"of {', '.join(BLOCKS)}")
-    parser.add_argument("--period", type=float, default=2.5, help="clock period in ns that gates are sized for")
-    parser.add_argument("--no-ecp5", action="store_true", help="leave out yosys' ECP5 cells")
-    parser.add_argument("--no-route", action="store_true", help="leave out nextpnr")
-    parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
+    add = parser.add_argument
+    add("--config", action="append", help="name or .toml file; may be repeated (default: nano and edge)")
+    add("--set", action="append", metavar="NAME=VALUE", help="change one field of the configuration")
+    add("--liberty", type=Path, default=os.environ.get("KESTREL_LIBERTY"), help="library, .lib or .lib.gz")
+    add("--blocks", default=",".join(BLOCKS), help=f"of {', '.join(BLOCKS)}")
+    add("--period", type=float, default=2.5, help="clock period in ns that gates are sized for")
+    add("--no-ecp5", action="store_true", help="leave out yosys' ECP5 cells")
+    add("--no-route", action="store_true", help="leave out nextpnr")
+    add("-o", "--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     blocks = arguments.blocks.split(",")
     unknown = [block for block in blocks if block not in BLOCKS]
     if unknown:
         parser.error(f"--blocks {unknown[0]}: allowed: {', '.join(BLOCKS)}")
     if not yosys_available():
-        print("yosys is not installed: nothing measured; pip install 'kestrel-engine[synthesis]'", file=sys.stderr)
+        print(f"yosys is not installed: nothing measured; {INSTALL}", file=sys.stderr)
         return 0
     liberty = None
     if arguments.liberty:

