@@ -131,7 +131,7 @@ class _Processes:
             while waiting and len(running) < AHEAD * self._jobs and not lost:
                 case = waiting.popleft()
                 try:
-                    running[self._executor.submit(run_case, case, build, sources)] = case
+                    running[_submit(self._executor, case, build, sources)] = case
                 except BrokenProcessPool:
                     lost.append(case)
             done = wait(running, return_when=FIRST_COMPLETED).done if running and not lost else ()
@@ -157,7 +157,7 @@ class _Processes:
 def _alone(case: Case, build: Build, sources: str) -> Result:
     with _start(1) as executor:
         try:
-            return executor.submit(run_case, case, build, sources).result()
+            return _submit(executor, case, build, sources).result()
         except BrokenProcessPool:
             return _failed(case, sources, f"{case.key}\n{DIED}")
 
@@ -169,11 +169,21 @@ def _start(jobs: int) -> ProcessPoolExecutor:
     )
 
 
+def _submit(executor: ProcessPoolExecutor, case: Case, build: Build, sources: str) -> Future[Result]:
+    # This may start a process, which inherits the mask: Ctrl-C waits until it is prepared for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit(run_case, case, build, sources)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _prepare_process() -> None:
     torch.set_num_threads(1)  # a process each is enough; the maps are small
     # Ctrl-C reaches all processes. The main one ends the run; these only finish, which is quick because the
     # simulator they wait for is ended by it too (a handler, unlike SIG_IGN, is not inherited by a program).
     signal.signal(signal.SIGINT, lambda signum, frame: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

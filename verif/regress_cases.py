@@ -53,10 +53,10 @@ TARGETS: dict[str, EngineConfig] = {
 """The configurations, those that build fast first."""
 
 PIXEL_VALUES = 256
-CYCLES = 30_000
+CYCLES = 80_000
 """Cycles of a frame on the smallest engines, about; large ones are slower to simulate and get fewer."""
 
-CYCLES_LARGE = 12_000
+CYCLES_LARGE = 20_000
 LARGE = 256
 """Kernel units of a large engine."""
 
