@@ -79,11 +79,11 @@ class Counters(wiring.Component):
             p_ADDR_BITS=RECORD_BITS,
             i_clk=ClockSignal("sync"),
             i_ren=1,
-            i_raddr=Mux(self.busy, self.record, self.addr[:RECORD_BITS]),
+            i_raddr=Mux(self.busy | self.done, self.record, self.addr[:RECORD_BITS]),
             o_rdata=stored,
             i_wen=charge,
             i_waddr=charged,
-            i_wdata=Mux(seen.bit_select(charged, 1), stored, 0) + elapsed,
+            i_wdata=(Mux(seen.bit_select(charged, 1), stored, 0) + elapsed)[:COUNTER_BITS],
         )
 
         chosen = Signal(COUNTER_ADDRESS_BITS, reset_less=True)

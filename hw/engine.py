@@ -25,6 +25,7 @@ from hw.spec import (
     COUNTER_BITS,
     ERROR_BITS,
     KIND_CONV,
+    KIND_END,
     KIND_INPUT,
     KIND_OUTPUT,
     PIXEL_BITS,
@@ -45,7 +46,7 @@ class Engine(wiring.Component):
     start : In(1)               begin a frame (ignored while busy)
     busy, done, error : Out     done: one cycle at the end of a good frame; error: cause (hw.spec.ERRORS)
     cycles : Out(32)            clock cycles of the current or last frame
-    layer : Out(8), kind : Out(2)   table record and kind of the visit that streams
+    layer : Out(8), kind : Out(2)   table record and kind of the visit that streams; 0 before the first
     s_axis_* : image stream     AXI4-Stream, see image_input
     m_axis_* : feature stream   AXI4-Stream, see feature_output
     counter_addr : In(9), counter_value : Out(32)   see counters; value one cycle after addr
@@ -136,7 +137,7 @@ class Engine(wiring.Component):
         with m.If(sequencer.go):
             m.d.sync += [self.layer.eq(visit.layer), self.kind.eq(visit.kind)]
         with m.If(self.start & ~self.busy):
-            m.d.sync += self.cycles.eq(0)
+            m.d.sync += [self.cycles.eq(0), self.layer.eq(0), self.kind.eq(KIND_END)]
         with m.Elif(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
 

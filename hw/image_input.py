@@ -63,7 +63,7 @@ class ImageInput(wiring.Component):
 
         flushing = Signal()
         rows_left = Signal(16)
-        last_row = Signal(16)
+        ends_image = Signal()  # the visit ends with the image's last row
         column = Signal.like(layer.width)
         # Found ahead of the pixel, because the sequencer goes on in the cycle of ``ending``.
         in_last_word, in_last_column, in_last_row = Signal(), Signal(), Signal()
@@ -116,7 +116,7 @@ class ImageInput(wiring.Component):
                     m.d.sync += slot.eq(advanced(slot, layer, "write"))
             # The frame ends in the image's last row, which need not be in this visit.
             image_end = Signal()
-            m.d.comb += image_end.eq(frame_end & (last_row == layer.height))
+            m.d.comb += image_end.eq(frame_end & ends_image)
             with m.If(frame_end | self.tlast):
                 m.d.sync += self.active.eq(0)
             with m.If(self.tlast & ~image_end):
@@ -133,7 +133,7 @@ class ImageInput(wiring.Component):
                 self.active.eq(1),
                 rows_left.eq(self.visit.rows),
                 in_last_row.eq(self.visit.rows == 1),
-                last_row.eq(self.visit.first_row + self.visit.rows),
+                ends_image.eq(self.visit.first_row + self.visit.rows == layer.height),
                 column.eq(0),
                 in_last_column.eq(layer.width == 1),
                 words_left.eq(layer.in_groups),

@@ -144,8 +144,8 @@ class WeightLoader(wiring.Component):
         outs_left = Signal.like(self.out_lanes)
         count = Signal(range(k + 1))
         unit = Signal(range(UNIT_BITS_MAX + 1))
-        block = Signal(range(max(len(self.kernels.block), len(self.biases.block))))
-        out = Signal(range(config.output_lanes))
+        block = Signal(bits_for(max(len(self.kernels.block), len(self.biases.block)) - 1))
+        out = Signal(bits_for(config.output_lanes - 1))
         last_block = Signal()
         # Counted from the cycle after the hand-over.
         bias_wait = bias_hold_cycles(config.input_lanes) - 1
