@@ -11,8 +11,9 @@ H * W, plus drain + 1 at each change of layer, unless a strip is shorter than a 
 odd last row that the pooling would drop: it is not computed.)
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hw.spec import (
     FILL_CYCLES,
@@ -28,7 +29,7 @@ from hw.spec import (
     bias_hold_cycles,
     drain_cycles,
 )
-from sw.geometry import bias_beats, group_count, last_lanes, tiles, weight_beats
+from sw.geometry import Visit, bias_beats, group_count, last_lanes, tiles, weight_beats
 from sw.plan import Plan, Record
 
 
@@ -83,13 +84,22 @@ def utilisation(macs: int, cycles: int, config: EngineConfig) -> float:
 class _Pass:
     """One hand-over: what streams, and what must be ready before it can start."""
 
-    record: int
     streaming: int
-    new_visit: bool
-    new_layer: bool
     emit: bool
     beats: int  # pad values and kernels; 0 without weights
     bias_beats: int
+
+
+@dataclass(frozen=True)
+class _VisitPasses:
+    """The passes of a visit: the first and the last, and the cycles from the first's hand-over to the last's,
+    of which ``exposed`` wait for weights."""
+
+    first: _Pass
+    last: _Pass
+    inner: int
+    exposed: int
+    streaming: int
 
 
 def frame_cycles(plan: Plan) -> FrameCycles:
@@ -99,72 +109,88 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     drained pipeline) count as exposed if the pass that waits has weights to load.
     """
     config = plan.config
-    drain = drain_cycles(config)
-    hold = bias_hold_cycles(config.input_lanes)
     spent = [0] * len(plan.records)
     streaming = [0] * len(plan.records)
     exposed = [0] * len(plan.records)
     starts: list[int] = []
     now = START_CYCLES  # cycle of the current hand-over
-    current: _Pass | None = None
-    for following in _passes(plan):
-        if current is not None:
-            fetch = VISIT_FETCH * following.new_visit + LAYER_FETCH * following.new_layer
-            if following.beats:
-                loaded = fetch + FILL_CYCLES + following.beats
-                if following.bias_beats:
-                    loaded = max(loaded, hold * current.emit) + following.bias_beats
-            else:
-                loaded = fetch + 1
-            moving = current.streaming + drain * following.new_layer
-            taken = max(moving, loaded) + following.new_layer
-            spent[current.record] += taken
-            if following.beats:
-                exposed[current.record] += max(0, loaded - moving)
+    # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
+    known: dict[tuple[int, int], _VisitPasses] = {}
+    previous: tuple[int, _Pass] | None = None
+    for visit in plan.visits:
+        key = (visit.record, visit.rows)
+        if key not in known:
+            known[key] = _visit_passes(plan, visit)
+        passes = known[key]
+        if previous is not None:
+            before, last = previous
+            taken, waited = _interval(last, passes.first, config, True, visit.record != before)
+            spent[before] += taken
+            exposed[before] += waited
             now += taken
-        if following.new_visit:
-            starts.append(now)
-        streaming[following.record] += following.streaming
-        current = following
-    assert current is not None
-    last = max(current.streaming, VISIT_FETCH + 1)
-    spent[current.record] += last
+        starts.append(now)
+        now += passes.inner
+        spent[visit.record] += passes.inner
+        exposed[visit.record] += passes.exposed
+        streaming[visit.record] += passes.streaming
+        previous = visit.record, passes.last
+    assert previous is not None
+    ending = max(previous[1].streaming, VISIT_FETCH + 1)
+    spent[previous[0]] += ending
     return FrameCycles(
         tuple(
             RecordCycles(record.name, record.kind, spent[n], streaming[n], exposed[n], _macs(plan, n))
             for n, record in enumerate(plan.records)
         ),
-        now + last,
+        now + ending,
         tuple(starts),
     )
 
 
-def _passes(plan: Plan) -> Iterator[_Pass]:
+def _interval(
+    current: _Pass, following: _Pass, config: EngineConfig, new_visit: bool, new_layer: bool
+) -> tuple[int, int]:
+    """Cycles from one pass's hand-over to the next one's, and those in which only weights are waited for."""
+    fetch = VISIT_FETCH * new_visit + LAYER_FETCH * new_layer
+    if following.beats:
+        loaded = fetch + FILL_CYCLES + following.beats
+        if following.bias_beats:
+            loaded = max(loaded, bias_hold_cycles(config.input_lanes) * current.emit) + following.bias_beats
+    else:
+        loaded = fetch + 1
+    moving = current.streaming + drain_cycles(config) * new_layer
+    return max(moving, loaded) + new_layer, max(0, loaded - moving) * (following.beats > 0)
+
+
+def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
     config = plan.config
-    previous = -1
-    for visit in plan.visits:
-        record = plan.records[visit.record]
-        new_layer = visit.record != previous
-        previous = visit.record
-        pixels = visit.rows * record.width
-        if record.layer is None:
-            per_pixel = _beats_per_pixel(record, config)
-            extra = 0 if record.kind == KIND_INPUT else OUTPUT_LATENCY
-            yield _Pass(visit.record, pixels * per_pixel + extra, True, new_layer, False, 0, 0)
-            continue
-        first = True
-        for tile in tiles(record.layer, config):
-            for digit in range(PASSES[record.layer.mask_bits]):
-                yield _Pass(
-                    visit.record,
-                    pixels,
-                    new_visit=first,
-                    new_layer=first and new_layer,
-                    emit=tile.last_in and digit == PASSES[record.layer.mask_bits] - 1,
-                    beats=weight_beats(tile, record.layer, config),
-                    bias_beats=bias_beats(tile, config),
-                )
-                first = False
+    record = plan.records[visit.record]
+    pixels = visit.rows * record.width
+    if record.layer is None:
+        extra = 0 if record.kind == KIND_INPUT else OUTPUT_LATENCY
+        only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
+        return _VisitPasses(only, only, 0, 0, only.streaming)
+    digits = PASSES[record.layer.mask_bits]
+    passes = [
+        _Pass(
+            pixels,
+            emit=tile.last_in and digit == digits - 1,
+            beats=weight_beats(tile, record.layer, config),
+            bias_beats=bias_beats(tile, config),
+        )
+        for tile in tiles(record.layer, config)
+        for digit in range(digits)
+    ]
+    # There are few kinds of neighbours: inner and last groups, first and last digits.
+    kinds = Counter(pairwise(passes))
+    intervals = [(n, *_interval(a, b, config, False, False)) for (a, b), n in kinds.items()]
+    return _VisitPasses(
+        passes[0],
+        passes[-1],
+        inner=sum(n * taken for n, taken, _ in intervals),
+        exposed=sum(n * waited for n, _, waited in intervals),
+        streaming=pixels * len(passes),
+    )
 
 
 def _beats_per_pixel(record: Record, config: EngineConfig) -> int:
