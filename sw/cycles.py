@@ -29,7 +29,7 @@ from hw.spec import (
     bias_hold_cycles,
     drain_cycles,
 )
-from sw.geometry import Visit, bias_beats, group_count, last_lanes, tiles, weight_beats
+from sw.geometry import Tile, Visit, bias_beats, group_count, last_lanes, tile_kinds, tiles, weight_beats
 from sw.plan import Plan, Record
 
 
@@ -171,25 +171,23 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
         only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
         return _VisitPasses(only, only, 0, 0, only.streaming)
     digits = PASSES[record.layer.mask_bits]
-    passes = [
-        _Pass(
-            pixels,
-            emit=tile.last_in and digit == digits - 1,
-            beats=weight_beats(tile, record.layer, config),
-            bias_beats=bias_beats(tile, config),
-        )
-        for tile in tiles(record.layer, config)
-        for digit in range(digits)
+    kinds: list[_Pass] = []
+    numbers: dict[Tile, list[int]] = {}  # of a tile's passes, in ``kinds``
+    for tile in tile_kinds(record.layer, config):
+        beats, biases = weight_beats(tile, record.layer, config), bias_beats(tile, config)
+        numbers[tile] = list(range(len(kinds), len(kinds) + digits))
+        kinds += [_Pass(pixels, tile.last_in and n == digits - 1, beats, biases) for n in range(digits)]
+    order = [number for tile in tiles(record.layer, config) for number in numbers[tile]]
+    intervals = [
+        (count, *_interval(kinds[a], kinds[b], config, False, False))
+        for (a, b), count in Counter(pairwise(order)).items()
     ]
-    # There are few kinds of neighbours: inner and last groups, first and last digits.
-    kinds = Counter(pairwise(passes))
-    intervals = [(n, *_interval(a, b, config, False, False)) for (a, b), n in kinds.items()]
     return _VisitPasses(
-        passes[0],
-        passes[-1],
-        inner=sum(n * taken for n, taken, _ in intervals),
-        exposed=sum(n * waited for n, _, waited in intervals),
-        streaming=pixels * len(passes),
+        kinds[order[0]],
+        kinds[order[-1]],
+        inner=sum(count * taken for count, taken, _ in intervals),
+        exposed=sum(count * waited for count, _, waited in intervals),
+        streaming=pixels * len(order),
     )
 
 

@@ -81,24 +81,31 @@ def last_lanes(channels: int, lanes: int) -> int:
 
 
 def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
-    """A layer's tiles in the order of the weight stream."""
+    """A layer's tiles in the order of the weight stream. There are at most four kinds, each one object."""
+    inner, end = _tile_row(layer, config, last_out=False), _tile_row(layer, config, last_out=True)
+    return inner * (group_count(layer.shape.out_channels, config.output_lanes) - 1) + end
+
+
+def tile_kinds(layer: PlanLayer, config: EngineConfig) -> dict[Tile, int]:
+    """How many of a layer's tiles are of each kind."""
+    out_groups = group_count(layer.shape.out_channels, config.output_lanes)
+    kinds: dict[Tile, int] = {}
+    for last_out, rows in ((False, out_groups - 1), (True, 1)):
+        row = _tile_row(layer, config, last_out)
+        for tile, count in ((row[0], len(row) - 1), (row[-1], 1)):
+            if rows * count:
+                kinds[tile] = rows * count
+    return kinds
+
+
+def _tile_row(layer: PlanLayer, config: EngineConfig, last_out: bool) -> list[Tile]:
+    """The tiles of one output group."""
     shape = layer.shape
     in_groups = group_count(shape.in_channels, config.input_lanes)
-    out_groups = group_count(shape.out_channels, config.output_lanes)
-    return [
-        Tile(
-            n_in=last_lanes(shape.in_channels, config.input_lanes)
-            if i == in_groups - 1
-            else config.input_lanes,
-            n_out=last_lanes(shape.out_channels, config.output_lanes)
-            if o == out_groups - 1
-            else config.output_lanes,
-            last_in=i == in_groups - 1,
-            last_out=o == out_groups - 1,
-        )
-        for o in range(out_groups)
-        for i in range(in_groups)
-    ]
+    n_out = last_lanes(shape.out_channels, config.output_lanes) if last_out else config.output_lanes
+    full = Tile(config.input_lanes, n_out, last_in=False, last_out=last_out)
+    last = Tile(last_lanes(shape.in_channels, config.input_lanes), n_out, last_in=True, last_out=last_out)
+    return [full] * (in_groups - 1) + [last]
 
 
 def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:

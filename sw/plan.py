@@ -7,12 +7,12 @@ places of the maps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, EngineConfig, InputError
 from sw.compressed import CompressedNetwork
-from sw.geometry import PlanLayer, Region, Visit, tile_words, tiles
-from sw.schedule import choose_schedule
+from sw.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
+from sw.schedule import Schedule, choose_schedule
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,18 @@ class Plan:
         return ends[0], ends[1]
 
 
+def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
+    """The same frame in another order and with its maps in other places, be they in the configuration's
+    memory or not."""
+    records = tuple(
+        replace(record, read=read, write=write)
+        for record, read, write in zip(
+            plan.records, (None, *schedule.regions), (*schedule.regions, None), strict=True
+        )
+    )
+    return replace(plan, records=records, visits=schedule.visits)
+
+
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
     """A network's layers as the planner sees them; pad values are stored where any is not zero."""
     return tuple(
@@ -105,7 +117,7 @@ def plan_frame(
     records = [Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, regions[0])]
     base = 0
     for number, layer in enumerate(layers):
-        words = sum(tile_words(tile, layer, config) for tile in tiles(layer, config))
+        words = sum(n * tile_words(tile, layer, config) for tile, n in tile_kinds(layer, config).items())
         channels = layer.shape.out_channels
         records.append(
             Record(

@@ -1,5 +1,6 @@
 """The plan's records, and its report in figures."""
 
+from collections import Counter
 from dataclasses import asdict
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from hw.config import NAMED
 from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, InputError
 from sw.compress.calibrate import generated_pictures
 from sw.compress.pipeline import compress
-from sw.geometry import PlanLayer, strip_rows, tile_words, tiles
+from sw.geometry import PlanLayer, strip_rows, tile_kinds, tile_words, tiles
 from sw.network import ConvShape, parse_network
 from sw.plan import make_plan, plan_frame, plan_layers
 from sw.plan_report import named_layers, report_plan
@@ -96,6 +97,13 @@ def test_strips_leave_no_rest_that_would_show_a_weight_load(height, rows):
     """Loading a tile of 256 kernels and fetching the records takes 91 cycles here, ten rows of 10 pixels."""
     layer = PlanLayer(ConvShape("conv", 32, 32, False), 3, 0, False)
     assert strip_rows("n", layer, height, 10, EDGE, at_least=1) == rows
+
+
+@pytest.mark.parametrize(("c_in", "c_out"), [(1, 1), (2, 2), (2, 5), (5, 2), (6, 4), (7, 9)])
+def test_kinds_of_tiles_are_counted(c_in, c_out):
+    layer = PlanLayer(ConvShape("conv", c_in, c_out, False), 3, 0, False)
+    assert tile_kinds(layer, NANO) == Counter(tiles(layer, NANO))
+    assert sum(tile.n_in * tile.n_out for tile in tiles(layer, NANO)) == c_in * c_out
 
 
 def test_long_rows_keep_the_strips_that_were_asked_for():

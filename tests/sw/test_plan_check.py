@@ -8,7 +8,7 @@ import pytest
 from hw.config import NAMED
 from sw.geometry import PlanLayer, Visit
 from sw.network import ConvShape
-from sw.plan import Plan, plan_frame
+from sw.plan import Plan, plan_frame, with_schedule
 from sw.plan_check import PlanError, check_plan
 from sw.schedule import depth_first_schedules, schedule
 
@@ -23,14 +23,7 @@ LAYERS = tuple(
 
 def planned(layers, config, height, width, found):
     """The plan of a schedule, whatever the planner itself would choose."""
-    plan = plan_frame("n", layers, 8, config, height, width)
-    reads = (None, *found.regions)
-    writes = (*found.regions, None)
-    records = tuple(
-        replace(record, read=read, write=write)
-        for record, read, write in zip(plan.records, reads, writes, strict=True)
-    )
-    return replace(plan, records=records, visits=found.visits)
+    return with_schedule(plan_frame("n", layers, 8, config, height, width), found)
 
 
 @pytest.fixture(scope="module")
