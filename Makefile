@@ -55,9 +55,8 @@ verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG
 roms: $(INSTALLED) $(NETWORK) ## write the ROM images to build/rom (CONFIG=edge)
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
 
-regress: $(INSTALLED) ## run the nightly set, then the long tests (SEEDS=20 or A..B, REGRESS_ARGS='--configs nano,edge')
+regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
 	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m regress $(PYTEST_ARGS)
 
 bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goes to build/bench
 	@for script in $(BENCHES); do \
