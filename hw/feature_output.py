@@ -53,7 +53,7 @@ class FeatureOutput(wiring.Component):
 
         reading = Signal()
         rows_left = Signal(16)
-        last_row = Signal(16)
+        ends_image = Signal()  # the visit ends with the image's last row
         column = Signal.like(layer.width)
         in_last_column, in_last_row = Signal(), Signal()  # found ahead, as in the image input
         words_left = Signal.like(layer.in_groups)
@@ -67,7 +67,7 @@ class FeatureOutput(wiring.Component):
         word_end = words_left == 1
         row_end = word_end & in_last_column
         strip_end = row_end & in_last_row
-        frame_end = strip_end & (last_row == layer.height)
+        frame_end = strip_end & ends_image
         m.d.comb += [
             move.eq(~self.tvalid | self.tready),
             self.read_en.eq(reading & move),
@@ -131,7 +131,7 @@ class FeatureOutput(wiring.Component):
                 reading.eq(1),
                 rows_left.eq(self.visit.rows),
                 in_last_row.eq(self.visit.rows == 1),
-                last_row.eq(self.visit.first_row + self.visit.rows),
+                ends_image.eq(self.visit.first_row + self.visit.rows == layer.height),
                 column.eq(0),
                 in_last_column.eq(layer.width == 1),
                 words_left.eq(layer.in_groups),
