@@ -2,7 +2,7 @@
 
 Timing: a bench changes inputs just after a rising edge and looks at signals at the falling edge, where
 everything combinational has settled; what holds there is what the next rising edge sees. (Directly after a
-rising edge a Verilated model already shows the new register values, other simulators the old ones.)
+rising edge registers still show their old values in this Verilator set-up; do not rely on that.)
 """
 
 import os

@@ -127,12 +127,12 @@ def test_mask_widths(config, rng, tmp_path):
     check_frame(config, network, random_pixels(rng, 3, 6, 5), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["nano", "6x2"])
-@pytest.mark.parametrize("bits", range(4, 9))
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("nano", 4), ("nano", 5), ("nano", 6), ("nano", 7), ("nano", 8), ("6x2", 4), ("6x2", 5)],
+)
 def test_activation_bits_up_to_those_of_the_engine(name, bits, rng, tmp_path):
     config = CONFIGS[name]
-    if bits > config.activation_bits:
-        pytest.skip("the engine has fewer")
     network = random_network(rng, stack((2, 5, 3), pools=(0,)), 3, activation_bits=bits)
     pixels = np.arange(256, dtype=np.uint8).repeat(2).reshape(2, 16, 16)  # every pixel value is rounded
     check_frame(config, network, rng.permuted(pixels, axis=1), tmp_path)
