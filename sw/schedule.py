@@ -209,9 +209,10 @@ def _lost(
 ) -> int:
     passes = [PASSES[layer.mask_bits] * tile_count(layer, config) for layer in layers]
     loads = [longest_load(layer, config) for layer in layers]
+    change = drain_cycles(config) + 1
     lost = 0
     for before, visit in pairwise(visits):
-        lost += (before.record != visit.record) * (drain_cycles(config) + 1)
+        lost += (before.record != visit.record) * change
         number = visit.record - 1
         if 0 <= number < len(layers):
             lost += passes[number] * max(0, loads[number] - visit.rows * maps[number].width)
