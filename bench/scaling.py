@@ -3,7 +3,7 @@
     python bench/scaling.py [--quick] [--no-rtl]
 
 Two sweeps of the closed form: VGG-11/13/16/19 on 2x2 to 32x32 lanes at 224x224, and the same networks on
-16x16 lanes at 64x64 to 448x448. Every point is planned: of the depth-first schedules that lose at most
+16x16 lanes at 32x32 to 448x448. Every point is planned: of the depth-first schedules that lose at most
 LOST_SHARE of the cycles, the one of least feature memory. Beside it stands the memory of whole maps, layer by
 layer. Then frames are simulated in Verilator, small ones, on ``nano`` and ``edge``: the counted cycles must
 equal the closed form and every element the reference, otherwise the exit code is 1. Areas are taken from
@@ -23,7 +23,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
 from hw.config import NAMED
 from hw.spec import EngineConfig
@@ -46,8 +46,8 @@ NETWORKS = {"vgg11": "3*4,1*4", "vgg13": "3*6,1*4", "vgg16": "3*7,1*6", "vgg19":
 """Three bits up to conv3, one bit from conv4 on, as in the published VGG-16."""
 
 LANES = (2, 4, 8, 16, 32)
-SIDES = (64, 96, 128, 160, 192, 224, 288, 352, 400, 448)
-QUICK_SIDES = (64, 224, 448)
+SIDES = (32, 64, 96, 128, 160, 192, 224, 288, 352, 400, 448)
+QUICK_SIDES = (32, 64, 224, 448)
 SWEEP_LANES = 16
 SWEEP_SIDE = 224
 
@@ -185,6 +185,9 @@ SETTINGS: Any = {"font.size": 9, "svg.hashsalt": "kestrel", "svg.fonttype": "non
 COLOURS = {"vgg11": "#4477aa", "vgg13": "#228833", "vgg16": "#cc3311", "vgg19": "#aa3377"}
 
 
+MEGABYTES = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+
+
 def plot(by_lanes: list[Point], by_side: list[Point], counted: list[Counted], path: Path) -> None:
     """Six panels: by image and by lanes, cycles, use of the array and memory; and what was counted in RTL."""
     with mpl.rc_context(SETTINGS):
@@ -202,19 +205,20 @@ def plot(by_lanes: list[Point], by_side: list[Point], counted: list[Counted], pa
             _lines(row[2], points, key, "feature_bytes", 1e6)
             _lines(row[2], points, key, "whole_maps_bytes", 1e6, dashed=True)
             row[2].set_yscale("log")
-            row[2].yaxis.set_major_formatter(ScalarFormatter())
+            row[2].set_yticks(MEGABYTES, [f"{size:g}" for size in MEGABYTES])
+            row[2].yaxis.set_minor_locator(NullLocator())
             row[2].set_ylabel("feature memory / MB")
             for axes in row:
                 axes.grid(color="0.9")
                 axes.set_xlabel("image side / pixels" if key == "side" else "lanes, input x output")
         for axes in grid[0]:
-            axes.set_xticks([64, 128, 224, 320, 448])
+            axes.set_xticks([32, 64, 128, 224, 320, 448])
         for axes in grid[1]:
             axes.set_xscale("log", base=2)
             axes.set_xticks(LANES, [f"{n}x{n}" for n in LANES])
             axes.xaxis.set_minor_locator(NullLocator())
         _counted(grid[0, 1], counted)
-        grid[0, 0].legend(loc="lower right", frameon=False)
+        _named(grid[0, 0], by_side, counted)
         _memory_legend(grid[0, 2])
         _area(grid[1, 0])
         for axes in grid[0]:
@@ -235,6 +239,18 @@ def _lines(axes: Axes, points: list[Point], key: str, value: str, unit: float = 
             axes.plot(*zip(*own, strict=True), color=colour, label=network.upper().replace("VGG", "VGG-"),
                       linestyle=":" if dashed else "-", marker="" if dashed else ".", markersize=4,
                       linewidth=1.3)  # fmt: skip
+
+
+def _named(axes: Axes, points: list[Point], counted: list[Counted]) -> None:
+    """The frames counted of whole networks lie on the lines; the legend names the lines."""
+    whole = [c for c in counted if c.network in NETWORKS and c.lanes == SWEEP_LANES]
+    if whole:
+        axes.scatter([c.side for c in whole], [c.compute_cycles for c in whole], s=26, facecolors="none",
+                     edgecolors="black", linewidths=1, zorder=3)  # fmt: skip
+    rom = {p.network.upper().replace("VGG", "VGG-"): p.rom_bits / 1e6 for p in points}
+    lines, labels = axes.get_legend_handles_labels()
+    axes.legend(lines, [f"{label}: {rom[label]:.1f} Mbit of ROM" for label in labels], loc="lower right",
+                frameon=False)  # fmt: skip
 
 
 def _counted(axes: Axes, counted: list[Counted]) -> None:
@@ -259,7 +275,7 @@ def _memory_legend(axes: Axes) -> None:
 def _area(axes: Axes) -> None:
     """The engine's area, where it is known, on an axis of its own."""
     found = {lanes: row["engine"] for lanes, row in sorted(areas().items()) if "engine" in row}
-    if not found:
+    if len(found) < 2:  # one point has no growth
         return
     right = axes.twinx()
     right.plot(list(found), list(found.values()), color="0.4", marker="D", linestyle="--", linewidth=1)
