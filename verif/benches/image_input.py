@@ -3,6 +3,7 @@ late, every word where and when it must be written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -119,7 +120,8 @@ class Driver:
         bits = source.randint(4, A_MAX)
         picture = [beats(source, image, rows, bits) for rows in image.rows]
         count = sum(map(len, picture))
-        early = source.choice((0, count - 2, source.randrange(max(1, count - 1))))
+        ends = list(accumulate(map(len, picture)))  # beats up to the end of each visit
+        early = source.choice((0, count - 2, source.randrange(count), source.choice(ends) - 1, ends[0] - 1))
         number = 0
         if self.flushing and source.random() < 0.5:
             yield from self.flush(False, 3)

@@ -46,7 +46,7 @@ def random_stream_map(source: Random, config: EngineConfig, number: int) -> Stre
     kinds = (1, lanes, lanes + 1, max(1, lanes - 1), 2 * lanes, 3 * lanes + 1)
     channels = kinds[number] if number < len(kinds) else source.randint(1, 3 * lanes + 1)
     width = source.choice((1, 2, config.max_width, source.randint(1, config.max_width)))
-    height = source.choice((1, source.randint(1, 9)))
+    height = source.choice((1, source.randint(1, 9), source.randint(2, 9)))
     visits: list[tuple[int, int]] = []
     first = 0
     while first < height:

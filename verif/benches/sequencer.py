@@ -52,7 +52,7 @@ def random_plan(source: Random) -> Plan:
     )
     height, width = source.randint(2, 9), source.randint(2, 8)
     if source.random() < 0.5:
-        return depth_first_plan(network, CONFIG, height, width, source.randint(1, 4))
+        return depth_first_plan(network, CONFIG, height, width, source.choice((1, 1, 2, 3, 4)))
     return make_plan(network, CONFIG, height, width)
 
 
@@ -100,7 +100,7 @@ class Surroundings:
         ending = visit is not None and visit.left == 1
         error = 0
         if visit is not None and visit.kind == KIND_INPUT and self.fault:
-            if self.fault == ERROR_FRAME_SHORT and source.random() < 0.05:
+            if self.fault == ERROR_FRAME_SHORT and source.random() < (0.5 if ending else 0.03):
                 error = ERROR_FRAME_SHORT
             elif self.fault == ERROR_FRAME_LONG and ending:
                 error = ERROR_FRAME_LONG
