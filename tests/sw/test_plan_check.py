@@ -141,7 +141,7 @@ def test_every_depth_first_schedule_of_random_stacks_is_good(rng):
             for n, ((a, b), p) in enumerate(zip(pairwise(channels), pools, strict=True))
         )
         height, width = int(rng.integers(8, 30)), int(rng.integers(8, 33))
-        config = NANO.with_options(partial_depth=int(rng.integers(2 * width, 512)), max_width=32)
+        config = NANO.with_options(partial_depth=int(rng.integers(2 * width, 512)), max_width=width)
         for found in depth_first_schedules("n", layers, config, height, width):
             check_plan(planned(layers, config, height, width, found))
             tried += 1
