@@ -112,11 +112,9 @@ class Sequencer(wiring.Component):
         offset = Signal(feature_address_bits(self.config))
         part_of_word = Signal.like(self.tile.slice)
         digit = Signal(2)
+        # Found with the tile, not from it: the weight loader works on them in the very next cycle.
         last_digit, last_in, last_out = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_digit.eq(digit + 1 == layer.passes),
-            last_in.eq(in_group + 1 == layer.in_groups),
-            last_out.eq(out_group + 1 == layer.out_groups),
             self.tile.group_offset.eq(offset),
             self.tile.slice.eq(part_of_word),
             self.tile.digit.eq(digit),
@@ -127,20 +125,37 @@ class Sequencer(wiring.Component):
         ]
         next_tile, first_tile = Signal(), Signal()
         with m.If(next_tile):
-            m.d.sync += digit.eq(digit + 1)
+            m.d.sync += [digit.eq(digit + 1), last_digit.eq(digit + 2 == layer.passes)]
             with m.If(last_digit):
-                m.d.sync += [digit.eq(0), in_group.eq(in_group + 1), part_of_word.eq(part_of_word + 1)]
+                m.d.sync += [
+                    digit.eq(0),
+                    last_digit.eq(layer.passes == 1),
+                    in_group.eq(in_group + 1),
+                    last_in.eq(in_group + 2 == layer.in_groups),
+                    part_of_word.eq(part_of_word + 1),
+                ]
                 with m.If(part_of_word == self.config.in_slices - 1):
                     m.d.sync += [part_of_word.eq(0), offset.eq(offset + layer.width)]
                 with m.If(last_in):
                     m.d.sync += [
                         in_group.eq(0),
+                        last_in.eq(layer.in_groups == 1),
                         out_group.eq(out_group + 1),
+                        last_out.eq(out_group + 2 == layer.out_groups),
                         part_of_word.eq(0),
                         offset.eq(0),
                     ]
         with m.If(first_tile):
-            m.d.sync += [digit.eq(0), in_group.eq(0), out_group.eq(0), part_of_word.eq(0), offset.eq(0)]
+            m.d.sync += [
+                digit.eq(0),
+                last_digit.eq(layer.passes == 1),
+                in_group.eq(0),
+                last_in.eq(layer.in_groups == 1),
+                out_group.eq(0),
+                last_out.eq(layer.out_groups == 1),
+                part_of_word.eq(0),
+                offset.eq(0),
+            ]
 
         # --- table reads: words arrive one cycle after their address -----------------------------------
         pointer = Signal.like(self.table_addr)
