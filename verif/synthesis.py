@@ -196,12 +196,11 @@ def standard_cells(
 
 def ecp5_cells(folder: Path, block: str) -> FpgaCells:
     """Synthesise one block for Lattice's ECP5. Raises SynthesisError."""
-    boxed = BOXED.get(block, ())
-    mapper = "-noabc9" if boxed else ""  # yosys 0.70's default fails an assertion at wide black boxes
     run_yosys(
         [
-            *_read(folder, block, boxed),
-            f"synth_ecp5 {mapper} -noiopad -top {PREFIX}{block}",
+            *_read(folder, block, BOXED.get(block, ())),
+            "rename -hide w:*",  # names such as \\$1 meet abc9's own around black boxes: an assertion fails
+            f"synth_ecp5 -noiopad -top {PREFIX}{block}",
             "tee -q -o stat.json stat -json",
         ],
         folder,
