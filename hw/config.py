@@ -23,7 +23,7 @@ NAMED: dict[str, EngineConfig] = {
             table_words=4096,
             stream_bytes=1,
         ),
-        # The feature memory (885 kB) holds any VGG at 224x224 depth first, the ROM any at 3 bits a tap.
+        # The feature memory (885 kB) holds any VGG at 224x224 depth first, the ROM VGG-16 at 3 bits a tap.
         EngineConfig(
             name="edge",
             input_lanes=16,

@@ -79,18 +79,23 @@ def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
 
 
 def build_native(
-    sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1, optimise: int = 3
-) -> Build:
+    sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1, optimise: int = 3,
+    shared: Sequence[str] = (),
+) -> Build:  # fmt: skip
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
-    and may use ``verilated_fst_c.h``. More than one thread pays only for large designs. Raises InputError
-    for a missing tool or source, BuildError when Verilator or the compiler fails.
+    and may use ``verilated_fst_c.h``. More than one thread pays only for large designs. Instances of the
+    modules ``shared`` share their code instead of being copied into their parents. Raises InputError for a
+    missing tool or source, BuildError when Verilator or the compiler fails.
     """
     options = ["--trace-fst"] if trace else []
     if threads > 1:
         options += ["--threads", str(threads)]
-    return _build(top, sources, options, "", harness, Flags(optimise, trace), [])
+    configuration = "".join(f'no_inline -module "{module}"\n' for module in shared)
+    if configuration:
+        configuration = f"`verilator_config\n{configuration}"
+    return _build(top, sources, options, configuration, harness, Flags(optimise, trace), [])
 
 
 def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> None:
