@@ -42,9 +42,10 @@ $(NETWORK): $(INSTALLED) | build
 	$(BIN)/kestrel compress random:1 -o $@ --network vgg16/8 --mask-bits '3*7,1*6'
 
 run: $(INSTALLED) $(NETWORK) ## compress vgg16/8, write build/rom and build/rtl, simulate a generated picture
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --height 64 --width 64
 	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
 	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --height 64 --width 64
+	@echo "network: $(NETWORK)   ROM images: build/rom   Verilog: build/rtl"
 
 test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)

@@ -65,9 +65,7 @@ def block_sources(name: str, config: EngineConfig) -> list[Path]:
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:
     """The native simulation of an engine, driven by ``verif/harness/engine.cpp``."""
-    return build_native(
-        engine_sources(config), TOP, HARNESS, trace=trace, threads=threads, shared=SHARED
-    )
+    return build_native(engine_sources(config), TOP, HARNESS, trace=trace, threads=threads, shared=SHARED)
 
 
 def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]]) -> list[Path]:

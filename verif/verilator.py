@@ -79,8 +79,8 @@ def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
 
 
 def build_native(
-    sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1, optimise: int = 3,
-    shared: Sequence[str] = (),
+    sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1,
+    optimise: int = 3, shared: Sequence[str] = (),
 ) -> Build:  # fmt: skip
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
