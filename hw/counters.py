@@ -16,8 +16,9 @@ EVENTS = data.StructLayout(dict.fromkeys(COUNTERS[1:-1], 1))
 class Counters(wiring.Component):
     """Reset at the start of a frame; to be read when the frame has ended.
 
-    A hand-over charges the cycles since the last one to the record that streamed: its count is read in the
-    cycle of ``go`` and written back in the next one.
+    A hand-over charges the cycles since the last one to the record that streamed: its count is written back
+    in the cycle after ``go``. It is read all the time that the record streams, which is at least four
+    cycles, so that the memory's own delay and the addition lie in different cycles.
 
     Members
     -------
@@ -62,7 +63,12 @@ class Counters(wiring.Component):
         charged = Signal(RECORD_BITS, reset_less=True)
         elapsed = Signal(COUNTER_BITS, reset_less=True)
         stored = Signal(COUNTER_BITS)
-        m.d.sync += [since.eq(since + 1), charge.eq(0)]
+        previous = Signal(COUNTER_BITS, reset_less=True)
+        m.d.sync += [
+            since.eq(since + 1),
+            charge.eq(0),
+            previous.eq(Mux(seen.bit_select(self.record, 1), stored, 0)),
+        ]
         with m.If((self.go | self.done) & streaming):
             # ``done`` comes one cycle after the frame's last.
             m.d.sync += [charge.eq(1), charged.eq(self.record), elapsed.eq(Mux(self.done, since, since + 1))]
@@ -83,7 +89,7 @@ class Counters(wiring.Component):
             o_rdata=stored,
             i_wen=charge,
             i_waddr=charged,
-            i_wdata=(Mux(seen.bit_select(charged, 1), stored, 0) + elapsed)[:COUNTER_BITS],
+            i_wdata=(previous + elapsed)[:COUNTER_BITS],
         )
 
         chosen = Signal(COUNTER_ADDRESS_BITS, reset_less=True)

@@ -268,7 +268,7 @@ class EngineConfig:
         check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
         check("load_kernels", self.load_kernels, 1, self.input_lanes)
         check("partial_depth", self.partial_depth, 4, 65536)
-        check("max_width", self.max_width, 4, self.partial_depth)
+        check("max_width", self.max_width, 3, self.partial_depth)
         if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
             raise InputError(
                 f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from hw.place import PREFIX
 from hw.spec import TABLE_WORD_BITS, EngineConfig
-from hw.verilog import MEMORIES
-from verif.synthesis import SynthesisError, run_yosys, write_sources
+from verif.synthesis import HIDE_NAMES, SynthesisError, run_yosys, write_sources
 
 DEVICE = "--85k"
 SPEEDS = (6, 8)
@@ -37,8 +36,7 @@ def nextpnr_available() -> bool:
 def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
     """The whole engine, its memories as block RAM, its ports without pads; input of ``route``."""
     write_sources(config, folder)
-    files = [f"{PREFIX}{memory}.v" for memory in MEMORIES]
-    files += [name for path in folder.glob(f"{PREFIX}*.v") if not (name := path.name).endswith(".box.v")]
+    files = [path.name for path in folder.glob(f"{PREFIX}*.v") if not path.name.endswith(".box.v")]
     # What the ROMs hold does not matter, but without an image they would be optimised away.
     rng = random.Random(seed)
     for name, width, depth in (
@@ -49,7 +47,9 @@ def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
         (folder / f"{name}.mem").write_text("".join(words), encoding="utf-8")
     run_yosys(
         [
-            f"read_verilog {' '.join(dict.fromkeys(files))}",
+            f"read_verilog {' '.join(sorted(files))}",
+            f"hierarchy -check -top {PREFIX}engine",
+            HIDE_NAMES,
             f"synth_ecp5 -noiopad -top {PREFIX}engine -json engine.json",
         ],
         folder,

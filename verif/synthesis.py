@@ -38,6 +38,9 @@ WEIGHT_REGISTERS = ("digits", "alpha")
 DRIVER = "BUF_X1"
 """Drives the inputs of the logic; of a NanGate45 register's strength."""
 
+HIDE_NAMES = "rename -hide w:*"
+"""Before ``synth_ecp5``: names such as ``$1`` from Amaranth meet abc9's own, and an assertion fails."""
+
 # The script that yosys itself uses, then sizing; ``stime`` before and after gives both results of one run.
 ABC_SCRIPT = (
     "strash;&get -n;&fraig -x;&put;scorr;dc2;dretime;strash;&get -n;&dch -f;&nf;&put;"
@@ -199,7 +202,7 @@ def ecp5_cells(folder: Path, block: str) -> FpgaCells:
     run_yosys(
         [
             *_read(folder, block, BOXED.get(block, ())),
-            "rename -hide w:*",  # names such as \\$1 meet abc9's own around black boxes: an assertion fails
+            HIDE_NAMES,
             f"synth_ecp5 -noiopad -top {PREFIX}{block}",
             "tee -q -o stat.json stat -json",
         ],

@@ -101,7 +101,7 @@ def test_named_configurations_are_what_they_say():
         ({"activation_bits": 3}, r"activation_bits = 3; allowed: 4\.\.8"),
         ({"input_lanes": 6, "output_lanes": 4, "load_kernels": 1}, "6 x 4 lanes; allowed"),
         ({"load_kernels": 3}, r"load_kernels = 3; allowed: 1\.\.2"),
-        ({"max_width": 257}, r"max_width = 257; allowed: 4\.\.256"),
+        ({"max_width": 257}, r"max_width = 257; allowed: 3\.\.256"),
         ({"feature_words": (1, 100)}, r"feature_words\[0\] = 1; allowed"),
         ({"feature_words": 100}, "feature_words = 100; allowed: two word counts"),
         ({"stream_bytes": 3}, r"stream_bytes = 3; allowed: 1\.\.2"),
