@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 """The ``--json`` flag as every command declares it: ``json: JsonOption = False``."""
@@ -57,10 +60,25 @@ def result_only() -> Iterator[None]:
         _result_stream = None
 
 
+class _RateColumn(ProgressColumn):
+    """Steps a second, as measured of late."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.3g} {self._unit}")
+
+
 @contextlib.contextmanager
-def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(
+    description: str, total: int | None, rate: str | None = None
+) -> Iterator[Callable[[int], None]]:
     """Yields ``advance(steps)`` for work of ``total`` steps (None: unknown, a spinner without a bar).
 
+    ``rate`` is the unit in which speed is shown, such as "images/s"; None shows none.
     The bar is drawn on standard error, only when that is a terminal, and only once the work has taken
     ``PROGRESS_AFTER_SECONDS``.
     """
@@ -71,7 +89,7 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                   TimeRemainingColumn()]
+                   *([_RateColumn(rate)] if rate else []), TimeRemainingColumn()]
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(description, total=total)
     starter = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)

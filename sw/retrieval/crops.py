@@ -162,11 +162,11 @@ def _regions(term: _Term, height: int, width: int) -> Iterator[Region]:
     elif term.kind == "square":
         for level in term.levels:
             rows, columns = _stretched(height, level), _stretched(width, level)
-            yield from (Region(t, l, h, w) for t, h in rows for l, w in columns)
+            yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
     else:
         rows = _tiles(height, term.rows, term.overlap)
         columns = _tiles(width, term.columns, term.overlap)
-        yield from (Region(t, l, h, w) for t, h in rows for l, w in columns)
+        yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
 
 
 def _stretched(length: int, level: int) -> list[tuple[int, int]]:

@@ -73,7 +73,8 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
 def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
     """The moments of one map: [C, H, W], uint8 or float -> float64 [R, C], normalised where the settings
     say so. Scale does not matter then, so integers need not be turned into real values."""
-    regions = map_regions(*features.shape[1:], settings)
+    height, width = features.shape[1:]
+    regions = map_regions(height, width, settings)
     if settings.moment == "max":
         rows = [_inside(features, region).max(axis=(1, 2)) for region in regions]
         vectors = np.array(rows, dtype=np.float64)
