@@ -24,7 +24,7 @@ from sw.cli.output import result_only
 
 COMMAND_GROUP = "kestrel.commands"
 DISTRIBUTION = "kestrel-engine"
-ORDER = ("compress", "export", "verilog", "simulate")
+ORDER = ("compress", "export", "verilog", "simulate", "describe", "index", "search", "evaluate", "report")
 """Commands in the order of the work; others follow by name."""
 
 EXIT_INPUT = 2
@@ -39,8 +39,11 @@ class LazyCommand(TyperCommand):
         self.entry = entry
 
     def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        loaded = self.entry.load()
+        if isinstance(loaded, typer.Typer):  # a command with sub-commands
+            return get_command(loaded).make_context(*arguments, **settings)
         application = typer.Typer(add_completion=False)
-        application.command(self.name)(self.entry.load())
+        application.command(self.name)(loaded)
         return get_command(application).make_context(*arguments, **settings)
 
 
@@ -58,7 +61,8 @@ def _position(entry: EntryPoint) -> tuple[int, str]:
 
 
 def _summary(entry: EntryPoint) -> str:
-    """First line of the command function's docstring, read from the source without importing it."""
+    """First line of the command function's docstring, or the help of its typer.Typer where it has
+    sub-commands, read from the source without importing it."""
     try:
         spec = importlib.util.find_spec(entry.module)
     except ModuleNotFoundError:
@@ -68,6 +72,10 @@ def _summary(entry: EntryPoint) -> str:
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == entry.attr:
             return (ast.get_docstring(node) or "").partition("\n")[0]
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and any(
+                isinstance(target, ast.Name) and target.id == entry.attr for target in node.targets):
+            return next((str(word.value.value) for word in node.value.keywords
+                         if word.arg == "help" and isinstance(word.value, ast.Constant)), "")
     return ""
 
 
