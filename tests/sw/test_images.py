@@ -1,7 +1,11 @@
 """Reading and quantising images, generated pictures, preprocessing."""
 
 import io
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +120,74 @@ def test_every_mode_becomes_rgb(tmp_path, name, make, wanted):
         np.testing.assert_array_equal(found, wanted)
 
 
+def test_cmyk_jpeg_is_not_inverted(tmp_path):
+    """JPEG files hold inverted CMYK where an Adobe marker says so; both kinds must give the picture."""
+    picture = generate_picture(64, 64, 5)
+    Image.fromarray(picture).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(open_image(tmp_path / "a.jpg").astype(int) - picture).mean() < 6
+
+
+def test_of_an_animation_the_first_frame_is_taken(tmp_path):
+    frames = [Image.fromarray(np.full((4, 5, 3), grey, np.uint8)) for grey in (255, 0, 99)]
+    for suffix in ("gif", "webp", "png", "tif"):
+        options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], **options)
+        assert (open_image(tmp_path / f"a.{suffix}") == 255).all(), suffix
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1)])
+def test_one_pixel_and_very_long_images(tmp_path, size):
+    picture = np.full((*size, 3), 77, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(open_image(tmp_path / "a.png"), picture)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", 16, 16), np.full((16, 16, 3), 77))
+
+
+# --- larger than is kept ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "convert"), [
+    ("a.jpg", lambda image: image), ("a.png", lambda image: image), ("grey.png", lambda x: x.convert("L")),
+    ("palette.png", lambda image: image.convert("P", colors=256)), ("alpha.png", lambda x: x.convert("RGBA")),
+    ("cmyk.jpg", lambda image: image.convert("CMYK")), ("two.png", lambda image: image.convert("1")),
+    ("16-bit.png", lambda x: Image.fromarray(np.asarray(x.convert("L")).astype(np.uint16) << 8)),
+])
+@pytest.mark.parametrize(("kept", "factor"), [(96 * 64, 1), (96 * 64 - 1, 2), (96 * 16, 2), (300, 8)])
+def test_large_images_are_reduced_while_they_are_read(tmp_path, monkeypatch, name, convert, kept, factor):
+    """The orientation has to survive it, and the picture must be the average of what it was."""
+    picture = generate_picture(64, 96, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    convert(Image.fromarray(picture)).save(tmp_path / name, exif=exif)
+    monkeypatch.setattr(images, "KEPT_PIXELS", 96 * 64)
+    whole = open_image(tmp_path / name).astype(float)
+    monkeypatch.setattr(images, "KEPT_PIXELS", kept)
+    found = open_image(tmp_path / name)
+    assert found.shape == (96 // factor, 64 // factor, 3)
+    assert found.dtype == np.uint8
+    wanted = whole.reshape(96 // factor, factor, 64 // factor, factor, 3).mean(axis=(1, 3))
+    assert np.abs(found - wanted).mean() < 3, "within the rounding, and the JPEG decoder's own averaging"
+
+
+def test_a_jpeg_of_100_megapixels_takes_little_memory(tmp_path):
+    """Whole it would take 400 MB in Pillow and 300 MB as an array."""
+    Image.new("RGB", (12_500, 8_000), (10, 100, 200)).save(tmp_path / "a.jpg")
+    code = (
+        "import sys; from sw.images import open_image; rgb = open_image(sys.argv[1]); "
+        "peak = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0]; "
+        "print(*rgb.shape, *rgb[1000, 1000], peak)"
+    )
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak is read from /proc")
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.jpg")], capture_output=True, text=True, check=True
+    )
+    *found, peak = map(int, run.stdout.split())
+    assert found[:3] == [2000, 3125, 3]
+    np.testing.assert_allclose(found[3:], (10, 100, 200), atol=3)
+    assert peak < 300_000, f"{peak} kB"
+
+
 def png_bytes():
     stream = io.BytesIO()
     Image.fromarray(generate_picture(40, 40, 0)).save(stream, "png")
@@ -167,7 +239,7 @@ def test_bomb_of_pillow_is_refused(tmp_path):
 
     body = b"IHDR" + size + header[24:29]
     (tmp_path / "a.png").write_bytes(header[:12] + body + zlib.crc32(body).to_bytes(4, "big") + header[33:])
-    with warnings.catch_warnings(), pytest.raises(InputError, match="allowed: at most 67108864 pixels"):
+    with warnings.catch_warnings(), pytest.raises(InputError, match="allowed: at most 134217728 pixels"):
         open_image(tmp_path / "a.png")
 
 
