@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
 NETWORK := build/network.safetensors
+RETRIEVAL_SIZE := --height 128 --width 128
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,11 +42,18 @@ build:
 $(NETWORK): $(INSTALLED) | build
 	$(BIN)/kestrel compress random:1 -o $@ --network vgg16/8 --mask-bits '3*7,1*6'
 
-run: $(INSTALLED) $(NETWORK) ## compress vgg16/8, write build/rom and build/rtl, simulate a generated picture
+run: $(INSTALLED) $(NETWORK) ## compress vgg16/8, write ROM and Verilog, simulate a picture, retrieve generated scenes
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --height 64 --width 64
 	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
 	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --height 64 --width 64
-	@echo "network: $(NETWORK)   ROM images: build/rom   Verilog: build/rtl"
+	$(BIN)/kestrel scenes -o build/scenes --groups 12 --views 4 --seed 1
+	$(BIN)/kestrel describe $(NETWORK) build/scenes -o build/scenes.npz $(RETRIEVAL_SIZE)
+	$(BIN)/kestrel evaluate --descriptors build/scenes.npz --dataset build/scenes --protocol groups
+	rm -f build/scenes.index
+	$(BIN)/kestrel index add build/scenes.index build/scenes.npz
+	$(BIN)/kestrel search build/scenes.index build/scenes/???00.png --network $(NETWORK) --count 5 \
+	    --dataset build/scenes --html build/scenes.html >/dev/null
+	@echo "network: $(NETWORK)   ROM images: build/rom   Verilog: build/rtl   search results: build/scenes.html"
 
 test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
