@@ -1,0 +1,155 @@
+"""Vectors of all regions of all crops of pictures, on disk: what several poolings are made from.
+
+The engine is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
+continues with the pictures that are missing. One file a picture; the folder is named after the settings.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from hw.spec import InputError
+from sw.compress.calibrate import Progress, silent
+from sw.files import atomic_write
+from sw.images import open_image
+from sw.retrieval.batches import Batches
+from sw.retrieval.benchmark_run import cut_box
+from sw.retrieval.crops import Inputs, crop_grid, cut_crops
+from sw.retrieval.datasets import Box
+from sw.retrieval.descriptor import DescriptorSettings
+from sw.retrieval.extract import Describer, Skip
+from sw.retrieval.nip import combine, normalise, region_vectors
+from sw.retrieval.whitening import Whitening
+
+READERS = 2
+AHEAD = 6
+"""Threads that read and crop (Pillow leaves the interpreter's lock meanwhile), and pictures under way."""
+
+_Read = tuple[tuple[int, int], Inputs] | InputError
+"""Height and width of a picture with its crops, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file, or the part of it inside ``box``, and the name it goes by."""
+
+    name: str
+    path: Path
+    box: Box | None = None
+
+
+class CropStore:
+    """Under ``folder`` the crops of ``describer``, whose crop specification holds all of the sets wanted.
+    The describer must not whiten."""
+
+    def __init__(self, folder: Path, describer: Describer) -> None:
+        assert describer.whitening is None, "whitening comes after the store"
+        self.describer = describer
+        text = json.dumps(asdict(describer.settings), sort_keys=True)
+        self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"folder of features {self._folder} cannot be made: {error.strerror}") from error
+
+    def settings(self, crops: str, whitening: Whitening | None) -> DescriptorSettings:
+        """Of descriptors made of ``crops``: those of a Describer for these crops alone."""
+        digest = "" if whitening is None else whitening.digest
+        return replace(self.describer.settings, crops=crops, whitening=digest)
+
+    def fill(self, pictures: Sequence[Picture], description: str, progress: Progress = silent,
+             skip: Skip | None = None) -> None:
+        """Computes what is not there yet. skip: told of pictures that cannot be used (None: raises)."""
+        todo = [p for p in pictures if not (p.path.is_file() and self._file(p).is_file())]
+        sizes: dict[int, tuple[int, int]] = {}
+
+        def pool(features: np.ndarray) -> np.ndarray:
+            return region_vectors(features, self.describer.chain)
+
+        def finish(vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:  # noqa: ARG001
+            return np.stack(list(vectors))
+
+        with progress(description, len(pictures)) as advance:
+            advance(len(pictures) - len(todo))
+
+            def readable() -> Iterator[tuple[int, Inputs]]:
+                for row, found in enumerate(self._read_all(todo)):
+                    if isinstance(found, InputError):
+                        if skip is None:
+                            raise found
+                        skip(todo[row].name, found)
+                        advance(1)
+                        continue
+                    sizes[row] = found[0]
+                    yield row, found[1]
+
+            for row, vectors in Batches(self.describer.engine, pool, finish).run(readable()):
+                with atomic_write(self._file(todo[row])) as temporary, temporary.open("wb") as file:
+                    np.savez(file, size=np.array(sizes.pop(row)), vectors=vectors)
+                advance(1)
+
+    def has(self, picture: Picture) -> bool:
+        return picture.path.is_file() and self._file(picture).is_file()
+
+    def vectors(self, picture: Picture, crop_sets: Sequence[str]) -> Mapping[str, "CropVectors"]:
+        """For each crop set its crops' vectors of a picture that ``has`` says is there."""
+        with self._file(picture).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            (height, width), vectors = file["size"].tolist(), file["vectors"]
+        stored = crop_grid(self.describer.crops.crops, height, width)
+        place = {crop.region: n for n, crop in enumerate(stored)}
+        found: dict[str, CropVectors] = {}
+        for crops in crop_sets:
+            chosen = crop_grid(crops, height, width)
+            rows = [place[crop.region] for crop in chosen]
+            turns = [vectors[turn * len(place) :][rows] for turn in range(self.describer.crops.rotations)]
+            found[crops] = CropVectors(tuple(turns), tuple(crop.weight for crop in chosen))
+        return found
+
+    def descriptor(self, crops: "CropVectors", whitening: Whitening | None) -> np.ndarray:
+        """float32 [D], to the last bit what a Describer of these crops makes of the picture."""
+        rotations = [list(turn) for turn in crops.rotations]
+        if whitening is not None and whitening.mode == "roi":
+            rotations = [[normalise(whitening.apply(crop)) for crop in turn] for turn in rotations]
+        return combine(rotations, crops.weights, self.describer.chain, whitening)
+
+    def _file(self, picture: Picture) -> Path:
+        """A picture is known by its path, its size in bytes and its time of change."""
+        status = picture.path.stat()
+        about = [str(picture.path.resolve()), status.st_size, status.st_mtime_ns, picture.box]
+        return self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npz"
+
+    def _read_all(self, pictures: Sequence[Picture]) -> Iterator[_Read]:
+        with ThreadPoolExecutor(READERS, thread_name_prefix="reading") as pool:
+            waiting: deque[Future[_Read]] = deque()
+            rest = iter(pictures)
+            while True:
+                for picture in islice(rest, AHEAD - len(waiting)):
+                    waiting.append(pool.submit(self._read, picture))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+
+    def _read(self, picture: Picture) -> _Read:
+        try:
+            rgb = open_image(picture.path)
+            if picture.box is not None:
+                rgb = cut_box(rgb, picture.box)
+            return (rgb.shape[0], rgb.shape[1]), cut_crops(rgb, self.describer.crops)
+        except InputError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class CropVectors:
+    """One picture's crops of one crop set. rotations: for each turn float64 [crops, R, C]; weights: one a
+    crop."""
+
+    rotations: tuple[np.ndarray, ...]
+    weights: tuple[float, ...]
