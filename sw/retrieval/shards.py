@@ -26,7 +26,7 @@ PATTERN = "part-*.npz"
 
 
 class Shards:
-    """The parts in ``folder``, which is made if need be. Raises InputError when it holds parts made with
+    """The parts in ``folder``, which is made for the first of them. Raises InputError when it holds parts of
     other settings, or cannot be used."""
 
     def __init__(self, folder: Path, settings: DescriptorSettings) -> None:
@@ -35,10 +35,8 @@ class Shards:
         self._known: dict[str, np.ndarray] = {}
         self._fresh: list[tuple[str, np.ndarray]] = []
         self._since = time.monotonic()
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputError(f"folder of parts {folder} cannot be made: {error.strerror}") from error
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; allowed: a folder for the parts of a run, or none")
         parts = sorted(folder.glob(PATTERN))
         for part in parts:
             found = load_descriptors(part)
@@ -64,6 +62,10 @@ class Shards:
         if self._fresh:
             names = tuple(key for key, _ in self._fresh)
             part = Descriptors(self._settings, names, np.stack([vector for _, vector in self._fresh]))
+            try:
+                self._folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise InputError(f"folder {self._folder} cannot be made: {error.strerror}") from error
             save_descriptors(part, self._folder / f"part-{self._next:06}.npz")
             self._known |= dict(self._fresh)
             self._fresh = []

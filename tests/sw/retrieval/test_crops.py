@@ -70,7 +70,8 @@ def test_bad_specifications_are_refused(text):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"rotations": 3}, "rotations 3; allowed: 1, 2, 4"), ({"fit": "pad"}, "fit 'pad'; allowed: stretch, keep"),
+    ({"rotations": 3}, "rotations 3; allowed: 1, 2, 4"),
+    ({"fit": "pad"}, "fit 'pad'; allowed: stretch, keep"),
     ({"filter": "nearest"}, "filter 'nearest'; allowed: bicubic"), ({"height": 0}, "height 0; allowed: 1"),
     ({"width": 9000}, "width 9000"), ({"height": 7, "least": 8}, r"height 7; allowed: 8\.\.8192"),
 ])

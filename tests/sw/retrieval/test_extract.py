@@ -1,6 +1,7 @@
 """Pictures to descriptors: engines, batches, workers, stopped runs, bad files."""
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from verif.models.random_network import random_network
 
 NAME = "vgg16/32:pool2"
 NETWORK = random_network(np.random.default_rng(5), parse_network(NAME).layers, 3, name=NAME)
-SMALL = {"height": 40, "width": 36}
+SMALL: dict[str, Any] = {"height": 40, "width": 36}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,7 +74,7 @@ def direct(picture, rotations, crops, matrix=None, mean=None, mode=None):
             image = Image.fromarray(np.ascontiguousarray(part)).resize((36, 40), Image.Resampling.BICUBIC)
             x = quantise_pixels(np.asarray(image), find_preprocessing(NETWORK.preprocessing), 8)
             features = reference.last(torch.from_numpy(x[None]))[0].numpy().astype(float)
-            for r in roi_grid(*features.shape[1:], (1, 2, 3)):
+            for r in roi_grid(features.shape[1], features.shape[2], (1, 2, 3)):
                 inside = features[:, r.top : r.top + r.height, r.left : r.left + r.width]
                 vector = unit(np.sqrt((inside**2).mean(axis=(1, 2))))
                 rows.append(unit(matrix @ (vector - mean)) if mode == "roi" else vector)
@@ -86,7 +87,7 @@ def direct(picture, rotations, crops, matrix=None, mean=None, mode=None):
 @pytest.mark.parametrize("rotations", [1, 2, 4])
 def test_rnip_against_a_direct_implementation(mode, rotations, photos, tmp_path):
     """Two crops that do not overlap, so that any mix-up of crops and rotations shows."""
-    settings = {**SMALL, "crops": "whole,levels:2", "rotations": rotations}
+    settings: dict[str, Any] = {**SMALL, "crops": "whole,levels:2", "rotations": rotations}
     path = None if mode is None else whitened(tmp_path, mode, **settings)
     describer = make_describer(NETWORK, **settings, whitening=path)
     matrix, mean = (None, None) if describer.whitening is None else (
@@ -96,8 +97,8 @@ def test_rnip_against_a_direct_implementation(mode, rotations, photos, tmp_path)
     assert found.vectors.shape == (6, 3 if mode else 4) == (6, describer.dimension)
     for path, vector in zip(photos, found.vectors, strict=True):
         picture = open_image(path)
-        crops = [(0, 0, *picture.shape[:2])]
-        crops += [(r.top, r.left, r.height, r.width) for r in roi_grid(*picture.shape[:2], (2,))]
+        crops = [(0, 0, picture.shape[0], picture.shape[1])]
+        crops += [(r.top, r.left, r.height, r.width) for r in roi_grid(*crops[0][2:], (2,))]
         wanted = direct(picture, rotations, crops, matrix, mean, mode)
         np.testing.assert_allclose(vector, wanted, rtol=0, atol=1e-6)
 
@@ -160,7 +161,7 @@ def test_float_engine_is_the_float_network(photos):
     network = load_weights("random:3", shape, min(preprocessing.scale))
     for layer, weight, bias in zip(shape.layers, network.weights, network.biases, strict=True):
         convolution = torch.nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1)
-        convolution.weight.data, convolution.bias.data = torch.tensor(weight), torch.tensor(bias)
+        convolution.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
         model.extend([convolution, torch.nn.ReLU(), *([torch.nn.MaxPool2d(2)] if layer.pool else [])])
     for path, vector in zip(photos, found, strict=True):
         crop = cut_crops(open_image(path), CropSettings(**SMALL)).pictures[0]
@@ -200,7 +201,7 @@ def test_a_whitening_of_other_settings_is_refused(tmp_path):
 
 
 def test_everything_that_changes_a_descriptor_is_in_the_settings():
-    changed = [
+    changed: list[dict[str, Any]] = [
         {}, {"pooling": "rnip5x"}, {"pooling": "rmac"}, {"rotations": 4}, {"height": 44}, {"width": 44},
         {"fit": "keep"}, {"resize_filter": "box"}, {"engine": "float", "weights": "random:1"},
         {"engine": "float", "weights": "random:2"},
@@ -280,7 +281,7 @@ def test_a_stopped_run_continues(photos, tmp_path, monkeypatch):
     assert found.names == tuple(names(many))
     assert read == [many[1].name, *names(many[done:])]
     other = make_describer(NETWORK, height=224, width=224, rotations=2)
-    with pytest.raises(InputError, match="cannot be compared: rotations .* a stopped run, removed"):
+    with pytest.raises(InputError, match=r"cannot be compared: rotations .* a stopped run, removed"):
         other.describe(many, names(many), shards=parts)
     remove_shards(parts)
     assert not parts.exists()

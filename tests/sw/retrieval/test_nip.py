@@ -27,9 +27,9 @@ def direct_region(x, moment):
     }[moment]
 
 
-def direct(rotations, settings, weights, matrix=None, mean=None, mode=None):
+def direct(rotations, settings, weights, matrix, mean, mode):
     """Maps [rotation][crop] -> descriptor: the whole chain, a region and a channel at a time."""
-    best = None
+    best = []
     for crops in rotations:
         rows, shares = [], []
         for features, weight in zip(crops, weights, strict=True):
@@ -52,8 +52,8 @@ def direct(rotations, settings, weights, matrix=None, mean=None, mode=None):
             average = np.sqrt(np.average((np.array(rows) - average) ** 2, axis=0, weights=shares))
         if mode == "after":
             average = unit(matrix @ (average - mean))
-        best = average if best is None else np.maximum(best, average)
-    return unit(best)
+        best.append(average)
+    return unit(np.max(best, axis=0))
 
 
 @dataclass

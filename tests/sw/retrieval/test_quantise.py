@@ -41,7 +41,8 @@ def test_bits_in_order_lowest_first():
 def test_thresholds_are_each_dimensions_own(threshold, rng):
     x = (rng.normal(size=(101, 9)) * np.arange(1, 10) + np.arange(9)).astype(np.float32)
     q = fit_quantiser(x, threshold, "here")
-    wanted = [sorted(column)[50] if threshold == "median" else sum(map(float, column)) / 101 for column in x.T]
+    middle = {"median": lambda c: sorted(c)[50], "mean": lambda c: sum(map(float, c)) / 101}[threshold]
+    wanted = [middle(column) for column in x.T]
     np.testing.assert_allclose(q.thresholds, wanted, rtol=1e-6)
     assert (q.low, q.high, q.source) == (x.min(), x.max(), "here")
 

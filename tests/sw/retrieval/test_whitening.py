@@ -92,7 +92,7 @@ def test_descriptors_of_other_settings_are_refused(field, value, rng):
     white = scatter(vectors(rng)).fit(5, "roi", SETTINGS)
     white.check(SETTINGS, "w")
     white.check(replace(SETTINGS, rotations=4, whitening="x"), "w")
-    with pytest.raises(InputError, match=rf"whitening w: trained with {field} .* allowed: a whitening trained"):
+    with pytest.raises(InputError, match=rf"whitening w: trained with {field} .*; allowed: a white"):
         white.check(replace(SETTINGS, **{field: value}), "w")
 
 
