@@ -201,14 +201,16 @@ def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, thresh
 
 def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:
     settings = payload["settings"]
-    table = Table("split", "queries", "mAP", *(f"recall@{k}" for k in CUTS), *(f"found@{k}" for k in CUTS),
+    cuts = ", ".join(map(str, CUTS))
+    table = Table("split", "queries", "mAP", f"recall at {cuts}", f"found at {cuts}",
                   title=f"{result.protocol}: {result.images} images, "
                         f"{settings['dimension']} {settings['codes']}")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, split in result.splits.items():
-        table.add_row(name, str(split.queries), f"{split.map:.4f}", *(f"{split.recall[k]:.4f}" for k in CUTS),
-                      *(f"{split.found[k]:.4f}" for k in CUTS))
+        table.add_row(name, str(split.queries), f"{split.map:.4f}",
+                      *("  ".join(f"{shares[k]:.3f}" for k in CUTS)
+                        for shares in (split.recall, split.found)))
     console.print(table)
     if result.score is not None:
         console.print(f"UKBench score (4 x recall at 4): {result.score:.3f}", highlight=False)
