@@ -25,7 +25,7 @@ CUTS = (1, 5, 10)
 
 UKBENCH_CUT = 4
 
-SCORE_DECIMALS = 6
+SCORE_DECIMALS = 9
 """Scores are rounded to it before ranking: below it lies the noise of sums in another order, which would
 decide between equal descriptors."""
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from hw.spec import InputError
+from sw.retrieval import structures
 from sw.retrieval.datasets import ALL, Benchmark, Judgement, Query
 from sw.retrieval.descriptor import Descriptors, DescriptorSettings
 from sw.retrieval.evaluate import (
+    CODES,
     as_payload,
     comparable,
     compare,
@@ -57,7 +59,7 @@ def direct(vectors, groups, score):
 
 
 def inner(a, b):
-    return round(float(np.dot(a.astype(np.float64), b.astype(np.float64))), 6)
+    return round(float(np.dot(a.astype(np.float64), b.astype(np.float64))), 9)
 
 
 @pytest.mark.parametrize("codes", ["floats", "bytes", "bits"])
@@ -150,6 +152,10 @@ def test_a_missing_descriptor_is_named(rng):
 def test_unknown_codes_are_refused(rng):
     with pytest.raises(InputError, match="codes 'nibbles'; allowed: floats, bytes, bits"):
         comparable(unit(rng, 2, 4), "nibbles", None)
+
+
+def test_codes_are_those_of_the_index():
+    assert CODES == structures.CODES
 
 
 @pytest.fixture
