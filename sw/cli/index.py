@@ -13,8 +13,8 @@ from sw.cli.output import JsonOption, emit, progress
 from sw.files import check_output
 from sw.retrieval.descriptor import Descriptors, check_comparable, load_descriptors
 from sw.retrieval.index import DescriptorIndex
-from sw.retrieval.neighbours import CODES, STRUCTURES, Kind
 from sw.retrieval.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from sw.retrieval.structures import CODES, STRUCTURES, Kind
 
 index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
 

@@ -16,6 +16,7 @@ from sw.cli.output import JsonOption, emit, note, progress
 from sw.files import check_output
 from sw.retrieval.descriptor import check_comparable, load_descriptors
 from sw.retrieval.index import DescriptorIndex
+from sw.retrieval.neighbours import COUNT_MAX
 from sw.retrieval.page import write_page
 from sw.retrieval.protocols import PROTOCOLS, load_benchmark
 from sw.retrieval.search import MARKS, Result, Truth, describer_like
@@ -59,8 +60,8 @@ def search(
     """
     if html is not None:
         check_output(html)
-    if count < 1:
-        raise InputError(f"--count {count}; allowed: 1 or more")
+    if not 1 <= count <= COUNT_MAX:
+        raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
     found = DescriptorIndex.load(index)
     truth = None if dataset is None else Truth(load_benchmark(protocol, dataset))
     vectors, names, files = _described(found, index, queries, truth, network=network, weights=weights,

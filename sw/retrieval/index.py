@@ -17,8 +17,9 @@ import numpy as np
 from hw.spec import InputError
 from sw.files import atomic_write
 from sw.retrieval.descriptor import Descriptors, DescriptorSettings, check_comparable
-from sw.retrieval.neighbours import BLOCK, Advance, Kind, Neighbours
+from sw.retrieval.neighbours import BLOCK, Advance, Neighbours
 from sw.retrieval.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
+from sw.retrieval.structures import Kind
 
 FORMAT = "kestrel-index"
 VERSION = 1
@@ -96,8 +97,6 @@ class DescriptorIndex:
     def search(self, vectors: np.ndarray, count: int, effort: int | None = None) -> list[Found]:
         """The ``count`` nearest of each vector, fewer where the index has fewer. The queries are coded as the
         index is. Raises InputError."""
-        if count < 1:
-            raise InputError(f"{count} results; allowed: 1 or more")
         if not self.names:
             raise InputError("the index is empty; allowed: at least one descriptor (kestrel index add)")
         self._check_dimension(vectors, "the query")

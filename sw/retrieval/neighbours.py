@@ -1,38 +1,12 @@
-"""Nearest neighbours among vectors or bits: FAISS behind one small interface.
+"""Nearest neighbours among vectors or bits: FAISS behind one small interface."""
 
-Six kinds, coded by what is stored of a descriptor and how it is looked through:
-
-    codes    flat                    hnsw               ivf
-    floats   IndexFlatIP             IndexHNSWFlat      IndexIVFFlat
-    bytes    IndexScalarQuantizer    IndexHNSWSQ        IndexIVFScalarQuantizer
-    bits     IndexBinaryFlat         IndexBinaryHNSW    -
-
-``flat`` compares with everything and is exact. ``hnsw`` is the graph of Malkov and Yashunin (2016), ``ivf``
-an inverted file: k-means cells of which only the nearest are looked into. Bytes lie in the index as bytes:
-FAISS' 8-bit uniform scalar quantiser is given the range of ours instead of training its own, so that its
-codes are ours to the last bit and a score is the inner product of the decoded values, without decoded copies
-in memory.
-"""
-
-import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 
 from hw.spec import InputError
-
-faiss: Any = importlib.import_module("faiss")  # its own stubs lack half of what is used here
-
-CODES = ("floats", "bytes", "bits")
-STRUCTURES = ("flat", "hnsw", "ivf")
-
-HNSW_LINKS = 16
-"""M: links of a vector on each level, twice as many on the lowest."""
-
-HNSW_BUILD_EFFORT = 80
-"""efConstruction: candidates kept while a vector's links are chosen."""
+from sw.retrieval.structures import HNSW_LINKS, Kind, cells_for, faiss, new_index, set_range
 
 HNSW_EFFORT = 96
 """efSearch, the default of ``effort``: candidates kept during a search."""
@@ -40,14 +14,25 @@ HNSW_EFFORT = 96
 IVF_EFFORT = 24
 """nprobe, the default of ``effort``: cells that a search looks into."""
 
-IVF_TRAINING = 64
-"""Vectors of the training set used for a cell, at most. More change the recall little and cost much."""
-
 EFFORT_MAX = 1 << 16
 
-SCORE_DECIMALS = 6
-"""Inner products are rounded to it: what lies below is the noise of the float32 sum, whose order depends on
-the place of a vector in the index, and would decide between equal pictures."""
+NOISE = 4e-6
+"""More than FAISS' float32 inner products of unit vectors are wrong by. Their last bits depend on a vector's
+place in the index and would decide between equal pictures, so what is found is scored again in float64."""
+
+SCORE_DECIMALS = 12
+
+RESCORED = 1 << 24
+"""Numbers of found vectors held at a time for it."""
+
+TIES = 16
+"""Fetched beyond the wanted ones at first, to see whether the list ends among equals."""
+
+TIES_MAX = 1 << 16
+"""Fetched at most for that; of a larger group of equals FAISS chooses."""
+
+COUNT_MAX = 1 << 14
+"""Matches of a query at most."""
 
 BLOCK = 1 << 14
 """Vectors added at a time, between two steps of the progress bar."""
@@ -55,31 +40,6 @@ BLOCK = 1 << 14
 NO_VECTORS = np.zeros((0, 0), dtype=np.float32)
 
 Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What is stored and how it is searched. Raises InputError for a pair that does not exist."""
-
-    codes: str
-    structure: str
-
-    def __post_init__(self) -> None:
-        if self.codes not in CODES:
-            raise InputError(f"codes {self.codes!r}; allowed: {', '.join(CODES)}")
-        if self.structure not in STRUCTURES:
-            raise InputError(f"structure {self.structure!r}; allowed: {', '.join(STRUCTURES)}")
-        if (self.codes, self.structure) == ("bits", "ivf"):
-            raise InputError("structure 'ivf' of bits; allowed: flat or hnsw")
-
-    @property
-    def exact(self) -> bool:
-        return self.structure == "flat"
-
-    @property
-    def measure(self) -> str:
-        """What a score is. The Hamming distance is better the smaller, the inner product the larger."""
-        return "Hamming distance" if self.codes == "bits" else "inner product"
 
 
 class Neighbours:
@@ -105,11 +65,11 @@ class Neighbours:
               byte_range: tuple[float, float] | None = None) -> "Neighbours":
         """No vectors yet. ``training`` float32 [N, dimension] places the cells of ``ivf`` (others ignore
         it); ``byte_range``: values that the codes 0 and 256 would stand for, needed for bytes."""
-        index = _new_index(kind, dimension, cells_for(len(training)), byte_range)
+        index = new_index(kind, dimension, cells_for(len(training)), byte_range)
         if kind.structure == "ivf":
             index.train(np.ascontiguousarray(training, dtype=np.float32))
             if byte_range is not None:
-                _set_range(index, byte_range)  # train() has put its own
+                set_range(index, byte_range)  # train() has put its own
         return cls(kind, dimension, index, np.zeros(0, dtype=np.int64), byte_range)
 
     def add(self, vectors: np.ndarray, advance: Advance | None = None) -> None:
@@ -149,30 +109,57 @@ class Neighbours:
         the lesser of ``count`` and all there are. Equal scores are ranked by row. Where an approximate search
         finds fewer, the row is -1 and the score NaN.
 
-        ``effort``: candidates kept (hnsw) or cells visited (ivf); flat has none and ignores it.
+        ``effort``: candidates kept (hnsw) or cells visited (ivf); flat has none and ignores it. Raises
+        InputError.
         """
+        if not 1 <= count <= COUNT_MAX:
+            raise InputError(f"{count} matches; allowed: 1..{COUNT_MAX}")
         wanted = min(count, len(self))
         if wanted == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), dtype=np.int64)
         self._set_effort(effort)
-        # FAISS may cut through a group of equal scores: fetch until the group is whole.
-        fetched = min(len(self), wanted + 16) if self.kind.exact else wanted
+        first = min(len(self), wanted + TIES) if self.kind.exact else wanted
+        block = max(1, RESCORED // (self.dimension * first))
+        all_scores, all_rows = np.zeros((len(queries), wanted)), np.zeros((len(queries), wanted), np.int64)
+        for start in range(0, len(queries), block):
+            part = np.ascontiguousarray(queries[start:start + block])
+            scores, rows = self._fetch(part, first)
+            all_scores[start:start + block] = scores[:, :wanted]
+            all_rows[start:start + block] = rows[:, :wanted]
+            if self.kind.exact and first < len(self):
+                for n in np.flatnonzero(self._cut(scores, wanted)):
+                    all_scores[start + n], all_rows[start + n] = self._whole_tie(part[n:n + 1], wanted)
+        return all_scores, all_rows
+
+    def _cut(self, scores: np.ndarray, wanted: int) -> np.ndarray:
+        """Whether the list [Q, more than wanted] ends within a group of scores equal to the last wanted."""
+        margin = 0 if self.kind.codes == "bits" else NOISE
+        return abs(scores[:, wanted - 1] - scores[:, -1]) <= margin
+
+    def _whole_tie(self, query: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        """FAISS chooses which of a group of equals it returns: fetch until the group is whole."""
+        fetched = wanted + TIES
         while True:
-            scores, rows = self._fetch(queries, fetched)
-            cut = self.kind.exact and fetched < len(self) and (scores[:, wanted - 1] == scores[:, -1]).any()
-            if not cut:
-                return scores[:, :wanted], rows[:, :wanted]
             fetched = min(len(self), 4 * fetched)
+            scores, rows = self._fetch(query, fetched)
+            if fetched == len(self) or fetched >= TIES_MAX or not self._cut(scores, wanted)[0]:
+                return scores[0, :wanted], rows[0, :wanted]
 
     def _fetch(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, found = self._index.search(np.ascontiguousarray(queries), count)
-        missing = found < 0
-        scores = np.round(scores.astype(np.float64), SCORE_DECIMALS)
-        rows = np.searchsorted(self.numbers, np.where(missing, 0, found))
-        loss = np.where(missing, np.inf, scores if self.kind.codes == "bits" else -scores)
-        order = np.lexsort((rows, loss), axis=1)
+        """Ranked: scores and rows [Q, count]."""
+        if self.kind.codes == "bits":
+            distances, numbers = self._index.search(queries, count)
+            scores = distances.astype(np.float64)
+            loss = scores
+        else:
+            _, numbers, vectors = self._index.search_and_reconstruct(queries, count)
+            products = vectors * queries[:, None].astype(np.float64)
+            scores = np.round(products.sum(axis=2), SCORE_DECIMALS)
+            loss = -scores
+        missing = numbers < 0
+        rows = np.where(missing, -1, np.searchsorted(self.numbers, np.where(missing, 0, numbers)))
+        order = np.lexsort((rows, np.where(missing, np.inf, loss)), axis=1)
         scores = np.where(missing, np.nan, scores)
-        rows = np.where(missing, -1, rows)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 
     def _set_effort(self, effort: int | None) -> None:
@@ -209,7 +196,7 @@ class Neighbours:
             index = read(faiss.PyCallbackIOReader(stream.read, 1 << 20))
         except (RuntimeError, MemoryError) as error:
             raise ValueError("FAISS cannot read it") from error
-        expected = _new_index(kind, dimension, 1, (0.0, 1.0))
+        expected = new_index(kind, dimension, 1, (0.0, 1.0))
         if type(index) is not type(expected) or index.d != dimension or index.ntotal != len(numbers):
             raise ValueError(f"{type(index).__name__} of {index.ntotal} x {index.d} instead of "
                              f"{type(expected).__name__} of {len(numbers)} x {dimension}")
@@ -223,50 +210,3 @@ class Neighbours:
         if self.kind.structure == "ivf":
             return {"cells": int(self._index.nlist), "effort": min(IVF_EFFORT, int(self._index.nlist))}
         return {}
-
-
-def cells_for(count: int) -> int:
-    """Cells of an inverted file trained on ``count`` vectors: the square root, but 39 vectors a cell."""
-    return max(1, min(round(count ** 0.5), count // 39))
-
-
-def _new_index(kind: Kind, dimension: int, cells: int, byte_range: tuple[float, float] | None) -> Any:
-    product, bytes_ = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit_uniform
-    if kind.codes == "bits":
-        if kind.structure == "flat":
-            return faiss.IndexBinaryFlat(dimension)
-        index: Any = faiss.IndexBinaryHNSW(dimension, HNSW_LINKS)
-    elif kind.codes == "bytes":
-        if byte_range is None:
-            raise ValueError("bytes need their range")
-        if kind.structure == "flat":
-            index = faiss.IndexScalarQuantizer(dimension, bytes_, product)
-        elif kind.structure == "hnsw":
-            index = faiss.IndexHNSWSQ(dimension, bytes_, HNSW_LINKS, product)
-        else:
-            index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatIP(dimension), dimension, cells, bytes_,
-                                                  product, False)
-        _set_range(index, byte_range)
-    elif kind.structure == "flat":
-        return faiss.IndexFlatIP(dimension)
-    elif kind.structure == "hnsw":
-        index = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, product)
-    else:
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, cells, product)
-    if kind.structure == "hnsw":
-        index.hnsw.efConstruction = HNSW_BUILD_EFFORT
-    elif kind.structure == "ivf":
-        index.cp.spherical = True
-        index.cp.min_points_per_centroid = 1  # cells_for has seen to it; FAISS would print a warning
-        index.cp.max_points_per_centroid = IVF_TRAINING
-    return index
-
-
-def _set_range(index: Any, byte_range: tuple[float, float]) -> None:
-    """Makes FAISS' codes ours. It decodes low + (code + 1/2) / 255 * span, we over 256 steps."""
-    low, high = byte_range
-    storage = faiss.downcast_index(index.storage) if hasattr(index, "storage") else index
-    span = (high - low) * 255 / 256
-    faiss.copy_array_to_vector(np.array([low, span], dtype=np.float32), storage.sq.trained)
-    if not hasattr(index, "nlist"):  # an inverted file still has its cells to find
-        storage.is_trained = index.is_trained = True
