@@ -12,18 +12,22 @@ from sw.cli.output import JsonOption, emit
 from sw.compress.fit import FIT_RULES
 from sw.network import VGG_BLOCKS, parse_network
 from sw.preprocessing import PREPROCESSINGS
+from sw.retrieval.crops import PRESETS
+from sw.retrieval.protocols import PROTOCOLS
 
 ROW_BANKS = 3
 """Banks of each part of the feature memory: one for each row of a window."""
 
 
 def list_(json: JsonOption = False) -> None:
-    """List networks, engine configurations, fitting rules and preprocessings."""
+    """List networks, engine configurations, protocols and what other options may name."""
     payload = {
         "networks": [_network(name) for name in VGG_BLOCKS],
         "configurations": [_configuration(config) for config in NAMED.values()],
         "fits": list(FIT_RULES),
         "preprocessings": list(PREPROCESSINGS),
+        "protocols": [{"name": p.name, "layout": p.layout, "source": p.source} for p in PROTOCOLS.values()],
+        "crops": dict(PRESETS),
     }
     emit(payload, lambda console: _show(payload, console), json)
 
@@ -59,5 +63,12 @@ def _show(payload: dict[str, Any], console: Console) -> None:
         )  # fmt: skip
     console.print(configurations)
     console.print("Any other: a TOML file.\n")
+    protocols = Table("name", "layout", "source", title="Retrieval protocols", title_justify="left")
+    for protocol in payload["protocols"]:
+        protocols.add_row(protocol["name"], protocol["layout"], protocol["source"])
+    console.print(protocols)
+    console.print("")
     console.print(f"Fitting rules:   {', '.join(payload['fits'])}")
     console.print(f"Preprocessings:  {', '.join(payload['preprocessings'])}")
+    crops = (f"{name} ({terms})" for name, terms in payload["crops"].items())
+    console.print(f"Crops:           {', '.join(crops)}", highlight=False)
