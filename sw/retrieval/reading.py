@@ -22,10 +22,11 @@ FEW_PICTURES = 16
 """Up to so many, starting processes costs more than they save."""
 
 USUAL_WORKERS = 4
+"""At most; half the processors, since reading takes a tenth of the engine's time or less."""
 
 def usual_workers(count: int) -> int:
     """Processes that suit so many pictures."""
-    return 0 if count <= FEW_PICTURES else min(USUAL_WORKERS, os.cpu_count() or 1)
+    return 0 if count <= FEW_PICTURES else max(1, min(USUAL_WORKERS, (os.cpu_count() or 1) // 2))
 
 
 def read_inputs(
