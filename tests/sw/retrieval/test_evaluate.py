@@ -92,6 +92,11 @@ def test_equal_descriptors_come_in_the_order_of_the_database(rng):
         assert ranking.tolist() == list(range(300))
 
 
+def test_scores_that_differ_by_rounding_noise_are_equal():
+    database = np.array([[0.5], [0.5 + 1e-13], [0.5 + 1e-6]])
+    assert [r.tolist() for r in rankings(np.ones((1, 1)), database)] == [[2, 0, 1]]
+
+
 def test_bits_rank_by_hamming_distance_whatever_the_dimension(rng):
     vectors = unit(rng, 40, 13)  # not a whole number of bytes
     quantiser = fit_quantiser(vectors)
