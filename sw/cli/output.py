@@ -88,8 +88,10 @@ def progress(
         return
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                   *([_RateColumn(rate)] if rate else []), TimeRemainingColumn()]
+        # With the rate a shorter bar, so that a terminal of 80 columns still shows the remaining time.
+        columns = [TextColumn("{task.description}"), BarColumn(20 if rate else 40),
+                   TextColumn("{task.completed}/{task.total}"), *([_RateColumn(rate)] if rate else []),
+                   TimeRemainingColumn()]
     bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task(description, total=total)
     starter = threading.Timer(PROGRESS_AFTER_SECONDS, bar.start)

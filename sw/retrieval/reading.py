@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -31,7 +31,7 @@ def usual_workers(count: int) -> int:
 
 def read_inputs(
     paths: Sequence[Path], settings: CropSettings, workers: int
-) -> Iterator[Inputs | InputError]:
+) -> Generator[Inputs | InputError, None, None]:
     """For each picture, in order, its inputs, or why it cannot be used.
 
     Raises InputError when a worker process dies, which a picture should not bring about.

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import sys
 import time
 
@@ -44,3 +45,16 @@ def test_progress_appears_on_a_terminal_only_when_it_lasts(monkeypatch, after, s
             time.sleep(0.1)
             advance(1)
     assert ("weighing kestrels" in terminal.getvalue()) == shown
+
+
+def test_progress_shows_the_rate_and_the_remaining_time_within_80_columns(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(output, "PROGRESS_AFTER_SECONDS", 0.0)
+    with output.progress("describing", 100_000, rate="images/s") as advance:
+        for _ in range(4):
+            time.sleep(0.1)
+            advance(7)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert re.search(r"28/100000 [0-9.]+ images/s [0-9]+:[0-9]{2}:[0-9]{2}", plain), plain
