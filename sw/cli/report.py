@@ -14,6 +14,7 @@ from hw.spec import InputError
 from sw.cli import retrieval_options as options
 from sw.cli.evaluate import RATE, DatasetOption, ProtocolOption
 from sw.cli.output import JsonOption, emit, note, progress
+from sw.files import check_output, check_output_directory
 from sw.retrieval.protocols import load_benchmark
 from sw.retrieval.quantise import THRESHOLDS
 from sw.retrieval.report import (
@@ -24,7 +25,7 @@ from sw.retrieval.report import (
     check_request,
     make_report,
 )
-from sw.retrieval.report_pages import write_report
+from sw.retrieval.report_pages import HTML, write_report
 from sw.retrieval.report_tables import as_payload, comparison_table, first_tables, second_table
 
 KINDS = ("retrieval",)
@@ -78,7 +79,7 @@ def report(
         rotations, whitening_mode, whitening_dimension, threshold, seed,
     )  # fmt: skip
     check_request(request)
-    _make_folder(output)
+    _check_folder(output)
     if (output / FEATURES).is_dir():
         note(f"kestrel: continuing from {output / FEATURES}")
     skip, skipped = options.skipper(frozenset(), strict)
@@ -104,9 +105,8 @@ def report(
     emit(payload, human, json)
 
 
-def _make_folder(output: Path) -> None:
-    try:
-        output.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"output {output}: the folder cannot be made ({error.strerror}); "
-                         "allowed: a place that can be written") from error
+def _check_folder(output: Path) -> None:
+    if output.is_dir():
+        check_output(output / HTML)
+    else:
+        check_output_directory(output)

@@ -54,10 +54,6 @@ class CropStore:
         self.describer = describer
         text = json.dumps(asdict(describer.settings), sort_keys=True)
         self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"folder of features {self._folder} cannot be made: {error.strerror}") from error
 
     def settings(self, crops: str, whitening: Whitening | None) -> DescriptorSettings:
         """Of descriptors made of ``crops``: those of a Describer for these crops alone."""
@@ -66,8 +62,13 @@ class CropStore:
 
     def fill(self, pictures: Sequence[Picture], description: str, progress: Progress = silent,
              skip: Skip | None = None) -> None:
-        """Computes what is not there yet. skip: told of pictures that cannot be used (None: raises)."""
-        todo = [p for p in pictures if not (p.path.is_file() and self._file(p).is_file())]
+        """Computes what is not there yet. skip: told of pictures that cannot be used (None: raises). Raises
+        InputError, also when the folder cannot be made."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"folder of features {self._folder} cannot be made: {error.strerror}") from error
+        todo = [picture for picture in pictures if not self.has(picture)]
         sizes: dict[int, tuple[int, int]] = {}
 
         def pool(features: np.ndarray) -> np.ndarray:

@@ -171,8 +171,8 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
     training = _training(request)
     results: dict[tuple[str, int, int, str, str, str], tuple[Row, Evaluation]] = {}
     used, source = 0, ""
-    for setup in setups(request):
-        run = _Run(request, network, setup, training)
+    # All of them are made first: what they cannot use is said before the long computation.
+    for run in [_Run(request, network, setup, training) for setup in setups(request)]:
         run.fill(progress, skip)
         used = len(run.training)
         for row, evaluation in run.rows():
@@ -208,7 +208,7 @@ class _Run:
         self.setup = setup
         self.training = list(training)
         self.source = ""
-        benchmark = request.benchmark
+        self.benchmark = benchmark = request.benchmark
         self.pictures = [Picture(name, benchmark.folder / name) for name in benchmark.pictures]
         self.pictures += [Picture(q.key, benchmark.folder / q.image, q.box) for q in benchmark.boxed]
         union = ",".join(PRESETS[pooling] for pooling in setup.poolings)
@@ -223,7 +223,7 @@ class _Run:
         self.store.fill(self.pictures, f"{what}: {self.request.benchmark.protocol}", progress, skip)
         self.training = [picture for picture in self.training if self.store.has(picture)]
         missing = {picture.name for picture in self.pictures if not self.store.has(picture)}
-        self.benchmark = self.request.benchmark.without(missing)
+        self.benchmark = self.benchmark.without(missing)
         self.pictures = [picture for picture in self.pictures if picture.name not in missing]
         if self.request.train is not None and not self.training:
             raise InputError(f"train {self.request.train}: no readable picture; allowed: at least one")
