@@ -43,6 +43,7 @@ def describe(
     moment: options.MomentOption = None,
     across: options.AcrossOption = None,
     region_norm: options.RegionNormOption = True,
+    border: options.BorderOption = 0,
     fit: options.FitOption = "stretch",
     resize_filter: options.FilterOption = "bicubic",
     codes: Annotated[
@@ -67,8 +68,8 @@ def describe(
     _check_codes(codes, train, threshold)
     describer = options.chosen_describer(
         network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-        rois=rois, moment=moment, across=across, region_norm=region_norm, rotations=rotations,
-        whitening=whitening, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
+        rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
+        rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
     )  # fmt: skip
     paths, names, single = options.collect_pictures(images)
     start = time.perf_counter()

@@ -38,6 +38,7 @@ AcrossOption = Annotated[str | None, typer.Option(help="Over the regions: mean o
 RegionNormOption = Annotated[
     bool, typer.Option("--region-norm/--no-region-norm", help="L2 normalisation of each region's vector.")
 ]
+BorderOption = Annotated[int, typer.Option(help="Rows and columns left out on every side of a map.")]
 RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1, 2 or 4.")]
 WhiteningOption = Annotated[Path | None, typer.Option(help="Whitening file, from `kestrel whiten`.")]
 FitOption = Annotated[
@@ -77,6 +78,7 @@ def chosen_describer(
     fit: str,
     resize_filter: str,
     engine_set: Sequence[str] | None,
+    border: int = 0,
 ) -> Describer:
     """The Describer of the options' values. Raises InputError."""
     preset, chain = find_pooling(pooling)
@@ -86,6 +88,8 @@ def chosen_describer(
         chain = replace(chain, moment=moment)
     if across is not None:
         chain = replace(chain, across=across)
+    if border:
+        chain = replace(chain, border=border)
     if not region_norm:
         chain = replace(chain, region_norm=False)
     return make_describer(

@@ -39,6 +39,7 @@ def whiten(
     moment: options.MomentOption = None,
     across: options.AcrossOption = None,
     region_norm: options.RegionNormOption = True,
+    border: options.BorderOption = 0,
     fit: options.FitOption = "stretch",
     resize_filter: options.FilterOption = "bicubic",
     engine_set: options.EngineSetOption = None,
@@ -57,8 +58,8 @@ def whiten(
         raise InputError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
     describer = options.chosen_describer(
         network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-        rois=rois, moment=moment, across=across, region_norm=region_norm, rotations=rotations,
-        whitening=None, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
+        rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
+        rotations=rotations, whitening=None, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
     )  # fmt: skip
     if dimension is not None and not 1 <= dimension <= describer.dimension:
         raise InputError(f"dimension {dimension}; allowed: 1..{describer.dimension}")

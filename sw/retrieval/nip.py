@@ -20,6 +20,7 @@ from sw.retrieval.rois import Region, roi_grid
 
 LEVELS = (1, 2, 3)
 LEVEL_MAX = 16
+BORDER_MAX = 64
 
 MOMENTS = ("sqrt", "sqrt-sum", "std", "mean", "max")
 """Inside a region, by channel: root of the mean square; root of the sum of squares; standard deviation;
@@ -32,12 +33,15 @@ ACROSS = ("mean", "std")
 @dataclass(frozen=True)
 class NipSettings:
     """The chain. moment: one of MOMENTS; levels: of the grid of regions, () for one region, the whole map;
-    region_norm: L2 normalisation of every region's vector; across: one of ACROSS. Raises InputError."""
+    region_norm: L2 normalisation of every region's vector; across: one of ACROSS; border: rows and columns
+    left out on every side of the map, where the padding of a crop shows (of a small map fewer, so that a
+    pixel remains). Raises InputError."""
 
     moment: str = "sqrt"
     levels: tuple[int, ...] = LEVELS
     region_norm: bool = True
     across: str = "mean"
+    border: int = 0
 
     def __post_init__(self) -> None:
         if self.moment not in MOMENTS:
@@ -46,13 +50,16 @@ class NipSettings:
             raise InputError(f"moment over regions {self.across!r}; allowed: {', '.join(ACROSS)}")
         if not all(1 <= level <= LEVEL_MAX for level in self.levels):
             raise InputError(f"levels {'+'.join(map(str, self.levels))}; allowed: each 1..{LEVEL_MAX}")
+        if not 0 <= self.border <= BORDER_MAX:
+            raise InputError(f"border {self.border}; allowed: 0..{BORDER_MAX}")
 
     @property
     def text(self) -> str:
         """All of it in one line, for the descriptor file."""
         where = f"levels {'+'.join(map(str, self.levels))}" if self.levels else "the whole map"
         norm = "L2" if self.region_norm else "no L2"
-        return f"{self.moment} over {where}, {norm}, {self.across}"
+        border = f", without a border of {self.border}" if self.border else ""
+        return f"{self.moment} over {where}{border}, {norm}, {self.across}"
 
 
 class Projection(Protocol):
@@ -74,6 +81,10 @@ def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
     """The moments of one map: [C, H, W], uint8 or float -> float64 [R, C], normalised where the settings
     say so. Scale does not matter then, so integers need not be turned into real values."""
     height, width = features.shape[1:]
+    border = min(settings.border, (min(height, width) - 1) // 2)
+    if border:
+        features = features[:, border:-border, border:-border]
+        height, width = features.shape[1:]
     regions = map_regions(height, width, settings)
     if settings.moment == "max":
         rows = [_inside(features, region).max(axis=(1, 2)) for region in regions]

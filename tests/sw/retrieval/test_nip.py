@@ -33,6 +33,8 @@ def direct(rotations, settings, weights, matrix, mean, mode):
     for crops in rotations:
         rows, shares = [], []
         for features, weight in zip(crops, weights, strict=True):
+            if settings.border and min(features.shape[1:]) > 2 * settings.border:
+                features = features[:, 1:-1, 1:-1]  # noqa: PLW2901 (the only border tested here)
             height, width = features.shape[1:]
             if settings.levels:
                 grid = [(r.top, r.left, r.height, r.width) for r in roi_grid(height, width, settings.levels)]
@@ -79,6 +81,7 @@ CHAINS = [
     NipSettings(moment="std"),
     NipSettings(moment="mean", across="std"),
     NipSettings(moment="max"),
+    NipSettings(border=1),
 ]
 
 
@@ -145,7 +148,14 @@ def test_maximum_over_rotations_undoes_a_rotation_of_the_map(rng):
     np.testing.assert_array_equal(a, b)
 
 
+def test_a_border_never_leaves_nothing(rng):
+    features = rng.integers(0, 256, (3, 4, 7)).astype(np.uint8)
+    found = region_vectors(features, NipSettings("mean", (), False, border=9))
+    np.testing.assert_allclose(found[0], features[:, 1:3, 1:6].mean(axis=(1, 2)))
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
+    ({"border": -1}, r"border -1; allowed: 0\.\.64"),
     ({"moment": "cube"}, "moment 'cube'; allowed: sqrt, sqrt-sum, std, mean, max"),
     ({"across": "max"}, "moment over regions 'max'; allowed: mean, std"),
     ({"levels": (0,)}, r"levels 0; allowed: each 1\.\.16"),
