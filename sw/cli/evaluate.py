@@ -75,6 +75,7 @@ def evaluate(
     moment: options.MomentOption = None,
     across: options.AcrossOption = None,
     region_norm: options.RegionNormOption = True,
+    border: options.BorderOption = 0,
     fit: options.FitOption = "stretch",
     resize_filter: options.FilterOption = "bicubic",
     codes: Annotated[str, typer.Option(help=f"What is compared: {', '.join(CODES)}.")] = "floats",
@@ -116,8 +117,9 @@ def evaluate(
         assert network is not None, "checked before"
         describer = options.chosen_describer(
             network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-            rois=rois, moment=moment, across=across, region_norm=region_norm, rotations=rotations,
-            whitening=whitening, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
+            rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
+            rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter,
+            engine_set=engine_set,
         )  # fmt: skip
         parts = None if save is None else save.with_name(save.name + ".parts")
         found = describe_benchmark(benchmark, describer, progress=partial(progress, rate=RATE), skip=skip,
