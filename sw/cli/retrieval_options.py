@@ -26,7 +26,7 @@ WidthOption = Annotated[int, typer.Option(help="Width of the engine's input.")]
 PoolingOption = Annotated[str, typer.Option(help=f"Crops and chain: {', '.join(POOLINGS)}.")]
 CropsOption = Annotated[
     str | None,
-    typer.Option(help="Other crops, as in whole,levels:1+2 or square:1+2+3 or grid:3x3~50, each *WEIGHT."),
+    typer.Option(help="Other crops: whole, levels:1+2, square:1+2+3, grid:3x3~50, mosaic:2x3; each *WEIGHT."),
 ]
 RoisOption = Annotated[
     str | None, typer.Option(help="Other levels of the regions, as in 1+2+3, or none for the whole map.")

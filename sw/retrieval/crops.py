@@ -8,12 +8,14 @@ A specification is a list of terms, joined by commas:
     square:1+2       the same grid as on a square, stretched over the picture: always 1 + 4 crops, of the
                      picture's own proportions
     grid:3x3         rows x columns of equal tiles; grid:3x3~50 with neighbours overlapping by 50 per cent
+    mosaic:2x3       2 x 3 equal tiles, the 3 along the picture's longer side, whose feature maps are joined
+                     again and pooled as one: nearly what an engine with so much larger an input would give
 
 and any term may end in ``*WEIGHT``, the weight of its crops in the average. The same crop is taken once.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +32,7 @@ PRESETS = {
     "rnip9x": "whole,levels:1+2",
     "rnip14x": "square:1+2+3",
     "rnip3x3": "grid:3x3",
+    "rnip18m": "mosaic:2x3,mosaic:3x4",
 }
 """Names of specifications."""
 
@@ -50,11 +53,12 @@ FILTERS = {
 
 CROPS_MAX = 1024
 
-_ALLOWED = ("a preset, or terms such as whole, levels:1+2, square:1+2+3, grid:3x3~50, each with *WEIGHT "
-            "if wanted, joined by commas")
+_ALLOWED = ("a preset, or terms such as whole, levels:1+2, square:1+2+3, grid:3x3~50, mosaic:2x3, each with "
+            "*WEIGHT if wanted, joined by commas")
 _TERM = re.compile(
     r"(?:(?P<whole>whole)|(?P<kind>levels|square):(?P<levels>[0-9]{1,2}(?:\+[0-9]{1,2})*)"
-    r"|grid:(?P<rows>[0-9]{1,2})x(?P<columns>[0-9]{1,2})(?:~(?P<overlap>[0-9]{1,2}))?)"
+    r"|grid:(?P<rows>[0-9]{1,2})x(?P<columns>[0-9]{1,2})(?:~(?P<overlap>[0-9]{1,2}))?"
+    r"|mosaic:(?P<short>[0-9]{1,2})x(?P<long>[0-9]{1,2}))"
     r"(?:\*(?P<weight>[0-9]+(?:\.[0-9]+)?))?"
 )
 
@@ -68,7 +72,19 @@ class Crop:
 
 
 @dataclass(frozen=True)
+class View:
+    """What is pooled as one map: rows x columns of neighbouring regions, row by row; mostly a single one."""
+
+    rows: int
+    columns: int
+    regions: tuple[Region, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
 class _Term:
+    """A mosaic has its ``rows`` of tiles along the shorter side, its ``columns`` along the longer."""
+
     kind: str
     levels: tuple[int, ...] = ()
     rows: int = 1
@@ -99,11 +115,19 @@ class CropSettings:
             raise InputError(f"rotations {self.rotations}; allowed: {', '.join(map(str, ROTATIONS))}")
         if self.fit not in FITS:
             raise InputError(f"fit {self.fit!r}; allowed: {', '.join(FITS)}")
+        if self.fit != "stretch" and self.joins:
+            raise InputError(f"fit {self.fit!r} with crops {self.crops!r}; allowed: stretch, so that the "
+                             "maps of a mosaic are of one size")
         if self.filter not in FILTERS:
             raise InputError(f"filter {self.filter!r}; allowed: {', '.join(FILTERS)}")
         for what, side in (("height", self.height), ("width", self.width)):
             if not self.least <= side <= SIDE_MAX:
                 raise InputError(f"{what} {side}; allowed: {self.least}..{SIDE_MAX}")
+
+    @property
+    def joins(self) -> bool:
+        """Whether maps of several crops are pooled as one."""
+        return any(term.kind == "mosaic" for term in parse_crops(self.crops))
 
     @property
     def resize_text(self) -> str:
@@ -133,25 +157,41 @@ def parse_crops(text: str) -> tuple[_Term, ...]:
             raise InputError(f"crops {text!r}: {part!r}; allowed: {_ALLOWED}")
         weight = float(match["weight"] or 1)
         levels = tuple(int(level) for level in (match["levels"] or "").split("+") if level)
-        rows, columns = int(match["rows"] or 1), int(match["columns"] or 1)
+        rows = int(match["rows"] or match["short"] or 1)
+        columns = int(match["columns"] or match["long"] or 1)
         overlap = int(match["overlap"] or 0)
         if not all(1 <= level <= LEVEL_MAX for level in levels):
             raise InputError(f"crops {text!r}: {part!r}; allowed: levels 1..{LEVEL_MAX}")
         if not (1 <= rows <= 32 and 1 <= columns <= 32) or weight <= 0:
             raise InputError(f"crops {text!r}: {part!r}; allowed: 1..32 rows and columns, weights above 0")
-        terms.append(_Term(match["whole"] or match["kind"] or "grid", levels, rows, columns, overlap, weight))
+        kind = match["whole"] or match["kind"] or ("mosaic" if match["short"] else "grid")
+        terms.append(_Term(kind, levels, rows, columns, overlap, weight))
     return tuple(terms)
 
 
-def crop_grid(text: str, height: int, width: int) -> tuple[Crop, ...]:
-    """The crops of a picture of ``height`` x ``width``, each region once. Raises InputError."""
-    found: dict[Region, Crop] = {}
+def crop_views(text: str, height: int, width: int) -> tuple[View, ...]:
+    """The views of a picture of ``height`` x ``width``, each once. Raises InputError."""
+    found: dict[tuple[Region, ...], View] = {}
     for term in parse_crops(text):
-        for region in _regions(term, height, width):
-            found.setdefault(region, Crop(region, term.weight))
-    if len(found) > CROPS_MAX:
-        raise InputError(f"crops {text!r}: {len(found)} of a picture; allowed: at most {CROPS_MAX}")
+        regions = tuple(_regions(term, height, width))
+        if term.kind == "mosaic":
+            rows, columns = _along(term, height, width)
+            found.setdefault(regions, View(rows, columns, regions, term.weight))
+            continue
+        for region in regions:
+            found.setdefault((region,), View(1, 1, (region,), term.weight))
+    count = sum(len(view.regions) for view in found.values())
+    if count > CROPS_MAX:
+        raise InputError(f"crops {text!r}: {count} of a picture; allowed: at most {CROPS_MAX}")
     return tuple(found.values())
+
+
+def crop_grid(text: str, height: int, width: int) -> tuple[Crop, ...]:
+    """The crops of a specification without mosaics, each region once. Raises InputError."""
+    views = crop_views(text, height, width)
+    if any(len(view.regions) > 1 for view in views):
+        raise InputError(f"crops {text!r}; allowed here: no mosaic")
+    return tuple(Crop(view.regions[0], view.weight) for view in views)
 
 
 def _regions(term: _Term, height: int, width: int) -> Iterator[Region]:
@@ -164,9 +204,16 @@ def _regions(term: _Term, height: int, width: int) -> Iterator[Region]:
             rows, columns = _stretched(height, level), _stretched(width, level)
             yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
     else:
-        rows = _tiles(height, term.rows, term.overlap)
-        columns = _tiles(width, term.columns, term.overlap)
+        down, across = _along(term, height, width)
+        rows, columns = _tiles(height, down, term.overlap), _tiles(width, across, term.overlap)
         yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
+
+
+def _along(term: _Term, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of a grid or a mosaic on a picture."""
+    if term.kind == "mosaic" and height > width:
+        return term.columns, term.rows
+    return term.rows, term.columns
 
 
 def _stretched(length: int, level: int) -> list[tuple[int, int]]:
@@ -186,10 +233,12 @@ def _tiles(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
 class Inputs:
     """A picture's crops, ready for the engine.
 
-    pictures: uint8 RGB [h, w, 3], for each rotation all crops; weights: one a crop; rotations: their number.
+    pictures: uint8 RGB [h, w, 3], for each rotation the crops of all views; layouts: likewise, the rows and
+    columns of each view; weights: one a view; rotations: their number.
     """
 
     pictures: tuple[np.ndarray, ...]
+    layouts: tuple[tuple[int, int], ...]
     weights: tuple[float, ...]
     rotations: int
 
@@ -197,15 +246,31 @@ class Inputs:
 def cut_crops(rgb: np.ndarray, settings: CropSettings) -> Inputs:
     """The engine's inputs for a picture, uint8 [H, W, 3]: each crop is cut from the picture, turned, and
     only then resized, so that nothing outside a crop shows in it. Raises InputError."""
-    crops = crop_grid(settings.crops, *rgb.shape[:2])
+    views = crop_views(settings.crops, *rgb.shape[:2])
     pictures: list[np.ndarray] = []
+    layouts: list[tuple[int, int]] = []
     for turns in ROTATIONS[settings.rotations]:
-        for crop in crops:
-            r = crop.region
-            part = np.rot90(rgb[r.top : r.top + r.height, r.left : r.left + r.width], turns)
-            height, width = settings.input_size(*part.shape[:2])
-            image = Image.fromarray(np.ascontiguousarray(part))
-            if image.size != (width, height):
-                image = image.resize((width, height), FILTERS[settings.filter])
-            pictures.append(np.array(image, dtype=np.uint8))
-    return Inputs(tuple(pictures), tuple(crop.weight for crop in crops), settings.rotations)
+        for view in views:
+            order = np.rot90(np.arange(len(view.regions)).reshape(view.rows, view.columns), turns)
+            layouts.append((order.shape[0], order.shape[1]))
+            pictures += [_cut(rgb, view.regions[n], turns, settings) for n in order.ravel()]
+    return Inputs(tuple(pictures), tuple(layouts), tuple(view.weight for view in views), settings.rotations)
+
+
+def _cut(rgb: np.ndarray, r: Region, turns: int, settings: CropSettings) -> np.ndarray:
+    part = np.rot90(rgb[r.top : r.top + r.height, r.left : r.left + r.width], turns)
+    height, width = settings.input_size(*part.shape[:2])
+    image = Image.fromarray(np.ascontiguousarray(part))
+    if image.size != (width, height):
+        image = image.resize((width, height), FILTERS[settings.filter])
+    return np.array(image, dtype=np.uint8)
+
+
+def join_views(maps: Sequence[np.ndarray], inputs: Inputs) -> Iterator[np.ndarray]:
+    """Feature maps of the crops, each [C, h, w] -> of the views, [C, rows * h, columns * w]."""
+    first = 0
+    for rows, columns in inputs.layouts:
+        tiles = maps[first : first + rows * columns]
+        first += rows * columns
+        across = [np.concatenate(tiles[row * columns : (row + 1) * columns], axis=2) for row in range(rows)]
+        yield np.concatenate(across, axis=1) if len(across) > 1 else across[0]

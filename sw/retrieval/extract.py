@@ -14,7 +14,7 @@ from hw.spec import InputError
 from sw.compress.calibrate import Progress, silent
 from sw.compressed import CompressedNetwork, load_network
 from sw.retrieval.batches import Batches
-from sw.retrieval.crops import PRESETS, CropSettings, Inputs, cut_crops
+from sw.retrieval.crops import PRESETS, CropSettings, Inputs, cut_crops, join_views
 from sw.retrieval.descriptor import Descriptors, DescriptorSettings
 from sw.retrieval.engines import Engine, EngineRequest, least_side, make_engine
 from sw.retrieval.nip import NipSettings, combine, crop_vectors
@@ -22,8 +22,12 @@ from sw.retrieval.reading import read_inputs, usual_workers
 from sw.retrieval.shards import Shards
 from sw.retrieval.whitening import Scatter, Whitening, load_whitening
 
+MOSAIC_LEVELS = (1, 2, 3, 4, 5)
+"""A mosaic's map is several times as large as a crop's, and so are the smallest regions that pay."""
+
 POOLINGS: dict[str, tuple[str, NipSettings]] = {
     **{name: (crops, NipSettings()) for name, crops in PRESETS.items()},
+    "rnip18m": (PRESETS["rnip18m"], NipSettings(levels=MOSAIC_LEVELS)),
     "rmac": ("whole", NipSettings(moment="max")),
     "sqrt": ("whole", NipSettings(levels=())),
 }
@@ -151,11 +155,17 @@ class Describer:
         def pool(features: np.ndarray) -> np.ndarray:
             return crop_vectors(features, self.chain, self.whitening)
 
-        return Batches(self.engine, pool, finish).run(inputs)
+        if not self.crops.joins:
+            return Batches(self.engine, pool, finish).run(inputs)
+
+        def finish_joined(maps: Sequence[np.ndarray], picture: Inputs) -> np.ndarray:
+            return finish([pool(view) for view in join_views(maps, picture)], picture)
+
+        return Batches(self.engine, lambda features: features, finish_joined).run(inputs)
 
     def _combine(self, vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
-        crops = len(inputs.weights)
-        rotations = [vectors[n * crops : (n + 1) * crops] for n in range(inputs.rotations)]
+        views = len(inputs.weights)
+        rotations = [vectors[n * views : (n + 1) * views] for n in range(inputs.rotations)]
         return combine(rotations, inputs.weights, self.chain, self.whitening)
 
 

@@ -6,7 +6,16 @@ from PIL import Image
 
 from hw.spec import InputError
 from sw.images import generate_picture
-from sw.retrieval.crops import PRESETS, Crop, CropSettings, crop_grid, cut_crops, parse_crops
+from sw.retrieval.crops import (
+    PRESETS,
+    Crop,
+    CropSettings,
+    crop_grid,
+    crop_views,
+    cut_crops,
+    join_views,
+    parse_crops,
+)
 from sw.retrieval.rois import Region, roi_grid
 
 
@@ -51,8 +60,7 @@ def test_weights_and_the_same_crop_once():
 @pytest.mark.parametrize("crops", [*PRESETS, "levels:1+2+3+4", "grid:4x5~30,square:3"])
 def test_crops_lie_inside_and_cover_what_they_should(size, crops):
     seen = np.zeros(size, bool)
-    for crop in crop_grid(crops, *size):
-        r = crop.region
+    for r in (region for view in crop_views(crops, *size) for region in view.regions):
         assert min(r.height, r.width) >= 1
         assert min(r.top, r.left) >= 0
         assert r.top + r.height <= size[0]
@@ -119,3 +127,31 @@ def test_crops_that_keep_their_proportions(size, wanted):
     settings = CropSettings(height=48, width=64, fit="keep", least=8)
     assert settings.input_size(*size) == wanted
     assert cut_crops(np.zeros((*size, 3), np.uint8), settings).pictures[0].shape == (*wanted, 3)
+
+
+@pytest.mark.parametrize(("size", "layout"), [((60, 90), (2, 3)), ((90, 60), (3, 2)), ((60, 60), (2, 3))])
+def test_a_mosaic_lies_along_the_longer_side(size, layout):
+    views = crop_views("whole,mosaic:2x3*2", *size)
+    found = [(v.rows, v.columns, len(v.regions), v.weight) for v in views]
+    assert found == [(1, 1, 1, 1.0), (*layout, 6, 2.0)]
+
+
+@pytest.mark.parametrize("size", [(60, 90), (90, 60)])
+def test_a_mosaic_joined_again_is_the_turned_picture(size):
+    """Crops that need no resizing stand for their own feature maps. Breaks if tiles are turned but not
+    moved, or joined in another order than cut."""
+    picture = generate_picture(*size, 3)
+    inputs = cut_crops(picture, CropSettings("whole,mosaic:2x3", 30, 30, rotations=4))
+    assert len(inputs.pictures) == 4 * 7
+    joined = list(join_views([crop.transpose(2, 0, 1) for crop in inputs.pictures], inputs))
+    assert len(joined) == 4 * 2
+    for turns in range(4):
+        wanted = np.rot90(picture, turns).transpose(2, 0, 1)
+        np.testing.assert_array_equal(joined[2 * turns + 1], wanted)
+
+
+def test_a_mosaic_is_refused_where_it_cannot_be():
+    with pytest.raises(InputError, match="allowed: stretch"):
+        CropSettings("mosaic:2x3", 30, 30, fit="keep")
+    with pytest.raises(InputError, match="no mosaic"):
+        crop_grid("whole,mosaic:2x3", 60, 90)
