@@ -1,4 +1,5 @@
-"""Vectors of all regions of all crops of pictures, on disk: what several poolings are made from.
+"""Vectors of all regions of all views of pictures, on disk: what several poolings are made from. A view is a
+crop, or a mosaic of crops whose maps are joined.
 
 The engine is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
 continues with the pictures that are missing. One file a picture; the folder is named after the settings.
@@ -21,7 +22,7 @@ from sw.files import atomic_write
 from sw.images import open_image
 from sw.retrieval.batches import Batches
 from sw.retrieval.benchmark_run import cut_box
-from sw.retrieval.crops import Inputs, crop_grid, cut_crops
+from sw.retrieval.crops import Inputs, crop_views, cut_crops, join_views
 from sw.retrieval.datasets import Box
 from sw.retrieval.descriptor import DescriptorSettings
 from sw.retrieval.extract import Describer, Skip
@@ -46,7 +47,7 @@ class Picture:
 
 
 class CropStore:
-    """Under ``folder`` the crops of ``describer``, whose crop specification holds all of the sets wanted.
+    """Under ``folder`` the views of ``describer``, whose crop specification holds all of the sets wanted.
     The describer must not whiten."""
 
     def __init__(self, folder: Path, describer: Describer) -> None:
@@ -72,10 +73,13 @@ class CropStore:
         sizes: dict[int, tuple[int, int]] = {}
 
         def pool(features: np.ndarray) -> np.ndarray:
-            return region_vectors(features, self.describer.chain)
+            return features if self.describer.crops.joins else region_vectors(features, self.describer.chain)
 
-        def finish(vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:  # noqa: ARG001
-            return np.stack(list(vectors))
+        def finish(found: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+            if self.describer.crops.joins:
+                found = [region_vectors(view, self.describer.chain) for view in join_views(found, inputs)]
+            # Views may have different numbers of regions: the first column says whose a row is.
+            return np.concatenate([np.insert(vectors, 0, n, axis=1) for n, vectors in enumerate(found)])
 
         with progress(description, len(pictures)) as advance:
             advance(len(pictures) - len(todo))
@@ -100,24 +104,27 @@ class CropStore:
         return picture.path.is_file() and self._file(picture).is_file()
 
     def vectors(self, picture: Picture, crop_sets: Sequence[str]) -> Mapping[str, "CropVectors"]:
-        """For each crop set its crops' vectors of a picture that ``has`` says is there."""
+        """For each crop set its views' vectors of a picture that ``has`` says is there."""
         with self._file(picture).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             (height, width), vectors = file["size"].tolist(), file["vectors"]
-        stored = crop_grid(self.describer.crops.crops, height, width)
-        place = {crop.region: n for n, crop in enumerate(stored)}
+        owners, vectors = vectors[:, 0], np.ascontiguousarray(vectors[:, 1:])
+        views = np.split(vectors, np.flatnonzero(np.diff(owners)) + 1)
+        stored = crop_views(self.describer.crops.crops, height, width)
+        place = {view.regions: n for n, view in enumerate(stored)}
         found: dict[str, CropVectors] = {}
         for crops in crop_sets:
-            chosen = crop_grid(crops, height, width)
-            rows = [place[crop.region] for crop in chosen]
-            turns = [vectors[turn * len(place) :][rows] for turn in range(self.describer.crops.rotations)]
-            found[crops] = CropVectors(tuple(turns), tuple(crop.weight for crop in chosen))
+            chosen = crop_views(crops, height, width)
+            turns = tuple(tuple(views[turn * len(place) + place[view.regions]] for view in chosen)
+                          for turn in range(self.describer.crops.rotations))
+            found[crops] = CropVectors(turns, tuple(view.weight for view in chosen),
+                                       sum(len(view.regions) for view in chosen))
         return found
 
     def descriptor(self, crops: "CropVectors", whitening: Whitening | None) -> np.ndarray:
         """float32 [D], to the last bit what a Describer of these crops makes of the picture."""
-        rotations = [list(turn) for turn in crops.rotations]
+        rotations: Sequence[Sequence[np.ndarray]] = crops.rotations
         if whitening is not None and whitening.mode == "roi":
-            rotations = [[normalise(whitening.apply(crop)) for crop in turn] for turn in rotations]
+            rotations = [[normalise(whitening.apply(view)) for view in turn] for turn in rotations]
         return combine(rotations, crops.weights, self.describer.chain, whitening)
 
     def _file(self, picture: Picture) -> Path:
@@ -149,8 +156,9 @@ class CropStore:
 
 @dataclass(frozen=True)
 class CropVectors:
-    """One picture's crops of one crop set. rotations: for each turn float64 [crops, R, C]; weights: one a
-    crop."""
+    """One picture's views of one crop set. rotations: for each turn the views' vectors, float64 [R, C];
+    weights: one a view; crops: how many went through the engine, of one turn."""
 
-    rotations: tuple[np.ndarray, ...]
+    rotations: tuple[tuple[np.ndarray, ...], ...]
     weights: tuple[float, ...]
+    crops: int

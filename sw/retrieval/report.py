@@ -6,7 +6,7 @@ features: the engine computes each crop once (``sw.retrieval.crop_store``).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +15,19 @@ from hw.spec import InputError
 from sw.compress.calibrate import Progress, silent
 from sw.compressed import CompressedNetwork, load_network
 from sw.images import list_images
-from sw.retrieval.bootstrap import Difference, paired_bootstrap
 from sw.retrieval.crop_store import CropStore, Picture
 from sw.retrieval.crops import PRESETS
 from sw.retrieval.datasets import Benchmark
 from sw.retrieval.descriptor import Descriptors
 from sw.retrieval.evaluate import CODES, Evaluation, evaluate
-from sw.retrieval.extract import Skip, make_describer
+from sw.retrieval.extract import POOLINGS as ALL_POOLINGS
+from sw.retrieval.extract import Skip, find_pooling, make_describer
+from sw.retrieval.nip import NipSettings
 from sw.retrieval.quantise import fit_quantiser
+from sw.retrieval.report_rows import PLAIN, Report, Row, RowKey, comparisons
 from sw.retrieval.whitening import MODES, Scatter, Whitening, load_whitening, save_whitening
 
 POOLINGS = ("nip", "rnip5x", "rnip9x", "rnip14x")
-TABLE2_POOLING = "rnip9x"
 LARGE = (480, 640)
 """Height and width of table 2's large picture; upright pictures turned, proportions kept."""
 
@@ -35,8 +36,6 @@ FEATURES = "features"
 """Folder of the output that keeps the crops' vectors until the report is written."""
 
 FLOAT_BYTES = 4
-PLAIN = ""
-"""The mode of no whitening."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,15 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Setup:
-    """One engine on one input size. fit: of sw.retrieval.crops."""
+    """One engine on one input size. fit: of sw.retrieval.crops; poolings: those of one ``chain``, whose crops
+    can be shared."""
 
     engine: str
     arithmetic: str
     height: int
     width: int
     fit: str
+    chain: NipSettings
     poolings: tuple[str, ...]
 
     @property
@@ -77,91 +78,35 @@ class Setup:
         return f"{self.arithmetic}-{self.height}x{self.width}"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One run. crops: of a picture, on average; whitening: its mode, "" for none; descriptor_bytes: of one
-    image; recall: at 1, 5, 10."""
-
-    arithmetic: str
-    height: int
-    width: int
-    pooling: str
-    crops: float
-    whitening: str
-    codes: str
-    dimension: int
-    descriptor_bytes: int
-    map: float
-    recall: dict[int, float]
-
-    @property
-    def key(self) -> tuple[str, int, int, str, str, str]:
-        return (self.arithmetic, self.height, self.width, self.pooling, self.whitening, self.codes)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What ``this`` run's mAP gains over the ``other``'s. about: which question it answers."""
-
-    about: str
-    this: Row
-    other: Row
-    gain: Difference
-
-
-@dataclass(frozen=True)
-class Report:
-    """Everything that the tables are written from."""
-
-    network: str
-    activation_bits: int
-    weight_bytes: int
-    float_bytes: int
-    protocol: str
-    split: str
-    images: int
-    queries: int
-    training_pictures: int
-    quantiser_source: str
-    poolings: tuple[str, ...]
-    rotations: int
-    rows: tuple[Row, ...]
-    comparisons: tuple[Comparison, ...]
-
-    def row(
-        self, arithmetic: str, size: tuple[int, int], pooling: str, whitening: str, codes: str
-    ) -> Row | None:
-        key = (arithmetic, *size, pooling, whitening, codes)
-        return next((row for row in self.rows if row.key == key), None)
-
-    @property
-    def whitenings(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(row.whitening for row in self.rows))
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The integer network's input."""
-        return next((row.height, row.width) for row in self.rows if row.arithmetic == "integer")
-
-
 def check_request(request: ReportRequest) -> None:
     """Raises InputError for values that no report can be made with."""
     for pooling in request.poolings:
-        if pooling not in PRESETS:
-            raise InputError(f"pooling {pooling!r}; allowed: {', '.join(PRESETS)}")
+        find_pooling(pooling)
     if not request.poolings:
-        raise InputError(f"poolings: none; allowed: {', '.join(PRESETS)}")
+        raise InputError(f"poolings: none; allowed: {', '.join(ALL_POOLINGS)}")
     if request.whitening_mode not in MODES:
         raise InputError(f"whitening mode {request.whitening_mode!r}; allowed: {', '.join(MODES)}")
 
 
 def setups(request: ReportRequest) -> tuple[Setup, ...]:
     """Integer and float network on the small input; the float network once more on the large one."""
-    small = (request.height, request.width, "stretch", request.poolings)
-    found = [Setup("reference", "integer", *small)]
+    chains = {find_pooling(pooling)[1]: None for pooling in request.poolings}
+    small = [
+        (request.height, request.width, "stretch", chain,
+         tuple(pooling for pooling in request.poolings if find_pooling(pooling)[1] == chain))
+        for chain in chains
+    ]  # fmt: skip
+    found = [Setup("reference", "integer", *values) for values in small]
     if request.weights is not None:
-        found += [Setup("float", "float", *small), Setup("float", "float", *LARGE, "keep", ("nip",))]
+        found += [Setup("float", "float", *values) for values in small]
+        found.append(Setup("float", "float", *LARGE, "keep", find_pooling("nip")[1], ("nip",)))
     return tuple(found)
+
+
+def crop_specification(pooling: str) -> str:
+    """Terms of a pooling's crops."""
+    crops, _ = find_pooling(pooling)
+    return PRESETS.get(crops, crops)
 
 
 def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip | None = None) -> Report:
@@ -169,7 +114,7 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
     check_request(request)
     network = load_network(request.network)
     training = _training(request)
-    results: dict[tuple[str, int, int, str, str, str], tuple[Row, Evaluation]] = {}
+    results: dict[RowKey, tuple[Row, Evaluation]] = {}
     used, source = 0, ""
     # All of them are made first: what they cannot use is said before the long computation.
     for run in [_Run(request, network, setup, training) for setup in setups(request)]:
@@ -186,7 +131,7 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
         protocol=request.benchmark.protocol, split=request.benchmark.headline, images=first.images,
         queries=first.queries, training_pictures=used, quantiser_source=source, poolings=request.poolings,
         rotations=request.rotations, rows=tuple(row for row, _ in results.values()),
-        comparisons=tuple(_comparisons(request, results)),
+        comparisons=tuple(comparisons(results, LARGE, request.seed)), large=LARGE,
     )  # fmt: skip
 
 
@@ -211,10 +156,11 @@ class _Run:
         self.benchmark = benchmark = request.benchmark
         self.pictures = [Picture(name, benchmark.folder / name) for name in benchmark.pictures]
         self.pictures += [Picture(q.key, benchmark.folder / q.image, q.box) for q in benchmark.boxed]
-        union = ",".join(PRESETS[pooling] for pooling in setup.poolings)
+        union = ",".join(crop_specification(pooling) for pooling in setup.poolings)
         describer = make_describer(
             network, weights=request.weights if setup.engine == "float" else None, engine=setup.engine,
-            height=setup.height, width=setup.width, crops=union, rotations=request.rotations, fit=setup.fit)
+            height=setup.height, width=setup.width, pooling=setup.chain, crops=union,
+            rotations=request.rotations, fit=setup.fit)
         self.store = CropStore(request.output / FEATURES, describer)
 
     def fill(self, progress: Progress, skip: Skip | None) -> None:
@@ -231,7 +177,7 @@ class _Run:
     def rows(self) -> Iterator[tuple[Row, Evaluation]]:
         """All rows of the setup, pooling by pooling."""
         for pooling in self.setup.poolings:
-            crops = PRESETS[pooling]
+            crops = crop_specification(pooling)
             whitenings: list[Whitening | None] = [None]
             if self.training:
                 whitenings.append(self._whiten(pooling, crops))
@@ -263,7 +209,7 @@ class _Run:
         scatter = Scatter(self.store.describer.dimension)
         for picture in self.training:
             turns = self.store.vectors(picture, [crops])[crops].rotations
-            scatter.add(np.concatenate([turn.reshape(-1, turn.shape[-1]) for turn in turns]))
+            scatter.add(np.concatenate([view for turn in turns for view in turn]))
         made = scatter.fit(self.request.whitening_dimension, self.request.whitening_mode,
                            self.store.settings(crops, None))
         path = self.request.output / f"whitening-{self.setup.name}-{pooling}.safetensors"
@@ -277,38 +223,8 @@ class _Run:
         counts: list[int] = []
         for picture in pictures:
             found = self.store.vectors(picture, [crops])[crops]
-            counts.append(len(found.weights))
+            counts.append(found.crops)
             for number, whitening in enumerate(whitenings):
                 vectors[number].append(self.store.descriptor(found, whitening))
         stacked = [np.stack(rows) if rows else np.zeros((0, 0)) for rows in vectors]
         return stacked, float(np.mean(counts or [0]))
-
-
-def _comparisons(
-    request: ReportRequest, results: dict[tuple[str, int, int, str, str, str], tuple[Row, Evaluation]]
-) -> Iterator[Comparison]:
-    """The questions that the tables answer, each with its interval, where both runs are there."""
-    split = request.benchmark.headline
-
-    def values(evaluation: Evaluation) -> np.ndarray:
-        return np.array([result.ap for result in evaluation.per_query if result.split == split])
-
-    def compare(about: str, this: Row, **other: str | int) -> Iterator[Comparison]:
-        key = replace(this, **other).key
-        if key in results and key != this.key:
-            row, evaluation = results[key]
-            gain = paired_bootstrap(values(results[this.key][1]), values(evaluation), request.seed)
-            yield Comparison(about, this, row, gain)
-
-    for row, _ in results.values():
-        if row.arithmetic == "integer":
-            if row.codes == "floats":
-                yield from compare("integer against float network", row, arithmetic="float")
-                yield from compare("more crops", row, pooling="nip")
-                if row.whitening != PLAIN:
-                    yield from compare("whitening", row, whitening=PLAIN)
-            else:
-                yield from compare(f"{row.codes} against floats", row, codes="floats")
-            if row.pooling == TABLE2_POOLING:
-                yield from compare("table 2: small input with RNIP against large input with NIP", row,
-                                   arithmetic="float", height=LARGE[0], width=LARGE[1], pooling="nip")

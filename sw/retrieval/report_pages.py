@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from sw.files import atomic_write
 from sw.retrieval.evaluate import CODES
-from sw.retrieval.report import Report
+from sw.retrieval.report_rows import Report
 from sw.retrieval.report_tables import (
     CODE_NAMES,
     POOLING_NAMES,

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sw.retrieval.evaluate import CODES
-from sw.retrieval.report import LARGE, PLAIN, TABLE2_POOLING, Comparison, Report, Row
+from sw.retrieval.report_rows import PLAIN, TABLE2_POOLING, Comparison, Report, Row
 
 POOLING_NAMES = {"nip": "NIP", "rnip5x": "RNIP 5x", "rnip9x": "RNIP 9x", "rnip14x": "RNIP 14x",
-                 "rnip3x3": "RNIP 3x3"}
+                 "rnip3x3": "RNIP 3x3", "rnip18m": "RNIP 18m", "rmac": "R-MAC", "sqrt": "Root"}
 CODE_NAMES = {"floats": "{}-D", "bytes": "{}-byte", "bits": "{}-bit"}
 WHITENING_NAMES = {PLAIN: "without whitening", "after": "whitened once, after the average",
                    "roi": "whitened by region"}
@@ -45,7 +45,7 @@ def second_table(report: Report) -> Table | None:
     pairs = []
     for codes in ("floats", "bytes"):
         for whitening in report.whitenings:
-            pair = (report.row("float", LARGE, "nip", whitening, codes),
+            pair = (report.row("float", report.large, "nip", whitening, codes),
                     report.row("integer", report.size, TABLE2_POOLING, whitening, codes))
             if pair[0] is None or pair[1] is None:
                 return None

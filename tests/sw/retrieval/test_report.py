@@ -18,7 +18,8 @@ from sw.retrieval import report as report_module
 from sw.retrieval.crop_store import CropStore, Picture
 from sw.retrieval.crops import PRESETS
 from sw.retrieval.engines import ReferenceEngine
-from sw.retrieval.extract import make_describer
+from sw.retrieval.extract import POOLINGS, make_describer
+from sw.retrieval.report_tables import POOLING_NAMES
 from sw.retrieval.whitening import load_whitening
 
 SMALL = ["--height", "16", "--width", "16"]
@@ -52,7 +53,6 @@ def here(user, monkeypatch):
 def small_large(monkeypatch):
     """Table 2's large picture, smaller."""
     monkeypatch.setattr(report_module, "LARGE", (24, 32))
-    monkeypatch.setattr("sw.retrieval.report_tables.LARGE", (24, 32))
 
 
 def report(capsys, *arguments):
@@ -101,18 +101,36 @@ def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
 
 
 def test_descriptors_of_the_store_are_the_describers(here, tmp_path):
-    union = ",".join(PRESETS.values())
+    plain = {name: crops for name, crops in PRESETS.items() if "mosaic" not in crops}
+    union = ",".join(plain.values())
     paths = sorted((here / "set").iterdir())[:3]
     store = CropStore(tmp_path, make_describer("net.safetensors", height=16, width=16, crops=union,
                                                rotations=4))
     pictures = [Picture(path.name, path) for path in paths]
     store.fill(pictures, "features")
-    for name, crops in PRESETS.items():
+    for name, crops in plain.items():
         describer = make_describer("net.safetensors", height=16, width=16, pooling=name, rotations=4)
         assert store.settings(crops, None) == describer.settings
         for picture in pictures:
             found = store.descriptor(store.vectors(picture, [crops])[crops], None)
             np.testing.assert_array_equal(found, describer.describe_picture(open_image(picture.path)))
+
+
+def test_mosaics_stand_beside_crops_and_other_chains(here, tmp_path, capsys):
+    found = report(capsys, "--train", "train", "-o", tmp_path / "out", "--poolings", "nip,rnip18m,rmac,sqrt",
+                   "--rotations", "2")
+    assert row(found, pooling="rnip18m", whitening="", codes="floats")["crops"] == 18
+    for pooling in ("nip", "rnip18m", "rmac", "sqrt"):
+        path = tmp_path / "out" / f"whitening-integer-16x16-{pooling}.safetensors"
+        for whitening, arguments in (("", ()), ("after", ("--whitening", path))):
+            mine = row(found, pooling=pooling, whitening=whitening, codes="bytes")
+            theirs = evaluated(capsys, "--rotations", "2", "--train", "train", "--pooling", pooling,
+                               "--codes", "bytes", *SMALL, *arguments)
+            assert mine["map"] == theirs["map"], (pooling, whitening)
+
+
+def test_every_pooling_has_a_name_to_print():
+    assert POOLING_NAMES.keys() == POOLINGS.keys()
 
 
 def test_a_whitening_of_the_report_is_that_of_whiten(here, tmp_path, capsys):
@@ -199,7 +217,7 @@ def test_files_of_a_report(here, tmp_path, capsys, small_large):
     abouts = Counter(d["about"] for d in found["differences"])
     assert abouts == {"integer against float network": 4, "more crops": 2, "whitening": 2,
                       "bytes against floats": 4, "bits against floats": 4,
-                      "table 2: small input with RNIP against large input with NIP": 6}
+                      "small input with RNIP against large input with NIP": 6}
     for difference in found["differences"]:
         assert difference["low"] <= difference["difference"] <= difference["high"]
         expected = difference["this"]["map"] - difference["other"]["map"]
