@@ -58,7 +58,7 @@ def read_inputs(
             raise InputError("a process reading pictures died (out of memory?); "
                              "allowed: fewer --workers, or 0, which reads in the main process") from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits for the workers, for a picture each at most
 
 
 def _leave_interrupts() -> None:
