@@ -1,6 +1,6 @@
 """Requantisation: bias, rounding, shift, ReLU and saturation in one."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,43 +73,39 @@ class RequantiseLane(wiring.Component):
         with m.If(self.swap):
             m.d.sync += bias.eq(shadow)
 
-        # The bias and the rounding half, at the accumulator's unit.
+        # The bias and the rounding half, at the accumulator's unit: (bias << (s - F)) + (1 << (s - 1)).
+        amount = Signal(SHIFT_BITS)
         offset = Signal(signed(BIAS_BITS + SHIFT_MAX - BIAS_FRACTION + 1))
-        total = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
-        shifted = Signal(signed(ACCUMULATOR_BITS - SHIFT_MIN))
-        with m.Switch(self.shift):
-            for s in range(SHIFT_MIN, SHIFT_MAX + 1):
-                with m.Case(s):
-                    m.d.comb += [
-                        offset.eq((bias << (s - BIAS_FRACTION)) + (1 << (s - 1))),
-                        shifted.eq(total >> s),
-                    ]
+        m.d.comb += amount.eq(self.shift - SHIFT_MIN)
+        rounded: Value = bias + (1 << (BIAS_FRACTION - 1))
+        for n in range(SHIFT_BITS):
+            rounded = Mux(amount[n], rounded << (1 << n), rounded)
+        m.d.comb += offset.eq(rounded)
         acc = self.acc
         if self.group_bits:
             acc = Mux(self.grouped, self.groups[0], acc)
+        total = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
         m.d.sync += total.eq(acc + offset)
-        m.d.comb += self.y.eq(self._clamped(m, shifted, "y"))
-
+        m.d.comb += self.y.eq(self._result(m, total, amount, "y"))
         for n in range(ROW_GROUPS - 1) if self.group_bits else ():
             other = Signal(signed(max(self.group_bits, len(offset)) + 1), name=f"total_{n}", reset_less=True)
             m.d.sync += other.eq(self.groups[n + 1] + offset)
-            shifted = Signal(signed(len(other) - SHIFT_MIN), name=f"shifted_{n}")
-            with m.Switch(self.shift):
-                for s in range(SHIFT_MIN, SHIFT_MAX + 1):
-                    with m.Case(s):
-                        m.d.comb += shifted.eq(other >> s)
-            m.d.comb += self.others[n].eq(self._clamped(m, shifted, f"other_{n}"))
+            m.d.comb += self.others[n].eq(self._result(m, other, amount, f"other_{n}"))
         return m
 
-    def _clamped(self, m: Module, shifted: Signal, name: str) -> Signal:
-        """A register that takes ``shifted``, cut to 0..maximum."""
+    def _result(self, m: Module, total: Signal, amount: Signal, name: str) -> Signal:
+        """A register that takes ``total`` shifted right by SHIFT_MIN + amount, cut to 0..maximum."""
         y = Signal.like(self.y, name=name, reset_less=True)
-        with m.If(shifted < 0):
-            m.d.sync += y.eq(0)
-        with m.Elif(shifted > self.maximum):
-            m.d.sync += y.eq(self.maximum)
-        with m.Else():
-            m.d.sync += y.eq(shifted)
+        shifted = Signal(signed(len(total) - SHIFT_MIN), name=f"shifted_{name}")
+        # Stage by stage, the longest first: smaller than what synthesis makes of a shift by ``amount``.
+        value: Value = total >> SHIFT_MIN
+        for n in reversed(range(SHIFT_BITS)):
+            value = Mux(amount[n], value >> (1 << n), value)
+        m.d.comb += shifted.eq(value)
+        # The maximum is a row of ones: what is larger has another bit set, and comparing is masking.
+        low = shifted[: len(y)]
+        above = (low & ~self.maximum).any() | shifted[len(y) : -1].any()
+        m.d.sync += y.eq((low | above.replicate(len(y))) & self.maximum & (~total[-1]).replicate(len(y)))
         return y
 
 
