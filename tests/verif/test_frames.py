@@ -235,7 +235,8 @@ def test_extremes_in_triples(config, pixel, tmp_path):
 @pytest.mark.parametrize(("channels", "bits", "pools"), [(2, 4, ()), (1, 3, (0,)), (5, 3, ())])
 def test_layers_that_cannot_run_in_row_groups(config, channels, bits, pools, rng, tmp_path):
     """Too many passes, pooling, too many channels: as on any engine."""
-    network = random_network(rng, stack((channels, 3, 2), pools), bits, activation_bits=config.activation_bits)
+    shapes = stack((channels, 3, 2), pools)
+    network = random_network(rng, shapes, bits, activation_bits=config.activation_bits)
     plan = make_plan(network, config, 7, 6)
     assert not plan.row_groups
     check_frame(config, network, random_pixels(rng, channels, 7, 6), tmp_path, plan=plan)
