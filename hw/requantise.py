@@ -104,7 +104,8 @@ class RequantiseLane(wiring.Component):
         m.d.comb += shifted.eq(value)
         # The maximum is a row of ones: what is larger has another bit set, and comparing is masking.
         low = shifted[: len(y)]
-        above = (low & ~self.maximum).any() | shifted[len(y) : -1].any()
+        above = Signal(name=f"above_{name}")
+        m.d.comb += above.eq((low & ~self.maximum).any() | shifted[len(y) : -1].any())
         m.d.sync += y.eq((low | above.replicate(len(y))) & self.maximum & (~total[-1]).replicate(len(y)))
         return y
 
