@@ -81,8 +81,8 @@ def import_network(directory: Path) -> CompressedNetwork:
     path = directory / f"{WEIGHTS}.bin"
     words = read_memory(path, manifest.weights)
     shapes = [
-        Outline(ConvShape(e.name, e.in_channels, e.out_channels, e.pool), e.mask_bits, e.has_pad)
-        for e in manifest.layers
+        Outline(ConvShape(e.name, e.in_channels, e.out_channels, e.pool), e.mask_bits, e.has_pad, n == 0)
+        for n, e in enumerate(manifest.layers)
     ]
     for entry, placed in zip(manifest.layers, place_layers(shapes, manifest.config), strict=True):
         if (entry.rom_word, entry.rom_words) != (placed.word, placed.words):

@@ -14,6 +14,7 @@ from hw.spec import (
     BIAS_BITS,
     MASK_BITS,
     PAD_BITS,
+    ROW_GROUPS,
     SCALAR_BITS,
     TAPS,
     EngineConfig,
@@ -25,6 +26,7 @@ from hw.spec import (
     tile_bits,
 )
 from sw.compressed import CompressedLayer, CompressedNetwork
+from sw.geometry import lanes_in_row_groups, runs_in_row_groups
 from sw.network import ConvShape
 
 
@@ -35,6 +37,7 @@ class Outline:
     shape: ConvShape
     mask_bits: int
     has_pad: bool
+    reads_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,14 @@ class LayerWeights:
 @dataclass(frozen=True)
 class _Tile:
     """A tile's channels and its place: output channels o0..o1 - 1, input channels i0..i1 - 1, ROM words
-    from ``word`` on, relative to its layer, ``bits`` of them used."""
+    from ``word`` on, relative to its layer, ``bits`` of them used. ``lanes``: the input channel of each lane
+    that is stored, None for a lane without one; in row groups a channel has three lanes."""
 
     o0: int
     o1: int
     i0: int
     i1: int
+    lanes: tuple[int | None, ...]
     has_bias: bool
     word: int
     bits: int
@@ -106,7 +111,7 @@ class _Tile:
 def outlines(network: CompressedNetwork) -> tuple[Outline, ...]:
     """The outlines of a network's layers."""
     return tuple(
-        Outline(layer.shape, layer.mask_bits, has_pad=n == 0 and bool(network.pad.any()))
+        Outline(layer.shape, layer.mask_bits, n == 0 and bool(network.pad.any()), reads_image=n == 0)
         for n, layer in enumerate(network.layers)
     )
 
@@ -167,14 +172,19 @@ def decode_weights(words: Words, layers: Sequence[Outline], config: EngineConfig
 def _tiles(outline: Outline, config: EngineConfig) -> Iterator[_Tile]:
     """Tiles of a layer in the stream's order."""
     c_out, c_in = outline.shape.out_channels, outline.shape.in_channels
+    grouped = outline.reads_image and runs_in_row_groups(outline.shape, outline.mask_bits, config)
     word = 0
     for o0 in range(0, c_out, config.output_lanes):
         o1 = min(o0 + config.output_lanes, c_out)
         for i0 in range(0, c_in, config.input_lanes):
             i1 = min(i0 + config.input_lanes, c_in)
             last = i1 == c_in
-            bits = tile_bits(i1 - i0, o1 - o0, outline.mask_bits, outline.has_pad, last)
-            yield _Tile(o0, o1, i0, i1, last, word, bits)
+            lanes: tuple[int | None, ...] = tuple(range(i0, i1))
+            if grouped:
+                group = lanes + (None,) * (config.group_lanes - len(lanes))
+                lanes = (group * ROW_GROUPS)[: lanes_in_row_groups(c_in, config)]
+            bits = tile_bits(len(lanes), o1 - o0, outline.mask_bits, outline.has_pad, last)
+            yield _Tile(o0, o1, i0, i1, lanes, last, word, bits)
             word += -(-bits // config.rom_word_bits)
 
 
@@ -184,9 +194,16 @@ def _encode_layer(layer: CompressedLayer, pad: np.ndarray, where: RomLayer, conf
     pads = _to_bits(pad, PAD_BITS)
     stream = np.zeros(where.words * config.rom_word_bits, dtype=np.uint8)
     for tile in _tiles(where.outline, config):
-        parts = [kernels[tile.o0 : tile.o1, tile.i0 : tile.i1].reshape(-1)]
+        # A lane without a channel has zeros.
+        lanes = [n for n, channel in enumerate(tile.lanes) if channel is not None]
+        channels = [channel for channel in tile.lanes if channel is not None]
+        spread = np.zeros((tile.o1 - tile.o0, len(tile.lanes), kernels.shape[-1]), dtype=np.uint8)
+        spread[:, lanes] = kernels[tile.o0 : tile.o1, channels]
+        parts = [spread.reshape(-1)]
         if where.outline.has_pad:
-            parts.insert(0, pads[tile.i0 : tile.i1].reshape(-1))
+            values = np.zeros((len(tile.lanes), PAD_BITS), dtype=np.uint8)
+            values[lanes] = pads[channels]
+            parts.insert(0, values.reshape(-1))
         if tile.has_bias:
             parts.append(biases[tile.o0 : tile.o1].reshape(-1))
         start = tile.word * config.rom_word_bits
@@ -224,7 +241,7 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
     biases = np.zeros((c_out, BIAS_BITS), dtype=np.uint8)
     pads = np.zeros((c_in, PAD_BITS), dtype=np.uint8)
     for tile in _tiles(outline, config):
-        n_out, n_in = tile.o1 - tile.o0, tile.i1 - tile.i0
+        n_out, n_in = tile.o1 - tile.o0, len(tile.lanes)
         start = tile.word * config.rom_word_bits
         end = start + -(-tile.bits // config.rom_word_bits) * config.rom_word_bits
         bits, filling = stream[start : start + tile.bits], stream[start + tile.bits : end]
@@ -235,6 +252,7 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
             )
         if outline.has_pad:
             found, bits = bits[: n_in * PAD_BITS].reshape(n_in, PAD_BITS), bits[n_in * PAD_BITS :]
+            found = _gathered(found, tile, where)
             if tile.o0 == 0:
                 pads[tile.i0 : tile.i1] = found
             elif not np.array_equal(pads[tile.i0 : tile.i1], found):
@@ -243,7 +261,8 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
                     "are not those of the first; allowed: the same in all"
                 )
         count = n_out * n_in * kernel_bits(b)
-        kernels[tile.o0 : tile.o1, tile.i0 : tile.i1] = bits[:count].reshape(n_out, n_in, -1)
+        lanes = bits[:count].reshape(n_out, n_in, -1).transpose(1, 0, 2)
+        kernels[tile.o0 : tile.o1, tile.i0 : tile.i1] = _gathered(lanes, tile, where).transpose(1, 0, 2)
         if tile.has_bias:
             biases[tile.o0 : tile.o1] = bits[count:].reshape(n_out, BIAS_BITS)
     values = np.array([decode_mask(code, b) for code in range(1 << b)], dtype=np.int8)
@@ -255,6 +274,21 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
         bias=(bias - ((bias >> (BIAS_BITS - 1)) << BIAS_BITS)).astype(np.int16),
         pad=_from_bits(pads).astype(np.uint8),
     )
+
+
+def _gathered(lanes: np.ndarray, tile: _Tile, where: RomLayer) -> np.ndarray:
+    """What a tile's lanes hold, by input channel; first axis lanes, then channels. Raises InputError where
+    the lanes of a channel differ or a lane without a channel is not zero."""
+    first = [tile.lanes.index(channel) for channel in range(tile.i0, tile.i1)]
+    found = lanes[first]
+    for lane, channel in enumerate(tile.lanes):
+        expected = np.zeros_like(lanes[lane]) if channel is None else found[channel - tile.i0]
+        if not np.array_equal(lanes[lane], expected):
+            raise InputError(
+                f"weight ROM, layer {where.outline.shape.name}: the tile of output channel {tile.o0} has "
+                f"other numbers in input lane {lane} than in those before; allowed: all groups alike"
+            )
+    return found
 
 
 def _to_bits(values: np.ndarray, width: int) -> np.ndarray:

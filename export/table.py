@@ -15,8 +15,10 @@ from hw.spec import (
     LAYER_FIELDS,
     PASSES,
     RECORD_WORDS,
+    ROW_GROUPS,
     TABLE_MAGIC,
     TABLE_VERSION,
+    TABLE_VERSION_ROW_GROUPS,
     TABLE_WORD_BITS,
     VISIT_FIELDS,
     VISIT_WORDS,
@@ -24,8 +26,8 @@ from hw.spec import (
     InputError,
     pack_record,
 )
-from sw.geometry import BANKS, Region, Visit, group_count, last_lanes
-from sw.plan import Plan, Record
+from sw.geometry import BANKS, Region, Visit, group_count, last_lanes, loaded_lanes
+from sw.plan import Plan
 
 FIRST_RECORD = 1
 """Number of the first record after the header."""
@@ -47,7 +49,7 @@ def encode_table(plan: Plan) -> Words:
         RECORD_WORDS,
         {
             "magic": TABLE_MAGIC,
-            "version": TABLE_VERSION,
+            "version": TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION,
             "activation_bits": plan.activation_bits,
             "input_lanes": config.input_lanes,
             "output_lanes": config.output_lanes,
@@ -55,8 +57,8 @@ def encode_table(plan: Plan) -> Words:
             "visits_base": visits_base,
         },
     )
-    for record in plan.records:
-        words += pack_record(LAYER_FIELDS, RECORD_WORDS, _layer_values(record, plan))
+    for number in range(len(plan.records)):
+        words += pack_record(LAYER_FIELDS, RECORD_WORDS, _layer_values(number, plan))
     before: Visit | None = None
     for visit in plan.visits:
         values = _visit_values(visit, plan, new_layer=before is None or before.record != visit.record)
@@ -72,7 +74,8 @@ def encode_table(plan: Plan) -> Words:
     return Words.from_ints(TABLE_WORD_BITS, words)
 
 
-def _layer_values(record: Record, plan: Plan) -> dict[str, int]:
+def _layer_values(number: int, plan: Plan) -> dict[str, int]:
+    record = plan.records[number]
     values = _zeros(LAYER_FIELDS) | {
         "height": record.height,
         "width": record.width,
@@ -86,16 +89,22 @@ def _layer_values(record: Record, plan: Plan) -> dict[str, int]:
         # The part that is not read is written: this holds for the input too, which reads neither.
         values["read_part"] = 1 - record.write.part
     config = plan.config
+    triples = group_count(plan.height, ROW_GROUPS)
+    grouped = plan.row_groups and number <= 1
+    if grouped:
+        values["row_groups"] = plan.height - (triples - 1) * ROW_GROUPS
     if record.layer is None:
         return values | {
             "in_groups": group_count(record.channels, config.word_lanes),
             "last_in_lanes": last_lanes(record.channels, config.word_lanes),
         }
     layer, shape = record.layer, record.layer.shape
+    if grouped:
+        values["height"] = triples
     return values | {
         "in_groups": group_count(shape.in_channels, config.input_lanes),
         "out_groups": group_count(shape.out_channels, config.output_lanes),
-        "last_in_lanes": last_lanes(shape.in_channels, config.input_lanes),
+        "last_in_lanes": loaded_lanes(layer, config),
         "last_out_lanes": last_lanes(shape.out_channels, config.output_lanes),
         "mask_bits": layer.mask_bits,
         "passes": PASSES[layer.mask_bits],
@@ -113,6 +122,7 @@ def _region_values(name: str, region: Region) -> dict[str, int]:
 def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV, KIND_OUTPUT}
+    grouped = plan.row_groups and visit.record <= 1
     values = _zeros(VISIT_FIELDS) | {
         "kind": record.kind,
         "new_layer": int(new_layer),
@@ -121,12 +131,18 @@ def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
         "rows": visit.rows,
     }
     if record.read is not None:
-        row = visit.first_row if record.kind == KIND_OUTPUT else visit.first_row - 1
+        row = visit.first_row if record.kind == KIND_OUTPUT or grouped else visit.first_row - 1
         values |= {"read_bank": row % BANKS, "read_slot": record.read.slot(row)}
     if record.write is not None:
         pooled = record.layer is not None and record.layer.shape.pool
         row = visit.first_row // 2 if pooled else visit.first_row
+        if grouped and record.kind == KIND_INPUT:
+            row -= 1
         values |= {"write_bank": row % BANKS, "write_slot": record.write.slot(row)}
+    if grouped and record.kind == KIND_CONV:
+        assert visit.first_row % ROW_GROUPS == 0
+        values["first_row"] = visit.first_row // ROW_GROUPS
+        values["rows"] = group_count(visit.rows, ROW_GROUPS)
     return values
 
 

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.output_lane import OutputLane
 from hw.pixel import PIXEL
 from hw.place import delayed, place
-from hw.spec import TAPS, EngineConfig, lane_latency, lane_sum_bits
+from hw.spec import ROW_GROUPS, TAPS, EngineConfig, group_latency, group_sum_bits, lane_latency, lane_sum_bits
 from hw.weights import kernel_bus
 
 
@@ -25,12 +25,19 @@ class Array(wiring.Component):
     load : In(kernel_bus)    writes into the shadow registers
     sums_ahead : Out(PIXEL)  of the sums that come in the next cycle
     sums : Out(P_o x signed) ``lane_latency`` cycles after ``window``
+    groups_ahead, groups : Out   likewise the sums over each row group, P_o x 3, ``group_latency`` cycles
+                             after ``window``; only with ``config.row_groups``
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        groups = {}
+        if config.row_groups:
+            lane = data.ArrayLayout(signed(group_sum_bits(config)), ROW_GROUPS)
+            groups = {"groups_ahead": Out(PIXEL), "groups": Out(data.ArrayLayout(lane, config.output_lanes))}
         super().__init__(
-            {
+            groups
+            | {
                 "ahead": In(PIXEL),
                 "window": In(config.input_lanes * TAPS * config.activation_bits),
                 "load": In(kernel_bus(config)),
@@ -55,6 +62,12 @@ class Array(wiring.Component):
                 lane.swap_alpha.eq(swap_alpha),
                 self.sums[n].eq(lane.sum),
             ]
-        latency = lane_latency(self.config.input_lanes)
-        m.d.comb += self.sums_ahead.eq(delayed(m, self.ahead, latency, "pixel"))
+            if self.config.row_groups:
+                m.d.comb += self.groups[n].eq(lane.groups)
+        latency, pixel = lane_latency(self.config.input_lanes), self.ahead
+        if self.config.row_groups:
+            early = group_latency(self.config)
+            latency, pixel = latency - early, delayed(m, pixel, early, "pixel_groups")
+            m.d.comb += self.groups_ahead.eq(pixel)
+        m.d.comb += self.sums_ahead.eq(delayed(m, pixel, latency, "pixel"))
         return m

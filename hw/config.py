@@ -49,6 +49,7 @@ NAMED: dict[str, EngineConfig] = {
             weight_words=131072,
             table_words=8192,
             stream_bytes=4,
+            row_groups=True,  # pays from about 32 lanes on: docs/area.md
         ),
     )
 }

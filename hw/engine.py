@@ -11,14 +11,13 @@ from amaranth.lib.wiring import In, Out
 from hw.accumulator import Accumulator
 from hw.array import Array
 from hw.counters import Counters
-from hw.feature_memory import FeatureMemory
+from hw.feature_memory import BANKS, FeatureMemory, feature_write
 from hw.feature_output import FeatureOutput
 from hw.image_input import ImageInput
 from hw.place import PREFIX, place
 from hw.pool import Pool
 from hw.reader import Reader
 from hw.requantise import Requantise
-from hw.schedule import feature_address_bits
 from hw.sequencer import Sequencer
 from hw.spec import (
     COUNTER_ADDRESS_BITS,
@@ -50,11 +49,14 @@ class Engine(wiring.Component):
     s_axis_* : image stream     AXI4-Stream, see image_input
     m_axis_* : feature stream   AXI4-Stream, see feature_output
     counter_addr : In(9), counter_value : Out(32)   see counters; value one cycle after addr
-    trace_* : Out               every write into the feature memory, for verification; leave it open
+    trace_* : Out               every write into the feature memory, for verification; leave it open. With
+                                ``config.row_groups`` trace_bank has a bit a bank, and address, lanes and data
+                                are those of banks 0, 1, 2 side by side
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        write = feature_write(config)
         super().__init__(
             {
                 "start": In(1),
@@ -77,10 +79,10 @@ class Engine(wiring.Component):
                 "counter_value": Out(COUNTER_BITS),
                 "trace_valid": Out(1),
                 "trace_part": Out(1),
-                "trace_bank": Out(2),
-                "trace_addr": Out(feature_address_bits(config)),
-                "trace_lanes": Out(config.word_lanes),
-                "trace_data": Out(config.word_bits),
+                "trace_bank": Out(BANKS if config.row_groups else 2),
+                "trace_addr": Out(write["addr"].width),
+                "trace_lanes": Out(write["lanes"].width),
+                "trace_data": Out(write["data"].width),
             }
         )
 
@@ -213,7 +215,9 @@ class Engine(wiring.Component):
             image_input.tlast.eq(self.s_axis_tlast),
             self.s_axis_tready.eq(image_input.tready),
             #
-            memory.write.eq(Mux(image_input.write.en, image_input.write.as_value(), writer.write.as_value())),
+            memory.write.eq(
+                Mux(image_input.write.en.any(), image_input.write.as_value(), writer.write.as_value())
+            ),
             memory.read_en.eq(reader.active | output.read_en),
             memory.read_part.eq(layer.read_part),
             #
@@ -257,13 +261,24 @@ class Engine(wiring.Component):
             self.m_axis_tvalid.eq(output.tvalid),
             output.tready.eq(self.m_axis_tready),
             #
-            self.trace_valid.eq(memory.write.en),
+            self.trace_valid.eq(memory.write.en.any()),
             self.trace_part.eq(memory.write.part),
-            self.trace_bank.eq(memory.write.bank),
+            self.trace_bank.eq(memory.write.en if config.row_groups else memory.write.bank),
             self.trace_addr.eq(memory.write.addr),
             self.trace_lanes.eq(memory.write.lanes),
             self.trace_data.eq(memory.write.data),
         ]
+        if config.row_groups:
+            grouped = layer.row_groups != 0
+            m.d.comb += [
+                window.row_groups.eq(layer.row_groups),
+                requantise.grouped.eq(grouped),
+                requantise.groups.eq(array.groups),
+                pool.grouped.eq(grouped),
+                writer.others.eq(requantise.others),
+            ]
+            with m.If(grouped):
+                m.d.comb += requantise.ahead.eq(array.groups_ahead)
         for bank in range(3):
             m.d.comb += memory.read_addresses[bank].eq(
                 Mux(output.active, output.address, reader.addresses[bank])

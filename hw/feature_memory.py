@@ -12,7 +12,18 @@ BANKS = 3
 
 
 def feature_write(config: EngineConfig) -> data.StructLayout:
-    """One write: a word in one bank of one part, with an enable a lane."""
+    """One write: a word in one bank of one part, with an enable a lane. With ``config.row_groups`` up to one
+    in each bank: ``en`` has a bit a bank; address, lanes and data are given for each."""
+    if config.row_groups:
+        return data.StructLayout(
+            {
+                "en": BANKS,
+                "part": 1,
+                "addr": data.ArrayLayout(feature_address_bits(config), BANKS),
+                "lanes": data.ArrayLayout(config.word_lanes, BANKS),
+                "data": data.ArrayLayout(config.word_bits, BANKS),
+            }
+        )
     return data.StructLayout(
         {
             "en": 1,
@@ -53,14 +64,21 @@ class FeatureMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
+        write = self.write
+        if config.row_groups:
+            enables = [write.en[bank] for bank in range(BANKS)]
+            addresses, lanes, values = write.addr, write.lanes, write.data
+        else:
+            enables = [write.en & (write.bank == bank) for bank in range(BANKS)]
+            addresses, lanes, values = ([v] * BANKS for v in (write.addr, write.lanes, write.data))
         was_part = delayed(m, self.read_part, 1, "was_part")
         for bank in range(BANKS):
             words = []
             for part in range(2):
                 address_bits = bits_for(config.feature_words[part] - 1)
                 writing = Signal(name=f"writing_{part}_{bank}")
-                m.d.comb += writing.eq(self.write.en & (self.write.part == part) & (self.write.bank == bank))
-                address = Mux(writing, self.write.addr, self.read_addresses[bank])
+                m.d.comb += writing.eq(enables[bank] & (write.part == part))
+                address = Mux(writing, addresses[bank], self.read_addresses[bank])
                 word = Signal(config.word_bits, name=f"word_{part}_{bank}")
                 m.submodules[f"part_{part}_bank_{bank}"] = Instance(
                     PREFIX + "ram_1rw",
@@ -70,9 +88,9 @@ class FeatureMemory(wiring.Component):
                     p_ADDR_BITS=address_bits,
                     i_clk=ClockSignal("sync"),
                     i_en=writing | (self.read_en & (self.read_part == part)),
-                    i_we=Mux(writing, self.write.lanes, 0),
+                    i_we=Mux(writing, lanes[bank], 0),
                     i_addr=address[:address_bits],
-                    i_wdata=self.write.data,
+                    i_wdata=values[bank],
                     o_rdata=word,
                 )
                 words.append(word)

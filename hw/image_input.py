@@ -1,10 +1,10 @@
 """Image input: 8-bit pixels from the stream, rounded to A bits, into the first region."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.feature_memory import feature_write
+from hw.feature_memory import BANKS, feature_write
 from hw.schedule import advanced, layer_layout, visit_layout
 from hw.spec import (
     ACTIVATION_BITS_MAX,
@@ -13,6 +13,7 @@ from hw.spec import (
     ERROR_FRAME_LONG,
     ERROR_FRAME_SHORT,
     PIXEL_BITS,
+    ROW_GROUPS,
     EngineConfig,
     bits_for,
 )
@@ -23,6 +24,10 @@ class ImageInput(wiring.Component):
 
     A memory word (the channels of a pixel, or a part of them) begins with a new beat: bytes of a beat
     beyond the word's channels are ignored, so that RGBX pixels fit a four-byte stream. One beat a cycle.
+    For a layer in row groups each pixel is written into all three banks: as group 2 of the row above, group 1
+    of its own row and group 0 of the row below (hw.spec.ROW_GROUPS). ``slot`` and ``bank`` are then those of
+    the row above.
+
     TLAST must come with the frame's last beat and with no other. After a frame that is too long the rest
     is read and thrown away up to its TLAST, before the next frame is taken.
 
@@ -70,6 +75,7 @@ class ImageInput(wiring.Component):
         words_left = Signal.like(layer.in_groups)
         bank = Signal(2)
         slot = Signal.like(self.visit.write_slot)
+        next_slot = Signal.like(slot)  # only in row groups
         group_offset = Signal.like(slot)
         beats = -(-lanes // width)
         position = Signal(bits_for(beats - 1))  # beat within the word
@@ -113,7 +119,10 @@ class ImageInput(wiring.Component):
                     bank.eq(Mux(bank == 2, 0, bank + 1)),
                 ]
                 with m.If(bank == 2):
-                    m.d.sync += slot.eq(advanced(slot, layer, "write"))
+                    if config.row_groups:
+                        m.d.sync += [slot.eq(next_slot), next_slot.eq(advanced(next_slot, layer, "write"))]
+                    else:
+                        m.d.sync += slot.eq(advanced(slot, layer, "write"))
             # The frame ends in the image's last row, which need not be in this visit.
             image_end = Signal()
             m.d.comb += image_end.eq(frame_end & ends_image)
@@ -143,6 +152,8 @@ class ImageInput(wiring.Component):
                 slot.eq(self.visit.write_slot),
                 group_offset.eq(0),
             ]
+            if config.row_groups:
+                m.d.sync += next_slot.eq(advanced(self.visit.write_slot, layer, "write"))
 
         # x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1) for each byte, then into its lane of the word.
         pixels = []
@@ -162,21 +173,43 @@ class ImageInput(wiring.Component):
         word = Signal(lanes * a, reset_less=True)
         write_en = Signal()
         address = Signal.like(slot, reset_less=True)
+        next_address = Signal.like(slot, reset_less=True)  # only in row groups
         write_bank = Signal(2, reset_less=True)
         m.d.sync += write_en.eq(taken & word_end)
         with m.If(taken):
             m.d.sync += [address.eq(slot + group_offset + column), write_bank.eq(bank)]
+            if config.row_groups:  # with one word a pixel
+                m.d.sync += next_address.eq(next_slot + column)
             for lane in range(lanes):
                 here = position == lane // width
                 exists = lane < word_lanes
                 with m.If(here | (position == 0)):
                     m.d.sync += word.word_select(lane, a).eq(Mux(here & exists, pixels[lane % width], 0))
-        m.d.comb += [
-            self.write.en.eq(write_en),
-            self.write.part.eq(0),
-            self.write.bank.eq(write_bank),
-            self.write.addr.eq(address),
-            self.write.lanes.eq(~0),
-            self.write.data.eq(word),
-        ]
+        m.d.comb += self.write.part.eq(0)
+        if not config.row_groups:
+            m.d.comb += [
+                self.write.en.eq(write_en),
+                self.write.bank.eq(write_bank),
+                self.write.addr.eq(address),
+                self.write.lanes.eq(~0),
+                self.write.data.eq(word),
+            ]
+            return m
+
+        grouped = layer.row_groups != 0
+        size = config.group_lanes
+        copies = Cat(word[: size * a].replicate(ROW_GROUPS), word[ROW_GROUPS * size * a :])
+        for n in range(BANKS):
+            group = Signal(lanes, name=f"lanes_{n}")
+            with m.Switch(write_bank):
+                for above in range(BANKS):
+                    number = (2 - (n - above)) % ROW_GROUPS
+                    with m.Case(above):
+                        m.d.comb += group.eq(((1 << size) - 1) << number * size)
+            m.d.comb += [
+                self.write.en[n].eq(write_en & (grouped | (write_bank == n))),
+                self.write.addr[n].eq(Mux(grouped & (n < write_bank), next_address, address)),
+                self.write.lanes[n].eq(Mux(grouped, group, (1 << lanes) - 1)),
+                self.write.data[n].eq(Mux(grouped, copies, word)),
+            ]
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.kernel_unit import KERNEL, KernelUnit
 from hw.place import place
-from hw.spec import LEVELS_PER_STAGE, TAPS, EngineConfig, lane_sum_bits
+from hw.spec import LEVELS_PER_STAGE, ROW_GROUPS, TAPS, EngineConfig, group_sum_bits, lane_sum_bits
 
 
 class OutputLane(wiring.Component):
@@ -23,12 +23,18 @@ class OutputLane(wiring.Component):
     kernels : In(K x KERNEL)     the bus
     swap, swap_alpha : In(1)     as in the kernel unit
     sum : Out(signed)            ``lane_latency`` cycles after ``window``; one window a cycle
+    groups : Out(3 x signed)     sums over the lanes of each row group, ``group_latency`` cycles after
+                                 ``window``; only with ``config.row_groups``
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        groups = {}
+        if config.row_groups:
+            groups = {"groups": Out(data.ArrayLayout(signed(group_sum_bits(config)), ROW_GROUPS))}
         super().__init__(
-            {
+            groups
+            | {
                 "window": In(config.input_lanes * TAPS * config.activation_bits),
                 "load": In(1),
                 "load_in": In(config.input_lanes // config.load_kernels),
@@ -58,6 +64,8 @@ class OutputLane(wiring.Component):
 
         level = 0
         while len(values) > 1:
+            if config.row_groups and 1 << level == config.group_lanes:
+                m.d.comb += [self.groups[g].eq(values[g]) for g in range(ROW_GROUPS)]
             level += 1
             sums: list[Value] = [a + b for a, b in zip(values[0::2], values[1::2], strict=False)]
             if len(values) % 2:

@@ -10,7 +10,9 @@ PIXEL = data.StructLayout(
         "row_end": 1,  # last pixel of a row
         "fresh": 1,  # the partial sum starts at zero
         "emit": 1,  # the partial sum is complete: requantise and write
-        "digit": 2,  # which digit of the mask codes: the sum counts 2**digit times
+        # Which digit of the mask codes: the sum counts 2**digit times. Where three rows are computed at once
+        # there is only one; then how many of the three exist, 1 to 3.
+        "digit": 2,
         "last_out": 1,  # the pass serves the layer's last output group
     }
 )

@@ -8,16 +8,20 @@ from hw.pixel import PIXEL
 from hw.place import PREFIX, delayed, place
 from hw.spec import EngineConfig, bits_for
 
-RESULT = data.StructLayout(
-    {
-        "valid": 1,  # there is a pixel to write
-        "row_end": 1,  # the written row is complete
-        "last": 1,  # the output group's strip is complete
-        "last_out": 1,  # it was the layer's last output group
-    }
-)
-"""What goes with the results to the writer. row_end and last may come without valid: an odd last row or
-column is dropped, as torch does."""
+
+def result_layout(config: EngineConfig) -> data.StructLayout:
+    """What goes with the results to the writer. row_end and last may come without valid: an odd last row or
+    column is dropped, as torch does."""
+    return data.StructLayout(
+        {
+            "valid": 1,  # there is a pixel to write
+            "row_end": 1,  # the written row is complete
+            "last": 1,  # the output group's strip is complete
+            "last_out": 1,  # it was the layer's last output group
+            # In row groups: pixels to write, of three rows.
+            **({"rows": 2} if config.row_groups else {}),
+        }
+    )
 
 
 class PoolLane(wiring.Component):
@@ -59,14 +63,24 @@ class Pool(wiring.Component):
     ahead : In(PIXEL)        of the results that come in the next cycle
     y : In(P_o x A)
     pool : In(1)             the layer pools
-    result : Out(RESULT), data : Out(P_o x A)
+    result : Out(result_layout), data : Out(P_o x A)
+    grouped : In(1)          the layer runs in row groups: ``result`` and ``data`` belong to ``y`` and come in
+                             the same cycle; only with ``config.row_groups``
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         lanes = data.ArrayLayout(config.activation_bits, config.output_lanes)
+        grouped = {"grouped": In(1)} if config.row_groups else {}
         super().__init__(
-            {"ahead": In(PIXEL), "y": In(lanes), "pool": In(1), "result": Out(RESULT), "data": Out(lanes)}
+            grouped
+            | {
+                "ahead": In(PIXEL),
+                "y": In(lanes),
+                "pool": In(1),
+                "result": Out(result_layout(config)),
+                "data": Out(lanes),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -115,10 +129,24 @@ class Pool(wiring.Component):
                 across.word_select(n, a).eq(lane.across),
             ]
             m.d.sync += value[n].eq(Mux(self.pool, lane.pooled, self.y[n]))
+        result = self.result
+        if config.row_groups:
+            # The values of the other rows need no registers if none of the three waits here.
+            result = Signal.like(self.result, name="result_pooled")
+            m.d.comb += self.result.eq(result)
+            with m.If(self.grouped):
+                m.d.comb += [
+                    self.result.valid.eq(pixel.valid),
+                    self.result.row_end.eq(pixel.valid & pixel.row_end),
+                    self.result.last.eq(pixel.valid & pixel.last),
+                    self.result.last_out.eq(pixel.last_out),
+                    self.result.rows.eq(pixel.digit),
+                    self.data.eq(self.y),
+                ]
         m.d.sync += [
-            self.result.valid.eq(pixel.valid & (~self.pool | (lower & column[0]))),
-            self.result.row_end.eq(pixel.valid & pixel.row_end & (~self.pool | lower)),
-            self.result.last.eq(pixel.valid & pixel.last),
-            self.result.last_out.eq(pixel.last_out),
+            result.valid.eq(pixel.valid & (~self.pool | (lower & column[0]))),
+            result.row_end.eq(pixel.valid & pixel.row_end & (~self.pool | lower)),
+            result.last.eq(pixel.valid & pixel.last),
+            result.last_out.eq(pixel.last_out),
         ]
         return m

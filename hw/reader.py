@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.pixel import EDGES, PIXEL
 from hw.schedule import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
-from hw.spec import EngineConfig, bits_for
+from hw.spec import ROW_GROUPS, EngineConfig, bits_for
 
 
 class Reader(wiring.Component):
@@ -15,7 +15,7 @@ class Reader(wiring.Component):
     Of the three rows that make a column, those in banks ``top_bank`` and up lie in one slot, those in the
     banks below it in the slot that follows (rows 3k, 3k + 1, 3k + 2 share a slot address). So two running
     addresses serve three banks. Rows outside the image are read from wherever the address points and
-    replaced by the window.
+    replaced by the window. A layer in row groups goes from slot to slot: three rows of its map a row.
 
     Members
     -------
@@ -81,7 +81,10 @@ class Reader(wiring.Component):
                     row_end.eq(layer.width == 1),
                     last_row.eq(rows_left == 2),
                 ]
-                with m.If(self.top_bank == 2):
+                slot_end = self.top_bank == 2
+                if self.config.row_groups:
+                    slot_end |= layer.row_groups != 0
+                with m.If(slot_end):
                     after = Signal.like(slot)
                     m.d.comb += after.eq(advanced(next_slot, layer, "read"))
                     m.d.sync += [
@@ -134,6 +137,10 @@ class Reader(wiring.Component):
             self.slice.eq(tile.slice),
             self.lanes.eq(Mux(tile.last_in, layer.last_in_lanes, self.config.input_lanes)),
         ]
+        if self.config.row_groups:
+            with m.If(layer.row_groups != 0):
+                rows = Mux(self.edges.bottom, layer.row_groups, ROW_GROUPS)
+                m.d.comb += self.pixel.digit.eq(rows)
         for bank in range(3):
             m.d.comb += self.addresses[bank].eq(Mux(bank >= self.top_bank, address, next_address))
         return m

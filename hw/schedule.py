@@ -3,7 +3,7 @@
 from amaranth.hdl import Mux, Value
 from amaranth.lib import data
 
-from hw.spec import LAYER_FIELDS, VISIT_FIELDS, EngineConfig, Field, bits_for
+from hw.spec import VISIT_FIELDS, EngineConfig, Field, bits_for, layer_fields
 
 _ADDRESS_FIELDS = frozenset(
     (
@@ -40,7 +40,7 @@ def _layout(fields: tuple[Field, ...], config: EngineConfig) -> data.StructLayou
 
 def layer_layout(config: EngineConfig) -> data.StructLayout:
     """A layer record, its addresses as wide as this configuration's memories need."""
-    return _layout(LAYER_FIELDS, config)
+    return _layout(layer_fields(config), config)
 
 
 def visit_layout(config: EngineConfig) -> data.StructLayout:

@@ -29,11 +29,11 @@ from hw.spec import (
     HEADER_WORDS_USED,
     KIND_CONV,
     KIND_END,
-    LAYER_FIELDS,
     LAYER_WORDS_USED,
     RECORD_WORDS,
     TABLE_MAGIC,
     TABLE_VERSION,
+    TABLE_VERSION_ROW_GROUPS,
     TABLE_WORD_BITS,
     VISIT_FIELDS,
     VISIT_WORDS,
@@ -41,6 +41,7 @@ from hw.spec import (
     Field,
     bits_for,
     drain_cycles,
+    layer_fields,
 )
 
 
@@ -223,7 +224,10 @@ class Sequencer(wiring.Component):
                 base = header["visits_base"]
                 m.d.sync += [visit_pointer.eq(base), pointer.eq(base), word.eq(0)]
                 m.next = "VISIT"
-                with m.If((header["magic"] != TABLE_MAGIC) | (header["version"] != TABLE_VERSION)):
+                wrong_version = header["version"] != TABLE_VERSION
+                if self.config.row_groups:
+                    wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
+                with m.If((header["magic"] != TABLE_MAGIC) | wrong_version):
                     m.d.sync += [self.error.eq(ERROR_TABLE_MAGIC), self.busy.eq(0)]
                     m.next = "IDLE"
                 with m.Elif(~config_matches):
@@ -246,7 +250,7 @@ class Sequencer(wiring.Component):
                 with m.Else():
                     prepare()
             with state("LAYER"):
-                receive(LAYER_FIELDS, layer, LAYER_WORDS_USED)
+                receive(layer_fields(self.config), layer, LAYER_WORDS_USED)
                 with m.If(word == LAYER_WORDS_USED):
                     m.next = "PREPARE"
             with state("PREPARE"):

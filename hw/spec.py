@@ -97,6 +97,9 @@ ROM_BITS_PER_KERNEL = 64
 TABLE_WORD_BITS = 32
 TABLE_MAGIC = 0x4B53
 TABLE_VERSION = 1
+TABLE_VERSION_ROW_GROUPS = 2
+"""Version of a table with a layer that runs in row groups; only an engine with ``row_groups`` takes it."""
+
 RECORD_WORDS = 16
 """Words of the header and of each layer record; record r starts at word r * RECORD_WORDS."""
 
@@ -145,6 +148,7 @@ LAYER_FIELDS = (
     Field("pool", 2, 25, 1),
     Field("has_pad", 2, 26, 1),
     Field("read_part", 2, 27, 1),
+    Field("row_groups", 2, 28, 2),
     Field("weight_base", 3, 0, 32),
     Field("read_base", 4, 0, 32),
     Field("read_end", 5, 0, 32),
@@ -159,7 +163,11 @@ group; in the input and output records groups count memory words. *_base, *_end 
 region's row slots in words of a bank: a slot holds one row, and rows 3k, 3k + 1, 3k + 2 share a slot address
 in banks 0, 1, 2. Input and output have records of their own: input uses height, width, in_groups and
 last_in_lanes (of the image) and the write fields; output uses height, width, in_groups and last_in_lanes (of
-the last map), the read fields and read_part."""
+the last map), the read fields and read_part.
+
+row_groups is 0 but in a layer that runs in row groups (see ROW_GROUPS) and in its input record. There it is
+the number of rows, 1 to 3, of the map's last triple; the layer's height and its visits' first_row and rows
+count triples, last_in_lanes the lanes up to the last group's last channel."""
 
 VISIT_FIELDS = (
     Field("kind", 0, 0, 2),
@@ -173,11 +181,21 @@ VISIT_FIELDS = (
     Field("write_slot", 3, 0, 32),
 )
 """One record a visit, the engine's unit of scheduling: ``rows`` consecutive rows of one layer, all its
-output channels. read_bank and read_slot say where row first_row - 1 lies (for an output visit: first_row),
-write_bank and write_slot where the first row written goes. The first of consecutive visits to one layer has
+output channels. read_bank and read_slot say where row first_row - 1 lies (for an output visit: first_row; in
+row groups: the first triple), write_bank and write_slot where the first row written goes (an image for row
+groups: where the row before it would go). The first of consecutive visits to one layer has
 new_layer set; only then is the layer record read and are write_* used: later ones go on where it ended."""
 
 LAYERS_MAX = 254
+
+ROW_GROUPS = 3
+"""Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
+
+Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
+masks take one pass and it does not pool. The image then lies in *virtual rows*: virtual row v has in lane
+group g the image's row v + g - 1. So virtual rows 3T, 3T + 1, 3T + 2, one in each bank, hold for every group
+the three rows around its own. The weight stream has pad values and kernels once for each group, and kernels
+of alpha = 0 for lanes between that have no channel."""
 
 
 def pack_record(layout: tuple[Field, ...], words: int, values: dict[str, int]) -> list[int]:
@@ -241,7 +259,8 @@ class EngineConfig:
     decoded per cycle. ``partial_depth`` pixels is the longest strip, ``max_width`` the widest row.
     ``feature_words`` are the words of one bank (of three) of each part; a word holds ``word_lanes``
     activations. ``weight_words`` are ROM words of ``rom_word_bits``; ``table_words`` 32-bit words.
-    ``stream_bytes`` is the width of the image stream.
+    ``stream_bytes`` is the width of the image stream. ``row_groups`` adds what it takes to run a first layer
+    of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -257,6 +276,7 @@ class EngineConfig:
     weight_words: int
     table_words: int
     stream_bytes: int
+    row_groups: bool = False
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -285,6 +305,15 @@ class EngineConfig:
                 f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
                 "allowed: one lane count a multiple of the other"
             )
+        if type(self.row_groups) is not bool:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups = {self.row_groups!r}; allowed: true, false"
+            )
+        if self.row_groups and self.input_lanes < ROW_GROUPS:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups with input_lanes = {self.input_lanes}; "
+                f"allowed: with {ROW_GROUPS} or more"
+            )
         if self.input_lanes % self.load_kernels:
             raise InputError(
                 f"configuration {self.name!r}: load_kernels = {self.load_kernels}; "
@@ -311,6 +340,12 @@ class EngineConfig:
         return self.word_lanes // self.output_lanes
 
     @property
+    def group_lanes(self) -> int:
+        """Input lanes of a row group: the largest power of two of which there are three; 0 if there are not
+        three lanes."""
+        return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
+
+    @property
     def rom_word_bits(self) -> int:
         return ROM_BITS_PER_KERNEL * self.load_kernels
 
@@ -329,6 +364,11 @@ class EngineConfig:
                     f"allowed: {', '.join(sorted(known))}"
                 )
         return replace(self, **options)
+
+
+def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
+    """Fields of a layer record that an engine knows."""
+    return tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -354,6 +394,11 @@ def product_bits(activation_bits: int) -> int:
 def lane_sum_bits(config: EngineConfig) -> int:
     """Signed width of an output lane's sum over all input lanes."""
     return product_bits(config.activation_bits) + tree_levels(config.input_lanes)
+
+
+def group_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over the input lanes of a row group."""
+    return product_bits(config.activation_bits) + tree_levels(config.group_lanes)
 
 
 def tree_levels(lanes: int) -> int:
@@ -399,6 +444,11 @@ OUTPUT_LATENCY = 2
 def lane_latency(input_lanes: int) -> int:
     """Cycles from a window to an output lane's sum."""
     return UNIT_LATENCY + -(-tree_levels(input_lanes) // LEVELS_PER_STAGE)
+
+
+def group_latency(config: EngineConfig) -> int:
+    """Cycles from a window to the registers before an output lane's sums over row groups."""
+    return UNIT_LATENCY + tree_levels(config.group_lanes) // LEVELS_PER_STAGE
 
 
 def drain_cycles(config: EngineConfig) -> int:

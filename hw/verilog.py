@@ -21,7 +21,7 @@ from hw.output_lane import OutputLane
 from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
 from hw.reader import Reader
-from hw.requantise import Requantise, RequantiseLane
+from hw.requantise import Requantise, requantise_lane
 from hw.sequencer import Sequencer
 from hw.spec import EngineConfig, lane_sum_bits
 from hw.weights import WeightLoader
@@ -41,7 +41,7 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     Array,
     lambda config: AccumulatorLane(lane_sum_bits(config)),
     Accumulator,
-    lambda config: RequantiseLane(config.activation_bits),
+    requantise_lane,
     Requantise,
     lambda config: PoolLane(config.activation_bits),
     Pool,

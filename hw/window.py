@@ -12,6 +12,9 @@ cycle, because the tap is replaced by the pad value.
 
 At the end of a row ``right`` already holds the next row's first column; the tap is outside the image and is
 replaced. So a pixel never waits for its right neighbour, not even across passes.
+
+In a layer that runs in row groups each group of lanes works on a row of its own. The first row lies at the
+image's upper edge in group 0 alone, and which group has the last row the layer says.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -20,7 +23,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.pixel import EDGES, PIXEL
 from hw.place import delayed
-from hw.spec import TAPS, WINDOW_LATENCY, EngineConfig, bits_for
+from hw.spec import ROW_GROUPS, TAPS, WINDOW_LATENCY, EngineConfig, bits_for
 from hw.weights import pad_bus
 
 
@@ -35,6 +38,7 @@ class Window(wiring.Component):
     lanes : In             channels of the input group; lanes beyond give 0
     banks : In(3 x word)   the banks' words, one cycle later
     has_pad : In(1)        the layer uses the pad values; otherwise it pads with 0
+    row_groups : In(2)     of the layer; only with ``config.row_groups``
     load : In(pad_bus)     writes into the shadow pad registers
     ahead : Out(PIXEL)     of the window that comes in the next cycle
     window : Out(P_i * 9 * A)   WINDOW_LATENCY cycles after ``pixel``
@@ -42,8 +46,10 @@ class Window(wiring.Component):
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        grouped = {"row_groups": In(2)} if config.row_groups else {}
         super().__init__(
-            {
+            grouped
+            | {
                 "pixel": In(PIXEL),
                 "edges": In(EDGES),
                 "top_bank": In(2),
@@ -61,7 +67,7 @@ class Window(wiring.Component):
         m = Module()
         config = self.config
         a, lanes = config.activation_bits, config.input_lanes
-        group = a * lanes
+        width = a * lanes
 
         pixels = [self.pixel]
         for stage in range(1, WINDOW_LATENCY):
@@ -71,13 +77,13 @@ class Window(wiring.Component):
         # Cycle 1: row r of the column is in bank (top_bank + r) mod 3.
         top_bank = delayed(m, self.top_bank, 1, "top_bank")
         which = delayed(m, self.slice, 1, "slice")
-        right = Signal(data.ArrayLayout(group, 3), reset_less=True)
+        right = Signal(data.ArrayLayout(width, 3), reset_less=True)
         for row in range(3):
             with m.Switch(top_bank):
                 for bank in range(3):
                     with m.Case(bank):
                         word = self.banks[(bank + row) % 3]
-                        m.d.sync += right[row].eq(word.word_select(which, group))
+                        m.d.sync += right[row].eq(word.word_select(which, width))
 
         # Cycles 2 and 3.
         centre = Signal.like(right, reset_less=True)
@@ -96,10 +102,16 @@ class Window(wiring.Component):
             m.d.sync += pads.eq(Mux(self.has_pad, shadow.as_value(), Const(0, a * lanes)))
 
         taps = []
-        outside_row = (edges.top, Const(0, 1), edges.bottom)
+        top, bottom = edges.top, edges.bottom
         outside_column = (edges.left, Const(0, 1), edges.right)
         for lane in range(lanes):
             exists = lane < in_lanes
+            if config.row_groups:
+                group = min(lane // config.group_lanes, ROW_GROUPS - 1)
+                plain = self.row_groups == 0
+                top = edges.top & (plain | (group == 0))
+                bottom = edges.bottom & (plain | (self.row_groups == group + 1))
+            outside_row = (top, Const(0, 1), bottom)
             for row in range(3):
                 for column, source in enumerate((left, centre, right)):
                     outside = outside_row[row] | outside_column[column]

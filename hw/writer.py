@@ -1,13 +1,13 @@
 """Feature writer: puts results into the next layer's region."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.feature_memory import feature_write
-from hw.pool import RESULT
+from hw.feature_memory import BANKS, feature_write
+from hw.pool import result_layout
 from hw.schedule import advanced, layer_layout, visit_layout
-from hw.spec import EngineConfig, bits_for
+from hw.spec import ROW_GROUPS, EngineConfig, bits_for
 
 
 class Writer(wiring.Component):
@@ -15,25 +15,30 @@ class Writer(wiring.Component):
 
     ``load`` sets the position for a layer's first visit, while the pipeline is empty. From then on the
     results say when a row ends, when a strip's output group ends (back to the strip's first row, next
-    group) and when its last group ends (stay: the next strip of the layer goes on here).
+    group) and when its last group ends (stay: the next strip of the layer goes on here). A layer in row
+    groups writes three rows at once, a slot of all three banks.
 
     Members
     -------
     load : In(1), visit : In     position of the first row to be written; with ``load``
     layer : In                   from the cycle after ``load`` until the pipeline is empty
-    result : In(RESULT), data : In(P_o x A)
+    result : In(result_layout), data : In(P_o x A)
+    others : In(2 x P_o x A)     the pixels below ``data`` in row groups; only with ``config.row_groups``
     write : Out(feature_write)   in the same cycle
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        lanes = data.ArrayLayout(config.activation_bits, config.output_lanes)
+        grouped = {"others": In(data.ArrayLayout(lanes, ROW_GROUPS - 1))} if config.row_groups else {}
         super().__init__(
-            {
+            grouped
+            | {
                 "load": In(1),
                 "visit": In(visit_layout(config)),
                 "layer": In(layer_layout(config)),
-                "result": In(RESULT),
-                "data": In(data.ArrayLayout(config.activation_bits, config.output_lanes)),
+                "result": In(result_layout(config)),
+                "data": In(lanes),
                 "write": Out(feature_write(config)),
             }
         )
@@ -51,14 +56,32 @@ class Writer(wiring.Component):
         column = Signal.like(layer.out_width)
 
         lanes = config.output_lanes
-        m.d.comb += [
-            self.write.en.eq(result.valid),
-            self.write.part.eq(~layer.read_part),
-            self.write.bank.eq(bank),
-            self.write.addr.eq(slot + group_offset + column),
-            self.write.lanes.eq(((1 << lanes) - 1) << (part_of_word * lanes)),
-            self.write.data.eq(Cat(self.data.as_value() for _ in range(config.out_slices))),
-        ]
+        address = slot + group_offset + column
+        enables = ((1 << lanes) - 1) << (part_of_word * lanes)
+        word = Cat(self.data.as_value() for _ in range(config.out_slices))
+        if config.row_groups:
+            grouped = layer.row_groups != 0
+            for n in range(BANKS):
+                here = Mux(grouped, n < result.rows, bank == n)
+                m.d.comb += [
+                    self.write.en[n].eq(result.valid & here),
+                    self.write.addr[n].eq(address),
+                    self.write.lanes[n].eq(enables),
+                    self.write.data[n].eq(word),
+                ]
+                if n:
+                    other = Cat(self.others[n - 1].as_value() for _ in range(config.out_slices))
+                    with m.If(grouped):
+                        m.d.comb += self.write.data[n].eq(other)
+        else:
+            m.d.comb += [
+                self.write.en.eq(result.valid),
+                self.write.bank.eq(bank),
+                self.write.addr.eq(address),
+                self.write.lanes.eq(enables),
+                self.write.data.eq(word),
+            ]
+        m.d.comb += self.write.part.eq(~layer.read_part)
         with m.If(result.valid):
             m.d.sync += column.eq(column + 1)
 
@@ -66,7 +89,10 @@ class Writer(wiring.Component):
         m.d.comb += [row_bank.eq(bank), row_slot.eq(slot)]
         with m.If(result.row_end):
             m.d.sync += column.eq(0)
-            with m.If(bank == 2):
+            slot_end = bank == 2
+            if config.row_groups:
+                slot_end |= layer.row_groups != 0
+            with m.If(slot_end):
                 m.d.comb += [row_bank.eq(0), row_slot.eq(advanced(slot, layer, "write"))]
             with m.Else():
                 m.d.comb += row_bank.eq(bank + 1)

@@ -8,7 +8,7 @@ of weights is loaded by then:
 
 with drain the length of the pipeline. Per layer that is passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) *
 H * W, plus drain + 1 at each change of layer, unless a strip is shorter than a weight load. (H without an
-odd last row that the pooling would drop: it is not computed.)
+odd last row that the pooling would drop: it is not computed. In row groups ceil(H / 3) instead of H.)
 """
 
 from collections import Counter
@@ -170,6 +170,7 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
         extra = 0 if record.kind == KIND_INPUT else OUTPUT_LATENCY
         only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
         return _VisitPasses(only, only, 0, 0, only.streaming)
+    pixels = group_count(visit.rows, record.layer.rows_at_once(config)) * record.width
     digits = PASSES[record.layer.mask_bits]
     kinds: list[_Pass] = []
     numbers: dict[Tile, list[int]] = {}  # of a tile's passes, in ``kinds``

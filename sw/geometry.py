@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from hw.spec import (
     FILL_CYCLES,
     LAYER_FETCH,
+    PASSES,
+    ROW_GROUPS,
     VISIT_FETCH,
     EngineConfig,
     InputError,
@@ -18,16 +20,25 @@ BANKS = 3
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What must be known of a layer to plan it."""
+    """What must be known of a layer to plan it. ``reads_image``: it is the network's first."""
 
     shape: ConvShape
     mask_bits: int
     shift: int
     has_pad: bool
+    reads_image: bool = False
 
     def rows(self, height: int) -> int:
         """Rows to be computed of a map of ``height`` rows: the pooling would drop an odd last one."""
         return height - height % 2 if self.shape.pool else height
+
+    def in_row_groups(self, config: EngineConfig) -> bool:
+        """Whether an engine runs the layer in row groups."""
+        return self.reads_image and runs_in_row_groups(self.shape, self.mask_bits, config)
+
+    def rows_at_once(self, config: EngineConfig) -> int:
+        """Rows of the map that a pass works on at the same time."""
+        return ROW_GROUPS if self.in_row_groups(config) else 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,8 @@ class Visit:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a layer's weights: channels that exist in its input and output group."""
+    """One tile of a layer's weights: channels that exist in its input and output group. In row groups n_in
+    are the lanes that are loaded."""
 
     n_in: int
     n_out: int
@@ -78,6 +90,24 @@ def group_count(channels: int, lanes: int) -> int:
 def last_lanes(channels: int, lanes: int) -> int:
     """Channels in the last group."""
     return channels - (group_count(channels, lanes) - 1) * lanes
+
+
+def runs_in_row_groups(shape: ConvShape, mask_bits: int, config: EngineConfig) -> bool:
+    """Whether an engine runs a layer that reads the image in row groups: always if it can."""
+    fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1 and not shape.pool
+    return config.row_groups and fits
+
+
+def lanes_in_row_groups(channels: int, config: EngineConfig) -> int:
+    """Input lanes that are loaded for a layer in row groups: up to the last group's last channel."""
+    return (ROW_GROUPS - 1) * config.group_lanes + channels
+
+
+def loaded_lanes(layer: PlanLayer, config: EngineConfig) -> int:
+    """Input lanes that are loaded for a layer's last input group."""
+    if layer.in_row_groups(config):
+        return lanes_in_row_groups(layer.shape.in_channels, config)
+    return last_lanes(layer.shape.in_channels, config.input_lanes)
 
 
 def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
@@ -104,7 +134,7 @@ def _tile_row(layer: PlanLayer, config: EngineConfig, last_out: bool) -> list[Ti
     in_groups = group_count(shape.in_channels, config.input_lanes)
     n_out = last_lanes(shape.out_channels, config.output_lanes) if last_out else config.output_lanes
     full = Tile(config.input_lanes, n_out, last_in=False, last_out=last_out)
-    last = Tile(last_lanes(shape.in_channels, config.input_lanes), n_out, last_in=True, last_out=last_out)
+    last = Tile(loaded_lanes(layer, config), n_out, last_in=True, last_out=last_out)
     return [full] * (in_groups - 1) + [last]
 
 
@@ -136,7 +166,7 @@ def longest_load(layer: PlanLayer, config: EngineConfig) -> int:
     has biases."""
     shape = layer.shape
     n_out = min(shape.out_channels, config.output_lanes)
-    last = Tile(last_lanes(shape.in_channels, config.input_lanes), n_out, last_in=True, last_out=False)
+    last = Tile(loaded_lanes(layer, config), n_out, last_in=True, last_out=False)
     beats = weight_beats(last, layer, config) + bias_beats(last, config)
     if shape.in_channels > config.input_lanes:
         full = Tile(config.input_lanes, n_out, last_in=False, last_out=False)
@@ -148,8 +178,18 @@ def strip_rows(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
     """Rows of a layer's strips: ``at_least``, more where the load of a tile would take longer than the
-    strip, and no more than the partial sums hold; even where the layer pools. Raises InputError if not even
-    the smallest strip fits. ``height`` x ``width`` is the map the layer works on."""
+    strip, and no more than the partial sums hold; even where the layer pools, a multiple of three in row
+    groups. Raises InputError if not even the smallest strip fits. ``height`` x ``width`` is the map the layer
+    works on."""
+    at_once = layer.rows_at_once(config)
+    height, at_least = group_count(height, at_once), group_count(at_least, at_once)
+    return at_once * _strip_steps(name, layer, height, width, config, at_least)
+
+
+def _strip_steps(
+    name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
+) -> int:
+    """The same in rows that a pass streams, each of which is one or three of the map."""
     step = 2 if layer.shape.pool else 1
     most = config.partial_depth // width
     if most >= height:

@@ -24,7 +24,7 @@ from hw.spec import (
     EngineConfig,
 )
 from sw.geometry import BANKS, Region, group_count
-from sw.plan import Plan, Record
+from sw.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
         cycles, rows = [0], [0]
         for visit, start, stop in zip(plan.visits, visit_starts, ends, strict=True):
             if visit.record == number:
-                change = written_rows(record, visit.first_row + visit.rows) - written_rows(
-                    record, visit.first_row
+                change = written_rows(plan, number, visit.first_row + visit.rows) - written_rows(
+                    plan, number, visit.first_row
                 )
                 cycles.append(start)
             elif visit.record == number + 1:
-                change = -_freed_rows(plan.records[number + 1], visit.first_row, visit.rows)
+                change = -_freed_rows(plan, number + 1, visit.first_row, visit.rows)
                 cycles.append(stop)
             else:
                 continue
@@ -178,18 +178,25 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
     return tuple(uses)
 
 
-def written_rows(record: Record, done: int) -> int:
+def written_rows(plan: Plan, number: int, done: int) -> int:
     """Rows of its output that a record has written once it has worked on ``done`` rows."""
+    record = plan.records[number]
+    if number == 0 and plan.row_groups:  # the row below is written too
+        return done + 1 if done else 0
     pooled = record.layer is not None and record.layer.shape.pool
     return min(record.out_height, done // 2 if pooled else done)
 
 
-def _freed_rows(reader: Record, first: int, count: int) -> int:
+def _freed_rows(plan: Plan, number: int, first: int, count: int) -> int:
     """Rows of its input that a reader needs no more after rows ``first`` .. ``first + count - 1``."""
+    reader = plan.records[number]
+    grouped = number == 1 and plan.row_groups
 
     def needed(done: int) -> int:
         if done >= reader.rows:
-            return reader.height
+            return reader.height + grouped
+        if grouped:  # a triple's rows are free with it
+            return done
         return max(0, done - 1) if reader.kind == KIND_CONV else done
 
     assert reader.kind in {KIND_CONV, KIND_OUTPUT}

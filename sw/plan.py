@@ -53,6 +53,12 @@ class Plan:
     visits: tuple[Visit, ...]
 
     @property
+    def row_groups(self) -> bool:
+        """Whether the first layer runs in row groups; the image is stored for it."""
+        first = self.records[1].layer
+        return first is not None and first.in_row_groups(self.config)
+
+    @property
     def weight_words(self) -> int:
         return sum(record.weight_words for record in self.records)
 
@@ -81,9 +87,12 @@ def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
     """A network's layers as the planner sees them; pad values are stored where any is not zero."""
     return tuple(
-        PlanLayer(layer.shape, layer.mask_bits, layer.shift, has_pad=n == 0 and bool(network.pad.any()))
+        PlanLayer(
+            layer.shape, layer.mask_bits, layer.shift,
+            has_pad=n == 0 and bool(network.pad.any()), reads_image=n == 0,
+        )
         for n, layer in enumerate(network.layers)
-    )
+    )  # fmt: skip
 
 
 def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:

@@ -16,9 +16,9 @@ from sw.schedule import layer_by_layer
 class PlannedLayer:
     """One layer of a plan.
 
-    height, width: of the map it works on; strip_rows: of its longest visit; part, base, slots, stride, bytes:
-    the region it writes, in words of a bank and in bytes of all banks; cycles = streaming + waiting, of which
-    ``exposed`` wait for weights alone.
+    height, width: of the map it works on; row_groups: three of its rows at once; strip_rows: of its longest
+    visit; part, base, slots, stride, bytes: the region it writes, in words of a bank and in bytes of all
+    banks; cycles = streaming + waiting, of which ``exposed`` wait for weights alone.
     """
 
     name: str
@@ -27,6 +27,7 @@ class PlannedLayer:
     height: int
     width: int
     pool: bool
+    row_groups: bool
     mask_bits: int
     strip_rows: int
     visits: int
@@ -74,7 +75,7 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
     return tuple(
-        PlanLayer(layer, b, shift=0, has_pad=n == 0)
+        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0)
         for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
     )
 
@@ -98,6 +99,7 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
                 name=record.name,
                 in_channels=record.layer.shape.in_channels, out_channels=record.channels,
                 height=record.height, width=record.width, pool=record.layer.shape.pool,
+                row_groups=record.layer.in_row_groups(config),
                 mask_bits=record.layer.mask_bits, strip_rows=max(strips), visits=len(strips),
                 part=region.part, base=region.base, slots=region.slots, stride=region.stride,
                 bytes=region_bytes(region, config), weight_words=record.weight_words,

@@ -130,7 +130,7 @@ def schedule(
         for layer, m in zip(layers, maps, strict=False)
     ]
     visits = _visits(layers, maps, strips, sorted({0, *cuts}), rows)
-    lives = _lives(layers, maps, visits)
+    lives = _lives(layers, maps, visits, config)
     return Schedule(tuple(visits), _place(maps, lives), _lost(layers, maps, visits, config))
 
 
@@ -185,8 +185,13 @@ def _ready(layer: PlanLayer, source: _Map, strip: int, done: int, available: int
     return count if available >= below else 0
 
 
-def _lives(layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit]) -> list[_Life]:
+def _lives(
+    layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig
+) -> list[_Life]:
     lives = [_Life() for _ in maps]
+    # In row groups an image's row is written into the one below it too, and the next triple begins where the
+    # last one ends.
+    grouped = int(layers[0].in_row_groups(config))
     written = [0] * len(maps)
     needed = [0] * len(maps)  # first row that is still to be read
     for time, visit in enumerate(visits):
@@ -194,13 +199,13 @@ def _lives(layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[V
         if writes < len(maps):
             pooled = writes > 0 and layers[writes - 1].shape.pool
             rows = (visit.first_row + visit.rows) // (2 if pooled else 1)
-            written[writes] = min(rows, maps[writes].height)
+            written[writes] = min(rows, maps[writes].height) + (grouped if writes == 0 else 0)
             life = lives[writes]
             life.first = time if life.first < 0 else life.first
             life.kept = max(life.kept, written[writes] - needed[writes])
         if reads >= 0:
             lives[reads].last = time
-            needed[reads] = max(0, visit.first_row + visit.rows - 1)
+            needed[reads] = max(0, visit.first_row + visit.rows - (0 if reads == 0 and grouped else 1))
     return lives
 
 
@@ -215,7 +220,8 @@ def _lost(
         lost += (before.record != visit.record) * change
         number = visit.record - 1
         if 0 <= number < len(layers):
-            lost += passes[number] * max(0, loads[number] - visit.rows * maps[number].width)
+            rows = group_count(visit.rows, layers[number].rows_at_once(config))
+            lost += passes[number] * max(0, loads[number] - rows * maps[number].width)
     return lost
 
 

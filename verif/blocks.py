@@ -21,6 +21,7 @@ def block_config(
     *,
     partial_depth: int = 64,
     max_width: int = 16,
+    row_groups: bool = False,
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
     return EngineConfig(
@@ -35,6 +36,7 @@ def block_config(
         weight_words=256,
         table_words=256,
         stream_bytes=1,
+        row_groups=row_groups,
     )
 
 
@@ -42,7 +44,7 @@ def config_label(config: EngineConfig) -> str:
     """What tells configurations of ``block_config`` apart, for a test's name."""
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
-        f"-w{config.max_width}"
+        f"-w{config.max_width}{'-rows' * config.row_groups}"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from export.rom import encode_weights
 from export.table import FIRST_RECORD, encode_table
 from export.words import Words
+from hw.schedule import feature_address_bits
 from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.geometry import BANKS, Region
@@ -224,16 +225,54 @@ def words_for(bits: int) -> int:
 def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
     """Every layer's map, uint8 [C, H, W], from the writes into the feature memory.
 
-    words: uint32, for each write the record number, part, bank and address, then as many words as the lanes
-    take, then the data. Raises SimulationError for a write that is missing, doubled, or out of place.
+    words: uint32, for each write the record number, then the engine's trace ports (``trace_words``). Raises
+    SimulationError for a write that is missing, doubled, or out of place.
     """
     config = plan.config
-    raw = words.reshape(-1, 4 + words_for(config.word_lanes) + words_for(config.word_bits))
+    raw = _single_writes(words.reshape(-1, 1 + sum(trace_words(config))), config)
     return [
         _assemble(raw[raw[:, 0] == number], record, config)
         for number, record in enumerate(plan.records, FIRST_RECORD)
         if record.kind == KIND_CONV
     ]
+
+
+def trace_words(config: EngineConfig) -> list[int]:
+    """32-bit words of each of the engine's trace ports: part, bank, address, lanes, data."""
+    banks = BANKS if config.row_groups else 1
+    return [1, 1, *(words_for(banks * bits) for bits in _bank_bits(config))]
+
+
+def _bank_bits(config: EngineConfig) -> tuple[int, int, int]:
+    """Bits of address, lanes and data of a write into one bank."""
+    return feature_address_bits(config), config.word_lanes, config.word_bits
+
+
+def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """A row for each bank that is written: record, part, bank, address, lanes, data."""
+    if not config.row_groups:
+        return raw
+    record, part, enables = raw[:, 0], raw[:, 1], raw[:, 2]
+    columns = [np.repeat(record, BANKS), np.repeat(part, BANKS), np.tile(np.arange(BANKS), len(raw))]
+    start = 3
+    for bits, count in zip(_bank_bits(config), trace_words(config)[2:], strict=True):
+        columns += list(_split_banks(raw[:, start : start + count], bits).T)
+        start += count
+    written = (enables[:, None] >> np.arange(BANKS)) & 1
+    return np.stack(columns, axis=1)[written.astype(bool).reshape(-1)].astype("<u4", copy=False)
+
+
+def _split_banks(words: np.ndarray, bits: int) -> np.ndarray:
+    """A port's words [N, K] with ``bits`` bits for each bank, as words [N * BANKS, ...] of one bank."""
+    size = words_for(bits) * 4
+    out = np.zeros((len(words), BANKS, size), dtype=np.uint8)
+    if bits % BYTE == 0:
+        data = np.ascontiguousarray(words).view(np.uint8)
+        out[:, :, : bits // BYTE] = data[:, : BANKS * bits // BYTE].reshape(len(words), BANKS, -1)
+    else:
+        packed = np.packbits(_bits(words, BANKS * bits).reshape(-1, bits), axis=1, bitorder="little")
+        out[:, :, : packed.shape[1]] = packed.reshape(len(words), BANKS, -1)
+    return out.reshape(-1, size).view("<u4")
 
 
 def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:

@@ -15,8 +15,17 @@ from hw.schedule import feature_address_bits
 from hw.spec import PIXEL_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.cycles import frame_cycles
+from sw.geometry import BANKS
 from sw.plan import Plan
-from verif.frame import FrameRun, SimulationError, image_beats, map_from_beats, maps_from_writes, write_files
+from verif.frame import (
+    FrameRun,
+    SimulationError,
+    image_beats,
+    map_from_beats,
+    maps_from_writes,
+    trace_words,
+    write_files,
+)
 from verif.frame import words_for as words
 from verif.rtl import engine_sources
 
@@ -39,12 +48,15 @@ def run_icarus(
     digits = -(-config.stream_bytes * PIXEL_BITS // 4)
     lines = [f"{_number(beat):0{digits}x}\n" for beat in beats]
     (workdir / "image.mem").write_text("".join(lines), encoding="ascii")
+    banks = BANKS if config.row_groups else 1
     macros = {
         "STREAM_BITS": config.stream_bytes * PIXEL_BITS,
         "BEATS": len(beats),
         "WORD_LANES": config.word_lanes,
-        "WORD_BITS": config.word_bits,
-        "ADDR_BITS": feature_address_bits(config),
+        "TRACE_BANK_BITS": BANKS if config.row_groups else 2,
+        "TRACE_ADDR_BITS": banks * feature_address_bits(config),
+        "TRACE_LANES_BITS": banks * config.word_lanes,
+        "TRACE_DATA_BITS": banks * config.word_bits,
         "CYCLES_MAX": 2 * frame_cycles(plan).total + 1000,
         **({"WAVES": 1} if waves else {}),
     }
@@ -56,16 +68,12 @@ def run_icarus(
     if stats.get("outcome") != "done":
         raise SimulationError(f"the engine did not end its frame in Icarus Verilog: {printed.strip()[-300:]}")
     return FrameRun(
-        maps=maps_from_writes(_table(workdir / "trace.txt", _trace_words(config)), plan),
+        maps=maps_from_writes(_table(workdir / "trace.txt", [1, *trace_words(config)]), plan),
         output=map_from_beats(_table(workdir / "output.txt", _output_words(config)), plan),
         cycles=int(stats["cycles"]),
         record_cycles=[],
         start_cycles=0,
     )
-
-
-def _trace_words(config: EngineConfig) -> list[int]:
-    return [1, 1, 1, 1, words(config.word_lanes), words(config.word_bits)]
 
 
 def _output_words(config: EngineConfig) -> list[int]:

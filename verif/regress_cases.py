@@ -35,7 +35,8 @@ from verif.models.depth_first import depth_first_plan
 from verif.models.random_network import constant_network, random_network, stack
 
 # Rows longer than half the partial sums, more input than output lanes and the reverse, lanes that are no
-# power of two, fewer activation bits than a byte, beats that do not divide a word, and nothing to share.
+# power of two, fewer activation bits than a byte, beats that do not divide a word, and nothing to share;
+# three rows at once with lanes to spare and without.
 _ODD = replace(NAMED["nano"], feature_words=(6000, 6000), weight_words=32768, max_width=40, partial_depth=90)
 ODD: dict[str, EngineConfig] = {
     "4x2": replace(_ODD, input_lanes=4, load_kernels=2, stream_bytes=2),
@@ -43,6 +44,11 @@ ODD: dict[str, EngineConfig] = {
     "3x3": replace(_ODD, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3),
     "6x2": replace(_ODD, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
     "1x1": replace(_ODD, input_lanes=1, output_lanes=1),
+    "4x4-rows": replace(_ODD, input_lanes=4, output_lanes=4, load_kernels=2, stream_bytes=2, row_groups=True),
+    "12x3-rows": replace(
+        _ODD, input_lanes=12, output_lanes=3, load_kernels=3, activation_bits=6, stream_bytes=4,
+        row_groups=True,
+    ),
 }
 TARGETS: dict[str, EngineConfig] = {
     "nano": NAMED["nano"],
@@ -172,11 +178,12 @@ def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], config: EngineConfig
     if w > config.max_width:
         return False
     for number, (shape, mask_bits) in enumerate(zip(shapes, bits, strict=True)):
-        layer = PlanLayer(shape, mask_bits, 0, has_pad=number == 0)
+        layer = PlanLayer(shape, mask_bits, 0, has_pad=number == 0, reads_image=number == 0)
         step = 2 if shape.pool else 1
         if min(h, w) < step or step * w > config.partial_depth:
             return False
-        features[number % 2] += group_count(h, BANKS) * w * group_count(shape.in_channels, config.word_lanes)
+        slots = group_count(h + layer.in_row_groups(config), BANKS)
+        features[number % 2] += slots * w * group_count(shape.in_channels, config.word_lanes)
         whole = Tile(config.input_lanes, config.output_lanes, last_in=True, last_out=False)
         words += tile_count(layer, config) * tile_words(whole, layer, config)
         pixels = max(h * w, longest_load(layer, config))
@@ -248,6 +255,26 @@ def _stack(draw: _Draw) -> Frame:
     return draw.frame(network, make_plan(network, draw.config, height, width))
 
 
+def _rows(draw: _Draw) -> Frame:
+    """A first layer that runs in row groups where the engine can: few channels, no pooling, one pass. Whole
+    maps, or any order of visits."""
+    for _ in range(DRAWS):
+        height, width = draw.number(1, 24), draw.number(1, min(24, draw.config.max_width))
+        channels = [draw.number(1, max(1, draw.config.group_lanes)), *_channels(draw, draw.number(1, 3))]
+        layers = len(channels) - 1
+        pools = [n for n in range(1, layers) if min(height, width) > 3 and draw.rng.random() < 0.3][:1]
+        shapes = stack(channels, pools)
+        bits = [draw.number(1, 3), *(draw.one_of(MASK_BITS) for _ in range(layers - 1))]
+        if _fits(shapes, bits, draw.config, height, width):
+            network = draw.network(shapes, bits, draw.case.kind)
+            plan = make_plan(network, draw.config, height, width)
+            if draw.rng.random() < 0.5:
+                plan = depth_first_plan(network, draw.config, height, width, draw.number(1, 9))
+                plan = replace(plan, visits=_without_dropped_rows(plan))
+            return draw.frame(network, plan)
+    raise RuntimeError(f"{draw.case.key}: no stack within the budget of cycles in {DRAWS} draws")
+
+
 def _deep(draw: _Draw) -> Frame:
     """A feature memory so small that the planner has to go depth first. The plan is made for the small
     memory and run on the engine with the large one: only the plan differs."""
@@ -309,6 +336,7 @@ def _extreme(draw: _Draw) -> Frame:
 KINDS: dict[str, Callable[[_Draw], Frame]] = {
     **dict.fromkeys(VGG_BLOCKS, _vgg),
     "stack": _stack,
+    "rows": _rows,
     "deep": _deep,
     "chunks": _chunks,
     "wide": _wide,

@@ -202,3 +202,38 @@ def test_refuses_damaged_roms(rng: np.random.Generator) -> None:
         decode_weights(Words.from_ints(64, [*values[:3], values[3] | 1 << 63]), layers, engine)
     with pytest.raises(InputError, match=r"layer conv0: pad values of output channel 2's tile are not those"):
         decode_weights(Words.from_ints(64, [*values[:2], values[2] ^ 1, values[3]]), layers, engine)
+
+
+def test_row_groups_have_the_tile_three_times() -> None:
+    """Two channels in groups of four lanes: at lanes 0, 4 and 8, nothing between, nothing after."""
+    network = constant_network(stack((2, 1)), 1, alpha=3, tap=1, bias=-1, pad=5)
+    engine = config(16, 1, row_groups=True)
+    image = encode_weights(network, engine)
+    bits = np.unpackbits(np.frombuffer(image.words.data, np.uint8), bitorder="little")
+    pads = bits[: 10 * 8].reshape(10, 8)
+    kernels = bits[80 : 80 + 10 * 17].reshape(10, 17)
+    channel = [True, True, False, False] * 2 + [True, True]
+    np.testing.assert_array_equal(pads @ (1 << np.arange(8)), np.where(channel, 5, 0))
+    np.testing.assert_array_equal(kernels[:, :8] @ (1 << np.arange(8)), np.where(channel, 3, 0))
+    assert not kernels[:, 8:].any()
+    assert bits[250 : 250 + 12].all()
+    assert image.payload_bits == 10 * (8 + 17) + 12
+
+
+@pytest.mark.parametrize("lanes", [(3, 3), (4, 4), (7, 7), (12, 3), (16, 16)])
+def test_round_trip_in_row_groups(lanes: tuple[int, int], rng: np.random.Generator) -> None:
+    engine = config(*lanes, row_groups=True)
+    for channels in {1, engine.group_lanes, engine.group_lanes + 1}:
+        for mask_bits in (1, 3, 4):
+            check_round_trip(random_network(rng, stack((channels, 5, 4)), mask_bits), engine)
+
+
+def test_row_groups_that_differ_are_refused() -> None:
+    network = constant_network(stack((1, 1)), 1, alpha=3, tap=1)
+    engine = config(3, 1, row_groups=True)
+    words = encode_weights(network, engine).words
+    values = words.to_ints()
+    changed = Words.from_ints(64, [values[0] ^ 1 << 17, *values[1:]])
+    message = r"channel 0 has other numbers in input lane 1 than in those before; allowed: all groups alike"
+    with pytest.raises(InputError, match=message):
+        decode_weights(changed, outlines(network), engine)

@@ -57,7 +57,7 @@ def test_table(rng: np.random.Generator) -> None:
     assert first == {
         "height": 10, "width": 7, "in_groups": 2, "out_groups": 2, "last_in_lanes": 1, "last_out_lanes": 1,
         "mask_bits": 4, "passes": 2, "shift": network.layers[0].shift, "pool": 1, "has_pad": 1,
-        "read_part": 0, "weight_base": 0, "read_base": 0, "read_end": 28, "read_stride": 7,
+        "read_part": 0, "row_groups": 0, "weight_base": 0, "read_base": 0, "read_end": 28, "read_stride": 7,
         # 5 rows of 3 pixels, two words each
         "write_base": 0, "write_end": 2 * 6, "write_stride": 6, "out_width": 3,
     }  # fmt: skip
@@ -80,6 +80,26 @@ def test_table(rng: np.random.Generator) -> None:
     # What is written there: rows 0, 2 and 4 of the pooled map.
     assert [(v["write_bank"], v["write_slot"]) for v in visits[1:4]] == [(0, 0), (2, 0), (1, 6)]
     assert (visits[5]["read_bank"], visits[5]["read_slot"]) == (0, 0)
+
+
+@pytest.mark.parametrize(("height", "triples", "last"), [(7, 3, 1), (8, 3, 2), (9, 3, 3)])
+def test_row_groups(height: int, triples: int, last: int, rng: np.random.Generator) -> None:
+    """One channel in groups of one lane: rows of three, the image's from the row above the first on."""
+    network = random_network(rng, stack((1, 5, 2)), 3)
+    engine = CONFIG.with_options(input_lanes=4, row_groups=True)
+    header, layers, visits = records(encode_table(make_plan(network, engine, height, 7)).to_ints())
+    assert header["version"] == 2
+    image, first, second, _ = layers
+    assert [layer["row_groups"] for layer in layers] == [last, last, 0, 0]
+    assert (image["height"], first["height"], second["height"]) == (height, triples, height)
+    assert (image["last_in_lanes"], first["in_groups"], first["last_in_lanes"]) == (1, 1, 3)
+    # The last virtual row is the one below the image.
+    assert image["write_end"] == (height // 3 + 1) * 7
+    assert (visits[0]["write_bank"], visits[0]["write_slot"]) == (2, height // 3 * 7)
+    assert [(v["first_row"], v["rows"], v["read_bank"], v["read_slot"]) for v in visits[1:2]] == [
+        (0, triples, 0, 0)
+    ]  # fmt: skip
+    assert visits[1]["write_bank"] == 0
 
 
 def test_refuses_too_long_a_schedule(rng: np.random.Generator) -> None:

@@ -106,11 +106,22 @@ def test_named_configurations_are_what_they_say():
         ({"feature_words": 100}, "feature_words = 100; allowed: two word counts"),
         ({"stream_bytes": 3}, r"stream_bytes = 3; allowed: 1\.\.2"),
         ({"colour": 1}, "unknown field 'colour'"),
+        ({"row_groups": 1}, "row_groups = 1; allowed: true, false"),
+        ({"row_groups": True}, "row_groups with input_lanes = 2; allowed: with 3 or more"),
     ],
 )
 def test_impossible_configurations_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         NAMED["nano"].with_options(**options)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "group"), [(1, 0), (2, 0), (3, 1), (6, 2), (11, 2), (12, 4), (16, 4), (32, 8), (128, 32)],
+)
+def test_row_groups_are_powers_of_two_of_which_there_are_three(lanes, group):
+    config = NAMED["nano"].with_options(input_lanes=lanes, output_lanes=lanes)
+    assert config.group_lanes == group
+    assert 3 * group <= lanes
 
 
 def test_a_toml_file_gives_a_configuration(tmp_path):

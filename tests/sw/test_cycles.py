@@ -9,7 +9,8 @@ from hw.spec import drain_cycles
 from sw.cycles import frame_cycles, utilisation
 from sw.geometry import PlanLayer
 from sw.network import ConvShape
-from sw.plan import plan_frame
+from sw.plan import plan_frame, with_schedule
+from sw.plan_report import named_layers
 from sw.schedule import layer_by_layer, schedule
 
 NANO = NAMED["nano"]  # 2 x 2 lanes, one kernel loaded a cycle, one byte a beat
@@ -92,6 +93,40 @@ def test_an_odd_last_row_that_pooling_drops_is_not_computed():
     layer = count(stack((2, 2, "pool")), 5, 7).layers[0]
     assert layer.streaming == 4 * 7
     assert layer.macs == 9 * 2 * 2 * 4 * 7
+
+
+@pytest.mark.parametrize(("height", "steps"), [(1, 1), (2, 1), (3, 1), (4, 2), (9, 3), (10, 4), (11, 4)])
+def test_row_groups_take_a_pass_for_three_rows(height, steps):
+    """Three channels on 16 lanes: groups of four; 64 output channels are four passes."""
+    config = NAMED["edge"].with_options(row_groups=True)
+    first = replace(stack((3, 64))[0], reads_image=True)
+    frame = count((first,), height, 300, config)
+    drain = drain_cycles(config)
+    assert frame.layers[0].cycles == 4 * steps * 300 + drain + 1
+    assert frame.layers[0].macs == 9 * 3 * 64 * height * 300
+
+
+def test_row_groups_need_the_image_few_channels_one_pass_and_no_pooling():
+    config = NAMED["edge"].with_options(row_groups=True)
+    first = replace(stack((4, 16))[0], reads_image=True)
+    assert first.in_row_groups(config)
+    assert not first.in_row_groups(NAMED["edge"])
+    for other in (
+        replace(first, reads_image=False), replace(first, mask_bits=4),
+        replace(first, shape=ConvShape("c", 5, 16, pool=False)),
+        replace(first, shape=ConvShape("c", 4, 16, pool=True)),
+    ):  # fmt: skip
+        assert not other.in_row_groups(config)
+
+
+def test_vgg16_in_row_groups():
+    """A third of conv1_1, one row of three incomplete: 224 = 74 * 3 + 2."""
+    config = NAMED["edge"].with_options(row_groups=True)
+    layers = named_layers("vgg16", "3*7,1*6")
+    frame = frame_cycles(with_schedule(
+        plan_frame("vgg16", layers, 8, config, 224, 224), layer_by_layer("n", layers, config, 224, 224)
+    ))  # fmt: skip
+    assert frame.compute == 6_823_936 - 4 * 224 * 224 + 4 * 75 * 224 + 13 * 13
 
 
 def test_depth_first_pays_a_drained_pipeline_for_each_change_of_layer():

@@ -146,3 +146,48 @@ def test_every_depth_first_schedule_of_random_stacks_is_good(rng):
             check_plan(planned(layers, config, height, width, found))
             tried += 1
     assert tried > 50
+
+
+# --- row groups -----------------------------------------------------------------------------------------
+
+ROWS = SMALL.with_options(input_lanes=4, output_lanes=4, row_groups=True, partial_depth=32)
+ROW_LAYERS = (replace(LAYERS[0], shape=ConvShape("conv0", 1, 4, False), reads_image=True), *LAYERS[1:])
+
+
+@pytest.fixture(scope="module", params=[21, 22, 23])
+def row_plan(request) -> Plan:
+    height = request.param
+    found = schedule("n", ROW_LAYERS, ROWS, height, 16, cuts=(), rows=3)
+    return planned(ROW_LAYERS, ROWS, height, 16, found)
+
+
+def test_a_plan_in_row_groups_is_good(row_plan):
+    assert row_plan.row_groups
+    check_plan(row_plan)
+    for height in range(1, 26):
+        check_plan(plan_frame("n", ROW_LAYERS[:1], 8, ROWS, height, 16))
+
+
+def test_an_image_one_slot_too_small_for_its_virtual_rows(row_plan):
+    slots = row_plan.records[0].write.slots - 1
+    assert slots
+    with pytest.raises(PlanError, match=r"conv0: row \d+ of its input has been overwritten or never written"):
+        check_plan(with_region(row_plan, 0, slots=slots))
+
+
+def test_the_row_below_must_be_there_before_a_triple(row_plan):
+    pairs = [n for n, (a, b) in enumerate(pairwise(row_plan.visits)) if (a.record, b.record) == (0, 1)]
+    assert len(pairs) > 2
+    for n in pairs:
+        visits = list(row_plan.visits)
+        visits[n : n + 2] = reversed(visits[n : n + 2])
+        with pytest.raises(PlanError, match="conv0: row"):
+            check_plan(with_visits(row_plan, visits))
+
+
+def test_triples_must_be_whole(row_plan):
+    at = next(n for n, visit in enumerate(row_plan.visits) if visit.record == 1)
+    visits = list(row_plan.visits)
+    visits[at] = replace(visits[at], rows=visits[at].rows - 1)
+    with pytest.raises(PlanError, match=r"conv0: rows 0 to \d+ are not whole triples"):
+        check_plan(with_visits(row_plan, visits))

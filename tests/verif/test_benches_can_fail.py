@@ -13,7 +13,7 @@ FAULTS = {
     # A tap takes its neighbour's activation.
     "kernel_unit": (r"magnitude_0 \^", "magnitude_1 ^", "product: item"),
     # No saturation.
-    "requantise_lane": (r"\$signed\(shifted\) > [^;]+;", "1'h0;", "y: item"),
+    "requantise_lane": (r"(assign above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"),
     # Nothing ever comes out.
     "accumulator": (r"(assign acc_ahead\[0\]) = [^;]+;", r"\1 = 1'h0;", "acc_ahead: item"),
     # After a strip of odd height the next one begins in an odd row.

@@ -20,6 +20,10 @@ CONFIGS = {
         NANO, input_lanes=4, load_kernels=2, activation_bits=6, stream_bytes=3, partial_depth=64,
         max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512,
     ),
+    "3x6 rows": replace(
+        NANO, input_lanes=3, output_lanes=6, load_kernels=3, stream_bytes=2, partial_depth=64, max_width=40,
+        feature_words=(1000, 1000), weight_words=2048, table_words=512, row_groups=True,
+    ),
 }  # fmt: skip
 
 
@@ -31,7 +35,9 @@ def run(config, module, workdir, seed, env):
     )
 
 
-@pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("nano", "wide"), ("4x2", "pooled")])
+@pytest.mark.parametrize(("name", "case"), [
+    ("nano", "pooled"), ("nano", "wide"), ("4x2", "pooled"), ("3x6 rows", "rows"),
+])
 def test_engine_equals_the_reference(name, case, tmp_path, seed):
     config = CONFIGS[name]
     made = engine_case(case, config, seed)

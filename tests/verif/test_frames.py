@@ -12,6 +12,7 @@ from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, PIXEL_BITS, mask_values
 from hw.verilog import TOP
 from sw.cycles import frame_cycles
 from sw.plan import make_plan
+from sw.plan_check import check_plan
 from verif.compare import OUTPUT, all_equal, compare_maps, compare_run, reference_maps
 from verif.frame import Pauses, SimulationError, run_files, run_frame, write_files
 from verif.models.depth_first import depth_first_plan
@@ -29,6 +30,11 @@ CONFIGS = {
     "2x4": replace(SMALL, output_lanes=4, stream_bytes=3, partial_depth=40),
     "3x3": replace(SMALL, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3),
     "6x2": replace(SMALL, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
+    "4x4 rows": replace(SMALL, input_lanes=4, output_lanes=4, load_kernels=2, row_groups=True),
+    "12x3 rows": replace(
+        SMALL, input_lanes=12, output_lanes=3, load_kernels=3, activation_bits=6, stream_bytes=4,
+        row_groups=True,
+    ),
 }
 PIXEL_MAX = (1 << PIXEL_BITS) - 1
 
@@ -185,6 +191,65 @@ def test_pad_values(config, pad, rng, tmp_path):
     network = random_network(rng, stack((5, 3)), 3, activation_bits=config.activation_bits, pad=values)
     pixels = np.zeros((5, 3, 3), dtype=np.uint8) if pad == "greatest" else random_pixels(rng, 5, 3, 3)
     check_frame(config, network, pixels, tmp_path)
+
+
+# --- row groups -----------------------------------------------------------------------------------------
+
+ROWS = {name: config for name, config in CONFIGS.items() if config.row_groups}
+with_row_groups = pytest.mark.parametrize("config", ROWS.values(), ids=ROWS)
+
+
+@with_row_groups
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (2, 1), (3, 1), (4, 1), (5, 7), (6, 2), (7, 9), (31, 3), (2, 40), (12, 40)]
+)
+def test_rows_in_triples(config, height, width, rng, tmp_path):
+    """Every rest of the height by three, one output channel and more than a group of them."""
+    for channels in ((1, 1), (config.group_lanes, config.output_lanes + 1, 3)):
+        network = random_network(rng, stack(channels), (3, 1)[: len(channels) - 1],
+                                 activation_bits=config.activation_bits)  # fmt: skip
+        plan = make_plan(network, config, height, width)
+        assert plan.row_groups
+        check_plan(plan)
+        check_frame(config, network, random_pixels(rng, channels[0], height, width), tmp_path, plan=plan)
+        assert frame_cycles(plan).layers[0].streaming == -(-height // 3) * width * -(
+            -channels[1] // config.output_lanes
+        )
+
+
+@with_row_groups
+@pytest.mark.parametrize("pixel", [0, PIXEL_MAX])
+def test_extremes_in_triples(config, pixel, tmp_path):
+    greatest = (1 << config.activation_bits) - 1
+    pixels = np.full((config.group_lanes, 5, 4), pixel, dtype=np.uint8)
+    for tap in (-4, 4):
+        for bias, shift, pad in ((BIAS_MIN, 15, greatest), (BIAS_MAX, 15, 0), (BIAS_MAX, 3, greatest)):
+            network = constant_network(
+                stack((config.group_lanes, 5, 4)), 3, tap=tap, bias=bias, shift=shift, pad=pad,
+                activation_bits=config.activation_bits,
+            )  # fmt: skip
+            check_frame(config, network, pixels, tmp_path)
+
+
+@with_row_groups
+@pytest.mark.parametrize(("channels", "bits", "pools"), [(2, 4, ()), (1, 3, (0,)), (5, 3, ())])
+def test_layers_that_cannot_run_in_row_groups(config, channels, bits, pools, rng, tmp_path):
+    """Too many passes, pooling, too many channels: as on any engine."""
+    shapes = stack((channels, 3, 2), pools)
+    network = random_network(rng, shapes, bits, activation_bits=config.activation_bits)
+    plan = make_plan(network, config, 7, 6)
+    assert not plan.row_groups
+    check_frame(config, network, random_pixels(rng, channels, 7, 6), tmp_path, plan=plan)
+
+
+@with_row_groups
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5])
+def test_depth_first_in_row_groups(config, chunk, rng, tmp_path):
+    network = random_network(rng, stack((1, 4, 3, 5), pools=(1,)), 3, activation_bits=config.activation_bits)
+    for height in (13, 14, 15):
+        plan = depth_first_plan(network, config, height, 7, chunk)
+        assert plan.row_groups
+        check_frame(config, network, random_pixels(rng, 1, height, 7), tmp_path, plan=plan)
 
 
 # --- random frames --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ A, INPUTS, OUTPUTS, K = (
     CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.output_lanes, CONFIG.load_kernels,
 )  # fmt: skip
 BLOCKS = INPUTS // K
+GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0
 ALL_OUT, ALL_BLOCKS = (1 << OUTPUTS) - 1, (1 << BLOCKS) - 1
 ZERO = Kernel(0, (0,) * TAPS)
 NO_LOAD = {"out": 0, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, -1)] * K}
@@ -77,7 +78,7 @@ async def passes_back_to_back(dut):
             gaps = 0.3 if n % 3 == 0 else 0
             yield from rows(source, with_gaps(source, strip(1, length), gaps), loads(source))
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())
 
 
 @cocotb.test()
@@ -99,7 +100,7 @@ async def any_traffic_with_resets(dut):
                 window = windows(source, A, INPUTS)
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": load}
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())
 
 
 @cocotb.test()
@@ -118,4 +119,4 @@ async def the_ends_of_the_range(dut):
                 window = [[value] * TAPS] * INPUTS
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": NO_LOAD}
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())

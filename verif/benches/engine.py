@@ -21,7 +21,7 @@ from sw.cycles import frame_cycles
 from verif.benches.lockstep import bench_config
 from verif.cocotb_support import fail, pauses, reset, rng, seed, start
 from verif.compare import LayerResult, all_equal, compare_run, reference_maps
-from verif.frame import FrameRun, image_beats, map_from_beats, maps_from_writes, words_for
+from verif.frame import FrameRun, image_beats, map_from_beats, maps_from_writes, trace_words, words_for
 from verif.models.engine_case import engine_case
 
 CONFIG = bench_config()
@@ -29,6 +29,7 @@ CASE = engine_case(os.environ["KESTREL_CASE"], CONFIG, seed())
 PLAN, PICTURES = CASE.plan, CASE.pictures
 MODEL = frame_cycles(PLAN)
 EXPECTED = [reference_maps(CASE.network, picture) for picture in PICTURES]
+TRACE_PORTS = ("part", "bank", "addr", "lanes", "data")
 PATIENCE = 20 * MODEL.total
 
 
@@ -92,14 +93,9 @@ class Engine:
                 starting = visit == record.idle_visit and not record.spent.keys() - {START}
                 record.spent[START if starting else visit] += 1
             if dut.trace_valid.value:
-                record.writes += [
-                    int(dut.layer.value),
-                    int(dut.trace_part.value),
-                    int(dut.trace_bank.value),
-                    int(dut.trace_addr.value),
-                    *split(int(dut.trace_lanes.value), CONFIG.word_lanes),
-                    *split(int(dut.trace_data.value), CONFIG.word_bits),
-                ]
+                record.writes.append(int(dut.layer.value))
+                for port, words in zip(TRACE_PORTS, trace_words(CONFIG), strict=True):
+                    record.writes += split(int(getattr(dut, f"trace_{port}").value), 32 * words)
 
     def pause(self, source: Random, share: float) -> None:
         """Random pauses on both streams, or none with ``share`` 0."""

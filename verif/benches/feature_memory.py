@@ -6,14 +6,33 @@ from typing import Any
 
 import cocotb
 
-from hw.feature_memory import feature_write
 from sw.geometry import BANKS
 from verif.benches.lockstep import Block, bench_config
-from verif.benches.script import Step, record, script
+from verif.benches.script import Step, script
+from verif.benches.writes import BankWrite
 from verif.cocotb_support import pack, rng, unpack
 
 CONFIG = bench_config()
 A, LANES = CONFIG.activation_bits, CONFIG.word_lanes
+
+
+def any_write(source: Random, part: int, place: int) -> tuple[dict[str, Any], dict[int, BankWrite]]:
+    """The input ``write`` and what it writes."""
+
+    def one(place: int) -> BankWrite:
+        return place, source.randrange(1, 1 << LANES), source.getrandbits(CONFIG.word_bits)
+
+    if CONFIG.row_groups:
+        enables = source.randrange(1 << BANKS)
+        banks = [one(source.choice((0, 1, place))) for _ in range(BANKS)]
+        addr, lanes, data = (list(column) for column in zip(*banks, strict=True))
+        write = {"en": enables, "part": part, "addr": addr, "lanes": lanes, "data": data}
+        return write, {bank: banks[bank] for bank in range(BANKS) if enables >> bank & 1}
+    bank, (addr, lanes, data) = source.randrange(BANKS), one(place)
+    write = {
+        "en": source.randrange(2), "part": part, "bank": bank, "addr": addr, "lanes": lanes, "data": data
+    }  # fmt: skip
+    return write, {bank: (addr, lanes, data)} if write["en"] else {}
 
 
 def traffic(source: Random, cycles: int) -> Iterator[Step]:
@@ -29,10 +48,7 @@ def traffic(source: Random, cycles: int) -> Iterator[Step]:
         part = source.randrange(2)
         places = [source.choice((0, 1, size - 1, source.randrange(size))) for size in CONFIG.feature_words]
         read_en = source.randrange(2)
-        write: dict[str, Any] = record(
-            source, feature_write(CONFIG), en=source.randrange(2), part=1 - part,
-            bank=source.randrange(BANKS), addr=places[1 - part], lanes=source.randrange(1, 1 << LANES),
-        )  # fmt: skip
+        write, written = any_write(source, 1 - part, places[1 - part])
         reads = [source.choice((0, 1, places[part])) for _ in range(BANKS)]
         banks = [
             None if shown is None or None in (word := output.get((shown, bank), unknown)) else pack(
@@ -48,10 +64,10 @@ def traffic(source: Random, cycles: int) -> Iterator[Step]:
         for bank in range(BANKS):
             if read_en:
                 output[part, bank] = list(words.get((part, bank, reads[bank]), unknown))
-        if write["en"]:
-            word = words.setdefault((write["part"], write["bank"], write["addr"]), list(unknown))
-            for lane, value in enumerate(unpack(write["data"], A, LANES)):
-                if write["lanes"] >> lane & 1:
+        for bank, (addr, lanes, data) in written.items():
+            word = words.setdefault((1 - part, bank, addr), list(unknown))
+            for lane, value in enumerate(unpack(data, A, LANES)):
+                if lanes >> lane & 1:
                     word[lane] = value
 
 

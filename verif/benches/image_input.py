@@ -10,17 +10,18 @@ from typing import Any
 import cocotb
 
 from hw.schedule import layer_layout, visit_layout
-from hw.spec import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, PIXEL_BITS
+from hw.spec import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, PIXEL_BITS, ROW_GROUPS
 from sw.geometry import BANKS
 from verif.benches.lockstep import Block, bench_config
 from verif.benches.maps import StreamMap, random_stream_map
 from verif.benches.script import Step, record, script
+from verif.benches.writes import BankWrite, expected_write, no_write
 from verif.cocotb_support import always, pack, pauses, rng
 
 CONFIG = bench_config()
 LANES, WIDTH, A_MAX = CONFIG.word_lanes, CONFIG.stream_bytes, CONFIG.activation_bits
 Inputs = dict[str, Any]
-NOTHING = {"en": 0, "part": None, "bank": None, "addr": None, "lanes": None, "data": None}
+NOTHING = no_write(CONFIG)
 
 
 def rounded(pixel: int, bits: int) -> int:
@@ -33,7 +34,7 @@ class Beat:
     """A beat of the stream, and the write that it completes."""
 
     data: int
-    write: dict[str, int] | None
+    write: dict[str, Any] | None
 
 
 def beats(source: Random, image: StreamMap, rows: list[int], bits: int) -> list[Beat]:
@@ -45,15 +46,29 @@ def beats(source: Random, image: StreamMap, rows: list[int], bits: int) -> list[
             for word, first in enumerate(range(0, image.channels, LANES)):
                 channels = [source.getrandbits(PIXEL_BITS) for _ in range(min(LANES, image.channels - first))]
                 values = [rounded(channel, bits) for channel in channels]
-                write = {
-                    "en": 1, "part": 0, "bank": row % BANKS, "lanes": (1 << LANES) - 1,
-                    "addr": region.slot(row) + word * image.width + column, "data": pack(values, A_MAX),
-                }  # fmt: skip
+                if image.grouped:
+                    banks = virtual_rows(image, row, column, values)
+                else:
+                    address = region.slot(row) + word * image.width + column
+                    banks = {row % BANKS: (address, (1 << LANES) - 1, pack(values, A_MAX))}
+                write = expected_write(CONFIG, 0, banks)
                 for start in range(0, len(channels), WIDTH):
                     carried = channels[start : start + WIDTH]
                     carried += [source.getrandbits(PIXEL_BITS) for _ in range(WIDTH - len(carried))]
                     completes = start + WIDTH >= len(channels)
                     found.append(Beat(pack(carried, PIXEL_BITS), write if completes else None))
+    return found
+
+
+def virtual_rows(image: StreamMap, row: int, column: int, values: list[int]) -> dict[int, BankWrite]:
+    """The three words that hold a pixel for row groups: in group g of the virtual row row + 1 - g."""
+    size = CONFIG.group_lanes
+    group = values + [0] * (size - len(values))
+    word = pack(group * ROW_GROUPS + [0] * (LANES - ROW_GROUPS * size), A_MAX)
+    found = {}
+    for g in range(ROW_GROUPS):
+        virtual = row + 1 - g
+        found[virtual % BANKS] = image.region.slot(virtual) + column, ((1 << size) - 1) << g * size, word
     return found
 
 
@@ -108,9 +123,10 @@ class Driver:
 
     def hand_over(self, image: StreamMap, number: int) -> Inputs:
         first, rows = image.visits[number]
+        above = first - image.grouped
         visit = record(
-            self.source, visit_layout(CONFIG), first_row=first, rows=rows, write_bank=first % BANKS,
-            write_slot=image.region.slot(first),
+            self.source, visit_layout(CONFIG), first_row=first, rows=rows, write_bank=above % BANKS,
+            write_slot=image.region.slot(above),
         )  # fmt: skip
         return {"go": 1, "visit": visit}
 
@@ -123,6 +139,8 @@ class Driver:
         ends = list(accumulate(map(len, picture)))  # beats up to the end of each visit
         early = source.choice((0, count - 2, source.randrange(count), source.choice(ends) - 1, ends[0] - 1))
         number = 0
+        if CONFIG.row_groups:  # a layer stays until its last word is written
+            yield from self.idle(1)
         if self.flushing and source.random() < 0.5:
             yield from self.flush(False, 3)
         self.bits, self.layer = bits, image.layer(source, CONFIG)
@@ -152,6 +170,11 @@ class Driver:
                 yield self.step(None, False, False, **self.hand_over(image, n + 1))
 
 
+def random_image(source: Random, number: int) -> StreamMap:
+    grouped = CONFIG.row_groups and source.random() < 0.5
+    return random_stream_map(source, CONFIG, number, grouped)
+
+
 @cocotb.test()
 async def good_frames(dut):
     """Without pauses, then with them."""
@@ -161,7 +184,7 @@ async def good_frames(dut):
         yield from driver.reset()
         for number in range(30):
             driver.offers = pauses(driver.source, driver.source.choice((0, 0.2, 0.6)))
-            yield from driver.frame(random_stream_map(driver.source, CONFIG, number))
+            yield from driver.frame(random_image(driver.source, number))
             yield from driver.idle(driver.source.randint(1, 4))
 
     await script(Block(dut, "image_input"), steps())
@@ -177,7 +200,7 @@ async def frames_that_end_too_early_or_too_late(dut):
         for number in range(60):
             driver.offers = pauses(driver.source, driver.source.choice((0, 0.3)))
             fault = driver.source.choice((0, ERROR_FRAME_SHORT, ERROR_FRAME_LONG))
-            yield from driver.frame(random_stream_map(driver.source, CONFIG, number), fault)
+            yield from driver.frame(random_image(driver.source, number), fault)
             if not driver.flushing or driver.source.random() < 0.5:
                 yield from driver.idle(driver.source.randint(1, 4))
 
@@ -192,7 +215,7 @@ async def resets_in_the_middle(dut):
         for number in range(30):
             yield from driver.reset()
             fault = driver.source.choice((0, ERROR_FRAME_LONG))
-            image = random_stream_map(driver.source, CONFIG, number)
+            image = random_image(driver.source, number)
             yield from driver.frame(image, fault, stop=driver.source.choice((0, 0.02)))
 
     await script(Block(dut, "image_input"), steps())

@@ -46,7 +46,8 @@ class Block:
         for path, member, _ in component.signature.flatten(component):
             ports = self.inputs if member.flow == In else self.outputs
             ports["__".join(map(str, path))] = member.shape
-        self.inputs.update(finer)
+        for port, shape in finer.items():
+            (self.inputs if port in self.inputs else self.outputs)[port] = shape
         self._driven: dict[str, int] = {}
 
     def drive(self, values: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from verif.models.output_lane import OutputLane
 CONFIG = bench_config()
 A, LANES, K = CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.load_kernels
 BLOCKS = LANES // K
+GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0
 ZERO = [[0] * TAPS] * LANES
 
 
@@ -44,7 +45,8 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
 
 @cocotb.test()
 async def any_traffic(dut):
-    await lockstep(block(dut), OutputLane(LANES, K), traffic(rng("traffic"), 8000 // (LANES + 4)))
+    cycles = 8000 // (LANES + 4)
+    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES), traffic(rng("traffic"), cycles))
 
 
 @cocotb.test()
@@ -62,4 +64,4 @@ async def the_ends_of_the_range(dut):
                     yield row | {"window": [[value] * TAPS] * LANES}
                 yield from (row | {"window": ZERO} for _ in range(6))
 
-    await lockstep(block(dut), OutputLane(LANES, K), rows())
+    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES), rows())

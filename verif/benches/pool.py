@@ -17,9 +17,21 @@ A, LANES = CONFIG.activation_bits, CONFIG.output_lanes
 MOST_PIXELS = 5 * CONFIG.max_width
 
 
-def row(source: Random, pixel: Pixel, pool: int, rst: int = 0) -> dict[str, Any]:
+def row(source: Random, pixel: Pixel, pool: int, rst: int = 0, grouped: int = 0) -> dict[str, Any]:
     """Any values, in cycles without a pixel too."""
-    return {"ahead": pixel, "y": activations(source, A, LANES), "pool": pool, "rst": rst}
+    inputs = {"ahead": pixel, "y": activations(source, A, LANES), "pool": pool, "rst": rst}
+    return inputs | ({"grouped": grouped} if CONFIG.row_groups else {})
+
+
+def grouped_layer(source: Random, sizes: Iterator[tuple[int, int]]) -> Iterator[dict[str, Any]]:
+    """A layer in row groups: in its pixels ``digit`` says how many of three rows exist."""
+    for _ in range(3):
+        height, width = next(sizes)
+        for group in range(2):
+            pixels = strip(height, width, emit=1, last_out=group, digit=source.randint(1, 3))
+            for pixel in with_gaps(source, pixels, source.choice((0, 0.4))):
+                yield row(source, pixel, 0, grouped=1)
+    yield from (row(source, nothing(source), 0, grouped=1) for _ in range(3))
 
 
 def layer(
@@ -47,8 +59,10 @@ async def layers_of_both_kinds(dut):
         for _ in range(8):
             yield from layer(source, 1, pooled, 5)
             yield from layer(source, 0, plain, 2)
+            if CONFIG.row_groups:
+                yield from grouped_layer(source, plain)
 
-    await lockstep(Block(dut, "pool"), Pool(), rows())
+    await lockstep(Block(dut, "pool"), Pool(CONFIG.row_groups), rows())
 
 
 @cocotb.test()
@@ -66,4 +80,4 @@ async def resets_in_the_middle(dut):
                 if number > 4 and source.random() < 0.04:
                     break
 
-    await lockstep(Block(dut, "pool"), Pool(), rows())
+    await lockstep(Block(dut, "pool"), Pool(CONFIG.row_groups), rows())

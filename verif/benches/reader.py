@@ -7,7 +7,8 @@ from typing import Any
 import cocotb
 
 from hw.schedule import layer_layout, tile_layout, visit_layout
-from sw.geometry import BANKS
+from hw.spec import ROW_GROUPS
+from sw.geometry import BANKS, group_count
 from verif.benches.lockstep import Block, bench_config
 from verif.benches.script import Step, record, script
 from verif.benches.strips import random_strip
@@ -21,10 +22,12 @@ IDLE = {"active": 0, "ending": 0, "pixel": dict.fromkeys(
 
 def layer_of(source: Random, strip: Strip) -> dict[str, int]:
     region = strip.region
+    height = group_count(strip.height, ROW_GROUPS) if strip.grouped else strip.height
+    grouped = {"row_groups": strip.last_rows} if CONFIG.row_groups else {}
     return record(
-        source, layer_layout(CONFIG), height=strip.height, width=region.width, read_base=region.base,
+        source, layer_layout(CONFIG), height=height, width=region.width, read_base=region.base,
         read_end=region.end, read_stride=region.stride,
-        last_in_lanes=source.randint(1, CONFIG.input_lanes),
+        last_in_lanes=source.randint(1, CONFIG.input_lanes), **grouped,
     )  # fmt: skip
 
 
@@ -50,9 +53,10 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
             source, tile_layout(CONFIG), group_offset=source.randrange(groups) * strip.region.width,
             slice=source.randrange(CONFIG.in_slices),
         )  # fmt: skip
-        row = strip.first_row - 1
+        row = strip.first_row - (0 if strip.grouped else 1)
         visit = record(
-            source, visit_layout(CONFIG), first_row=strip.first_row, rows=strip.rows, read_bank=row % BANKS,
+            source, visit_layout(CONFIG), rows=strip.steps, read_bank=row % BANKS,
+            first_row=strip.first_row // (ROW_GROUPS if strip.grouped else 1),
             read_slot=strip.region.slot(row),
         )  # fmt: skip
         return {"go": 1, "tile": tile, "visit": visit}
@@ -75,7 +79,8 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
                     "pixel": {
                         "valid": 1, "first": int(column.first), "last": int(column.last),
                         "row_end": int(column.row_end), "fresh": this["fresh"], "emit": this["emit"],
-                        "digit": this["digit"], "last_out": this["last_out"],
+                        "digit": this["digit"] if column.rows is None else column.rows,
+                        "last_out": this["last_out"],
                     },
                 },
             )  # fmt: skip
@@ -104,7 +109,8 @@ async def passes_over_strips(dut):
         yield from reset(source)
         for number in range(60):
             groups = source.randint(1, 2)
-            strip = random_strip(source, CONFIG, groups, number)
+            grouped = CONFIG.row_groups and source.random() < 0.5
+            strip = random_strip(source, CONFIG, groups, number, grouped)
             yield from passes(source, strip, groups, source.randint(1, 4))
 
     await script(Block(dut, "reader"), steps())

@@ -8,7 +8,7 @@ import cocotb
 
 from hw.spec import BIAS_MAX, BIAS_MIN, SHIFT_MAX, SHIFT_MIN
 from verif.benches.lockstep import Block, bench_config, lockstep
-from verif.benches.requantise_lane import any_acc
+from verif.benches.requantise_lane import any_acc, any_groups
 from verif.benches.stimuli import between, nothing, strip, with_gaps
 from verif.cocotb_support import rng
 from verif.models.pixel import Pixel
@@ -24,13 +24,18 @@ class Layer:
 
     def __init__(self, source: Random, shift: int, maximum: int, last_out_lanes: int) -> None:
         self.source = source
+        self.grouped = source.randrange(2)
         self.settings = {"shift": shift, "maximum": maximum, "last_out_lanes": last_out_lanes}
 
     def row(self, pixel: Pixel, block: int = 0, rst: int = 0) -> dict[str, Any]:
         source, shift, maximum = self.source, self.settings["shift"], self.settings["maximum"]
         load = {"block": block, "biases": [between(source, BIAS_MIN, BIAS_MAX) for _ in range(K)]}
         accs = [any_acc(source, shift, maximum) for _ in range(LANES)]
-        return {"rst": rst, "ahead": pixel, "acc": accs, "load": load, **self.settings}
+        groups: dict[str, Any] = {}
+        if CONFIG.row_groups:
+            lanes = [any_groups(source, shift, maximum)["groups"] for _ in range(LANES)]
+            groups = {"grouped": self.grouped, "groups": lanes}
+        return {"rst": rst, "ahead": pixel, "acc": accs, "load": load, **groups, **self.settings}
 
     def passes(self, lengths: list[int], gaps: float) -> Iterator[dict[str, Any]]:
         """Passes back to back or with gaps; meanwhile biases load at any time, in a swap's cycle too."""

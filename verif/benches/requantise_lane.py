@@ -13,15 +13,19 @@ from hw.spec import (
     BIAS_FRACTION,
     BIAS_MAX,
     BIAS_MIN,
+    ROW_GROUPS,
     SHIFT_MAX,
     SHIFT_MIN,
+    group_sum_bits,
 )
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import between
 from verif.cocotb_support import rng
 from verif.models.requantise import RequantiseLane
 
-A = bench_config().activation_bits
+CONFIG = bench_config()
+A = CONFIG.activation_bits
+NO_GROUPS = {"grouped": 0, "groups": [0] * ROW_GROUPS} if CONFIG.row_groups else {}
 REACH = 1 << (11 + SHIFT_MAX - BIAS_FRACTION + 1)
 """More than bias and rounding can add: the network is proved to stay within 32 bits with them."""
 
@@ -31,6 +35,15 @@ def any_acc(source: Random, shift: int, maximum: int) -> int:
     if source.random() < 0.2:
         return between(source, ACCUMULATOR_MIN + REACH, ACCUMULATOR_MAX - REACH)
     return source.randint(-(maximum << shift) // 2, (maximum << shift) * 3 // 2)
+
+
+def any_groups(source: Random, shift: int, maximum: int) -> dict[str, Any]:
+    """Inputs of a lane for row groups: sums as the array can have, mostly as in ``any_acc``."""
+    if not CONFIG.row_groups:
+        return {}
+    most = 1 << (group_sum_bits(CONFIG) - 1)
+    sums = [any_acc(source, shift, maximum) for _ in range(ROW_GROUPS)]
+    return {"grouped": source.randrange(2), "groups": [min(max(s, -most), most - 1) for s in sums]}
 
 
 def traffic(source: Random, shift: int, maximum: int, cycles: int) -> Iterator[dict[str, Any]]:
@@ -44,14 +57,21 @@ def traffic(source: Random, shift: int, maximum: int, cycles: int) -> Iterator[d
             "acc": any_acc(source, shift, maximum),
             "shift": shift,
             "maximum": maximum,
+            **any_groups(source, shift, maximum),
         }
 
 
 def with_bias(bias: int, shift: int, maximum: int, accs: list[int]) -> Iterator[dict[str, Any]]:
-    row = {"load": 0, "swap": 0, "bias": bias, "acc": 0, "shift": shift, "maximum": maximum}
+    row: dict[str, Any] = {
+        "load": 0, "swap": 0, "bias": bias, "acc": 0, "shift": shift, "maximum": maximum, **NO_GROUPS
+    }  # fmt: skip
     yield row | {"load": 1}
     yield row | {"swap": 1}
-    yield from (row | {"acc": acc} for acc in accs)
+    most = 1 << (group_sum_bits(CONFIG) - 1)
+    for acc in accs:
+        yield row | {"acc": acc}
+        if CONFIG.row_groups:
+            yield row | {"grouped": 1, "groups": [min(max(acc, -most), most - 1)] * ROW_GROUPS}
     yield from (row for _ in range(3))
 
 

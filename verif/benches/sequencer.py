@@ -18,13 +18,13 @@ from hw.spec import (
     HEADER_FIELDS,
     HEADER_WORDS_USED,
     KIND_INPUT,
-    LAYER_FIELDS,
     MASK_BITS,
     RECORD_WORDS,
     TABLE_WORD_BITS,
     VISIT_FIELDS,
     VISIT_WORDS,
     Field,
+    layer_fields,
 )
 from sw.plan import Plan, make_plan
 from verif.benches.lockstep import Block, bench_config, lockstep
@@ -60,7 +60,8 @@ def blurred_table(source: Random, plan: Plan) -> list[int]:
     """The plan's table with anything in the bits that say nothing."""
     words = encode_table(plan).to_ints()
     records: list[tuple[int, tuple[Field, ...], int]] = [(0, HEADER_FIELDS, RECORD_WORDS)]
-    records += [((n + 1) * RECORD_WORDS, LAYER_FIELDS, RECORD_WORDS) for n in range(len(plan.records))]
+    known = layer_fields(CONFIG)
+    records += [((n + 1) * RECORD_WORDS, known, RECORD_WORDS) for n in range(len(plan.records))]
     base = (1 + len(plan.records)) * RECORD_WORDS
     records += [(base + n * VISIT_WORDS, VISIT_FIELDS, VISIT_WORDS) for n in range(len(plan.visits))]
     records.append((base + len(plan.visits) * VISIT_WORDS, VISIT_FIELDS[:1], VISIT_WORDS))  # the end

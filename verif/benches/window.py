@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import cocotb
+from amaranth.lib import data
 
 from hw.pixel import EDGES
 from hw.pixel import PIXEL as PIXEL_LAYOUT
@@ -19,10 +20,11 @@ from verif.benches.script import Step, record, script
 from verif.benches.strips import random_strip
 from verif.cocotb_support import pack, rng
 from verif.models.column_reader import columns
-from verif.models.feature_maps import bank_word, random_map, window
+from verif.models.feature_maps import bank_word, random_map, virtual_word, window
 
 CONFIG = bench_config()
 A, LANES, WORD = CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.word_lanes
+SIZE = CONFIG.group_lanes
 FIRST_BEAT = FILL_CYCLES + 1
 """Cycles from a pass's first column to the first write for the next pass; the loader is not faster."""
 
@@ -40,6 +42,7 @@ def cycle(source: Random, **known: Any) -> dict[str, Any]:
         "lanes": source.randint(1, LANES),
         "has_pad": source.randrange(2),
         "load": NO_LOAD,
+        **({"row_groups": 0} if CONFIG.row_groups else {}),
     } | known
 
 
@@ -47,6 +50,14 @@ def pad_beats(values: list[int]) -> deque[dict[str, Any]]:
     """Beats that bring the pad values into the shadow registers."""
     k = CONFIG.load_kernels
     return deque({"block": 1 << n, "values": values[n * k :][:k]} for n in range(LANES // k))
+
+
+Taps = list[list[int | None]]
+"""Nine for each lane; None where it does not matter."""
+
+
+def block(dut: Any) -> Block:
+    return Block(dut, "window", window=data.ArrayLayout(data.ArrayLayout(A, TAPS), LANES))
 
 
 class Passes:
@@ -58,7 +69,7 @@ class Passes:
         self.words: list[int] | None = None
         self.due: deque[tuple[Any, Any]] = deque([(None, None)] * WINDOW_LATENCY)
 
-    def step(self, row: dict[str, Any], words: list[int] | None = None, taps: int | None = None) -> Step:
+    def step(self, row: dict[str, Any], words: list[int] | None = None, taps: Taps | None = None) -> Step:
         """One cycle; ``words`` and ``taps`` belong to the column it presents."""
         source = self.source
         banks = self.words or [source.getrandbits(CONFIG.word_bits) for _ in range(BANKS)]
@@ -78,20 +89,25 @@ class Passes:
     def layer(self, number: int, count: int, stop: float = 0) -> Iterator[Step]:
         """Passes over a strip of a random map, each over an input group of its own."""
         source = self.source
-        groups = source.randint(1, 2)
-        strip = random_strip(source, CONFIG, groups, number)
+        grouped = CONFIG.row_groups and source.random() < 0.5
+        groups = 1 if grouped else source.randint(1, 2)
+        strip = random_strip(source, CONFIG, groups, number, grouped)
         rows = random_map(source, strip, groups * WORD, A)
-        has_pad = source.randrange(2)
+        settings = {"has_pad": source.randrange(2)}
+        if CONFIG.row_groups:
+            settings["row_groups"] = strip.last_rows
         following = self.pads()
         beats = pad_beats(following)
         for _ in range(count):
             while beats:  # what the pass before was too short for
-                yield self.step(cycle(source, has_pad=has_pad, load=beats.popleft()))
+                yield self.step(cycle(source, load=beats.popleft(), **settings))
             for _ in range(source.choice((0, 0, 3))):
-                yield self.step(cycle(source, has_pad=has_pad))
+                yield self.step(cycle(source, **settings))
             values, following = following, self.pads()
             beats = pad_beats(following)
             lanes, piece = source.randint(1, LANES), source.randrange(CONFIG.in_slices)
+            if grouped:
+                lanes, piece = 2 * SIZE + source.randint(1, SIZE), 0
             group = source.randrange(groups)
             for age, column in enumerate(columns(strip, group * strip.region.width)):
                 pixel = record(
@@ -100,29 +116,39 @@ class Passes:
                 )  # fmt: skip
                 words = []
                 for bank, address in enumerate(column.addresses):
-                    if address is None:
+                    if strip.grouped:
+                        virtual = column.row + bank
+                        words.append(
+                            pack(virtual_word(source, rows, WORD, SIZE, virtual, column.column), A)
+                        )
+                    elif address is None:
                         words.append(source.getrandbits(CONFIG.word_bits))
                     else:
                         words.append(pack(bank_word(strip, rows, WORD, bank, address, column.row), A))
-                taps: list[int] = []
+                taps: Taps = []
                 for lane in range(LANES):
-                    channel = group * WORD + piece * LANES + lane
-                    pad = values[lane] if has_pad else 0
-                    found = window(rows, column.row, column.column, channel, pad)
-                    taps += found if lane < lanes else [0] * TAPS
+                    channel, below = group * WORD + piece * LANES + lane, 0
+                    if strip.grouped:
+                        below, channel = divmod(lane, SIZE)
+                    pad = values[lane] if settings["has_pad"] else 0
+                    if lane >= lanes:
+                        taps.append([0] * TAPS)
+                    elif column.row + below >= strip.height:  # a row of a triple that does not exist
+                        taps.append([None] * TAPS)
+                    else:
+                        taps.append([*window(rows, column.row + below, column.column, channel, pad)])
                 row = cycle(
                     source, pixel=pixel, edges=column.edges, top_bank=column.top_bank, slice=piece,
-                    lanes=lanes, has_pad=has_pad,
-                    load=beats.popleft() if beats and age >= FIRST_BEAT else NO_LOAD,
+                    lanes=lanes, load=beats.popleft() if beats and age >= FIRST_BEAT else NO_LOAD, **settings,
                 )  # fmt: skip
-                yield self.step(row, words, pack(taps, A))
+                yield self.step(row, words, taps)
                 if source.random() < stop:
                     return
             for _ in range(FIRST_BEAT - strip.pixels):
-                yield self.step(cycle(source, has_pad=has_pad))
+                yield self.step(cycle(source, **settings))
         # The layer stays until its last window has left.
         for _ in range(WINDOW_LATENCY):
-            yield self.step(cycle(source, has_pad=has_pad))
+            yield self.step(cycle(source, **settings))
 
     def reset(self) -> Iterator[Step]:
         for _ in range(2):
@@ -138,7 +164,7 @@ async def windows_of_strips(dut):
         for number in range(40):
             yield from passes.layer(number, 3)
 
-    await script(Block(dut, "window"), steps())
+    await script(block(dut), steps())
 
 
 @cocotb.test()
@@ -150,4 +176,4 @@ async def resets_in_the_middle(dut):
             yield from passes.reset()
             yield from passes.layer(3 + number, 3, stop=0.05)
 
-    await script(Block(dut, "window"), steps())
+    await script(block(dut), steps())

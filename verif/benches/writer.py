@@ -6,16 +6,18 @@ from typing import Any
 
 import cocotb
 
-from hw.pool import RESULT
+from hw.pool import result_layout
 from hw.schedule import layer_layout, visit_layout
+from hw.spec import ROW_GROUPS
 from sw.geometry import BANKS, Region, group_count
 from verif.benches.lockstep import Block, bench_config
 from verif.benches.script import Step, record, script
+from verif.benches.writes import expected_write, no_write
 from verif.cocotb_support import pack, rng
 
 CONFIG = bench_config()
 A, LANES, WORD = CONFIG.activation_bits, CONFIG.output_lanes, CONFIG.word_lanes
-NOTHING = {"en": 0, "part": None, "bank": None, "addr": None, "lanes": None, "data": None}
+NOTHING = no_write(CONFIG)
 
 
 class Layer:
@@ -23,6 +25,7 @@ class Layer:
 
     def __init__(self, source: Random) -> None:
         self.source = source
+        self.grouped = CONFIG.row_groups and source.random() < 0.5
         self.groups = source.randint(1, 2 * CONFIG.out_slices + 1)
         self.width = source.randint(1, CONFIG.max_width)
         self.height = source.randint(1, 7)
@@ -32,17 +35,27 @@ class Layer:
         base = source.randint(0, min(CONFIG.feature_words) - slots * words * self.width)
         self.region = Region(source.randrange(2), base, slots, words * self.width, self.width)
         self.first_row = source.randrange(self.height)
+        grouped = {}
+        if self.grouped:
+            self.first_row -= self.first_row % ROW_GROUPS
+            self.odd_column = False
+        if CONFIG.row_groups:
+            grouped = {"row_groups": (self.height - 1) % ROW_GROUPS + 1 if self.grouped else 0}
         self.layer = record(
             source, layer_layout(CONFIG), write_base=base, write_end=self.region.end,
             write_stride=self.region.stride, out_width=self.width, read_part=1 - self.region.part,
+            **grouped,
         )  # fmt: skip
 
     def cycle(self, result: dict[str, int] | None = None, **known: Any) -> dict[str, Any]:
         source = self.source
-        idle = record(source, RESULT, valid=0, row_end=0, last=0)
-        data = [source.getrandbits(A) for _ in range(LANES)]
+        idle = record(source, result_layout(CONFIG), valid=0, row_end=0, last=0)
+        result = record(source, result_layout(CONFIG), **result) if result else idle
+        data, *others = ([source.getrandbits(A) for _ in range(LANES)] for _ in range(ROW_GROUPS))
         anything = {"rst": 0, "load": 0, "visit": record(source, visit_layout(CONFIG)), "layer": self.layer}
-        return anything | {"result": result or idle, "data": data} | known
+        if CONFIG.row_groups:
+            anything["others"] = others
+        return anything | {"result": result, "data": data} | known
 
     def steps(self, stop: float = 0) -> Iterator[Step]:
         """Load, then strips of rows, each with all output groups; with gaps."""
@@ -56,10 +69,13 @@ class Layer:
         while row < self.height:
             rows = source.randint(1, self.height - row)
             odd_row = source.random() < 0.3  # a last row that the pooling drops: only ``last`` comes of it
+            step = 1
+            if self.grouped:
+                rows, odd_row, step = min(-(-rows // ROW_GROUPS) * ROW_GROUPS, self.height - row), False, 3
             for group in range(self.groups):
                 last_out = int(group == self.groups - 1)
-                for r in range(row, row + rows):
-                    end = r == row + rows - 1 and not odd_row
+                for r in range(row, row + rows, step):
+                    end = r + step >= row + rows and not odd_row
                     for column in range(self.width + self.odd_column):
                         exists = column < self.width
                         row_end = column == self.width + self.odd_column - 1
@@ -67,8 +83,12 @@ class Layer:
                             "valid": int(exists), "row_end": int(row_end), "last": int(end and row_end),
                             "last_out": last_out,
                         }  # fmt: skip
+                        count = min(step, row + rows - r)
+                        if self.grouped:
+                            result["rows"] = count
                         inputs = self.cycle(result)
-                        write = self.write(r, column, group, inputs["data"]) if exists else NOTHING
+                        values = [inputs["data"], *inputs.get("others", ())][:count]
+                        write = self.write(r, column, group, values) if exists else NOTHING
                         yield inputs, {"write": write}
                         if source.random() < 0.1:
                             yield self.cycle(), {"write": NOTHING}
@@ -81,18 +101,23 @@ class Layer:
             for _ in range(source.choice((0, 0, 3))):
                 yield self.cycle(), {"write": NOTHING}
 
-    def write(self, row: int, column: int, group: int, data: list[int]) -> dict[str, int]:
-        """Where a pixel of an output group goes; every part of the word carries the data."""
+    def write(self, row: int, column: int, group: int, values: list[list[int]]) -> dict[str, Any]:
+        """Where a pixel of an output group, and those below it, go; every part of the word carries the
+        data."""
         word, piece = divmod(group, CONFIG.out_slices)
         region = self.region
-        return {
-            "en": 1,
-            "part": region.part,
-            "bank": row % BANKS,
-            "addr": region.slot(row) + word * self.width + column,
-            "lanes": ((1 << LANES) - 1) << (piece * LANES),
-            "data": pack(data * CONFIG.out_slices, A),
-        }
+        return expected_write(
+            CONFIG,
+            region.part,
+            {
+                (row + n) % BANKS: (
+                    region.slot(row + n) + word * self.width + column,
+                    ((1 << LANES) - 1) << (piece * LANES),
+                    pack(data * CONFIG.out_slices, A),
+                )
+                for n, data in enumerate(values)
+            },
+        )
 
 
 @cocotb.test()

@@ -18,6 +18,9 @@ SetOption = Annotated[
 ]
 
 
+SWITCH = {"true": True, "false": False}
+
+
 def chosen_config(name: str, settings: list[str] | None) -> EngineConfig:
     """The configuration ``name`` with ``settings`` such as ``activation_bits=5``. Raises InputError."""
     config = load_config(name)
@@ -28,6 +31,11 @@ def chosen_config(name: str, settings: list[str] | None) -> EngineConfig:
             raise InputError(
                 f"--set {setting}: unknown field {field!r}; allowed: {', '.join(config_fields())}"
             )
+        if isinstance(getattr(config, field), bool):
+            if value not in SWITCH:
+                raise InputError(f"--set {setting}: value {value!r}; allowed: {', '.join(SWITCH)}")
+            options[field] = SWITCH[value]
+            continue
         try:
             numbers = tuple(int(part) for part in value.split(","))
         except ValueError:

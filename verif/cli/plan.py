@@ -146,6 +146,9 @@ def _show(console: Console, name: str, planned: Plan, report: PlanReport, flaw: 
     table.add_row("all layers", "", "", "", "", *(f"{total:,}" for total in totals))
     console.print(table)
     console.print(_memory_table(report.memory))
+    for layer in report.layers:
+        if layer.row_groups:
+            console.print(f"{layer.name} computes three rows at once", highlight=False)
     hidden = "all hidden" if report.exposed == 0 else f"exposed for {report.exposed:,} cycles"
     console.print(
         f"cycles: {report.cycles.total:,} a frame, {report.cycles.compute:,} in the layers, "

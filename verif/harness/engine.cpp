@@ -4,7 +4,7 @@
 //
 // IMAGE   beats of the image stream, each of as many 32-bit words as hold TDATA
 // TRACE   one record a write into the feature memory: layer, part, bank, address, lanes, data, each as
-//         32-bit words
+//         32-bit words (of all banks, if the engine writes several at once)
 // OUTPUT  one record a beat: TDATA, TKEEP, TLAST, each as 32-bit words
 // STATS   text, lines of "name value": outcome and counted cycles
 // SEED    of the pauses; PAUSE: share of cycles, in 1/256, in which a stream pauses

@@ -19,10 +19,10 @@ module engine_tb;
     wire [`WORD_LANES-1:0] m_keep;
     wire m_last, m_valid;
     wire trace_valid, trace_part;
-    wire [1:0] trace_bank;
-    wire [`ADDR_BITS-1:0] trace_addr;
-    wire [`WORD_LANES-1:0] trace_lanes;
-    wire [`WORD_BITS-1:0] trace_data;
+    wire [`TRACE_BANK_BITS-1:0] trace_bank;
+    wire [`TRACE_ADDR_BITS-1:0] trace_addr;
+    wire [`TRACE_LANES_BITS-1:0] trace_lanes;
+    wire [`TRACE_DATA_BITS-1:0] trace_data;
 
     kestrel_engine dut (
         .clk(clk), .rst(rst), .start(start), .busy(busy), .done(done), .error(error), .cycles(cycles),

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from hw.spec import TAPS, decode_digit, lane_latency
+from hw.spec import (
+    LEVELS_PER_STAGE,
+    ROW_GROUPS,
+    TAPS,
+    UNIT_LATENCY,
+    decode_digit,
+    lane_latency,
+    tree_levels,
+)
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import IDLE, Pixel
 
@@ -14,10 +22,18 @@ from verif.models.pixel import IDLE, Pixel
 class Array:
     """alpha * digit as one weight a tap, so quite unlike the block.
 
-    A kernel must not be loaded in the very cycle of a swap, which would part its digits from its scalar.
+    A kernel must not be loaded in the very cycle of a swap, which would part its digits from its scalar. With
+    ``group_lanes`` the sums over row groups come out too.
     """
 
-    def __init__(self, input_lanes: int, output_lanes: int, load_kernels: int) -> None:
+    def __init__(
+        self, input_lanes: int, output_lanes: int, load_kernels: int, group_lanes: int = 0
+    ) -> None:
+        self.group_lanes = group_lanes
+        early = UNIT_LATENCY + tree_levels(group_lanes) // LEVELS_PER_STAGE if group_lanes else 0
+        self.no_groups: list[list[int | None]] = [[None] * ROW_GROUPS] * output_lanes
+        self.groups = deque([self.no_groups] * early)
+        self.group_pixels: deque[Pixel | None] = deque([None] * early)
         self.load_kernels = load_kernels
         shape = (output_lanes, input_lanes, TAPS)
         self.shadow, self.shadow_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
@@ -36,6 +52,11 @@ class Array:
         known = [all(row) for row in self.working_known.tolist()]
         self.sums.append([total if k else None for total, k in zip(totals, known, strict=True)])
         self.pixels.append(ahead)
+        if self.group_lanes:
+            outputs["groups"] = self.groups.popleft()
+            outputs["groups_ahead"] = _fields(self.group_pixels.popleft())
+            self.groups.append(self._group_sums(np.array(window, np.int64)))
+            self.group_pixels.append(ahead)
 
         swap = ahead.valid and ahead.first
         if swap:
@@ -53,7 +74,16 @@ class Array:
             self.working_known[:] = False
             self.pixels = deque([IDLE] * len(self.pixels))
             self.sums = deque([self.unknown] * len(self.sums))
+            self.group_pixels = deque([IDLE] * len(self.group_pixels))
+            self.groups = deque([self.no_groups] * len(self.groups))
         return outputs
+
+    def _group_sums(self, window: np.ndarray) -> list[list[int | None]]:
+        found: list[list[int | None]] = []
+        for weights, known in zip(self.working, self.working_known, strict=True):
+            lanes = [slice(g * self.group_lanes, (g + 1) * self.group_lanes) for g in range(ROW_GROUPS)]
+            found.append([int((weights[s] * window[s]).sum()) if known[s].all() else None for s in lanes])
+        return found
 
 
 def _fields(pixel: Pixel | None) -> dict[str, int] | None:

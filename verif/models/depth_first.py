@@ -42,8 +42,10 @@ def _walk(plan: Plan, chunk: int) -> tuple[list[Visit], list[int]]:
             if record.write is not None:
                 # The oldest row that the reader still needs: the one above the next it works on.
                 reader = records[number + 1]
-                oldest = max(0, done[number + 1] - (1 if reader.layer is not None else 0))
-                kept[number] = max(kept[number], written(number) - oldest)
+                grouped = number == 0 and plan.row_groups
+                oldest = max(0, done[number + 1] - (1 if reader.layer is not None and not grouped else 0))
+                # In row groups the row below is written too.
+                kept[number] = max(kept[number], written(number) + grouped - oldest)
     return visits, kept
 
 
@@ -56,7 +58,10 @@ def _rows(plan: Plan, number: int, chunk: int, done: int, available: int) -> int
         return available - done
     complete = available == record.height
     rows = (available if complete else available - 1) - done
-    rows = min(rows, plan.config.partial_depth // record.width)
+    at_once = record.layer.rows_at_once(plan.config)
+    rows = min(rows, at_once * (plan.config.partial_depth // record.width))
+    if done + rows < record.height:
+        rows -= rows % at_once
     if record.layer.shape.pool and done + rows < record.height:
         rows -= rows % 2
     return max(rows, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
+from hw.spec import ROW_GROUPS
 from sw.geometry import BANKS
 from verif.models.column_reader import Strip
 
@@ -30,6 +31,18 @@ def bank_word(
         if 0 <= r < strip.height and r % BANKS == bank and r // BANKS % region.slots == slot:
             return rows[r][column][group * lanes : (group + 1) * lanes]
     raise LookupError(f"no row near {row} at {address} of bank {bank}")
+
+
+def virtual_word(
+    source: Random, rows: Sequence[Sequence[Pixel]], lanes: int, size: int, row: int, column: int
+) -> Pixel:
+    """A word of a virtual row: in each group of ``size`` lanes the pixel of another row of the image;
+    anything where there is none and in the lanes beyond."""
+    word = [source.choice(rows)[column][lane] for lane in range(lanes)]
+    for group in range(ROW_GROUPS):
+        if 0 <= row + group - 1 < len(rows):
+            word[group * size : (group + 1) * size] = rows[row + group - 1][column][:size]
+    return word
 
 
 def window(rows: Sequence[Sequence[Pixel]], row: int, column: int, channel: int, pad: int) -> list[int]:

@@ -8,12 +8,12 @@ from hw.spec import (
     HEADER_FIELDS,
     HEADER_WORDS_USED,
     KIND_CONV,
-    LAYER_FIELDS,
     LAYER_WORDS_USED,
     PASSES,
     RECORD_WORDS,
     VISIT_FIELDS,
     VISIT_WORDS,
+    layer_fields,
     unpack_record,
 )
 from sw.geometry import group_count
@@ -55,8 +55,11 @@ def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
         start = base + number * VISIT_WORDS
         fields = unpack_record(VISIT_FIELDS, list(table[start : start + VISIT_WORDS]))
         start = (FIRST_RECORD + visit.record) * RECORD_WORDS
-        layer = unpack_record(LAYER_FIELDS, list(table[start : start + RECORD_WORDS]))
-        assert (fields["rows"], fields["new_layer"]) == (visit.rows, int(visit.record != before))
+        layer = unpack_record(layer_fields(plan.config), list(table[start : start + RECORD_WORDS]))
+        record = plan.records[visit.record]
+        at_once = 1 if record.layer is None else record.layer.rows_at_once(plan.config)
+        assert fields["rows"] == group_count(visit.rows, at_once)
+        assert fields["new_layer"] == int(visit.record != before)
         before = visit.record
         tiles = list(_tiles(plan, visit.record)) or [{}]
         found += [

@@ -2,15 +2,20 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
-from hw.spec import UNIT_LATENCY, lane_latency
+from hw.spec import LEVELS_PER_STAGE, ROW_GROUPS, UNIT_LATENCY, lane_latency, tree_levels
 from verif.models.kernel_unit import Kernel, KernelUnit
 
 
 class OutputLane:
-    """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``."""
+    """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``. With ``group_lanes`` the
+    sums over row groups come out too."""
 
-    def __init__(self, input_lanes: int, load_kernels: int) -> None:
+    def __init__(self, input_lanes: int, load_kernels: int, group_lanes: int = 0) -> None:
+        self.group_lanes = group_lanes
+        waiting = tree_levels(group_lanes) // LEVELS_PER_STAGE if group_lanes else 0
+        self.group_sums: deque[list[int | None]] = deque([[None] * ROW_GROUPS] * waiting)
         self.units = [KernelUnit() for _ in range(input_lanes)]
         self.load_kernels = load_kernels
         self.tree: deque[int | None] = deque([None] * (lane_latency(input_lanes) - UNIT_LATENCY))
@@ -18,7 +23,7 @@ class OutputLane:
     def step(
         self, *, window: Sequence[Sequence[int]], load: int, load_in: int, kernels: Sequence[Kernel],
         swap: int, swap_alpha: int, rst: int = 0,
-    ) -> dict[str, int | None]:  # fmt: skip
+    ) -> dict[str, Any]:  # fmt: skip
         """One cycle; ``window`` has nine activations for each input lane."""
         products = []
         for lane, unit in enumerate(self.units):
@@ -31,4 +36,9 @@ class OutputLane:
             )  # fmt: skip
         total = None if None in products else sum(p for p in products if p is not None)
         self.tree.append(total)
-        return {"sum": self.tree.popleft()}
+        outputs: dict[str, Any] = {"sum": self.tree.popleft()}
+        if self.group_lanes:
+            parts = [products[g * self.group_lanes :][: self.group_lanes] for g in range(ROW_GROUPS)]
+            self.group_sums.append([None if None in part else sum(part) for part in parts])
+            outputs["groups"] = self.group_sums.popleft()
+        return outputs

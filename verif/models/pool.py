@@ -25,9 +25,13 @@ class PoolLane:
 
 
 class Pool:
-    """A strip's pixels by row and column. Pixels of a pass that pools must come without gaps."""
+    """A strip's pixels by row and column. Pixels of a pass that pools must come without gaps.
 
-    def __init__(self) -> None:
+    ``row_groups``: of an engine with row groups. Where they are used (``grouped``) results do not wait.
+    """
+
+    def __init__(self, row_groups: bool = False) -> None:
+        self.row_groups = row_groups
         self.pixel: Pixel | None = None
         self.row = 0
         self.column = 0
@@ -35,10 +39,18 @@ class Pool:
         self.result: dict[str, int | None] | None = None
         self.data: list[int] | None = None
 
-    def step(self, *, ahead: Pixel, y: Sequence[int], pool: int, rst: int = 0) -> dict[str, Any]:
+    def step(
+        self, *, ahead: Pixel, y: Sequence[int], pool: int, grouped: int = 0, rst: int = 0
+    ) -> dict[str, Any]:
         """One cycle: ``y`` belongs to the pixel that came with ``ahead`` in the cycle before."""
         outputs: dict[str, Any] = {"result": self.result, "data": self.data}
         pixel = self.pixel
+        if self.row_groups and self.result is not None:
+            outputs["result"] = self.result | {"rows": None}
+        if grouped:
+            outputs = {"result": None, "data": None}
+            if pixel is not None:
+                outputs = self._at_once(pixel, list(y))
         self.result = self.data = None
         if pixel is not None:
             self._take(pixel, list(y), pool)
@@ -47,6 +59,16 @@ class Pool:
             self.pixel, self.row, self.column = IDLE, 0, 0
             self.result, self.data = dict(NOTHING), None
         return outputs
+
+    @staticmethod
+    def _at_once(pixel: Pixel, y: list[int]) -> dict[str, Any]:
+        if not pixel.valid:
+            return {"result": NOTHING | {"last_out": None, "rows": None}, "data": None}
+        result = {
+            "valid": 1, "row_end": pixel.row_end, "last": pixel.last, "last_out": pixel.last_out,
+            "rows": pixel.digit,
+        }  # fmt: skip
+        return {"result": result, "data": y}
 
     def _take(self, pixel: Pixel, y: list[int], pool: int) -> None:
         if not pixel.valid:
