@@ -54,7 +54,7 @@ class Sequencer(wiring.Component):
     error : Out(4)            cause of the last frame's end, 0 if none; until the next start
     table_en, table_addr, table_data : schedule table, one cycle latency
     active, ending : In(1)    a streaming block is at work; it is in its last cycle
-    input_error : In(4)       from the image input
+    input_error : In(4)       from the image input, while it is active and not ending
     go : Out(1)               hand over visit, tile (and layer, adopted before)
     adopt : Out(1)            the next layer becomes the current one
     starved : Out(1)          nothing but the weights of the next pass is missing
@@ -258,12 +258,12 @@ class Sequencer(wiring.Component):
                     with m.If(ready & drained):
                         m.d.comb += self.adopt.eq(1)
                         m.next = "HAND_OVER"
-                with m.Elif(ready & free & (self.input_error == 0)):
+                with m.Elif(ready & free):
                     hand_over()
             with m.State("HAND_OVER"):
                 hand_over()
             with state("FINISH"):
-                with m.If(free & (self.input_error == 0)):
+                with m.If(free):
                     m.d.sync += [self.busy.eq(0), self.done.eq(1)]
                     m.next = "IDLE"
         with m.If(self.adopt):

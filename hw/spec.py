@@ -224,8 +224,8 @@ COUNTER_BASE = 256
 
 COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "weight_stall", "control")
 """busy: all cycles of the frame, the sum of the others. array: a pass streams. input, output: a beat moves,
-or the output's pipeline fills. input_stall: no beat is offered; output_stall: the beat is not taken.
-weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
+the output's pipeline fills, or the visit ends. input_stall: no beat is offered; output_stall: the beat is
+not taken. weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
 
 # --------------------------------------------------------------------------------------------------------
 # Engine configuration
@@ -392,8 +392,11 @@ LAYER_FETCH = LAYER_WORDS_USED + 2
 START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
 """Cycles from start to the first hand-over."""
 
-OUTPUT_LATENCY = 2
-"""Cycles from an output word's address to its beat."""
+INPUT_LATENCY = 1
+"""Cycles from a visit's last beat to its end."""
+
+OUTPUT_LATENCY = 3
+"""Cycles from an output word's address to its beat, and one from the last beat to the visit's end."""
 
 
 def lane_latency(input_lanes: int) -> int:

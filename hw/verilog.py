@@ -20,6 +20,7 @@ from hw.kernel_unit import KernelUnit
 from hw.output_lane import OutputLane
 from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
+from hw.raster import Raster
 from hw.reader import Reader
 from hw.requantise import Requantise, RequantiseLane
 from hw.sequencer import Sequencer
@@ -32,6 +33,7 @@ MEMORIES = ("ram_1rw", "ram_1r1w", "rom")
 """Wrappers with behavioural bodies, to be replaced by macros."""
 
 BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
+    Raster,
     ImageInput,
     FeatureMemory,
     Reader,

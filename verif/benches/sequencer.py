@@ -108,7 +108,7 @@ class Surroundings:
             self.visit, self.fault = None, 0
         return {
             "rst": 0, "start": start, "table_data": self.fetched, "active": int(visit is not None),
-            "ending": int(ending), "input_error": error,
+            "ending": int(ending and not error), "input_error": error,
             "loaded": source.getrandbits(1) if self.loading is None else int(self.loading == 0),
         } | known  # fmt: skip
 
