@@ -133,7 +133,7 @@ class Engine(wiring.Component):
                 block.visit.eq(visit),
                 block.layer.eq(layer),
             ]
-        m.d.comb += reader.tile.eq(tile)
+        m.d.comb += [reader.tile.eq(tile), reader.next_layer.eq(sequencer.load_layer)]
         with m.If(sequencer.go):
             m.d.sync += [self.layer.eq(visit.layer), self.kind.eq(visit.kind)]
         with m.If(self.start & ~self.busy):

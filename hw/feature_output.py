@@ -65,7 +65,6 @@ class FeatureOutput(wiring.Component):
             move.eq(~self.tvalid | self.tready),
             self.read_en.eq(reading & move),
             self.address.eq(raster.address),
-            self.ending.eq(self.active & ~reading & ~fetched & ~self.tvalid),
             raster.go.eq(self.go),
             raster.step.eq(self.read_en),
         ]
@@ -83,6 +82,7 @@ class FeatureOutput(wiring.Component):
                 fetched_last.eq(raster.ends_image),
                 fetched_ends_pixel.eq(raster.ends_pixel),
             ]
+        m.d.sync += self.ending.eq(self.tvalid & self.tready & ~reading & ~fetched)
         with m.If(self.ending):
             m.d.sync += self.active.eq(0)
 

@@ -69,7 +69,7 @@ class ImageInput(wiring.Component):
         connect_raster(m, raster, self.visit, layer, "write")
 
         taking = Signal()  # beats of the visit are still to come
-        closing = Signal()
+        closing = Signal()  # the cycle after the last one
         flushing = Signal()
         beats = -(-lanes // width)
         position = Signal(bits_for(beats - 1))  # beat within the word
@@ -78,7 +78,6 @@ class ImageInput(wiring.Component):
         word_end, strip_end, image_end = Signal(), Signal(), Signal()
         taken = Signal()
         m.d.comb += [
-            self.active.eq(taking | closing),
             self.tready.eq(taking | flushing),
             taken.eq(taking & ~flushing & self.tvalid),
             word_lanes.eq(Mux(raster.ends_pixel, layer.last_in_lanes, lanes)),
@@ -104,8 +103,10 @@ class ImageInput(wiring.Component):
                 m.d.sync += self.ending.eq(strip_end)
         with m.If(flushing & self.tvalid & self.tlast):
             m.d.sync += flushing.eq(0)
+        with m.If(closing):
+            m.d.sync += self.active.eq(0)
         with m.If(self.go):
-            m.d.sync += [taking.eq(1), position.eq(0)]
+            m.d.sync += [self.active.eq(1), taking.eq(1), position.eq(0)]
 
         # x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1) for each byte, then into its lane of the word.
         pixels = []

@@ -114,6 +114,7 @@ class Sequencer(wiring.Component):
         digit = Signal(2)
         # Found with the tile, not from it: the weight loader works on them in the very next cycle.
         last_digit, last_in, last_out = Signal(), Signal(), Signal()
+        first_of_visit = Signal()
         m.d.comb += [
             self.tile.group_offset.eq(offset),
             self.tile.slice.eq(part_of_word),
@@ -125,7 +126,11 @@ class Sequencer(wiring.Component):
         ]
         next_tile, first_tile = Signal(), Signal()
         with m.If(next_tile):
-            m.d.sync += [digit.eq(digit + 1), last_digit.eq(digit + 2 == layer.passes)]
+            m.d.sync += [
+                digit.eq(digit + 1),
+                last_digit.eq(digit + 2 == layer.passes),
+                first_of_visit.eq(0),
+            ]
             with m.If(last_digit):
                 m.d.sync += [
                     digit.eq(0),
@@ -147,6 +152,7 @@ class Sequencer(wiring.Component):
                     ]
         with m.If(first_tile):
             m.d.sync += [
+                first_of_visit.eq(1),
                 digit.eq(0),
                 last_digit.eq(layer.passes == 1),
                 in_group.eq(0),
@@ -184,6 +190,7 @@ class Sequencer(wiring.Component):
             & (header["output_lanes"] == self.config.output_lanes)
             & (header["load_kernels"] == self.config.load_kernels)
             & (header["activation_bits"] <= self.config.activation_bits)
+            & (header["mask_bits"] <= self.config.mask_bits_max)
         )
 
         @contextmanager
@@ -210,7 +217,6 @@ class Sequencer(wiring.Component):
 
         m.d.sync += self.done.eq(0)
         ready = self.loaded | ~is_conv
-        first_of_visit = (in_group == 0) & (out_group == 0) & (digit == 0)
         with m.FSM(name="state"):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [self.busy.eq(1), self.error.eq(0), pointer.eq(0), word.eq(0)]

@@ -24,7 +24,7 @@ from hw.raster import Raster
 from hw.reader import Reader
 from hw.requantise import Requantise, RequantiseLane
 from hw.sequencer import Sequencer
-from hw.spec import EngineConfig, lane_sum_bits
+from hw.spec import EngineConfig
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -38,10 +38,10 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     FeatureMemory,
     Reader,
     Window,
-    lambda config: KernelUnit(config.activation_bits),
+    KernelUnit,
     OutputLane,
     Array,
-    lambda config: AccumulatorLane(lane_sum_bits(config)),
+    AccumulatorLane,
     Accumulator,
     lambda config: RequantiseLane(config.activation_bits),
     Requantise,
@@ -49,8 +49,8 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     Pool,
     Writer,
     FeatureOutput,
-    lambda config: DigitDecoder(),
-    lambda config: KernelDecoder(),
+    DigitDecoder,
+    KernelDecoder,
     WeightLoader,
     Sequencer,
     lambda config: Counters(),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hw.place import PREFIX
-from hw.spec import EngineConfig
+from hw.spec import MASK_BITS, EngineConfig
 from verif.rtl import block_sources
 from verif.verilator import Results, build_cocotb, run_cocotb
 
@@ -21,6 +21,7 @@ def block_config(
     *,
     partial_depth: int = 64,
     max_width: int = 16,
+    mask_bits_max: int = max(MASK_BITS),
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
     return EngineConfig(
@@ -35,6 +36,7 @@ def block_config(
         weight_words=256,
         table_words=256,
         stream_bytes=1,
+        mask_bits_max=mask_bits_max,
     )
 
 
@@ -42,7 +44,7 @@ def config_label(config: EngineConfig) -> str:
     """What tells configurations of ``block_config`` apart, for a test's name."""
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
-        f"-w{config.max_width}"
+        f"-w{config.max_width}-b{config.mask_bits_max}"
     )
 
 

@@ -147,10 +147,10 @@ class Driver:
                 if visit_end or short:
                     if not image_end and not short and source.random() < 0.7:
                         go = self.hand_over(image, n + 1)
+                    error = ERROR_FRAME_SHORT * short + ERROR_FRAME_LONG * long
                     yield self.step(
-                        self.offered(), True, False, error=ERROR_FRAME_SHORT * short + ERROR_FRAME_LONG * long,
-                        ending=visit_end and not short and not long, closing=True, **go,
-                    )  # fmt: skip
+                        self.offered(), True, False, error=error, ending=not error, closing=True, **go
+                    )
                 if short or source.random() < stop:
                     return
                 number += 1

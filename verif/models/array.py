@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hw.spec import TAPS, decode_digit, lane_latency
+from hw.spec import DIGIT_BITS, TAPS, decode_digit, lane_latency
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import IDLE, Pixel
 
@@ -17,8 +17,11 @@ class Array:
     A kernel must not be loaded in the very cycle of a swap, which would part its digits from its scalar.
     """
 
-    def __init__(self, input_lanes: int, output_lanes: int, load_kernels: int) -> None:
+    def __init__(
+        self, input_lanes: int, output_lanes: int, load_kernels: int, digit_bits: int = DIGIT_BITS
+    ) -> None:
         self.load_kernels = load_kernels
+        self.digit_bits = digit_bits
         shape = (output_lanes, input_lanes, TAPS)
         self.shadow, self.shadow_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
         self.working, self.working_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
@@ -47,7 +50,9 @@ class Array:
                     if swap:
                         raise ValueError("a kernel is loaded in the cycle of a swap")
                     kernel: Kernel = load["kernels"][place]
-                    self.shadow[out, lane] = [kernel.alpha * decode_digit(code) for code in kernel.digits]
+                    self.shadow[out, lane] = [
+                        kernel.alpha * decode_digit(code, self.digit_bits) for code in kernel.digits
+                    ]
                     self.shadow_known[out, lane] = True
         if rst:
             self.working_known[:] = False

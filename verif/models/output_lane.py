@@ -3,15 +3,15 @@
 from collections import deque
 from collections.abc import Sequence
 
-from hw.spec import UNIT_LATENCY, lane_latency
+from hw.spec import DIGIT_BITS, UNIT_LATENCY, lane_latency
 from verif.models.kernel_unit import Kernel, KernelUnit
 
 
 class OutputLane:
     """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``."""
 
-    def __init__(self, input_lanes: int, load_kernels: int) -> None:
-        self.units = [KernelUnit() for _ in range(input_lanes)]
+    def __init__(self, input_lanes: int, load_kernels: int, digit_bits: int = DIGIT_BITS) -> None:
+        self.units = [KernelUnit(digit_bits) for _ in range(input_lanes)]
         self.load_kernels = load_kernels
         self.tree: deque[int | None] = deque([None] * (lane_latency(input_lanes) - UNIT_LATENCY))
 
