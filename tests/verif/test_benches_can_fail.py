@@ -34,7 +34,7 @@ FAULTS = {
     ),
     "a picture ends with the first visit": (
         "image_input", STREAM, "image_input", r"(assign image_end = .*& )ends_image;", r"\1ends_strip;",
-        "error: item",
+        "(ending|error): item",
     ),
     "the rest of a picture that is too long stays in the stream": (
         "image_input", STREAM, "image_input", r"assign tready = [^;]+;", "assign tready = taking;",
@@ -58,10 +58,11 @@ FAULTS = {
         "(adopt|starved): item",
     ),
     "the layer record is one word short": (
-        "sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;", "(load_start|load_layer): item"
+        "sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;",
+        "(adopt|go|starved|load_start): item",
     ),
-    "a table of another engine runs": (
-        "sequencer", ROOMY, "sequencer", r"header_load_kernels == 2'h2;", "1'h1;", "(error|busy): item"
+    "a layer has one input group too many": (
+        "sequencer", ROOMY, "sequencer", r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
     ),
 }  # fmt: skip
 
