@@ -181,8 +181,8 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
     for name in ("in_channels", "out_channels"):
         value = getattr(layer, name)
         _require(f"{where}.{name}", value, 1 <= value <= CHANNELS_MAX, f"1..{CHANNELS_MAX}")
-    _require(f"{where}.mask_bits", layer.mask_bits, layer.mask_bits in MASK_BITS,
-             f"{MASK_BITS[0]}..{MASK_BITS[-1]}")
+    _require(f"{where}.mask_bits", layer.mask_bits, layer.mask_bits in config.mask_widths,
+             f"{MASK_BITS[0]}..{config.mask_bits_max}")
     _require(f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0,
              "finite and above 0")
     # Before anything as large as the channels say is allocated.

@@ -54,6 +54,7 @@ def encode_table(plan: Plan) -> Words:
             "input_lanes": config.input_lanes,
             "output_lanes": config.output_lanes,
             "load_kernels": config.load_kernels,
+            "mask_bits": plan.mask_bits,
             "visits_base": visits_base,
         },
     )

@@ -6,19 +6,21 @@ from amaranth.lib.wiring import In, Out
 
 from hw.pixel import PIXEL
 from hw.place import PREFIX, delayed, place
-from hw.spec import ACCUMULATOR_BITS, PASSES_MAX, EngineConfig, bits_for, lane_sum_bits
+from hw.spec import ACCUMULATOR_BITS, EngineConfig, bits_for, lane_sum_bits
 
 
 class AccumulatorLane(wiring.Component):
     """acc = (fresh ? 0 : partial) + (sum << digit), modulo 2**32, registered.
 
-    Members: ``sum``, ``partial``, ``fresh``, ``digit`` in; ``acc`` out, one cycle later.
+    Members: ``sum``, ``partial``, ``fresh``, ``digit`` in; ``acc`` out, one cycle later. Where masks have no
+    more than one digit, ``digit`` is not looked at.
     """
 
-    def __init__(self, sum_bits: int) -> None:
+    def __init__(self, config: EngineConfig) -> None:
+        self.passes_max = config.passes_max
         super().__init__(
             {
-                "sum": In(signed(sum_bits)),
+                "sum": In(signed(lane_sum_bits(config))),
                 "partial": In(ACCUMULATOR_BITS),
                 "fresh": In(1),
                 "digit": In(2),
@@ -28,15 +30,13 @@ class AccumulatorLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # digit is 0, 1 or 2: a shift of at most PASSES_MAX - 1.
-        weighted = Signal(signed(len(self.sum) + PASSES_MAX - 1))
-        with m.Switch(self.digit):
-            with m.Case(1):
-                m.d.comb += weighted.eq(self.sum << 1)
-            with m.Case(2):
-                m.d.comb += weighted.eq(self.sum << 2)
-            with m.Default():
-                m.d.comb += weighted.eq(self.sum)
+        weighted = Signal(signed(len(self.sum) + self.passes_max - 1))
+        m.d.comb += weighted.eq(self.sum)
+        if self.passes_max > 1:
+            with m.Switch(self.digit):
+                for digit in range(1, self.passes_max):
+                    with m.Case(digit):
+                        m.d.comb += weighted.eq(self.sum << digit)
         acc = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
         m.d.sync += acc.eq(Mux(self.fresh, 0, self.partial).as_signed() + weighted)
         m.d.comb += self.acc.eq(acc)
@@ -100,7 +100,7 @@ class Accumulator(wiring.Component):
             i_wdata=self.acc.as_value(),
         )
         for n in range(config.output_lanes):
-            lane = AccumulatorLane(lane_sum_bits(config))
+            lane = AccumulatorLane(config)
             place(m, f"lane_{n}", lane)
             m.d.comb += [
                 lane.sum.eq(self.sums[n]),

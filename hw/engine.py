@@ -135,7 +135,7 @@ class Engine(wiring.Component):
                 block.visit.eq(visit),
                 block.layer.eq(layer),
             ]
-        m.d.comb += reader.tile.eq(tile)
+        m.d.comb += [reader.tile.eq(tile), reader.next_layer.eq(sequencer.load_layer)]
         with m.If(sequencer.go):
             m.d.sync += [self.layer.eq(visit.layer), self.kind.eq(visit.kind)]
         with m.If(self.start & ~self.busy):
@@ -143,6 +143,7 @@ class Engine(wiring.Component):
         with m.Elif(self.busy):
             m.d.sync += self.cycles.eq(self.cycles + 1)
 
+        waits = image_input.tready & ~self.s_axis_tvalid
         m.d.comb += [
             counters.start.eq(self.start & ~self.busy),
             counters.busy.eq(self.busy),
@@ -150,8 +151,8 @@ class Engine(wiring.Component):
             counters.done.eq(self.done),
             counters.record.eq(self.layer),
             counters.events.array.eq(reader.active),
-            counters.events.input.eq(image_input.active & self.s_axis_tvalid),
-            counters.events.input_stall.eq(image_input.active & ~self.s_axis_tvalid),
+            counters.events.input.eq(image_input.active & ~waits),
+            counters.events.input_stall.eq(image_input.active & waits),
             counters.events.output.eq(output.active & ~(output.tvalid & ~self.m_axis_tready)),
             counters.events.output_stall.eq(output.active & output.tvalid & ~self.m_axis_tready),
             counters.events.weight_stall.eq(sequencer.starved),

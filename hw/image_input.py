@@ -5,7 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.feature_memory import BANKS, feature_write
-from hw.schedule import advanced, layer_layout, visit_layout
+from hw.place import place
+from hw.raster import Raster, connect_raster
+from hw.schedule import layer_layout, visit_layout
 from hw.spec import (
     ACTIVATION_BITS_MAX,
     ACTIVATION_BITS_MIN,
@@ -36,8 +38,9 @@ class ImageInput(wiring.Component):
     go, visit, layer : In     as in the reader; layer.in_groups counts words, last_in_lanes the channels
                               of a pixel's last word
     activation_bits : In(4)   A of the network that runs
-    active, ending : Out      as in the reader; ``ending`` with the last beat taken
-    error : Out               cause, in the cycle of the beat; ``active`` falls
+    active, ending : Out      as in the reader; ``ending`` in the cycle after the last beat, in which its word
+                              is written and no beat is taken
+    error : Out               cause, instead of ``ending``; ``active`` falls
     tdata, tvalid, tlast : In, tready : Out
     write : Out(feature_write)
     """
@@ -66,94 +69,49 @@ class ImageInput(wiring.Component):
         config, layer = self.config, self.layer
         a, lanes, width = config.activation_bits, config.word_lanes, config.stream_bytes
 
+        raster = Raster(config, next_slot=config.row_groups)
+        place(m, "raster", raster)
+        connect_raster(m, raster, self.visit, layer, "write")
+
+        taking = Signal()  # beats of the visit are still to come
+        closing = Signal()  # the cycle after the last one
         flushing = Signal()
-        rows_left = Signal(16)
-        ends_image = Signal()  # the visit ends with the image's last row
-        column = Signal.like(layer.width)
-        # Found ahead of the pixel, because the sequencer goes on in the cycle of ``ending``.
-        in_last_word, in_last_column, in_last_row = Signal(), Signal(), Signal()
-        words_left = Signal.like(layer.in_groups)
-        bank = Signal(2)
-        slot = Signal.like(self.visit.write_slot)
-        next_slot = Signal.like(slot)  # only in row groups
-        group_offset = Signal.like(slot)
         beats = -(-lanes // width)
         position = Signal(bits_for(beats - 1))  # beat within the word
 
         word_lanes = Signal(range(lanes + 1))
-        word_end, pixel_end, row_end, frame_end = Signal(), Signal(), Signal(), Signal()
+        word_end, strip_end, image_end = Signal(), Signal(), Signal()
         taken = Signal()
         m.d.comb += [
-            self.tready.eq(self.active | flushing),
-            taken.eq(self.active & ~flushing & self.tvalid),
-            word_lanes.eq(Mux(in_last_word, layer.last_in_lanes, lanes)),
+            self.tready.eq(taking | flushing),
+            taken.eq(taking & ~flushing & self.tvalid),
+            word_lanes.eq(Mux(raster.ends_pixel, layer.last_in_lanes, lanes)),
             word_end.eq((position + 1) * width >= word_lanes),
-            pixel_end.eq(word_end & in_last_word),
-            row_end.eq(pixel_end & in_last_column),
-            frame_end.eq(row_end & in_last_row),
+            strip_end.eq(word_end & raster.ends_strip),
+            # The frame ends in the image's last row, which need not be in this visit.
+            image_end.eq(word_end & raster.ends_image),
+            raster.go.eq(self.go),
+            raster.step.eq(taken & word_end),
         ]
 
+        # What the last beat says is acted on in the next cycle: the sequencer goes on in that of ``ending``.
+        m.d.sync += [closing.eq(0), self.ending.eq(0), self.error.eq(0)]
         with m.If(taken):
-            m.d.sync += position.eq(position + 1)
-            with m.If(word_end):
-                m.d.sync += [
-                    position.eq(0),
-                    words_left.eq(words_left - 1),
-                    in_last_word.eq(words_left == 2),
-                    group_offset.eq(group_offset + layer.width),
-                ]
-            with m.If(pixel_end):
-                m.d.sync += [
-                    words_left.eq(layer.in_groups),
-                    in_last_word.eq(layer.in_groups == 1),
-                    group_offset.eq(0),
-                    column.eq(column + 1),
-                    in_last_column.eq(column + 2 == layer.width),
-                ]
-            with m.If(row_end):
-                m.d.sync += [
-                    column.eq(0),
-                    in_last_column.eq(layer.width == 1),
-                    rows_left.eq(rows_left - 1),
-                    in_last_row.eq(rows_left == 2),
-                    bank.eq(Mux(bank == 2, 0, bank + 1)),
-                ]
-                with m.If(bank == 2):
-                    if config.row_groups:
-                        m.d.sync += [slot.eq(next_slot), next_slot.eq(advanced(next_slot, layer, "write"))]
-                    else:
-                        m.d.sync += slot.eq(advanced(slot, layer, "write"))
-            # The frame ends in the image's last row, which need not be in this visit.
-            image_end = Signal()
-            m.d.comb += image_end.eq(frame_end & ends_image)
-            with m.If(frame_end | self.tlast):
-                m.d.sync += self.active.eq(0)
+            m.d.sync += position.eq(Mux(word_end, 0, position + 1))
+            with m.If(strip_end | self.tlast):
+                m.d.sync += [taking.eq(0), closing.eq(1)]
             with m.If(self.tlast & ~image_end):
-                m.d.comb += self.error.eq(ERROR_FRAME_SHORT)
+                m.d.sync += self.error.eq(ERROR_FRAME_SHORT)
             with m.Elif(image_end & ~self.tlast):
-                m.d.comb += self.error.eq(ERROR_FRAME_LONG)
-                m.d.sync += flushing.eq(1)
-            m.d.comb += self.ending.eq(frame_end)
+                m.d.sync += [self.error.eq(ERROR_FRAME_LONG), flushing.eq(1)]
+            with m.Else():
+                m.d.sync += self.ending.eq(strip_end)
         with m.If(flushing & self.tvalid & self.tlast):
             m.d.sync += flushing.eq(0)
-
+        with m.If(closing):
+            m.d.sync += self.active.eq(0)
         with m.If(self.go):
-            m.d.sync += [
-                self.active.eq(1),
-                rows_left.eq(self.visit.rows),
-                in_last_row.eq(self.visit.rows == 1),
-                ends_image.eq(self.visit.first_row + self.visit.rows == layer.height),
-                column.eq(0),
-                in_last_column.eq(layer.width == 1),
-                words_left.eq(layer.in_groups),
-                in_last_word.eq(layer.in_groups == 1),
-                position.eq(0),
-                bank.eq(self.visit.write_bank),
-                slot.eq(self.visit.write_slot),
-                group_offset.eq(0),
-            ]
-            if config.row_groups:
-                m.d.sync += next_slot.eq(advanced(self.visit.write_slot, layer, "write"))
+            m.d.sync += [self.active.eq(1), taking.eq(1), position.eq(0)]
 
         # x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1) for each byte, then into its lane of the word.
         pixels = []
@@ -172,14 +130,11 @@ class ImageInput(wiring.Component):
 
         word = Signal(lanes * a, reset_less=True)
         write_en = Signal()
-        address = Signal.like(slot, reset_less=True)
-        next_address = Signal.like(slot, reset_less=True)  # only in row groups
+        address = Signal.like(raster.address, reset_less=True)
         write_bank = Signal(2, reset_less=True)
         m.d.sync += write_en.eq(taken & word_end)
         with m.If(taken):
-            m.d.sync += [address.eq(slot + group_offset + column), write_bank.eq(bank)]
-            if config.row_groups:  # with one word a pixel
-                m.d.sync += next_address.eq(next_slot + column)
+            m.d.sync += [address.eq(raster.address), write_bank.eq(raster.bank)]
             for lane in range(lanes):
                 here = position == lane // width
                 exists = lane < word_lanes
@@ -196,6 +151,9 @@ class ImageInput(wiring.Component):
             ]
             return m
 
+        next_address = Signal.like(address, reset_less=True)
+        with m.If(taken):
+            m.d.sync += next_address.eq(raster.next_address)
         grouped = layer.row_groups != 0
         size = config.group_lanes
         copies = Cat(word[: size * a].replicate(ROW_GROUPS), word[ROW_GROUPS * size * a :])

@@ -4,49 +4,56 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.kernel_unit import KERNEL
+from hw.kernel_unit import kernel_layout
 from hw.place import place
 from hw.spec import (
-    DIGIT_BITS,
-    MASK_BITS,
     MASK_MAGNITUDES,
     PASSES,
     SCALAR_BITS,
     TAPS,
+    EngineConfig,
     encode_digit,
     kernel_bits,
     mask_digits,
 )
 
-CODE_BITS_MAX = max(MASK_BITS)
 
-
-def digit_table(mask_bits: int, digit: int) -> list[int]:
-    """Register code of digit number ``digit`` for every mask code."""
+def digit_table(mask_bits: int, digit: int, digit_bits: int) -> list[int]:
+    """Register code, of ``digit_bits`` bits, of digit number ``digit`` for every mask code."""
     codes = []
     for code in range(1 << mask_bits):
         negative = code >> (mask_bits - 1)
         magnitude = MASK_MAGNITUDES[mask_bits][code & ((1 << (mask_bits - 1)) - 1)]
         value = mask_digits(magnitude, PASSES[mask_bits])[digit]
-        codes.append(encode_digit(-value if negative else value))
+        codes.append(encode_digit(-value if negative else value, digit_bits))
     return codes
 
 
 class DigitDecoder(wiring.Component):
-    """One tap, combinational. Members: ``code``, ``mask_bits``, ``digit`` (its number) in; ``value`` out."""
+    """One tap, combinational. Members: ``code``, ``mask_bits``, ``digit`` (its number) in; ``value`` out.
 
-    def __init__(self) -> None:
+    Without masks of several passes ``digit`` is not looked at.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
         super().__init__(
-            {"code": In(CODE_BITS_MAX), "mask_bits": In(3), "digit": In(2), "value": Out(DIGIT_BITS)}
+            {
+                "code": In(config.mask_bits_max),
+                "mask_bits": In(3),
+                "digit": In(2),
+                "value": Out(config.digit_bits),
+            }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         with m.Switch(self.mask_bits):
-            for bits in MASK_BITS:
-                with m.Case(bits), m.Switch(Cat(self.code[:bits], self.digit)):
+            for bits in self.config.mask_widths:
+                several = self.config.passes_max > 1
+                with m.Case(bits), m.Switch(Cat(self.code[:bits], self.digit if several else ())):
                     for digit in range(PASSES[bits]):
-                        for code, value in enumerate(digit_table(bits, digit)):
+                        for code, value in enumerate(digit_table(bits, digit, self.config.digit_bits)):
                             with m.Case(digit << bits | code):
                                 m.d.comb += self.value.eq(value)
         return m
@@ -59,16 +66,17 @@ class KernelDecoder(wiring.Component):
     -------
     code : In        a kernel as stored: alpha, then nine mask codes of ``mask_bits`` bits
     mask_bits, digit : In
-    kernel : Out(KERNEL)
+    kernel : Out(kernel_layout)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
         super().__init__(
             {
-                "code": In(kernel_bits(CODE_BITS_MAX)),
+                "code": In(kernel_bits(config.mask_bits_max)),
                 "mask_bits": In(3),
                 "digit": In(2),
-                "kernel": Out(KERNEL),
+                "kernel": Out(kernel_layout(config)),
             }
         )
 
@@ -76,7 +84,7 @@ class KernelDecoder(wiring.Component):
         m = Module()
         m.d.comb += self.kernel.alpha.eq(self.code[:SCALAR_BITS])
         for tap in range(TAPS):
-            decoder = DigitDecoder()
+            decoder = DigitDecoder(self.config)
             place(m, f"tap_{tap}", decoder, clocked=False)
             m.d.comb += [
                 decoder.mask_bits.eq(self.mask_bits),
@@ -84,7 +92,7 @@ class KernelDecoder(wiring.Component):
                 self.kernel.digits[tap].eq(decoder.value),
             ]
             with m.Switch(self.mask_bits):
-                for bits in MASK_BITS:
+                for bits in self.config.mask_widths:
                     with m.Case(bits):
                         m.d.comb += decoder.code.eq(self.code[SCALAR_BITS + tap * bits :][:bits])
         return m

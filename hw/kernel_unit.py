@@ -4,10 +4,12 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec import DIGIT_BITS, SCALAR_BITS, TAPS, product_bits, tap_sum_bits
+from hw.spec import MASK_MAGNITUDES, SCALAR_BITS, TAPS, EngineConfig, product_bits, tap_sum_bits
 
-KERNEL = data.StructLayout({"alpha": SCALAR_BITS, "digits": data.ArrayLayout(DIGIT_BITS, TAPS)})
-"""A kernel as the weight registers hold it: one digit a tap, of the pass that is running."""
+
+def kernel_layout(config: EngineConfig) -> data.StructLayout:
+    """A kernel as the weight registers hold it: one digit a tap, of the pass that is running."""
+    return data.StructLayout({"alpha": SCALAR_BITS, "digits": data.ArrayLayout(config.digit_bits, TAPS)})
 
 
 class KernelUnit(wiring.Component):
@@ -24,30 +26,30 @@ class KernelUnit(wiring.Component):
     Members
     -------
     window : In(9 * A)      activations, tap 0 in the low bits
-    load, kernel : In       write ``kernel`` (KERNEL) into the shadow register
+    load, kernel : In       write ``kernel`` (kernel_layout) into the shadow register
     swap, swap_alpha : In   shadow to working registers
     product : Out(signed)   two cycles after ``window``; one window a cycle
     """
 
-    def __init__(self, activation_bits: int) -> None:
-        self.activation_bits = activation_bits
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
         super().__init__(
             {
-                "window": In(TAPS * activation_bits),
+                "window": In(TAPS * config.activation_bits),
                 "load": In(1),
-                "kernel": In(KERNEL),
+                "kernel": In(kernel_layout(config)),
                 "swap": In(1),
                 "swap_alpha": In(1),
-                "product": Out(signed(product_bits(activation_bits))),
+                "product": Out(signed(product_bits(config))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        a = self.activation_bits
+        a, bits = self.config.activation_bits, self.config.digit_bits
 
-        shadow = Signal(KERNEL, reset_less=True)
-        digits = Signal(KERNEL["digits"].shape, reset_less=True)
+        shadow = Signal(kernel_layout(self.config), reset_less=True)
+        digits = Signal(shadow.digits.shape(), reset_less=True)
         alpha = Signal(SCALAR_BITS, reset_less=True)
         with m.If(self.load):
             m.d.sync += shadow.eq(self.kernel)
@@ -57,29 +59,32 @@ class KernelUnit(wiring.Component):
             m.d.sync += alpha.eq(shadow.alpha)
 
         # Two's complement as inversion here and one more in the carry below: -v = ~v + 1. The sign bit
-        # counts -2**(a + 2); inverted it counts +2**(a + 2), less a constant: -n * w = (1 - n) * w - w. So
+        # counts -2**top; inverted it counts +2**top, less a constant: -n * w = (1 - n) * w - w. So
         # nothing is sign-extended, and the nine corrections are one constant.
-        sign_weight = 1 << (a + 2)
+        magnitudes = MASK_MAGNITUDES[bits]
+        top = a + magnitudes[-1].bit_length() - 1
+        sign_weight = 1 << top
         terms: list[Value] = []
         carries: list[Value] = []
         for tap in range(TAPS):
             x = self.window.word_select(tap, a)
-            index = digits[tap][: DIGIT_BITS - 1]
-            negative = digits[tap][DIGIT_BITS - 1]
-            magnitude = Signal(a + 2, name=f"magnitude_{tap}")
-            with m.Switch(index):
-                with m.Case(1):
-                    m.d.comb += magnitude.eq(x)
-                with m.Case(2):
-                    m.d.comb += magnitude.eq(x << 1)
-                with m.Case(3):
-                    m.d.comb += magnitude.eq(x << 2)
-            term = Signal(a + 3, name=f"term_{tap}")
-            m.d.comb += term.eq(Cat(magnitude ^ negative.replicate(a + 2), ~negative))
+            index = digits[tap][: bits - 1]
+            negative = digits[tap][bits - 1]
+            magnitude = Signal(top, name=f"magnitude_{tap}")
+            if len(magnitudes) == 1:
+                m.d.comb += magnitude.eq(x)
+            else:
+                with m.Switch(index):
+                    for code, factor in enumerate(magnitudes):
+                        if factor:
+                            with m.Case(code):
+                                m.d.comb += magnitude.eq(x << (factor.bit_length() - 1))
+            term = Signal(top + 1, name=f"term_{tap}")
+            m.d.comb += term.eq(Cat(magnitude ^ negative.replicate(top), ~negative))
             terms.append(term)
             carries.append(negative)
 
-        sum_bits = tap_sum_bits(a)
+        sum_bits = tap_sum_bits(self.config)
         tap_sum = Signal(signed(sum_bits), reset_less=True)
         rows = [
             (terms[r] + terms[r + 1]) + (terms[r + 2] + carries[r]) + (carries[r + 1] + carries[r + 2])

@@ -18,7 +18,8 @@ DIGIT_MAGNITUDES = (0, 1, 2, 4)
 """What one tap of the array multiplies by in one pass: a shift or nothing, and a sign."""
 
 DIGIT_BITS = 3
-"""A digit in the weight registers: sign (top bit) and the index into DIGIT_MAGNITUDES."""
+"""A digit in the weight registers: sign (top bit) and the index into DIGIT_MAGNITUDES, which is the code of a
+3-bit mask. Engines for 1-bit or 2-bit masks only hold digits as codes of such a mask."""
 
 PASSES: dict[int, int] = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3}
 """Passes of the array by mask bits; pass p adds its digits times 2**p."""
@@ -74,12 +75,12 @@ def mask_digits(magnitude: int, passes: int) -> tuple[int, ...]:
     return best
 
 
-def encode_digit(digit: int) -> int:
-    """Register code of a digit: sign in the top bit, index into DIGIT_MAGNITUDES below; zero is 0."""
-    return (int(digit < 0) << (DIGIT_BITS - 1)) | DIGIT_MAGNITUDES.index(abs(digit))
+def encode_digit(digit: int, bits: int = DIGIT_BITS) -> int:
+    """Register code of a digit in ``bits`` bits: sign in the top bit, index of the magnitude below; zero is
+    0. Raises ValueError if these bits have no such digit."""
+    return encode_mask(digit, bits)
 
 
-def decode_digit(code: int) -> int:
+def decode_digit(code: int, bits: int = DIGIT_BITS) -> int:
     """Value of a digit's register code."""
-    magnitude = DIGIT_MAGNITUDES[code & ((1 << (DIGIT_BITS - 1)) - 1)]
-    return -magnitude if code >> (DIGIT_BITS - 1) else magnitude
+    return decode_mask(code, bits)

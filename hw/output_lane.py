@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.kernel_unit import KERNEL, KernelUnit
+from hw.kernel_unit import KernelUnit, kernel_layout
 from hw.place import place
 from hw.spec import LEVELS_PER_STAGE, ROW_GROUPS, TAPS, EngineConfig, group_sum_bits, lane_sum_bits
 
@@ -20,7 +20,7 @@ class OutputLane(wiring.Component):
     window : In(P_i * 9 * A)     one window a lane
     load : In(1)                 this output lane takes the kernels on the bus
     load_in : In(P_i / K)        one-hot block of input lanes
-    kernels : In(K x KERNEL)     the bus
+    kernels : In(K x kernel_layout)     the bus
     swap, swap_alpha : In(1)     as in the kernel unit
     sum : Out(signed)            ``lane_latency`` cycles after ``window``; one window a cycle
     groups : Out(3 x signed)     sums over the lanes of each row group, ``group_latency`` cycles after
@@ -38,7 +38,7 @@ class OutputLane(wiring.Component):
                 "window": In(config.input_lanes * TAPS * config.activation_bits),
                 "load": In(1),
                 "load_in": In(config.input_lanes // config.load_kernels),
-                "kernels": In(data.ArrayLayout(KERNEL, config.load_kernels)),
+                "kernels": In(data.ArrayLayout(kernel_layout(config), config.load_kernels)),
                 "swap": In(1),
                 "swap_alpha": In(1),
                 "sum": Out(signed(lane_sum_bits(config))),
@@ -51,7 +51,7 @@ class OutputLane(wiring.Component):
 
         values: list[Value] = []
         for lane in range(config.input_lanes):
-            unit = KernelUnit(config.activation_bits)
+            unit = KernelUnit(config)
             place(m, f"unit_{lane}", unit)
             m.d.comb += [
                 unit.window.eq(self.window.word_select(lane, TAPS * config.activation_bits)),

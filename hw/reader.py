@@ -19,8 +19,10 @@ class Reader(wiring.Component):
 
     Members
     -------
-    go : In(1)                 begin a pass, described by visit, tile and layer in the same cycle
-    visit, tile, layer : In    ``layer`` must stay until the pass is over
+    go : In(1)                 begin a pass, described by visit, tile and layer
+    visit, tile : In           of the next pass, from two cycles before ``go`` on
+    next_layer : In            its layer, likewise
+    layer : In                 the same from ``go`` on; it must stay until the pass is over
     active : Out(1)            an address is presented
     ending : Out(1)            the last one; ``go`` may come in the same cycle
     addresses : Out(3 x addr)  one a bank
@@ -34,6 +36,7 @@ class Reader(wiring.Component):
                 "go": In(1),
                 "visit": In(visit_layout(config)),
                 "tile": In(tile_layout(config)),
+                "next_layer": In(layer_layout(config)),
                 "layer": In(layer_layout(config)),
                 "active": Out(1),
                 "ending": Out(1),
@@ -57,8 +60,21 @@ class Reader(wiring.Component):
         first = Signal()
         slot = Signal.like(visit.read_slot)
         next_slot = Signal.like(slot)
+        after = Signal.like(slot)  # the slot after the next one
         address = Signal.like(slot)
         next_address = Signal.like(slot)
+
+        # Where the next pass begins, ahead of time: an addition a cycle.
+        first_address = Signal.like(slot, reset_less=True)
+        second_slot = Signal.like(slot, reset_less=True)
+        second_address = Signal.like(slot, reset_less=True)
+        third_slot = Signal.like(slot, reset_less=True)
+        m.d.sync += [
+            first_address.eq(visit.read_slot + self.tile.group_offset),
+            second_slot.eq(advanced(visit.read_slot, self.next_layer, "read")),
+            second_address.eq(second_slot + self.tile.group_offset),
+            third_slot.eq(advanced(second_slot, self.next_layer, "read")),
+        ]
 
         # Of the column and row that are presented; found one cycle earlier, because ``ending`` lets the
         # sequencer start the next pass in the same cycle.
@@ -85,12 +101,11 @@ class Reader(wiring.Component):
                 if self.config.row_groups:
                     slot_end |= layer.row_groups != 0
                 with m.If(slot_end):
-                    after = Signal.like(slot)
-                    m.d.comb += after.eq(advanced(next_slot, layer, "read"))
                     m.d.sync += [
                         self.top_bank.eq(0),
                         slot.eq(next_slot),
                         next_slot.eq(after),
+                        after.eq(advanced(after, layer, "read")),
                         address.eq(next_slot + tile.group_offset),
                         next_address.eq(after + tile.group_offset),
                     ]
@@ -103,8 +118,6 @@ class Reader(wiring.Component):
         with m.If(self.ending):
             m.d.sync += self.active.eq(0)
         with m.If(self.go):
-            begin = Signal.like(slot)
-            m.d.comb += begin.eq(advanced(visit.read_slot, layer, "read"))
             m.d.sync += [
                 self.active.eq(1),
                 tile.eq(self.tile),
@@ -116,9 +129,10 @@ class Reader(wiring.Component):
                 first.eq(1),
                 self.top_bank.eq(visit.read_bank),
                 slot.eq(visit.read_slot),
-                next_slot.eq(begin),
-                address.eq(visit.read_slot + self.tile.group_offset),
-                next_address.eq(begin + self.tile.group_offset),
+                next_slot.eq(second_slot),
+                after.eq(third_slot),
+                address.eq(first_address),
+                next_address.eq(second_address),
             ]
 
         m.d.comb += [

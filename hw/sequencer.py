@@ -55,7 +55,7 @@ class Sequencer(wiring.Component):
     error : Out(4)            cause of the last frame's end, 0 if none; until the next start
     table_en, table_addr, table_data : schedule table, one cycle latency
     active, ending : In(1)    a streaming block is at work; it is in its last cycle
-    input_error : In(4)       from the image input
+    input_error : In(4)       from the image input, while it is active and not ending
     go : Out(1)               hand over visit, tile (and layer, adopted before)
     adopt : Out(1)            the next layer becomes the current one
     starved : Out(1)          nothing but the weights of the next pass is missing
@@ -115,6 +115,7 @@ class Sequencer(wiring.Component):
         digit = Signal(2)
         # Found with the tile, not from it: the weight loader works on them in the very next cycle.
         last_digit, last_in, last_out = Signal(), Signal(), Signal()
+        first_of_visit = Signal()
         m.d.comb += [
             self.tile.group_offset.eq(offset),
             self.tile.slice.eq(part_of_word),
@@ -126,7 +127,11 @@ class Sequencer(wiring.Component):
         ]
         next_tile, first_tile = Signal(), Signal()
         with m.If(next_tile):
-            m.d.sync += [digit.eq(digit + 1), last_digit.eq(digit + 2 == layer.passes)]
+            m.d.sync += [
+                digit.eq(digit + 1),
+                last_digit.eq(digit + 2 == layer.passes),
+                first_of_visit.eq(0),
+            ]
             with m.If(last_digit):
                 m.d.sync += [
                     digit.eq(0),
@@ -148,6 +153,7 @@ class Sequencer(wiring.Component):
                     ]
         with m.If(first_tile):
             m.d.sync += [
+                first_of_visit.eq(1),
                 digit.eq(0),
                 last_digit.eq(layer.passes == 1),
                 in_group.eq(0),
@@ -185,6 +191,7 @@ class Sequencer(wiring.Component):
             & (header["output_lanes"] == self.config.output_lanes)
             & (header["load_kernels"] == self.config.load_kernels)
             & (header["activation_bits"] <= self.config.activation_bits)
+            & (header["mask_bits"] <= self.config.mask_bits_max)
         )
 
         @contextmanager
@@ -211,7 +218,6 @@ class Sequencer(wiring.Component):
 
         m.d.sync += self.done.eq(0)
         ready = self.loaded | ~is_conv
-        first_of_visit = (in_group == 0) & (out_group == 0) & (digit == 0)
         with m.FSM(name="state"):
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [self.busy.eq(1), self.error.eq(0), pointer.eq(0), word.eq(0)]
@@ -262,12 +268,12 @@ class Sequencer(wiring.Component):
                     with m.If(ready & drained):
                         m.d.comb += self.adopt.eq(1)
                         m.next = "HAND_OVER"
-                with m.Elif(ready & free & (self.input_error == 0)):
+                with m.Elif(ready & free):
                     hand_over()
             with m.State("HAND_OVER"):
                 hand_over()
             with state("FINISH"):
-                with m.If(free & (self.input_error == 0)):
+                with m.If(free):
                     m.d.sync += [self.busy.eq(0), self.done.eq(1)]
                     m.next = "IDLE"
         with m.If(self.adopt):

@@ -132,8 +132,11 @@ HEADER_FIELDS = (
     Field("input_lanes", 1, 0, 8),
     Field("output_lanes", 1, 8, 8),
     Field("load_kernels", 1, 16, 8),
+    Field("mask_bits", 1, 24, 3),
     Field("visits_base", 2, 0, 24),
 )
+"""activation_bits and mask_bits are the network's, mask_bits those of its widest masks: an engine made for as
+many or more runs it. Lanes and kernels are the engine's."""
 
 LAYER_FIELDS = (
     Field("height", 0, 0, 16),
@@ -242,12 +245,16 @@ COUNTER_BASE = 256
 
 COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "weight_stall", "control")
 """busy: all cycles of the frame, the sum of the others. array: a pass streams. input, output: a beat moves,
-or the output's pipeline fills. input_stall: no beat is offered; output_stall: the beat is not taken.
-weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
+the output's pipeline fills, or the visit ends. input_stall: no beat is offered; output_stall: the beat is
+not taken. weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
 
 # --------------------------------------------------------------------------------------------------------
 # Engine configuration
 # --------------------------------------------------------------------------------------------------------
+
+
+MASK_BITS_MAX = (1, 2, 3, 5)
+"""What ``mask_bits_max`` may be: an engine for 4 bits would not be smaller than one for 5."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +267,9 @@ class EngineConfig:
     ``feature_words`` are the words of one bank (of three) of each part; a word holds ``word_lanes``
     activations. ``weight_words`` are ROM words of ``rom_word_bits``; ``table_words`` 32-bit words.
     ``stream_bytes`` is the width of the image stream. ``row_groups`` adds what it takes to run a first layer
-    of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least.
+    of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
+    masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
+    units.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -277,6 +286,7 @@ class EngineConfig:
     table_words: int
     stream_bytes: int
     row_groups: bool = False
+    mask_bits_max: int = max(MASK_BITS)
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -299,6 +309,11 @@ class EngineConfig:
         check("weight_words", self.weight_words, 4, 1 << 26)
         check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
         check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
+        if type(self.mask_bits_max) is not int or self.mask_bits_max not in MASK_BITS_MAX:
+            raise InputError(
+                f"configuration {self.name!r}: mask_bits_max = {self.mask_bits_max!r}; "
+                f"allowed: {', '.join(map(str, MASK_BITS_MAX))}"
+            )
         small, large = sorted((self.input_lanes, self.output_lanes))
         if large % small:
             raise InputError(
@@ -350,6 +365,20 @@ class EngineConfig:
         return ROM_BITS_PER_KERNEL * self.load_kernels
 
     @property
+    def mask_widths(self) -> tuple[int, ...]:
+        """The mask bits that run."""
+        return tuple(bits for bits in MASK_BITS if bits <= self.mask_bits_max)
+
+    @property
+    def digit_bits(self) -> int:
+        """Bits of a digit in the weight registers; a digit is coded as a mask of as many bits."""
+        return min(self.mask_bits_max, DIGIT_BITS)
+
+    @property
+    def passes_max(self) -> int:
+        return PASSES[self.mask_bits_max]
+
+    @property
     def macs_per_cycle(self) -> int:
         """The array's peak: TAPS multiply-accumulates a kernel unit."""
         return TAPS * self.input_lanes * self.output_lanes
@@ -381,24 +410,25 @@ def bits_for(maximum: int) -> int:
     return max(1, int(maximum).bit_length())
 
 
-def tap_sum_bits(activation_bits: int) -> int:
+def tap_sum_bits(config: EngineConfig) -> int:
     """Signed width of the sum of nine digits times activations: at most 9 * 4 * (2**A - 1)."""
-    return bits_for(TAPS * DIGIT_MAGNITUDES[-1] * ((1 << activation_bits) - 1)) + 1
+    greatest = MASK_MAGNITUDES[config.digit_bits][-1]
+    return bits_for(TAPS * greatest * ((1 << config.activation_bits) - 1)) + 1
 
 
-def product_bits(activation_bits: int) -> int:
+def product_bits(config: EngineConfig) -> int:
     """Signed width of alpha times the tap sum."""
-    return SCALAR_BITS + tap_sum_bits(activation_bits)
+    return SCALAR_BITS + tap_sum_bits(config)
 
 
 def lane_sum_bits(config: EngineConfig) -> int:
     """Signed width of an output lane's sum over all input lanes."""
-    return product_bits(config.activation_bits) + tree_levels(config.input_lanes)
+    return product_bits(config) + tree_levels(config.input_lanes)
 
 
 def group_sum_bits(config: EngineConfig) -> int:
     """Signed width of an output lane's sum over the input lanes of a row group."""
-    return product_bits(config.activation_bits) + tree_levels(config.group_lanes)
+    return product_bits(config) + tree_levels(config.group_lanes)
 
 
 def tree_levels(lanes: int) -> int:
@@ -437,8 +467,11 @@ LAYER_FETCH = LAYER_WORDS_USED + 2
 START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
 """Cycles from start to the first hand-over."""
 
-OUTPUT_LATENCY = 2
-"""Cycles from an output word's address to its beat."""
+INPUT_LATENCY = 1
+"""Cycles from a visit's last beat to its end."""
+
+OUTPUT_LATENCY = 3
+"""Cycles from an output word's address to its beat, and one from the last beat to the visit's end."""
 
 
 def lane_latency(input_lanes: int) -> int:

@@ -20,10 +20,11 @@ from hw.kernel_unit import KernelUnit
 from hw.output_lane import OutputLane
 from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
+from hw.raster import Raster
 from hw.reader import Reader
 from hw.requantise import Requantise, requantise_lane
 from hw.sequencer import Sequencer
-from hw.spec import EngineConfig, lane_sum_bits
+from hw.spec import EngineConfig
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -32,14 +33,15 @@ MEMORIES = ("ram_1rw", "ram_1r1w", "rom")
 """Wrappers with behavioural bodies, to be replaced by macros."""
 
 BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
+    Raster,
     ImageInput,
     FeatureMemory,
     Reader,
     Window,
-    lambda config: KernelUnit(config.activation_bits),
+    KernelUnit,
     OutputLane,
     Array,
-    lambda config: AccumulatorLane(lane_sum_bits(config)),
+    AccumulatorLane,
     Accumulator,
     requantise_lane,
     Requantise,
@@ -47,8 +49,8 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     Pool,
     Writer,
     FeatureOutput,
-    lambda config: DigitDecoder(),
-    lambda config: KernelDecoder(),
+    DigitDecoder,
+    KernelDecoder,
     WeightLoader,
     Sequencer,
     lambda config: Counters(),

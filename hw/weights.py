@@ -22,19 +22,16 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.kernel_decoder import KernelDecoder
-from hw.kernel_unit import KERNEL
+from hw.kernel_unit import kernel_layout
 from hw.place import delayed, place
 from hw.spec import (
     BIAS_BITS,
-    MASK_BITS,
     PAD_BITS,
     EngineConfig,
     bias_hold_cycles,
     bits_for,
     kernel_bits,
 )
-
-UNIT_BITS_MAX = kernel_bits(max(MASK_BITS))
 
 
 def kernel_bus(config: EngineConfig) -> data.StructLayout:
@@ -43,7 +40,7 @@ def kernel_bus(config: EngineConfig) -> data.StructLayout:
         {
             "out": config.output_lanes,
             "block": config.input_lanes // config.load_kernels,
-            "kernels": data.ArrayLayout(KERNEL, config.load_kernels),
+            "kernels": data.ArrayLayout(kernel_layout(config), config.load_kernels),
         }
     )
 
@@ -118,6 +115,7 @@ class WeightLoader(wiring.Component):
         config = self.config
         k = config.load_kernels
         word = config.rom_word_bits
+        unit_bits = kernel_bits(config.mask_bits_max)  # pad values and biases are narrower
 
         # --- the stream: two words and what the ROM shows make a window that moves without stalling -------
         fetch = Signal.like(self.base)  # next word to fetch
@@ -129,8 +127,8 @@ class WeightLoader(wiring.Component):
         window = Cat(low, high)
 
         beat = Signal()
-        need = Signal(range(UNIT_BITS_MAX * k + 1))
-        moved = Signal(range(word + UNIT_BITS_MAX * k + 1))
+        need = Signal(range(unit_bits * k + 1))
+        moved = Signal(range(word + unit_bits * k + 1))
         advance = Signal()
         m.d.comb += [
             moved.eq(offset + need),
@@ -143,7 +141,7 @@ class WeightLoader(wiring.Component):
         lanes_left = Signal(range(max(config.input_lanes, config.output_lanes) + 1))
         outs_left = Signal.like(self.out_lanes)
         count = Signal(range(k + 1))
-        unit = Signal(range(UNIT_BITS_MAX + 1))
+        unit = Signal(range(unit_bits + 1))
         block = Signal(bits_for(max(len(self.kernels.block), len(self.biases.block)) - 1))
         out = Signal(bits_for(config.output_lanes - 1))
         last_block = Signal()
@@ -156,7 +154,7 @@ class WeightLoader(wiring.Component):
         with m.Elif(bias_phase):
             m.d.comb += unit.eq(BIAS_BITS)
         with m.Else(), m.Switch(self.mask_bits):
-            for bits in MASK_BITS:
+            for bits in config.mask_widths:
                 with m.Case(bits):
                     m.d.comb += unit.eq(kernel_bits(bits))
         m.d.comb += [
@@ -233,9 +231,9 @@ class WeightLoader(wiring.Component):
             ]
 
         # --- stage 1: cut ----------------------------------------------------------------------------------
-        cut = Signal(UNIT_BITS_MAX * k, reset_less=True)
+        cut = Signal(unit_bits * k, reset_less=True)
         with m.If(beat):
-            m.d.sync += cut.eq(window.bit_select(offset, UNIT_BITS_MAX * k))
+            m.d.sync += cut.eq(window.bit_select(offset, unit_bits * k))
         cut_block = delayed(m, block, 1, "cut_block", reset_less=True)
         cut_out = delayed(m, out, 1, "cut_out", reset_less=True)
         cut_pad = delayed(m, pad_phase, 1, "cut_pad")
@@ -254,10 +252,10 @@ class WeightLoader(wiring.Component):
                 self.pads.values[n].eq(cut[n * PAD_BITS :]),
                 self.biases.biases[n].eq(cut[n * BIAS_BITS :]),
             ]
-            decoder = KernelDecoder()
+            decoder = KernelDecoder(config)
             place(m, f"decoder_{n}", decoder, clocked=False)
             with m.Switch(self.mask_bits):
-                for bits in MASK_BITS:
+                for bits in config.mask_widths:
                     with m.Case(bits):
                         m.d.comb += decoder.code.eq(cut[n * kernel_bits(bits) :][: kernel_bits(bits)])
             m.d.comb += [decoder.mask_bits.eq(self.mask_bits), decoder.digit.eq(self.digit)]

@@ -17,6 +17,7 @@ from itertools import pairwise
 
 from hw.spec import (
     FILL_CYCLES,
+    INPUT_LATENCY,
     KIND_CONV,
     KIND_INPUT,
     LAYER_FETCH,
@@ -167,7 +168,7 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
     record = plan.records[visit.record]
     pixels = visit.rows * record.width
     if record.layer is None:
-        extra = 0 if record.kind == KIND_INPUT else OUTPUT_LATENCY
+        extra = INPUT_LATENCY if record.kind == KIND_INPUT else OUTPUT_LATENCY
         only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
         return _VisitPasses(only, only, 0, 0, only.streaming)
     pixels = group_count(visit.rows, record.layer.rows_at_once(config)) * record.width

@@ -12,7 +12,6 @@ import numpy as np
 from hw.spec import (
     ACCUMULATOR_BITS,
     BIAS_BITS,
-    DIGIT_BITS,
     KIND_CONV,
     KIND_OUTPUT,
     PAD_BITS,
@@ -101,7 +100,7 @@ def shadow_bits(config: EngineConfig) -> int:
     """Bits of the shadow registers: a scalar and nine digits a kernel unit, a bias an output lane, a pad
     value an input lane."""
     units = config.input_lanes * config.output_lanes
-    kernel = SCALAR_BITS + TAPS * DIGIT_BITS
+    kernel = SCALAR_BITS + TAPS * config.digit_bits
     return units * kernel + config.output_lanes * BIAS_BITS + config.input_lanes * PAD_BITS
 
 

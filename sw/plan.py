@@ -63,6 +63,11 @@ class Plan:
         return sum(record.weight_words for record in self.records)
 
     @property
+    def mask_bits(self) -> int:
+        """Of the widest masks."""
+        return max(record.layer.mask_bits for record in self.records if record.layer is not None)
+
+    @property
     def feature_words(self) -> tuple[int, int]:
         """Words used in a bank of each part."""
         ends = [0, 0]
@@ -119,6 +124,12 @@ def plan_frame(
             f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..65535, "
             f"width 1..{config.max_width}"
         )
+    for layer in layers:
+        if layer.mask_bits > config.mask_bits_max:
+            raise InputError(
+                f"network {name}: {layer.shape.name} has {layer.mask_bits} mask bits; "
+                f"allowed by configuration {config.name!r}: at most {config.mask_bits_max}"
+            )
     sizes = _map_sizes(name, layers, height, width)
     schedule = choose_schedule(name, layers, config, height, width)
     regions = schedule.regions

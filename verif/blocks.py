@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hw.place import PREFIX
-from hw.spec import EngineConfig
+from hw.spec import MASK_BITS, EngineConfig
 from verif.rtl import block_sources
 from verif.verilator import Results, build_cocotb, run_cocotb
 
@@ -22,6 +22,7 @@ def block_config(
     partial_depth: int = 64,
     max_width: int = 16,
     row_groups: bool = False,
+    mask_bits_max: int = max(MASK_BITS),
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
     return EngineConfig(
@@ -37,6 +38,7 @@ def block_config(
         table_words=256,
         stream_bytes=1,
         row_groups=row_groups,
+        mask_bits_max=mask_bits_max,
     )
 
 
@@ -44,7 +46,7 @@ def config_label(config: EngineConfig) -> str:
     """What tells configurations of ``block_config`` apart, for a test's name."""
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
-        f"-w{config.max_width}{'-rows' * config.row_groups}"
+        f"-w{config.max_width}-b{config.mask_bits_max}{'-rows' * config.row_groups}"
     )
 
 

@@ -16,7 +16,6 @@ from hw.spec import (
     ACTIVATION_BITS_MIN,
     BIAS_MAX,
     BIAS_MIN,
-    MASK_BITS,
     PASSES,
     SCALAR_MAX,
     SHIFT_MAX,
@@ -36,7 +35,7 @@ from verif.models.random_network import constant_network, random_network, stack
 
 # Rows longer than half the partial sums, more input than output lanes and the reverse, lanes that are no
 # power of two, fewer activation bits than a byte, beats that do not divide a word, and nothing to share;
-# three rows at once with lanes to spare and without.
+# three rows at once with lanes to spare and without; engines for narrow masks only.
 _ODD = replace(NAMED["nano"], feature_words=(6000, 6000), weight_words=32768, max_width=40, partial_depth=90)
 ODD: dict[str, EngineConfig] = {
     "4x2": replace(_ODD, input_lanes=4, load_kernels=2, stream_bytes=2),
@@ -49,6 +48,9 @@ ODD: dict[str, EngineConfig] = {
         _ODD, input_lanes=12, output_lanes=3, load_kernels=3, activation_bits=6, stream_bytes=4,
         row_groups=True,
     ),
+    "2x2b3": replace(_ODD, mask_bits_max=3),
+    "4x2b2": replace(_ODD, input_lanes=4, load_kernels=4, mask_bits_max=2),
+    "3x3b1": replace(_ODD, input_lanes=3, output_lanes=3, activation_bits=6, mask_bits_max=1),
 }
 TARGETS: dict[str, EngineConfig] = {
     "nano": NAMED["nano"],
@@ -137,12 +139,12 @@ class _Draw:
     def mask_bits(self, layers: int) -> list[int]:
         """All the same, each its own, or one width up to some layer and another from there on; the seed
         decides which, so that a few seeds have seen all three and all widths."""
-        style = self.case.seed % 3
+        style, widths = self.case.seed % 3, self.config.mask_widths
         if style == 0:
-            return [MASK_BITS[self.case.seed // 3 % len(MASK_BITS)]] * layers
+            return [widths[self.case.seed // 3 % len(widths)]] * layers
         if style == 1:
-            return [self.one_of(MASK_BITS) for _ in range(layers)]
-        change, before, after = self.number(0, layers), self.one_of(MASK_BITS), self.one_of(MASK_BITS)
+            return [self.one_of(widths) for _ in range(layers)]
+        change, before, after = self.number(0, layers), self.one_of(widths), self.one_of(widths)
         return [before] * change + [after] * (layers - change)
 
     def pixels(self, channels: int, height: int, width: int) -> np.ndarray:
@@ -264,7 +266,9 @@ def _rows(draw: _Draw) -> Frame:
         layers = len(channels) - 1
         pools = [n for n in range(1, layers) if min(height, width) > 3 and draw.rng.random() < 0.3][:1]
         shapes = stack(channels, pools)
-        bits = [draw.number(1, 3), *(draw.one_of(MASK_BITS) for _ in range(layers - 1))]
+        widths = draw.config.mask_widths
+        single = [bits for bits in widths if PASSES[bits] == 1]
+        bits = [draw.one_of(single), *(draw.one_of(widths) for _ in range(layers - 1))]
         if _fits(shapes, bits, draw.config, height, width):
             network = draw.network(shapes, bits, draw.case.kind)
             plan = make_plan(network, draw.config, height, width)
@@ -316,7 +320,7 @@ def _wide(draw: _Draw) -> Frame:
 def _extreme(draw: _Draw) -> Frame:
     """Every number of the network the same and at an end of its range."""
     network, height, width = _drawn_stack(draw, (1, 3), (1, 8), (1, 8))
-    bits = draw.one_of(MASK_BITS)
+    bits = draw.one_of(draw.config.mask_widths)
     values = mask_values(bits)
     activation_bits = draw.activation_bits()
     constant = constant_network(

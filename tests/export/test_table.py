@@ -48,7 +48,7 @@ def test_table(rng: np.random.Generator) -> None:
     header, layers, visits = records(encode_table(make_plan(network, CONFIG, 10, 7)).to_ints())
     assert header == {
         "magic": TABLE_MAGIC, "version": 1, "activation_bits": 6, "input_lanes": 2, "output_lanes": 4,
-        "load_kernels": 1, "visits_base": 5 * RECORD_WORDS,
+        "load_kernels": 1, "mask_bits": 4, "visits_base": 5 * RECORD_WORDS,
     }  # fmt: skip
     image, first, second, output = layers
     # A word has 4 lanes: the image takes one word a pixel, in part 0; 10 rows in 3 banks are 4 slots.

@@ -7,6 +7,7 @@ from hw.spec import (
     DIGIT_MAGNITUDES,
     LAYER_FIELDS,
     MASK_BITS,
+    MASK_BITS_MAX,
     MASK_MAGNITUDES,
     PASSES,
     RECORD_WORDS,
@@ -23,6 +24,7 @@ from hw.spec import (
     mask_digits,
     mask_values,
     pack_record,
+    tap_sum_bits,
     unpack_record,
 )
 
@@ -69,6 +71,22 @@ def test_digit_codes_come_back():
     assert [decode_digit(encode_digit(d)) for d in digits] == digits
 
 
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_narrow_digit_codes_come_back(bits):
+    digits = mask_values(bits)
+    assert [decode_digit(encode_digit(d, bits), bits) for d in digits] == list(digits)
+    with pytest.raises(ValueError, match="mask value 3 has no"):
+        encode_digit(3, bits)
+
+
+def test_widths_that_follow_from_the_widest_masks():
+    configs = [NAMED["nano"].with_options(mask_bits_max=bits) for bits in MASK_BITS_MAX]
+    assert [config.digit_bits for config in configs] == [1, 2, 3, 3]
+    assert [config.passes_max for config in configs] == [1, 1, 1, 3]
+    # 9 * 255 = 2295 and 9 * 4 * 255 = 9180, with a sign.
+    assert [tap_sum_bits(config) for config in configs] == [13, 13, 15, 15]
+
+
 def test_stored_bits_of_a_kernel():
     assert [kernel_bits(b) for b in MASK_BITS] == [17, 26, 35, 44, 53]
     assert kernel_bits(max(MASK_BITS)) <= ROM_BITS_PER_KERNEL
@@ -105,6 +123,8 @@ def test_named_configurations_are_what_they_say():
         ({"feature_words": (1, 100)}, r"feature_words\[0\] = 1; allowed"),
         ({"feature_words": 100}, "feature_words = 100; allowed: two word counts"),
         ({"stream_bytes": 3}, r"stream_bytes = 3; allowed: 1\.\.2"),
+        ({"mask_bits_max": 4}, "mask_bits_max = 4; allowed: 1, 2, 3, 5"),
+        ({"mask_bits_max": True}, "mask_bits_max = True; allowed: 1, 2, 3, 5"),
         ({"colour": 1}, "unknown field 'colour'"),
         ({"row_groups": 1}, "row_groups = 1; allowed: true, false"),
         ({"row_groups": True}, "row_groups with input_lanes = 2; allowed: with 3 or more"),

@@ -43,14 +43,14 @@ def test_one_tile():
     """2 -> 2 channels on 4 x 4: the input's 32 bytes hide the load of 4 kernels and 2 biases."""
     frame = count(stack((2, 2)), 4, 4)
     assert cycles_of(frame) == {
-        "input": 4 * 4 * 2 + DRAIN + 1,
+        "input": 4 * 4 * 2 + 1 + DRAIN + 1,
         "conv0": 16 + DRAIN + 1,
-        "output": 16 + 2,
+        "output": 16 + 3,
     }
-    assert frame.total == START + 44 + 28 + 18
-    assert [r.streaming for r in frame.records] == [32, 16, 18]
+    assert frame.total == START + 45 + 28 + 19
+    assert [r.streaming for r in frame.records] == [33, 16, 19]
     assert [r.exposed for r in frame.records] == [0, 0, 0]
-    assert frame.visit_starts == (START, START + 44, START + 44 + 28)
+    assert frame.visit_starts == (START, START + 45, START + 45 + 28)
 
 
 def test_short_strip_waits_for_weights():
@@ -69,10 +69,11 @@ def test_long_strip_hides_the_same_weights():
 
 
 def test_first_load_may_outlast_a_small_image():
-    """2 -> 2 on 1 x 1: table (6 + 13), fill (4), kernels (4), biases (2) against 2 beats and the drain."""
+    """2 -> 2 on 1 x 1: table (6 + 13), fill (4), kernels (4), biases (2) against 2 beats, the visit's end and
+    the drain."""
     frame = count(stack((2, 2)), 1, 1)
     assert cycles_of(frame)["input"] == 19 + 4 + 4 + 2 + 1
-    assert frame.records[0].exposed == 29 - (2 + DRAIN)
+    assert frame.records[0].exposed == 29 - (3 + DRAIN)
 
 
 def test_pad_values_are_beats_too():

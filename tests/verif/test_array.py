@@ -12,6 +12,8 @@ from verif.blocks import block_config, config_label, run_block
         block_config(3, 3, 8),
         block_config(4, 4, 8, 2, row_groups=True),
         block_config(12, 3, 5, 3, row_groups=True),
+        block_config(2, 2, 8, mask_bits_max=2),
+        block_config(4, 2, 5, 2, mask_bits_max=1),
     ],
     ids=config_label,
 )

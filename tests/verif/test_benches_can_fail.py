@@ -1,6 +1,7 @@
 """Each bench is handed a block with a fault that it must see."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,27 +9,75 @@ from verif.blocks import block_config, run_block
 from verif.rtl import block_sources
 from verif.verilator import BenchFailed
 
-# By block: pattern in its Verilog, replacement, what the bench must say.
+CONFIG = block_config(3, 3, 5)
+STREAM = replace(block_config(3, 3, 5, max_width=8), stream_bytes=2)
+ROOMY = replace(
+    block_config(4, 2, 8, load_kernels=2, max_width=8),
+    feature_words=(1024, 1024), weight_words=2048, table_words=1024,
+)  # fmt: skip
+
+# By fault: block, configuration, the module in it to break, pattern in its Verilog, replacement, what the
+# bench must say.
 FAULTS = {
-    # A tap takes its neighbour's activation.
-    "kernel_unit": (r"magnitude_0 \^", "magnitude_1 ^", "product: item"),
-    # No saturation.
-    "requantise_lane": (r"(assign above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"),
-    # Nothing ever comes out.
-    "accumulator": (r"(assign acc_ahead\[0\]) = [^;]+;", r"\1 = 1'h0;", "acc_ahead: item"),
-    # After a strip of odd height the next one begins in an odd row.
-    "pool": (r"if \(pixel_1\[2\]\)", "if (1'h0)", "result: item"),
-}
+    "a tap takes its neighbour's activation": (
+        "kernel_unit", CONFIG, "kernel_unit", r"magnitude_0 \^", "magnitude_1 ^", "product: item"
+    ),
+    "no saturation": (
+        "requantise_lane", CONFIG, "requantise_lane", r"(assign above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"
+    ),
+    "nothing ever comes out": (
+        "accumulator", CONFIG, "accumulator", r"(assign acc_ahead\[0\]) = [^;]+;", r"\1 = 1'h0;",
+        "acc_ahead: item",
+    ),
+    "after a strip of odd height the next one begins in an odd row": (
+        "pool", CONFIG, "pool", r"if \(pixel_1\[2\]\)", "if (1'h0)", "result: item"
+    ),
+    "a picture ends with the first visit": (
+        "image_input", STREAM, "image_input", r"(assign image_end = .*& )ends_image;", r"\1ends_strip;",
+        "(ending|error): item",
+    ),
+    "the rest of a picture that is too long stays in the stream": (
+        "image_input", STREAM, "image_input", r"assign tready = [^;]+;", "assign tready = taking;",
+        "tready: item",
+    ),
+    "the rows of a picture do not go round in their region": (
+        "image_input", STREAM, "raster", r"advanced == strip\[[\d:]+\];", "1'h0;", "write: item"
+    ),
+    "a beat that waits is overwritten": (
+        "feature_output", CONFIG, "feature_output", r"assign move = [^;]+;", "assign move = 1'h1;",
+        "(read_en|tvalid|tdata|tlast|tkeep): item",
+    ),
+    "a visit to the output ends before its last beat": (
+        "feature_output", CONFIG, "feature_output", r"= ~ fetched;", "= 1'h1;", "ending: item"
+    ),
+    "the output ends with every visit": (
+        "feature_output", CONFIG, "raster", r"(assign ends_image = .*)& of_image;", r"\1;", "tlast: item"
+    ),
+    "the next layer does not wait for the pipeline": (
+        "sequencer", ROOMY, "sequencer", r"(if \(active\) begin\s+\S+ += )4'h\w+;", r"\g<1>4'h1;",
+        "(adopt|starved): item",
+    ),
+    "the layer record is one word short": (
+        "sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;",
+        "(adopt|go|starved|load_start): item",
+    ),
+    "a layer has one input group too many": (
+        "sequencer", ROOMY, "sequencer", r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
+    ),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("block", FAULTS)
-def test_bench_sees_a_fault(block, tmp_path, seed):
-    pattern, replacement, message = FAULTS[block]
-    config = block_config(3, 3, 5)
-    files = block_sources(block, config)
-    text, count = re.subn(pattern, replacement, files[-1].read_text(encoding="utf-8"))
-    assert count == 1, f"{block}: the place to break has changed"
-    broken = tmp_path / files[-1].name
-    broken.write_text(text, encoding="utf-8")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bench_sees_a_fault(fault, tmp_path, seed):
+    block, config, module, pattern, replacement, message = FAULTS[fault]
+    files = []
+    found = 0
+    for source in block_sources(block, config):
+        text = source.read_text(encoding="utf-8")
+        if source.stem == f"kestrel_{module}":
+            text, found = re.subn(pattern, replacement, text)
+        files.append(tmp_path / source.name)
+        files[-1].write_text(text, encoding="utf-8")
+    assert found == 1, f"{block}: the place to break has changed"
     with pytest.raises(BenchFailed, match=message):
-        run_block(block, config, tmp_path / "run", seed, [*files[:-1], broken])
+        run_block(block, config, tmp_path / "run", seed, files)

@@ -55,6 +55,7 @@ def test_engine_equals_the_reference(name, case, tmp_path, seed):
         ("output_lanes", ERROR_TABLE_CONFIG),
         ("load_kernels", ERROR_TABLE_CONFIG),
         ("activation_bits", ERROR_TABLE_CONFIG),
+        ("mask_bits", ERROR_TABLE_CONFIG),
     ],
 )
 def test_a_table_of_another_engine_is_refused(field, error, tmp_path, seed):
@@ -62,6 +63,7 @@ def test_a_table_of_another_engine_is_refused(field, error, tmp_path, seed):
     write_files(made.network, made.plan, made.pictures[0], tmp_path)
     place = next(f for f in HEADER_FIELDS if f.name == field)
     words = encode_table(made.plan).to_ints()
-    words[place.word] ^= 1 << place.lsb  # one more or one less
+    wrong = 1 if field != "mask_bits" else (NANO.mask_bits_max + 1) ^ made.plan.mask_bits
+    words[place.word] ^= wrong << place.lsb  # by default one more or one less
     (tmp_path / "table.mem").write_text("\n".join(f"{word:08x}" for word in words))
     run(NANO, "verif.benches.engine_refusal", tmp_path, seed, {"KESTREL_ERROR": str(error)})

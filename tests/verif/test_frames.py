@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hw.config import NAMED
-from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, PIXEL_BITS, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, PIXEL_BITS, InputError, mask_values
 from hw.verilog import TOP
 from sw.cycles import frame_cycles
 from sw.plan import make_plan
@@ -131,6 +131,43 @@ def test_mask_widths(config, rng, tmp_path):
         rng, stack((3, 5, 4, 7, 6, 3)), (5, 1, 4, 2, 3), activation_bits=config.activation_bits
     )
     check_frame(config, network, random_pixels(rng, 3, 6, 5), tmp_path)
+
+
+NARROW = {
+    3: replace(SMALL, mask_bits_max=3),
+    2: replace(SMALL, input_lanes=4, load_kernels=4, mask_bits_max=2),
+    1: replace(SMALL, input_lanes=3, output_lanes=3, activation_bits=6, mask_bits_max=1),
+}
+"""Engines for narrow masks only, by the widest that they run."""
+
+
+@pytest.mark.parametrize("most", NARROW)
+def test_engines_for_narrow_masks(most, rng, tmp_path):
+    config = NARROW[most]
+    for widths in (*([bits] * 3 for bits in config.mask_widths), [1, most, 1], [most, 1, most]):
+        network = random_network(
+            rng, stack((3, 5, 7, 4), pools=(1,)), widths, activation_bits=config.activation_bits
+        )
+        check_frame(config, network, random_pixels(rng, 3, 9, 6), tmp_path)
+    shapes, pixels = stack((7, 5, 4)), np.full((7, 4, 5), PIXEL_MAX, dtype=np.uint8)
+    for tap in (mask_values(most)[0], mask_values(most)[-1]):
+        network = constant_network(
+            shapes, most, tap=tap, bias=BIAS_MAX, shift=15, pad=0, activation_bits=config.activation_bits
+        )
+        check_frame(config, network, pixels, tmp_path)
+
+
+@pytest.mark.parametrize("most", NARROW)
+def test_random_frames_on_engines_for_narrow_masks(most, rng, tmp_path):
+    assert sum(random_frame(NARROW[most], rng, tmp_path, n + 1) for n in range(FRAMES)) > 10_000
+
+
+@pytest.mark.parametrize("most", NARROW)
+def test_wider_masks_than_the_engine_was_made_for_are_refused(most, rng):
+    network = random_network(rng, stack((3, 5, 7)), [most, most + 1], activation_bits=4)
+    message = f"conv1 has {most + 1} mask bits; allowed by configuration .*: at most {most}"
+    with pytest.raises(InputError, match=message):
+        make_plan(network, NARROW[most], 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +302,7 @@ def random_frame(config, rng, workdir, seed):
     activation_bits = int(rng.integers(4, config.activation_bits + 1))
     pad = None if rng.random() < 0.5 else [0] * channels[0]
     network = random_network(
-        rng, stack(channels, pools), [int(b) for b in rng.choice(MASK_BITS, size=depth)],
+        rng, stack(channels, pools), [int(b) for b in rng.choice(config.mask_widths, size=depth)],
         activation_bits=activation_bits, pad=pad,
     )  # fmt: skip
     pauses = Pauses(seed, float(rng.random() * 0.8)) if rng.random() < 0.3 else None

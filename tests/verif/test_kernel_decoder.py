@@ -1,11 +1,18 @@
-from verif.blocks import block_config, run_block
+import pytest
 
-CONFIG = block_config(1, 1, 8)  # the decoders are the same in all
+from hw.spec import MASK_BITS_MAX
+from verif.blocks import block_config, config_label, run_block
+
+every_width = pytest.mark.parametrize(
+    "config", [block_config(1, 1, 8, mask_bits_max=bits) for bits in MASK_BITS_MAX], ids=config_label
+)
 
 
-def test_digit_decoder_equals_the_mask_codes(tmp_path, seed):
-    run_block("digit_decoder", CONFIG, tmp_path, seed)
+@every_width
+def test_digit_decoder_equals_the_mask_codes(config, tmp_path, seed):
+    run_block("digit_decoder", config, tmp_path, seed)
 
 
-def test_kernel_decoder_equals_the_stored_form(tmp_path, seed):
-    run_block("kernel_decoder", CONFIG, tmp_path, seed)
+@every_width
+def test_kernel_decoder_equals_the_stored_form(config, tmp_path, seed):
+    run_block("kernel_decoder", config, tmp_path, seed)

@@ -10,6 +10,8 @@ from verif.blocks import block_config, config_label, run_block
         block_config(3, 1, 5, 3),
         block_config(16, 1, 8, 4),
         *(block_config(lanes, 1, 8, row_groups=True) for lanes in (3, 7, 12, 24)),
+        block_config(4, 1, 8, 2, mask_bits_max=2),
+        block_config(4, 1, 8, 2, mask_bits_max=1),
     ],
     ids=config_label,
 )

@@ -9,7 +9,7 @@ from verif.blocks import block_config, config_label, run_block
     "config",
     [
         block_config(1, 1, 4, max_width=8),
-        block_config(2, 6, 6, max_width=8),
+        block_config(2, 6, 6, max_width=8, mask_bits_max=3),
         block_config(4, 2, 8, load_kernels=2, max_width=8),
         block_config(4, 4, 8, max_width=8, row_groups=True),
     ],

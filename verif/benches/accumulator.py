@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 
-from hw.spec import PASSES_MAX, lane_sum_bits
+from hw.spec import lane_sum_bits
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import between, nothing, shapes, strip, with_gaps
 from verif.cocotb_support import rng
@@ -32,7 +32,7 @@ def strip_passes(source: Random, height: int, width: int, passes: int, gaps: flo
     for n in range(passes):
         pixels = strip(
             height, width, fresh=int(n == 0), emit=int(n == passes - 1),
-            digit=source.randrange(PASSES_MAX), last_out=last_out,
+            digit=source.randrange(CONFIG.passes_max), last_out=last_out,
         )  # fmt: skip
         yield from with_gaps(source, pixels, gaps)
         for _ in range(SHORTEST_PASS - len(pixels)):

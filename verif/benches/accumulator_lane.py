@@ -7,13 +7,14 @@ from typing import Any
 
 import cocotb
 
-from hw.spec import ACCUMULATOR_BITS, ACCUMULATOR_MAX, ACCUMULATOR_MIN, PASSES_MAX, lane_sum_bits
+from hw.spec import ACCUMULATOR_BITS, ACCUMULATOR_MAX, ACCUMULATOR_MIN, lane_sum_bits
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import between
 from verif.cocotb_support import rng
 from verif.models.accumulator import AccumulatorLane
 
-SUM_MAX = (1 << (lane_sum_bits(bench_config()) - 1)) - 1
+CONFIG = bench_config()
+SUM_MAX = (1 << (lane_sum_bits(CONFIG) - 1)) - 1
 SUM_MIN = -SUM_MAX - 1
 
 
@@ -25,14 +26,14 @@ def stored(value: int) -> int:
 def rows(source: Random) -> Iterator[dict[str, Any]]:
     sums = (SUM_MIN, -1, 0, 1, SUM_MAX)
     partials = (ACCUMULATOR_MIN, -1, 0, 1, ACCUMULATOR_MAX)
-    for value, partial, fresh, digit in product(sums, partials, (0, 1), range(PASSES_MAX)):
+    for value, partial, fresh, digit in product(sums, partials, (0, 1), range(CONFIG.passes_max)):
         yield {"sum": value, "partial": stored(partial), "fresh": fresh, "digit": digit}
     for _ in range(3000):
         yield {
             "sum": between(source, SUM_MIN, SUM_MAX),
             "partial": stored(between(source, ACCUMULATOR_MIN, ACCUMULATOR_MAX)),
             "fresh": source.randrange(2),
-            "digit": source.randrange(PASSES_MAX),
+            "digit": source.randrange(CONFIG.passes_max),
             "rst": int(source.random() < 0.02),
         }
 

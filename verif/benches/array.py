@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 
-from hw.spec import SCALAR_MAX, TAPS
+from hw.spec import SCALAR_MAX, TAPS, mask_values
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import kernel, nothing, strip, uniform_kernel, windows, with_gaps
 from verif.cocotb_support import rng
@@ -19,11 +19,13 @@ CONFIG = bench_config()
 A, INPUTS, OUTPUTS, K = (
     CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.output_lanes, CONFIG.load_kernels,
 )  # fmt: skip
+BITS = CONFIG.digit_bits
+GREATEST = mask_values(BITS)[-1]
 BLOCKS = INPUTS // K
 GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0
 ALL_OUT, ALL_BLOCKS = (1 << OUTPUTS) - 1, (1 << BLOCKS) - 1
 ZERO = Kernel(0, (0,) * TAPS)
-NO_LOAD = {"out": 0, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, -1)] * K}
+NO_LOAD = {"out": 0, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, -1, BITS)] * K}
 CLEAR = {"out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [ZERO] * K}
 
 
@@ -34,7 +36,7 @@ def block(dut: Any) -> Block:
 def loads(source: Random) -> list[dict[str, Any]]:
     """A tile's beats."""
     return [
-        {"out": 1 << out, "block": 1 << block, "kernels": [kernel(source) for _ in range(K)]}
+        {"out": 1 << out, "block": 1 << block, "kernels": [kernel(source, BITS) for _ in range(K)]}
         for out in range(OUTPUTS)
         for block in range(BLOCKS)
     ]
@@ -78,7 +80,7 @@ async def passes_back_to_back(dut):
             gaps = 0.3 if n % 3 == 0 else 0
             yield from rows(source, with_gaps(source, strip(1, length), gaps), loads(source))
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES, BITS), traffic())
 
 
 @cocotb.test()
@@ -95,12 +97,12 @@ async def any_traffic_with_resets(dut):
                     load = {
                         "out": source.randrange(1 << OUTPUTS),
                         "block": source.randrange(1 << BLOCKS),
-                        "kernels": [kernel(source) for _ in range(K)],
+                        "kernels": [kernel(source, BITS) for _ in range(K)],
                     }
                 window = windows(source, A, INPUTS)
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": load}
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES, BITS), traffic())
 
 
 @cocotb.test()
@@ -109,9 +111,9 @@ async def the_ends_of_the_range(dut):
 
     def traffic() -> Iterator[dict[str, Any]]:
         yield from start(source)
-        for digit in (4, -4, 4):
+        for digit in (GREATEST, -GREATEST, GREATEST):
             load = {
-                "out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, digit)] * K
+                "out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [uniform_kernel(SCALAR_MAX, digit, BITS)] * K
             }  # fmt: skip
             yield {"rst": 0, "ahead": IDLE, "window": [[0] * TAPS] * INPUTS, "load": load}
             for pixel in [*strip(1, 4), *(nothing(source) for _ in range(8))]:
@@ -119,4 +121,4 @@ async def the_ends_of_the_range(dut):
                 window = [[value] * TAPS] * INPUTS
                 yield {"rst": 0, "ahead": pixel, "window": window, "load": NO_LOAD}
 
-    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES), traffic())
+    await lockstep(block(dut), Array(INPUTS, OUTPUTS, K, GROUP_LANES, BITS), traffic())

@@ -103,10 +103,10 @@ class Driver:
             fetched: Word | None = None
             offered: Word | None = None
             go: dict[str, Any] = {}
-            while to_read or fetched or offered:
+            while True:
                 ready = self.ready()
                 moves = ready or offered is None
-                last = offered is not None and ready and not (to_read or fetched)
+                last = not (to_read or fetched or offered)
                 if last and n + 1 < len(image.rows) and source.random() < 0.7:
                     go = self.hand_over(image, n + 1)
                 outputs = {
@@ -122,6 +122,8 @@ class Driver:
                         self.read(fetched.bank, fetched.stored)
                 if source.random() < stop:
                     return
+                if last:
+                    break
             if n + 1 < len(image.rows) and not go:
                 yield from self.idle(source.randint(0, 3))
                 yield from self.idle(1, **self.hand_over(image, n + 1))

@@ -84,8 +84,9 @@ class Driver:
         self.bits = A_MAX
 
     def step(self, beat: Beat | None, active: bool, taken: bool, *, error: int = 0, ending: bool = False,
-             **known: Any) -> Step:  # fmt: skip
-        """A cycle in which ``beat`` is offered and perhaps ``taken`` by the visit at work."""
+             closing: bool = False, **known: Any) -> Step:  # fmt: skip
+        """A cycle in which ``beat`` is offered and perhaps ``taken`` by the visit at work; ``closing``: the
+        one after the visit's last beat."""
         source = self.source
         inputs = {
             "rst": 0, "go": 0, "visit": record(source, visit_layout(CONFIG)), "layer": self.layer,
@@ -94,7 +95,7 @@ class Driver:
         }  # fmt: skip
         outputs = {
             "active": int(active), "ending": int(ending), "error": error,
-            "tready": int(active or self.flushing), "write": self.write,
+            "tready": int((active and not closing) or self.flushing), "write": self.write,
         }  # fmt: skip
         self.write = beat.write if beat is not None and taken and beat.write is not None else NOTHING
         return inputs | known, outputs
@@ -109,8 +110,12 @@ class Driver:
     def idle(self, cycles: int) -> Iterator[Step]:
         """Cycles between visits; whatever is offered waits."""
         for _ in range(cycles):
-            offered = Beat(self.source.getrandbits(PIXEL_BITS * WIDTH), None)
-            yield self.step(None if self.flushing else self.source.choice((None, offered)), False, False)
+            yield self.step(self.offered(), False, False)
+
+    def offered(self) -> Beat | None:
+        """Perhaps a beat, if nobody takes it."""
+        beat = Beat(self.source.getrandbits(PIXEL_BITS * WIDTH), None)
+        return None if self.flushing else self.source.choice((None, beat))
 
     def flush(self, active: bool, most: int) -> Iterator[Step]:
         """The rest of a frame that was too long, up to its TLAST."""
@@ -155,13 +160,15 @@ class Driver:
                 visit_end, image_end = beat is visit[-1], number == count - 1
                 short = fault == ERROR_FRAME_SHORT and number == early and not image_end
                 long = fault == ERROR_FRAME_LONG and image_end
-                if visit_end and not image_end and not short and source.random() < 0.7:
-                    go = self.hand_over(image, n + 1)
-                yield self.step(
-                    beat, True, True, error=ERROR_FRAME_SHORT * short + ERROR_FRAME_LONG * long,
-                    ending=visit_end, tlast=int(short or (image_end and not long)), **go,
-                )  # fmt: skip
+                yield self.step(beat, True, True, tlast=int(short or (image_end and not long)))
                 self.flushing = long
+                if visit_end or short:
+                    if not image_end and not short and source.random() < 0.7:
+                        go = self.hand_over(image, n + 1)
+                    error = ERROR_FRAME_SHORT * short + ERROR_FRAME_LONG * long
+                    yield self.step(
+                        self.offered(), True, False, error=error, ending=not error, closing=True, **go
+                    )
                 if short or source.random() < stop:
                     return
                 number += 1

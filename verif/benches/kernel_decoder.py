@@ -6,13 +6,14 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Timer
 
-from hw.spec import MASK_BITS, PASSES, SCALAR_BITS, TAPS, decode_digit, kernel_bits
+from hw.spec import PASSES, SCALAR_BITS, TAPS, decode_digit, kernel_bits
 from verif.benches.layouts import decode
-from verif.benches.lockstep import Block
+from verif.benches.lockstep import Block, bench_config
 from verif.cocotb_support import Scoreboard, rng
 from verif.models.kernel_decoder import split_kernel
 
-TOTAL_BITS = kernel_bits(max(MASK_BITS))
+CONFIG = bench_config()
+TOTAL_BITS = kernel_bits(CONFIG.mask_bits_max)
 KERNELS = 150
 
 
@@ -26,7 +27,7 @@ async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], li
         kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())
         alphas.add(kernel["alpha"])
         for tap, register in enumerate(kernel["digits"]):
-            values[tap] += decode_digit(register) << digit
+            values[tap] += decode_digit(register, CONFIG.digit_bits) << digit
     return alphas, values
 
 
@@ -44,7 +45,7 @@ def codes(source: Random, mask_bits: int) -> list[int]:
 async def stored_kernels(dut):
     block = Block(dut, "kernel_decoder")
     source = rng("codes")
-    cases = [(mask_bits, code) for mask_bits in MASK_BITS for code in codes(source, mask_bits)]
+    cases = [(mask_bits, code) for mask_bits in CONFIG.mask_widths for code in codes(source, mask_bits)]
     source.shuffle(cases)
     with Scoreboard[tuple[set[int], list[int]]]("kernel") as board:
         for mask_bits, code in cases:

@@ -8,13 +8,13 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 
-from hw.spec import SCALAR_MAX, TAPS
+from hw.spec import SCALAR_MAX, TAPS, mask_values
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import activations, between, kernel, uniform_kernel
 from verif.cocotb_support import rng
 from verif.models.kernel_unit import Kernel, KernelUnit
 
-A = bench_config().activation_bits
+A, BITS = bench_config().activation_bits, bench_config().digit_bits
 
 
 def block(dut: Any) -> Block:
@@ -28,7 +28,7 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
             "rst": int(source.random() < 0.02),
             "window": activations(source, A),
             "load": int(cycle < 2 or source.random() < 0.3),
-            "kernel": kernel(source),
+            "kernel": kernel(source, BITS),
             "swap": int(source.random() < 0.3),
             "swap_alpha": int(source.random() < 0.3),
         }
@@ -54,17 +54,17 @@ def passes(kernels: list[Kernel], windows: list[list[int]]) -> Iterator[dict[str
 
 @cocotb.test()
 async def any_traffic(dut):
-    await lockstep(block(dut), KernelUnit(), traffic(rng("traffic"), 3000))
+    await lockstep(block(dut), KernelUnit(BITS), traffic(rng("traffic"), 3000))
 
 
 @cocotb.test()
 async def the_ends_of_the_range(dut):
     full = (1 << A) - 1
     kernels = [
-        uniform_kernel(alpha, digit) for alpha in (0, 1, SCALAR_MAX) for digit in (-4, -2, -1, 0, 1, 2, 4)
+        uniform_kernel(alpha, digit, BITS) for alpha in (0, 1, SCALAR_MAX) for digit in mask_values(BITS)
     ]
     windows = [[full] * TAPS, [0] * TAPS, [1] * TAPS]
-    await lockstep(block(dut), KernelUnit(), passes(kernels, windows))
+    await lockstep(block(dut), KernelUnit(BITS), passes(kernels, windows))
 
 
 @cocotb.test()
@@ -73,16 +73,16 @@ async def every_digit_code_on_every_tap(dut):
     kernels = [
         Kernel(between(source, 1, SCALAR_MAX), tuple(code if tap == n else 0 for tap in range(TAPS)))
         for n in range(TAPS)
-        for code in range(8)
+        for code in range(1 << BITS)
     ]
     # Different values on neighbouring taps: a tap in the wrong place shows.
     windows = [[(7 * tap + 1) % (1 << A) for tap in range(TAPS)], activations(source, A)]
-    await lockstep(block(dut), KernelUnit(), passes(kernels, windows))
+    await lockstep(block(dut), KernelUnit(BITS), passes(kernels, windows))
 
 
 @cocotb.test()
 async def passes_back_to_back(dut):
     source = rng("passes")
-    kernels = [kernel(source) for _ in range(60)]
+    kernels = [kernel(source, BITS) for _ in range(60)]
     rows = (passes(kernels, [activations(source, A) for _ in range(length)]) for length in (2, 3, 5))
-    await lockstep(block(dut), KernelUnit(), chain.from_iterable(rows))
+    await lockstep(block(dut), KernelUnit(BITS), chain.from_iterable(rows))

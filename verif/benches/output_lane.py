@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 
-from hw.spec import SCALAR_MAX, TAPS
+from hw.spec import SCALAR_MAX, TAPS, mask_values
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import kernel, uniform_kernel, windows
 from verif.cocotb_support import rng
@@ -15,6 +15,8 @@ from verif.models.output_lane import OutputLane
 
 CONFIG = bench_config()
 A, LANES, K = CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.load_kernels
+BITS = CONFIG.digit_bits
+GREATEST = mask_values(BITS)[-1]
 BLOCKS = LANES // K
 GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0
 ZERO = [[0] * TAPS] * LANES
@@ -37,7 +39,7 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
             "window": windows(source, A, LANES),
             "load": int(cycle < BLOCKS or source.random() < 0.6),
             "load_in": load_in,
-            "kernels": [kernel(source) for _ in range(K)],
+            "kernels": [kernel(source, BITS) for _ in range(K)],
             "swap": int(swaps[0] or source.random() < 0.2),
             "swap_alpha": int(swaps[1] or source.random() < 0.2),
         }
@@ -46,16 +48,16 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
 @cocotb.test()
 async def any_traffic(dut):
     cycles = 8000 // (LANES + 4)
-    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES), traffic(rng("traffic"), cycles))
+    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES, BITS), traffic(rng("traffic"), cycles))
 
 
 @cocotb.test()
 async def the_ends_of_the_range(dut):
     def rows() -> Iterator[dict[str, Any]]:
-        for digit in (4, -4):
+        for digit in (GREATEST, -GREATEST):
             for alpha in (SCALAR_MAX, 0):
                 row = {
-                    "load_in": (1 << BLOCKS) - 1, "kernels": [uniform_kernel(alpha, digit)] * K,
+                    "load_in": (1 << BLOCKS) - 1, "kernels": [uniform_kernel(alpha, digit, BITS)] * K,
                     "load": 0, "swap": 0, "swap_alpha": 0,
                 }  # fmt: skip
                 for name in ("load", "swap", "swap_alpha"):
@@ -64,4 +66,4 @@ async def the_ends_of_the_range(dut):
                     yield row | {"window": [[value] * TAPS] * LANES}
                 yield from (row | {"window": ZERO} for _ in range(6))
 
-    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES), rows())
+    await lockstep(block(dut), OutputLane(LANES, K, GROUP_LANES, BITS), rows())

@@ -1,6 +1,7 @@
 """Bench of the column reader: passes over strips, back to back or not, in whole and in circular regions."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
@@ -16,6 +17,8 @@ from verif.cocotb_support import rng
 from verif.models.column_reader import Strip, columns
 
 CONFIG = bench_config()
+AHEAD = 2
+"""Cycles in which the next pass must be known before it begins."""
 IDLE = {"active": 0, "ending": 0, "pixel": dict.fromkeys(
     ("first", "last", "row_end", "fresh", "emit", "digit", "last_out")) | {"valid": 0}}  # fmt: skip
 
@@ -32,12 +35,29 @@ def layer_of(source: Random, strip: Strip) -> dict[str, int]:
 
 
 def inputs(source: Random, layer: dict[str, int], **known: Any) -> dict[str, Any]:
-    """A cycle's inputs; visit and tile count only with ``go``."""
+    """A cycle's inputs; visit, tile and next layer count only with ``go`` and shortly before."""
     anything = {
-        "rst": 0, "go": 0, "layer": layer, "visit": record(source, visit_layout(CONFIG)),
+        "rst": 0, "go": 0, "layer": layer, "next_layer": record(source, layer_layout(CONFIG)),
+        "visit": record(source, visit_layout(CONFIG)),
         "tile": record(source, tile_layout(CONFIG)),
     }  # fmt: skip
     return anything | known
+
+
+def announced(steps: Iterable[Step]) -> Iterator[Step]:
+    """The same steps, with the next pass described from AHEAD cycles before its ``go`` on."""
+    waiting: deque[Step] = deque()
+    for step in steps:
+        waiting.append(step)
+        given, _ = step
+        if given["go"] and not given["rst"]:
+            told = {name: given[name] for name in ("visit", "tile", "next_layer")}
+            for n, (row, expected) in enumerate(waiting):
+                if not row["go"] or row["rst"]:
+                    waiting[n] = {**row, **told}, expected
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 0) -> Iterator[Step]:
@@ -59,13 +79,15 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
             first_row=strip.first_row // (ROW_GROUPS if strip.grouped else 1),
             read_slot=strip.region.slot(row),
         )  # fmt: skip
-        return {"go": 1, "tile": tile, "visit": visit}
+        return {"go": 1, "tile": tile, "visit": visit, "next_layer": layer}
 
     yield inputs(source, layer, **hand_over()), IDLE
     for number in range(count):
         this = tile
+        pixels = strip.rows * strip.region.width
         for column in columns(strip, this["group_offset"]):
-            go = hand_over() if column.last and number < count - 1 and source.random() < 0.7 else None
+            at_once = column.last and pixels > AHEAD and number < count - 1 and source.random() < 0.7
+            go = hand_over() if at_once else None
             yield (
                 inputs(source, layer, **(go or {})),
                 {
@@ -87,7 +109,7 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
             if source.random() < stop:
                 return
         if go is None and number < count - 1:
-            for _ in range(source.randint(0, 3)):
+            for _ in range(source.randint(max(0, AHEAD - pixels), 3)):
                 yield inputs(source, layer), IDLE
             yield inputs(source, layer, **hand_over()), IDLE
     for _ in range(2):
@@ -113,7 +135,7 @@ async def passes_over_strips(dut):
             strip = random_strip(source, CONFIG, groups, number, grouped)
             yield from passes(source, strip, groups, source.randint(1, 4))
 
-    await script(Block(dut, "reader"), steps())
+    await script(Block(dut, "reader"), announced(steps()))
 
 
 @cocotb.test()
@@ -126,4 +148,4 @@ async def resets_in_the_middle(dut):
             strip = random_strip(source, CONFIG, 1, 3 + number)
             yield from passes(source, strip, 1, 3, stop=0.05)
 
-    await script(Block(dut, "reader"), steps())
+    await script(Block(dut, "reader"), announced(steps()))

@@ -18,7 +18,6 @@ from hw.spec import (
     HEADER_FIELDS,
     HEADER_WORDS_USED,
     KIND_INPUT,
-    MASK_BITS,
     RECORD_WORDS,
     TABLE_WORD_BITS,
     VISIT_FIELDS,
@@ -47,7 +46,7 @@ def random_plan(source: Random) -> Plan:
     network = random_network(
         np.random.default_rng(source.getrandbits(32)),
         stack(channels, [n for n in range(depth) if source.random() < 0.3][:1]),
-        [source.choice(MASK_BITS) for _ in range(depth)],
+        [source.choice(CONFIG.mask_widths) for _ in range(depth)],
         activation_bits=source.randint(4, CONFIG.activation_bits),
     )
     height, width = source.randint(2, 9), source.randint(2, 8)
@@ -109,7 +108,7 @@ class Surroundings:
             self.visit, self.fault = None, 0
         return {
             "rst": 0, "start": start, "table_data": self.fetched, "active": int(visit is not None),
-            "ending": int(ending), "input_error": error,
+            "ending": int(ending and not error), "input_error": error,
             "loaded": source.getrandbits(1) if self.loading is None else int(self.loading == 0),
         } | known  # fmt: skip
 
@@ -171,6 +170,8 @@ class Surroundings:
         wrong = here ^ 1 << source.randrange(field.width)
         if field.name == "activation_bits":  # fewer than the engine has are right
             wrong = source.randint(CONFIG.activation_bits + 1, field.max)
+        elif field.name == "mask_bits":
+            wrong = source.randint(CONFIG.mask_bits_max + 1, field.max)
         table[field.word] ^= (here ^ wrong) << field.lsb
         cause = ERROR_TABLE_MAGIC if field.name in {"magic", "version"} else ERROR_TABLE_CONFIG
         self.begin([], table, iter(range(HEADER_WORDS_USED)), cause)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from hw.spec import DIGIT_BITS, PASSES_MAX, SCALAR_MAX, TAPS, decode_digit
+from hw.spec import DIGIT_BITS, MASK_MAGNITUDES, PASSES_MAX, SCALAR_MAX, TAPS, encode_digit
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import Pixel
 
@@ -27,18 +27,18 @@ def windows(source: Random, bits: int, lanes: int) -> list[list[int]]:
     return [activations(source, bits) for _ in range(lanes)]
 
 
-def uniform_kernel(alpha: int, digit: int) -> Kernel:
+def uniform_kernel(alpha: int, digit: int, digit_bits: int = DIGIT_BITS) -> Kernel:
     """The same digit on every tap."""
-    code = next(c for c in range(1 << DIGIT_BITS) if decode_digit(c) == digit)
-    return Kernel(alpha, (code,) * TAPS)
+    return Kernel(alpha, (encode_digit(digit, digit_bits),) * TAPS)
 
 
-def kernel(source: Random) -> Kernel:
+def kernel(source: Random, digit_bits: int = DIGIT_BITS) -> Kernel:
     """Any kernel, minus zeros among its digits; at times one of the largest."""
     if source.random() < 0.15:
-        return uniform_kernel(SCALAR_MAX, source.choice((4, -4)))
+        greatest = MASK_MAGNITUDES[digit_bits][-1]
+        return uniform_kernel(SCALAR_MAX, source.choice((greatest, -greatest)), digit_bits)
     return Kernel(
-        between(source, 0, SCALAR_MAX), tuple(source.randrange(1 << DIGIT_BITS) for _ in range(TAPS))
+        between(source, 0, SCALAR_MAX), tuple(source.randrange(1 << digit_bits) for _ in range(TAPS))
     )
 
 

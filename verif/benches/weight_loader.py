@@ -17,8 +17,8 @@ from export.rom import encode_weights
 from hw.spec import (
     DIGIT_MAGNITUDES,
     FILL_CYCLES,
-    MASK_BITS,
     PASSES,
+    TAPS,
     bias_hold_cycles,
     decode_digit,
     mask_digits,
@@ -121,7 +121,7 @@ class Loader:
             for block in range(P_I // K):
                 if bus["out"] >> o & 1 and bus["block"] >> block & 1:
                     for k, kernel in enumerate(bus["kernels"]):
-                        digits = [decode_digit(code) for code in kernel["digits"]]
+                        digits = [decode_digit(code, CONFIG.digit_bits) for code in kernel["digits"]]
                         self.kernels[o, block * K + k] = (kernel["alpha"], digits)
         for name, target in (("biases", self.biases), ("pads", self.pads)):
             bus = self.block.sample(name)
@@ -168,7 +168,7 @@ class Loader:
         """A new network in the ROM; returns its loads."""
         channels = [source.randint(1, 2 * max(P_I, P_O) + 1) for _ in range(3)]
         pad = None if source.random() < 0.7 else [0] * channels[0]
-        widths = (mask_bits, source.choice(MASK_BITS))
+        widths = (mask_bits, source.choice(CONFIG.mask_widths))
         draw = np.random.default_rng(source.getrandbits(32))
         network = random_network(draw, stack(channels), widths, pad=pad)
         self.rom = encode_weights(network, CONFIG).words.to_ints()
@@ -181,7 +181,7 @@ async def tiles_in_the_order_of_the_stream(dut):
     loader = Loader(dut)
     await start(dut)
     with Scoreboard[Any]("registers") as board:
-        for mask_bits in MASK_BITS * 2:
+        for mask_bits in CONFIG.mask_widths * 2:
             for load in loader.store(source, mask_bits):
                 await loader.load(load, board, source, source.choice((None, 0, source.randint(0, 3))))
 
@@ -192,7 +192,7 @@ async def resets_and_clears_in_the_middle(dut):
     loader = Loader(dut)
     await start(dut)
     with Scoreboard[Any]("registers") as board:
-        for mask_bits in MASK_BITS * 3:
+        for mask_bits in CONFIG.mask_widths * 3:
             work = loader.store(source, mask_bits)
             await loader.cycle(start=1, rebase=1, base=0)
             for _ in range(source.randrange(12)):
@@ -202,7 +202,7 @@ async def resets_and_clears_in_the_middle(dut):
             await loader.cycle(clear=1)
             for _ in range(3):
                 await loader.cycle()
-            zero = {key: (0, [0] * 9) for key in loader.kernels}
+            zero = {key: (0, [decode_digit(0, CONFIG.digit_bits)] * TAPS) for key in loader.kernels}
             board.expect([zero])
             board.receive(dict(loader.kernels))
             for load in work[:3]:

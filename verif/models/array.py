@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hw.spec import (
+    DIGIT_BITS,
     LEVELS_PER_STAGE,
     ROW_GROUPS,
     TAPS,
@@ -27,7 +28,12 @@ class Array:
     """
 
     def __init__(
-        self, input_lanes: int, output_lanes: int, load_kernels: int, group_lanes: int = 0
+        self,
+        input_lanes: int,
+        output_lanes: int,
+        load_kernels: int,
+        group_lanes: int = 0,
+        digit_bits: int = DIGIT_BITS,
     ) -> None:
         self.group_lanes = group_lanes
         early = UNIT_LATENCY + tree_levels(group_lanes) // LEVELS_PER_STAGE if group_lanes else 0
@@ -35,6 +41,7 @@ class Array:
         self.groups = deque([self.no_groups] * early)
         self.group_pixels: deque[Pixel | None] = deque([None] * early)
         self.load_kernels = load_kernels
+        self.digit_bits = digit_bits
         shape = (output_lanes, input_lanes, TAPS)
         self.shadow, self.shadow_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
         self.working, self.working_known = np.zeros(shape, np.int64), np.zeros(shape[:2], bool)
@@ -68,7 +75,9 @@ class Array:
                     if swap:
                         raise ValueError("a kernel is loaded in the cycle of a swap")
                     kernel: Kernel = load["kernels"][place]
-                    self.shadow[out, lane] = [kernel.alpha * decode_digit(code) for code in kernel.digits]
+                    self.shadow[out, lane] = [
+                        kernel.alpha * decode_digit(code, self.digit_bits) for code in kernel.digits
+                    ]
                     self.shadow_known[out, lane] = True
         if rst:
             self.working_known[:] = False

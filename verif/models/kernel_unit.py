@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hw.spec import decode_digit
+from hw.spec import DIGIT_BITS, decode_digit
 
 
 class Kernel(NamedTuple):
@@ -14,9 +14,10 @@ class Kernel(NamedTuple):
 
 
 class KernelUnit:
-    """Register by register; what was never loaded is None."""
+    """Register by register; what was never loaded is None. Digits are codes of ``digit_bits`` bits."""
 
-    def __init__(self) -> None:
+    def __init__(self, digit_bits: int = DIGIT_BITS) -> None:
+        self.digit_bits = digit_bits
         self.shadow: Kernel | None = None
         self.digits: tuple[int, ...] | None = None
         self.alpha: int | None = None
@@ -34,7 +35,9 @@ class KernelUnit:
         self.tap_sum = (
             None
             if self.digits is None
-            else sum(decode_digit(code) * x for code, x in zip(self.digits, window, strict=True))
+            else sum(
+                decode_digit(code, self.digit_bits) * x for code, x in zip(self.digits, window, strict=True)
+            )
         )
         if swap and self.shadow is not None:
             self.digits = self.shadow.digits

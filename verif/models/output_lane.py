@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from hw.spec import LEVELS_PER_STAGE, ROW_GROUPS, UNIT_LATENCY, lane_latency, tree_levels
+from hw.spec import DIGIT_BITS, LEVELS_PER_STAGE, ROW_GROUPS, UNIT_LATENCY, lane_latency, tree_levels
 from verif.models.kernel_unit import Kernel, KernelUnit
 
 
@@ -12,11 +12,13 @@ class OutputLane:
     """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``. With ``group_lanes`` the
     sums over row groups come out too."""
 
-    def __init__(self, input_lanes: int, load_kernels: int, group_lanes: int = 0) -> None:
+    def __init__(
+        self, input_lanes: int, load_kernels: int, group_lanes: int = 0, digit_bits: int = DIGIT_BITS
+    ) -> None:
         self.group_lanes = group_lanes
         waiting = tree_levels(group_lanes) // LEVELS_PER_STAGE if group_lanes else 0
         self.group_sums: deque[list[int | None]] = deque([[None] * ROW_GROUPS] * waiting)
-        self.units = [KernelUnit() for _ in range(input_lanes)]
+        self.units = [KernelUnit(digit_bits) for _ in range(input_lanes)]
         self.load_kernels = load_kernels
         self.tree: deque[int | None] = deque([None] * (lane_latency(input_lanes) - UNIT_LATENCY))
 
