@@ -125,7 +125,6 @@ class Engine(wiring.Component):
             self.busy.eq(sequencer.busy),
             self.done.eq(sequencer.done),
             self.error.eq(sequencer.error),
-            sequencer.active.eq(image_input.active | reader.active | output.active),
             sequencer.ending.eq(image_input.ending | reader.ending | output.ending),
             sequencer.input_error.eq(image_input.error),
         ]

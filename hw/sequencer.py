@@ -54,8 +54,8 @@ class Sequencer(wiring.Component):
     busy : Out(1), done : Out(1)   done: one cycle, a frame has ended well
     error : Out(4)            cause of the last frame's end, 0 if none; until the next start
     table_en, table_addr, table_data : schedule table, one cycle latency
-    active, ending : In(1)    a streaming block is at work; it is in its last cycle
-    input_error : In(4)       from the image input, while it is active and not ending
+    ending : In(1)            the streaming block that was handed over to is in its last cycle
+    input_error : In(4)       instead of ``ending``: the image input gives up
     go : Out(1)               hand over visit, tile (and layer, adopted before)
     adopt : Out(1)            the next layer becomes the current one
     starved : Out(1)          nothing but the weights of the next pass is missing
@@ -75,7 +75,6 @@ class Sequencer(wiring.Component):
                 "table_en": Out(1),
                 "table_addr": Out(bits_for(config.table_words - 1)),
                 "table_data": In(TABLE_WORD_BITS),
-                "active": In(1),
                 "ending": In(1),
                 "input_error": In(ERROR_BITS),
                 "go": Out(1),
@@ -100,12 +99,17 @@ class Sequencer(wiring.Component):
         # --- draining ------------------------------------------------------------------------------------
         drain = drain_cycles(self.config)
         drain_left = Signal(range(drain))
-        with m.If(self.active):
+        active = Signal()  # a streaming block is at work
+        with m.If(self.go):
+            m.d.sync += active.eq(1)
+        with m.Elif(self.ending | (self.input_error != 0)):
+            m.d.sync += active.eq(0)
+        with m.If(active):
             m.d.sync += drain_left.eq(drain - 1)
         with m.Elif(drain_left != 0):
             m.d.sync += drain_left.eq(drain_left - 1)
-        drained = ~self.active & (drain_left == 0)
-        free = ~self.active | self.ending
+        drained = ~active & (drain_left == 0)
+        free = ~active | self.ending
 
         # --- the next tile -------------------------------------------------------------------------------
         in_group = Signal.like(layer.in_groups)
@@ -263,7 +267,7 @@ class Sequencer(wiring.Component):
                 prepare()
             with state("READY"):
                 drained_if_new = drained | ~(self.visit.new_layer & first_of_visit)
-                m.d.comb += self.starved.eq(~ready & ~self.active & drained_if_new)
+                m.d.comb += self.starved.eq(~ready & ~active & drained_if_new)
                 with m.If(self.visit.new_layer & first_of_visit):
                     with m.If(ready & drained):
                         m.d.comb += self.adopt.eq(1)

@@ -71,12 +71,13 @@ class WeightLoader(wiring.Component):
     Members
     -------
     clear : In(1)            zeroes every shadow kernel (once a frame, so that nothing unknown is left)
-    start : In(1)            begin a tile; the tile's description must stay from the next cycle until ready
+    start : In(1)            begin a tile, with ``taken`` or ``rebase``; its description must stay from the
+                             next cycle until ready
     rebase, base : In        with start: the tile begins at ROM word ``base`` instead of after the last tile
     rewind : In(1)           with start: the tile just loaded again (its next digit)
     emitting : In(1)         with start or later, one cycle: the pass handed over now swaps its biases
     mask_bits, digit, has_pad, has_bias, in_lanes, out_lanes : In   the tile
-    ready : Out(1)           the tile is loaded; falls with ``taken``
+    ready : Out(1)           the tile is loaded; falls with ``taken`` or ``rebase``
     taken : In(1)            the pass using the tile starts
     rom_en, rom_addr, rom_data   the weight ROM, one cycle latency
     kernels, biases, pads : Out  buses to the shadow registers
@@ -199,7 +200,7 @@ class WeightLoader(wiring.Component):
         with m.If(finished):
             # ``fetch`` is three words ahead of ``low``.
             m.d.sync += [self.ready.eq(1), following.eq(Mux(moved > word, fetch - 1, fetch - 2))]
-        with m.If(self.taken):
+        with m.If(self.taken | self.rebase):
             m.d.sync += self.ready.eq(0)
 
         filling = Signal(2)
@@ -224,7 +225,6 @@ class WeightLoader(wiring.Component):
                 fetch.eq(first),
                 tile.eq(first),
                 filling.eq(1),
-                self.ready.eq(0),
                 pad_phase.eq(0),
                 kernel_phase.eq(0),
                 bias_phase.eq(0),

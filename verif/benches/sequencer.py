@@ -107,7 +107,7 @@ class Surroundings:
         if error:
             self.visit, self.fault = None, 0
         return {
-            "rst": 0, "start": start, "table_data": self.fetched, "active": int(visit is not None),
+            "rst": 0, "start": start, "table_data": self.fetched,
             "ending": int(ending and not error), "input_error": error,
             "loaded": source.getrandbits(1) if self.loading is None else int(self.loading == 0),
         } | known  # fmt: skip

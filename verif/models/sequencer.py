@@ -26,6 +26,7 @@ class SequencerModel:
     def __init__(self, config: EngineConfig) -> None:
         self.drain = drain_cycles(config)
         self.quiet = self.drain  # cycles since a block was at work
+        self.active = False  # a block is at work
         self.error = 0
         self.done = False
         self.layer: dict[str, int] | None = None
@@ -48,10 +49,11 @@ class SequencerModel:
     def reset(self) -> None:
         """What a cycle of reset leaves behind."""
         self._stop()
-        self.error, self.done, self.quiet, self.layer = 0, False, self.drain, None
+        self.error, self.done, self.quiet, self.layer, self.active = 0, False, self.drain, None, False
 
-    def step(self, *, start: int, active: int, ending: int, input_error: int, loaded: int) -> dict[str, Any]:
+    def step(self, *, start: int, ending: int, input_error: int, loaded: int) -> dict[str, Any]:
         """The outputs in this cycle, None where not determined; then the clock edge."""
+        active = self.active
         self.quiet = 0 if active else self.quiet + 1
         drained = self.quiet >= self.drain
         free = not active or bool(ending)
@@ -88,7 +90,8 @@ class SequencerModel:
         elif self.adopted:
             self._hand_over(out, following)
         else:
-            self._wait(out, following, bool(loaded), drained, free, bool(active))
+            self._wait(out, following, bool(loaded), drained, free, active)
+        self.active = bool(out["go"]) or (active and not ending and not input_error)
         return out
 
     def _start(self) -> None:
