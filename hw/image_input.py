@@ -69,7 +69,7 @@ class ImageInput(wiring.Component):
         config, layer = self.config, self.layer
         a, lanes, width = config.activation_bits, config.word_lanes, config.stream_bytes
 
-        raster = Raster(config, next_slot=config.row_groups)
+        raster = Raster(config)
         place(m, "raster", raster)
         connect_raster(m, raster, self.visit, layer, "write")
 

@@ -56,12 +56,12 @@ class Raster(wiring.Component):
     bank, address : Out        of this word
     ends_pixel : Out(1)        it is its pixel's last one
     ends_strip, ends_image : Out(1)
-    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only
-                               with ``next_slot``
+    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only in
+                               an engine with row groups
     """
 
-    def __init__(self, config: EngineConfig, *, next_slot: bool = False) -> None:
-        self.next_slot = next_slot
+    def __init__(self, config: EngineConfig) -> None:
+        self.row_groups = config.row_groups
         address = feature_address_bits(config)
         super().__init__(
             {
@@ -73,7 +73,7 @@ class Raster(wiring.Component):
                 "ends_pixel": Out(1),
                 "ends_strip": Out(1),
                 "ends_image": Out(1),
-                **({"next_address": Out(address)} if next_slot else {}),
+                **({"next_address": Out(address)} if config.row_groups else {}),
             }
         )
 
@@ -113,14 +113,14 @@ class Raster(wiring.Component):
                     pixel.eq(pixel + 1),
                     address.eq(pixel + 1),
                 ]
-                if self.next_slot:
+                if self.row_groups:
                     m.d.sync += next_pixel.eq(next_pixel + 1)
                 with m.If(in_last_column):
                     # Rows 3k, 3k + 1, 3k + 2 share a slot address.
                     wraps = bank == BANKS - 1
                     following = Signal.like(slot)
-                    m.d.comb += following.eq(Mux(wraps, next_slot if self.next_slot else after(slot), slot))
-                    if self.next_slot:
+                    m.d.comb += following.eq(Mux(wraps, next_slot if self.row_groups else after(slot), slot))
+                    if self.row_groups:
                         next_following = Signal.like(slot)
                         m.d.comb += next_following.eq(Mux(wraps, after(next_slot), next_slot))
                         m.d.sync += [next_slot.eq(next_following), next_pixel.eq(next_following)]
@@ -148,7 +148,7 @@ class Raster(wiring.Component):
                 pixel.eq(strip.slot),
                 address.eq(strip.slot),
             ]
-            if self.next_slot:
+            if self.row_groups:
                 m.d.sync += [next_slot.eq(after(strip.slot)), next_pixel.eq(after(strip.slot))]
         ends_strip = in_last_word & in_last_column & in_last_row
         m.d.comb += [
@@ -158,6 +158,6 @@ class Raster(wiring.Component):
             self.ends_strip.eq(ends_strip),
             self.ends_image.eq(ends_strip & of_image),
         ]
-        if self.next_slot:
+        if self.row_groups:
             m.d.comb += self.next_address.eq(next_pixel)
         return m
