@@ -56,8 +56,8 @@ class Raster(wiring.Component):
     bank, address : Out        of this word
     ends_pixel : Out(1)        it is its pixel's last one
     ends_strip, ends_image : Out(1)
-    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only in
-                               an engine with row groups
+    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only
+                               in an engine with row groups
     """
 
     def __init__(self, config: EngineConfig) -> None:
