@@ -58,6 +58,7 @@ def run_icarus(
         "TRACE_LANES_BITS": banks * config.word_lanes,
         "TRACE_DATA_BITS": banks * config.word_bits,
         "CYCLES_MAX": 2 * frame_cycles(plan).total + 1000,
+        **({"ROW_GROUPS": 1, "WORD_BITS": config.word_bits} if config.row_groups else {}),
         **({"WAVES": 1} if waves else {}),
     }
     defines = [f"-D{name}={value}" for name, value in macros.items()]
