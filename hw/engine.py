@@ -4,7 +4,7 @@ One pixel's way: image_input -> feature_memory -> reader, window -> array -> acc
 pool -> writer -> feature_memory -> ... -> feature_output.
 """
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,6 +29,7 @@ from hw.spec import (
     KIND_OUTPUT,
     PIXEL_BITS,
     TABLE_WORD_BITS,
+    TRACE_ADDRESS_BITS,
     EngineConfig,
     bits_for,
 )
@@ -50,8 +51,8 @@ class Engine(wiring.Component):
     m_axis_* : feature stream   AXI4-Stream, see feature_output
     counter_addr : In(9), counter_value : Out(32)   see counters; value one cycle after addr
     trace_* : Out               every write into the feature memory, for verification; leave it open. With
-                                ``config.row_groups`` trace_bank has a bit a bank, and address, lanes and data
-                                are those of banks 0, 1, 2 side by side
+                                ``config.row_groups`` trace_bank has a bit a bank, and addresses (of
+                                TRACE_ADDRESS_BITS), lanes and data are those of banks 0, 1, 2
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -80,7 +81,7 @@ class Engine(wiring.Component):
                 "trace_valid": Out(1),
                 "trace_part": Out(1),
                 "trace_bank": Out(BANKS if config.row_groups else 2),
-                "trace_addr": Out(write["addr"].width),
+                "trace_addr": Out(TRACE_ADDRESS_BITS * BANKS if config.row_groups else write["addr"].width),
                 "trace_lanes": Out(write["lanes"].width),
                 "trace_data": Out(write["data"].width),
             }
@@ -264,7 +265,11 @@ class Engine(wiring.Component):
             self.trace_valid.eq(memory.write.en.any()),
             self.trace_part.eq(memory.write.part),
             self.trace_bank.eq(memory.write.en if config.row_groups else memory.write.bank),
-            self.trace_addr.eq(memory.write.addr),
+            self.trace_addr.eq(
+                Cat(Cat(addr, Const(0, TRACE_ADDRESS_BITS - len(addr))) for addr in memory.write.addr)
+                if config.row_groups
+                else memory.write.addr
+            ),
             self.trace_lanes.eq(memory.write.lanes),
             self.trace_data.eq(memory.write.data),
         ]

@@ -37,7 +37,8 @@ class RequantiseLane(wiring.Component):
 
     With ``group_bits`` not 0, for layers in row groups:
 
-    grouped : In(1)        take ``groups``, the sums of three rows, instead of ``acc``
+    grouped : In(1)        take ``groups``, the sums of three rows, instead of ``acc``; counts in the next
+                           cycle: it stays for a layer and has many lanes to reach
     groups : In(3 x signed(group_bits))
     others : Out(2 x A)    as ``y``, of the second and third row; only these have adders of their own
     """
@@ -83,7 +84,7 @@ class RequantiseLane(wiring.Component):
         m.d.comb += offset.eq(rounded)
         acc = self.acc
         if self.group_bits:
-            acc = Mux(self.grouped, self.groups[0], acc)
+            acc = Mux(delayed(m, self.grouped, 1, "grouped", reset_less=True), self.groups[0], acc)
         total = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
         m.d.sync += total.eq(acc + offset)
         m.d.comb += self.y.eq(self._result(m, total, amount, "y"))

@@ -248,6 +248,9 @@ COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "
 the output's pipeline fills, or the visit ends. input_stall: no beat is offered; output_stall: the beat is
 not taken. weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
 
+TRACE_ADDRESS_BITS = 32
+"""Of each bank's address on the trace ports, where there are three: the same whatever the memories."""
+
 # --------------------------------------------------------------------------------------------------------
 # Engine configuration
 # --------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ import numpy as np
 from export.rom import encode_weights
 from export.table import FIRST_RECORD, encode_table
 from export.words import Words
-from hw.schedule import feature_address_bits
-from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, EngineConfig
+from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.geometry import BANKS, Region
 from sw.plan import Plan, Record
@@ -244,8 +243,8 @@ def trace_words(config: EngineConfig) -> list[int]:
 
 
 def _bank_bits(config: EngineConfig) -> tuple[int, int, int]:
-    """Bits of address, lanes and data of a write into one bank."""
-    return feature_address_bits(config), config.word_lanes, config.word_bits
+    """Bits of address (at most), lanes and data of a write into one bank."""
+    return TRACE_ADDRESS_BITS, config.word_lanes, config.word_bits
 
 
 def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.schedule import feature_address_bits
-from hw.spec import PIXEL_BITS, EngineConfig
+from hw.spec import PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.cycles import frame_cycles
 from sw.geometry import BANKS
@@ -54,10 +54,11 @@ def run_icarus(
         "BEATS": len(beats),
         "WORD_LANES": config.word_lanes,
         "TRACE_BANK_BITS": BANKS if config.row_groups else 2,
-        "TRACE_ADDR_BITS": banks * feature_address_bits(config),
+        "TRACE_ADDR_BITS": banks * TRACE_ADDRESS_BITS if config.row_groups else feature_address_bits(config),
         "TRACE_LANES_BITS": banks * config.word_lanes,
         "TRACE_DATA_BITS": banks * config.word_bits,
         "CYCLES_MAX": 2 * frame_cycles(plan).total + 1000,
+        **({"ROW_GROUPS": 1, "WORD_BITS": config.word_bits} if config.row_groups else {}),
         **({"WAVES": 1} if waves else {}),
     }
     defines = [f"-D{name}={value}" for name, value in macros.items()]

@@ -1,5 +1,7 @@
 """The engine in a second simulator, which knows unknown values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,20 @@ def test_icarus_agrees_with_reference_and_model(channels, pools, mask_bits, size
     network = random_network(rng, stack(channels, pools), mask_bits)
     plan = make_plan(network, NAMED["nano"], *size)
     pixels = rng.integers(0, 256, size=(channels[0], *size)).astype(np.uint8)
+    run = run_icarus(network, plan, pixels, tmp_path)
+    results = compare_run(run, network, reference_maps(network, pixels))
+    assert all_equal(results), [str(result) for result in results]
+    assert run.cycles == frame_cycles(plan).total
+
+
+@pytest.mark.parametrize("height", [1, 5, 6])
+def test_rows_of_a_triple_that_do_not_exist_reach_nothing(height, rng, tmp_path):
+    """In row groups parts of the image's words are never written, and rows below the map are computed."""
+    config = replace(NAMED["nano"], input_lanes=4, output_lanes=4, row_groups=True)
+    network = random_network(rng, stack((1, 5, 2)), (3, 2))
+    plan = make_plan(network, config, height, 4)
+    assert plan.row_groups
+    pixels = rng.integers(0, 256, size=(1, height, 4)).astype(np.uint8)
     run = run_icarus(network, plan, pixels, tmp_path)
     results = compare_run(run, network, reference_maps(network, pixels))
     assert all_equal(results), [str(result) for result in results]

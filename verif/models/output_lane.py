@@ -17,7 +17,8 @@ class OutputLane:
     ) -> None:
         self.group_lanes = group_lanes
         waiting = tree_levels(group_lanes) // LEVELS_PER_STAGE if group_lanes else 0
-        self.group_sums: deque[list[int | None]] = deque([[None] * ROW_GROUPS] * waiting)
+        unknown: list[int | None] = [None] * ROW_GROUPS
+        self.group_sums = deque([unknown] * waiting)
         self.units = [KernelUnit(digit_bits) for _ in range(input_lanes)]
         self.load_kernels = load_kernels
         self.tree: deque[int | None] = deque([None] * (lane_latency(input_lanes) - UNIT_LATENCY))

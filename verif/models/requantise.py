@@ -22,6 +22,7 @@ class RequantiseLane:
         self.shadow: int | None = None
         self.bias: int | None = None
         self.pending: tuple[list[int], int, int, int] | None = None
+        self.grouped = 0  # of the cycle before
         self.results: list[int | None] = [None] * ROW_GROUPS
 
     def step(
@@ -37,7 +38,8 @@ class RequantiseLane:
         self.results = [None] * ROW_GROUPS
         if self.pending is not None and self.pending[2:] == (shift, maximum):
             self.results = [requantise(value, *self.pending[1:]) for value in self.pending[0]]
-        values = [groups[0] if grouped else acc, *(groups[1:] or (0, 0))]
+        values = [groups[0] if self.grouped else acc, *(groups[1:] or (0, 0))]
+        self.grouped = grouped
         self.pending = None if self.bias is None else (values, self.bias, shift, maximum)
         if swap and self.shadow is not None:
             self.bias = self.shadow
