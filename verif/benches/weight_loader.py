@@ -104,7 +104,7 @@ class Loader:
     async def cycle(self, **inputs: Any) -> bool:
         """One clock cycle with these inputs; returns ``ready`` in it."""
         block = self.block
-        block.drive({"clear": 0, "start": 0, "emitting": 0, "taken": 0, **inputs})
+        block.drive({"clear": 0, "start": 0, "rebase": 0, "emitting": 0, "taken": 0, **inputs})
         await FallingEdge(self.dut.clk)
         ready = bool(block.sample("ready"))
         self._register()
