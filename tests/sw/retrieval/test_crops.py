@@ -140,7 +140,7 @@ def test_a_mosaic_lies_along_the_longer_side(size, layout):
 def test_a_mosaic_joined_again_is_the_turned_picture(size):
     """Crops that need no resizing stand for their own feature maps. Breaks if tiles are turned but not
     moved, or joined in another order than cut."""
-    picture = generate_picture(*size, 3)
+    picture = generate_picture(size[0], size[1], 3)
     inputs = cut_crops(picture, CropSettings("whole,mosaic:2x3", 30, 30, rotations=4))
     assert len(inputs.pictures) == 4 * 7
     joined = list(join_views([crop.transpose(2, 0, 1) for crop in inputs.pictures], inputs))
