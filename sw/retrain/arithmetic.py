@@ -58,8 +58,15 @@ class Operands:
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,  # noqa: ARG004
-                log_in: torch.Tensor, log_out: torch.Tensor, operands: Operands) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,  # noqa: ARG004 (the gradient goes there)
+        bias: torch.Tensor,  # noqa: ARG004
+        log_in: torch.Tensor,
+        log_out: torch.Tensor,
+        operands: Operands,
+    ) -> torch.Tensor:
         if operands.pad is not None:
             n, c, h, w = x.shape
             framed = operands.pad.expand(n, c, h + 2, w + 2).contiguous(memory_format=LAYOUT)
@@ -96,8 +103,14 @@ class _Convolve(torch.autograd.Function):
         if v is not None:
             d_out = -(grad * v).sum()
             d_in = -d_out - (grad.sum(dim=(0, 2, 3)) * operands.bias_real).sum()
-        return (dx, dw, db, d_in.to(torch.float64) if need[3] and d_in is not None else None,
-                d_out.to(torch.float64) if need[4] and d_out is not None else None, None)
+        return (
+            dx,
+            dw,
+            db,
+            d_in.to(torch.float64) if need[3] and d_in is not None else None,
+            d_out.to(torch.float64) if need[4] and d_out is not None else None,
+            None,
+        )
 
 
 class _Requantise(torch.autograd.Function):
@@ -112,8 +125,14 @@ class _Requantise(torch.autograd.Function):
         return grads[0] * inside, None
 
 
-def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, log_in: torch.Tensor,
-             log_out: torch.Tensor, operands: Operands) -> torch.Tensor:
+def convolve(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    log_in: torch.Tensor,
+    log_out: torch.Tensor,
+    operands: Operands,
+) -> torch.Tensor:
     """v of a layer, float32 [N, C_out, H, W], for whole x, float32 [N, C_in, H, W].
 
     weight, bias: real, what the gradients go to; log_in, log_out: logarithms of the scales, float64 scalars.
@@ -130,14 +149,29 @@ def requantise(v: torch.Tensor, activation_bits: int) -> torch.Tensor:
     return result
 
 
-def make_operands(integers: Integers, bias: torch.Tensor, inputs: tuple[torch.Tensor, torch.Tensor],
-                  pad: torch.Tensor | None, exact: Exactness, *, mixed: bool) -> Operands:
+def make_operands(
+    integers: Integers,
+    bias: torch.Tensor,
+    inputs: tuple[torch.Tensor, torch.Tensor],
+    pad: torch.Tensor | None,
+    exact: Exactness,
+    *,
+    mixed: bool,
+) -> Operands:
     """Operands of a layer; bias: the real one, inputs: scale and zero by input channel."""
     factor = 2.0**-integers.shift
     weight = (integers.weights() * factor).float().contiguous(memory_format=LAYOUT)
     return Operands(
-        integers, weight, integers.bias * 2.0**-BIAS_FRACTION, inputs[0] / integers.scale, inputs[1], pad,
-        1 / integers.scale, (bias / integers.scale).float(), mixed, exact,
+        integers,
+        weight,
+        integers.bias * 2.0**-BIAS_FRACTION,
+        inputs[0] / integers.scale,
+        inputs[1],
+        pad,
+        1 / integers.scale,
+        (bias / integers.scale).float(),
+        mixed,
+        exact,
     )
 
 
@@ -206,8 +240,16 @@ def _probed(x: torch.Tensor, operands: Operands, channels: int, padding: int) ->
     Once for each: random weights that use the 24 bits to the full, against the same in float64, rounded.
     """
     c_out = operands.weight.shape[0]
-    key = (x.device.type, channels, c_out, x.shape[2], x.shape[3], min(x.shape[0], 2), padding,
-           torch.get_num_threads())
+    key = (
+        x.device.type,
+        channels,
+        c_out,
+        x.shape[2],
+        x.shape[3],
+        min(x.shape[0], 2),
+        padding,
+        torch.get_num_threads(),
+    )
     if key not in operands.exact:
         draw = torch.Generator().manual_seed(1)
         size = (min(x.shape[0], 2), channels, *x.shape[2:])

@@ -4,6 +4,7 @@ there.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -27,7 +28,7 @@ def nearest_mask(ratio: torch.Tensor, mask_bits: int) -> torch.Tensor:
         magnitude = round_half_up(size).clamp_(max=levels[-1])
     else:
         magnitude = torch.full_like(size, levels[0])
-        for low, high in zip(levels, levels[1:], strict=False):
+        for low, high in pairwise(levels):
             magnitude += (size >= (low + high) / 2) * (high - low)
     return torch.where(ratio < 0, -magnitude, magnitude)
 
@@ -87,7 +88,9 @@ def _ratio(w: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
 
 
 RULES: dict[str, Callable[[torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]] = {
-    "least-squares": _least_squares, "vendor": _vendor, "paper": _paper,
+    "least-squares": _least_squares,
+    "vendor": _vendor,
+    "paper": _paper,
 }
 """rule(w float64 [K, 9], mask bits) -> (mask [K, 9], alpha [K], not negative)."""
 
@@ -99,8 +102,10 @@ def fit(weight: torch.Tensor, mask_bits: int, rule: str) -> tuple[torch.Tensor, 
         raise InputError(f"fit {rule!r}; allowed in training: {', '.join(RULES)}")
     kernels = weight.double().reshape(-1, TAPS)
     parts = [RULES[rule](part, mask_bits) for part in kernels.split(KERNELS_AT_ONCE)]
-    return (torch.cat([mask for mask, _ in parts]).reshape(weight.shape),
-            torch.cat([alpha for _, alpha in parts]).reshape(weight.shape[:2]))
+    return (
+        torch.cat([mask for mask, _ in parts]).reshape(weight.shape),
+        torch.cat([alpha for _, alpha in parts]).reshape(weight.shape[:2]),
+    )
 
 
 def follow(weight: torch.Tensor, alpha: torch.Tensor, mask_bits: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from hw.spec import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX
+from hw.spec import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX, InputError
 from sw.compress.fold import RAISE_MAX, largest_shift
 from sw.retrain.fitting import nearest_mask, round_half_up
 
@@ -47,8 +47,11 @@ def fold(
 
     weight, bias: float64, real units; fitted: mask and real scalars; cap: the real activation that becomes
     2**A - 1; inputs: scale and zero by input channel, float64 [C_in] each; refine: whether masks follow the
-    rounded scalars (``sw.compress.refine.nearest_masks``) or stay as fitted.
+    rounded scalars (``sw.compress.refine.nearest_masks``) or stay as fitted. Raises InputError for numbers
+    that are not finite.
     """
+    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all() and 0 < cap < float("inf")):
+        raise InputError("training diverged: weights or ranges are no longer finite; allowed: a lower --rate")
     raised = 1.0
     while True:
         scale = cap * raised / ((1 << activation_bits) - 1)
@@ -60,13 +63,22 @@ def fold(
         raised *= excess * (1 + 2.0**-10)
 
 
-def _fold_at(weight: torch.Tensor, bias: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor],
-             mask_bits: int, scale: float, inputs: tuple[torch.Tensor, torch.Tensor], refine: bool,
-             ) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], float, float]:
+def _fold_at(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    fitted: tuple[torch.Tensor, torch.Tensor],
+    mask_bits: int,
+    scale: float,
+    inputs: tuple[torch.Tensor, torch.Tensor],
+    refine: bool,
+) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], float, float]:
     gain = inputs[0] / scale
     shift = largest_shift(float((fitted[1] * gain).max()))
     unit = 2.0**-shift / gain
-    mask, rounded = (_nearest if refine else _keep)(weight, fitted, unit, mask_bits)
+    if refine:
+        mask, rounded = _nearest(weight, fitted, unit, mask_bits)
+    else:
+        mask, rounded = fitted[0], round_half_up(fitted[1] / unit)
     alpha = rounded.clamp(0, SCALAR_MAX)
     if mask_bits > 1:
         mask = mask * (alpha > 0)[:, :, None, None]
@@ -79,13 +91,9 @@ def _fold_at(weight: torch.Tensor, bias: torch.Tensor, fitted: tuple[torch.Tenso
     return (mask, alpha, stored, shift), float(rounded.max()) / SCALAR_MAX, max(0.0, float(excess))
 
 
-def _keep(weight: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor], unit: torch.Tensor,  # noqa: ARG001
-          mask_bits: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG001
-    return fitted[0], round_half_up(fitted[1] / unit)
-
-
-def _nearest(weight: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor], unit: torch.Tensor,
-             mask_bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(
+    weight: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor], unit: torch.Tensor, mask_bits: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``nearest_masks``: both whole neighbours of each scalar, each with the masks nearest to it."""
     target, scalar = weight / unit[:, None, None], fitted[1] / unit
     best_mask, best_scalar = fitted[0], round_half_up(scalar)

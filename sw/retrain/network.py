@@ -44,8 +44,8 @@ class QuantiseOptions:
 
 
 class QuantisedConv(nn.Module):
-    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes from
-    them and which stay until it is called again.
+    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
+    from them and which stay until it is called again.
 
     Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
     of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
@@ -58,8 +58,14 @@ class QuantisedConv(nn.Module):
     log_range: nn.Parameter
     last_alpha: torch.Tensor
 
-    def __init__(self, layer: CompressedLayer, activation_bits: int, options: QuantiseOptions,
-                 weight: torch.Tensor, bias: torch.Tensor) -> None:
+    def __init__(
+        self,
+        layer: CompressedLayer,
+        activation_bits: int,
+        options: QuantiseOptions,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> None:
         super().__init__()
         self.shape = layer.shape
         self.mask_bits = layer.mask_bits
@@ -69,8 +75,10 @@ class QuantisedConv(nn.Module):
         self.weight = nn.Parameter(weight.detach().float().clone().contiguous(memory_format=LAYOUT))
         self.bias = nn.Parameter(bias.detach().float().clone())
         greatest = (1 << activation_bits) - 1
-        self.log_range = nn.Parameter(torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
-                                      requires_grad=options.learn_ranges)
+        self.log_range = nn.Parameter(
+            torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
+            requires_grad=options.learn_ranges,
+        )
         self.register_buffer("last_alpha", torch.zeros(layer.alpha.shape, dtype=torch.float64))
         self.scalars: nn.Parameter | None = None
         if options.learn_scalars:
@@ -103,18 +111,28 @@ class QuantisedConv(nn.Module):
             fitted = fitting.follow(weight, self.last_alpha, self.mask_bits)
         self.last_alpha.copy_(fitted[1])
         refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
-        self._integers = fold(weight, self.bias.double(), fitted, self.mask_bits,
-                              math.exp(float(self.log_range)), inputs, self.activation_bits, refine=refine)
+        self._integers = fold(
+            weight,
+            self.bias.double(),
+            fitted,
+            self.mask_bits,
+            math.exp(float(self.log_range)),
+            inputs,
+            self.activation_bits,
+            refine=refine,
+        )
         self._inputs = inputs
 
-    def forward(self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None,
-                exact: arithmetic.Exactness) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Integers x, float32 [N, C, H, W], and the logarithm of their scale -> the same of the output."""
         integers, inputs = self.integers, self._inputs
         assert inputs is not None
         weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
-        operands = arithmetic.make_operands(integers, self.bias.detach().double(), inputs, pad, exact,
-                                            mixed=self.options.mixed)
+        operands = arithmetic.make_operands(
+            integers, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
+        )
         v = arithmetic.convolve(x, weight, self.bias, log_in, log_out, operands)
         if self.shape.pool:
             v = functional.max_pool2d(v, 2)  # before requantisation, which is monotone: docs/arithmetic.md
@@ -140,7 +158,9 @@ class QuantisedConv(nn.Module):
         top = float(max(abs(v) for v in _levels(self.mask_bits)))
         inside = self.weight.detach().abs() <= top * used * (1 + 0.5 / top)
         if self.mask_bits == 1:
-            inside = torch.ones_like(inside) if not self.options.clip else self.weight.detach().abs() <= 2 * used
+            inside = (
+                torch.ones_like(inside) if not self.options.clip else self.weight.detach().abs() <= 2 * used
+            )
         seen = self.weight * inside
         if self.scalars is not None:
             ratio = torch.where(used > 0, self.weight.detach() / used.clamp(min=1e-30), 0.0)
@@ -156,13 +176,14 @@ class QuantisedNetwork(nn.Module):
     """A compressed network with float weights behind it.
 
     Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then the first forward pass equals it.
+    compressed network's own: then (by least squares) the first forward pass equals it.
 
     Raises InputError when the weights do not fit the network.
     """
 
-    def __init__(self, network: CompressedNetwork, options: QuantiseOptions,
-                 weights: FloatNetwork | None = None) -> None:
+    def __init__(
+        self, network: CompressedNetwork, options: QuantiseOptions, weights: FloatNetwork | None = None
+    ) -> None:
         super().__init__()
         if options.fit not in fitting.RULES:
             raise InputError(f"fit {options.fit!r}; allowed in training: {', '.join(fitting.RULES)}")
@@ -170,21 +191,43 @@ class QuantisedNetwork(nn.Module):
         self.activation_bits = network.activation_bits
         self.preprocessing = find_preprocessing(network.preprocessing)
         self.pad = network.pad
-        masters = real_parameters(network) if weights is None else [
-            (torch.from_numpy(w), torch.from_numpy(b))
-            for w, b in zip(weights.weights, weights.biases, strict=True)]
+        masters = (
+            real_parameters(network)
+            if weights is None
+            else [
+                (torch.from_numpy(w), torch.from_numpy(b))
+                for w, b in zip(weights.weights, weights.biases, strict=True)
+            ]
+        )
         if len(masters) != len(network.layers):
-            raise InputError(f"weights of {len(masters)} layers; allowed: {len(network.layers)}, those of "
-                             f"{network.name}")
+            raise InputError(
+                f"weights of {len(masters)} layers; allowed: {len(network.layers)}, those of {network.name}"
+            )
         for layer, (weight, _) in zip(network.layers, masters, strict=True):
             if tuple(weight.shape) != layer.mask.shape:
-                raise InputError(f"weights of {layer.shape.name}: {list(weight.shape)}; "
-                                 f"allowed: {list(layer.mask.shape)}, the network's")
+                raise InputError(
+                    f"weights of {layer.shape.name}: {list(weight.shape)}; "
+                    f"allowed: {list(layer.mask.shape)}, the network's"
+                )
         self.layers = nn.ModuleList(
             QuantisedConv(layer, network.activation_bits, options, weight, bias)
-            for layer, (weight, bias) in zip(network.layers, masters, strict=True))
+            for layer, (weight, bias) in zip(network.layers, masters, strict=True)
+        )
         self._exact: arithmetic.Exactness = {}
-        self.quantise(search=True)
+        if weights is None:
+            self._recall_scalars(network)
+        self.quantise(search=weights is not None)
+
+    def _recall_scalars(self, network: CompressedNetwork) -> None:
+        """The network's own scalars as what a quick fit starts from. A search might find the same weights
+        with levels half as large and scalars twice as large, which need not fit 8 bits."""
+        scale = image_scale(self.preprocessing, self.activation_bits).scale
+        for layer, stored in zip(self.convs(), network.layers, strict=True):
+            alpha = torch.from_numpy(stored.alpha * (stored.scale * 2.0**-stored.shift / scale))
+            layer.last_alpha.copy_(alpha)
+            if layer.scalars is not None:
+                layer.scalars.data.copy_(alpha)
+            scale = np.full(stored.shape.out_channels, stored.scale)
 
     def convs(self) -> list[QuantisedConv]:
         return [layer for layer in self.layers if isinstance(layer, QuantisedConv)]
@@ -212,10 +255,14 @@ class QuantisedNetwork(nn.Module):
                 layer.scalars.data.copy_(start)
             layer.mask_bits = bits
 
-    def integer_maps(self, pixels: torch.Tensor, wanted: Collection[int]) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+    def integer_maps(
+        self, pixels: torch.Tensor, wanted: Collection[int]
+    ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
         """(layer, integers, logarithm of their scale) for the layers wanted; pixels: integers float32
         [N, C, H, W], as ``quantise_pixels`` makes them."""
-        pad: torch.Tensor | None = torch.from_numpy(self.pad.astype(np.float32)).to(self.device).view(1, -1, 1, 1)
+        pad: torch.Tensor | None = (
+            torch.from_numpy(self.pad.astype(np.float32)).to(self.device).view(1, -1, 1, 1)
+        )
         x = pixels.contiguous(memory_format=LAYOUT)
         log_scale = torch.zeros((), dtype=torch.float64, device=self.device)
         found: list[tuple[int, torch.Tensor, torch.Tensor]] = []
@@ -231,7 +278,9 @@ class QuantisedNetwork(nn.Module):
     def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
         """pictures: uint8 RGB [N, H, W, 3]. Real activations of the layers wanted."""
         pixels = integer_pixels(pictures, self.preprocessing, self.activation_bits)
-        return {index: x * log_scale.exp().float() for index, x, log_scale in self.integer_maps(pixels, wanted)}
+        return {
+            index: x * log_scale.exp().float() for index, x, log_scale in self.integer_maps(pixels, wanted)
+        }
 
     def export(self) -> CompressedNetwork:
         """The integers of the last ``quantise``, as every other command takes them."""
@@ -239,11 +288,21 @@ class QuantisedNetwork(nn.Module):
         for layer in self.convs():
             found = layer.integers
             mask, alpha, bias = (t.cpu().numpy() for t in (found.mask, found.alpha, found.bias))
-            layers.append(CompressedLayer(layer.shape, layer.mask_bits, mask.astype(np.int8),
-                                          alpha.astype(np.uint8), bias.astype(np.int16), found.shift,
-                                          found.scale, layer.trained))
-        return CompressedNetwork(self.name, self.activation_bits, self.preprocessing.name, self.pad,
-                                 tuple(layers))
+            layers.append(
+                CompressedLayer(
+                    layer.shape,
+                    layer.mask_bits,
+                    mask.astype(np.int8),
+                    alpha.astype(np.uint8),
+                    bias.astype(np.int16),
+                    found.shift,
+                    found.scale,
+                    layer.trained,
+                )
+            )
+        return CompressedNetwork(
+            self.name, self.activation_bits, self.preprocessing.name, self.pad, tuple(layers)
+        )
 
 
 class FloatConvs(nn.Module):
@@ -257,7 +316,8 @@ class FloatConvs(nn.Module):
         self.shape = network.shape
         self.preprocessing = preprocessing
         self.weights = nn.ParameterList(
-            nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=LAYOUT)) for w in network.weights)
+            nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=LAYOUT)) for w in network.weights
+        )
         self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy())) for b in network.biases)
 
     def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
@@ -276,16 +336,20 @@ class FloatConvs(nn.Module):
 
     def export(self) -> FloatNetwork:
         return FloatNetwork(
-            self.shape, tuple(w.detach().cpu().contiguous().numpy().copy() for w in self.weights),
-            tuple(b.detach().cpu().numpy().copy() for b in self.biases))
+            self.shape,
+            tuple(w.detach().cpu().contiguous().numpy().copy() for w in self.weights),
+            tuple(b.detach().cpu().numpy().copy() for b in self.biases),
+        )
 
 
 def network_shape(network: CompressedNetwork) -> NetworkShape:
     """The shape by the network's name. Raises InputError if its layers are not those."""
     shape = parse_network(network.name)
     if shape.layers != tuple(layer.shape for layer in network.layers):
-        raise InputError(f"network {network.name}: its layers are not those of that name; "
-                         "allowed: a network made by compress")
+        raise InputError(
+            f"network {network.name}: its layers are not those of that name; "
+            "allowed: a network made by compress"
+        )
     return shape
 
 
@@ -304,7 +368,9 @@ def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torc
     return found
 
 
-def integer_pixels(pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int) -> torch.Tensor:
+def integer_pixels(
+    pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
+) -> torch.Tensor:
     """uint8 RGB [N, H, W, 3] -> the chip's input as float32 [N, 3, H, W] (docs/arithmetic.md, section 1)."""
     x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
     if activation_bits < PIXEL_BITS:
