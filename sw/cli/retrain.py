@@ -132,9 +132,9 @@ def retrain(
                 assert check is not None
                 return TrainingData(held, check, in_order(len(held), check.batch_size)).epoch(0)
 
-            result = Trainer(student, criterion, data, validation if held is not None else None, train, chosen,
-                             checkpoint=checkpoint, log=log, about=about, mixed=mixed,
-                             progress=progress).run()
+            trainer = Trainer(student, criterion, data, None if held is None else validation, train, chosen,
+                              checkpoint=checkpoint, log=log, about=about, mixed=mixed, progress=progress)
+            result = trainer.run()
             unreadable = dict(data.unreadable)
         if distributed.rank():
             return
@@ -174,12 +174,12 @@ def _fresh(network: Path | None, shape: str | None, weights: str | None, float_o
     """The options that stand in for a network file. Raises InputError for both or neither."""
     if network is not None:
         if shape is not None or float_only:
-            raise InputError(f"network file {network} together with --{'float' if float_only else 'network'}; "
-                             "allowed: one of them")
+            other = "float" if float_only else "network"
+            raise InputError(f"network file {network} together with --{other}; allowed: one of them")
         return None
     if shape is None or weights is None:
-        raise InputError("no network file; allowed: a NETWORK argument, or --network NAME with --weights FILE "
-                         "or random:SEED")
+        raise InputError("no network file; allowed: a NETWORK argument, or --network NAME with --weights "
+                         "FILE or random:SEED")
     parse_network(shape)
     return start.FromFloat(shape, mask_bits, activation_bits, find_preprocessing(preprocessing).name)
 

@@ -24,17 +24,28 @@ def plot_curves(entries: list[dict[str, Any]], path: Path) -> None:
     measured = [entry for entry in entries if entry.get("validation")]
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    terms = [name for name in (steps[0] if steps else {})
-             if name not in {"step", "rate", "mask_bits", "images_per_second"}]
+    terms = [
+        name
+        for name in (steps[0] if steps else {})
+        if name not in {"step", "rate", "mask_bits", "images_per_second"}
+    ]
     for name in terms:
-        above.plot([entry["step"] for entry in steps], [entry[name] for entry in steps], label=name,
-                   linewidth=1.5 if name == "loss" else 0.8)
+        above.plot(
+            [entry["step"] for entry in steps],
+            [entry[name] for entry in steps],
+            label=name,
+            linewidth=1.5 if name == "loss" else 0.8,
+        )
     if terms and all(entry[name] > 0 for entry in steps for name in terms):
         above.set_yscale("log")
     names = [name for name in (measured[0]["validation"] if measured else {}) if name != "measure"]
     for name in names:
-        below.plot([entry["step"] for entry in measured], [entry["validation"][name] for entry in measured],
-                   marker=".", label=name)
+        below.plot(
+            [entry["step"] for entry in measured],
+            [entry["validation"][name] for entry in measured],
+            marker=".",
+            label=name,
+        )
     above.set_ylabel("loss")
     below.set_ylabel("validation")
     below.set_xlabel("step")

@@ -42,8 +42,15 @@ def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
     return load_weights(weights, parse_network(network), min(find_preprocessing(preprocessing).scale))
 
 
-def compressed_start(source: Path | None, fresh: FromFloat | None, weights: FloatNetwork | None, fit: str,
-                     pictures: TrainingSet, size: int, progress: Progress) -> CompressedNetwork:
+def compressed_start(
+    source: Path | None,
+    fresh: FromFloat | None,
+    weights: FloatNetwork | None,
+    fit: str,
+    pictures: TrainingSet,
+    size: int,
+    progress: Progress,
+) -> CompressedNetwork:
     """The network file, or the float weights compressed with ranges from some of the training pictures.
     Raises InputError."""
     if source is not None:
@@ -59,12 +66,20 @@ def compressed_start(source: Path | None, fresh: FromFloat | None, weights: Floa
         f"{count} training pictures", size, size, tuple(pictures.pictures.name(row) for row in rows),
         lambda n: resize(pictures.pictures.read(rows[n]), size, size),
     )  # fmt: skip
-    return compress(weights, plan, chosen, preprocessing=fresh.preprocessing, fit=fit,
-                    activation_bits=fresh.activation_bits, progress=progress)[0]
+    return compress(
+        weights,
+        plan,
+        chosen,
+        preprocessing=fresh.preprocessing,
+        fit=fit,
+        activation_bits=fresh.activation_bits,
+        progress=progress,
+    )[0]
 
 
-def quantised_student(network: CompressedNetwork, weights: FloatNetwork | None, start: str,
-                      options: QuantiseOptions) -> QuantisedNetwork:
+def quantised_student(
+    network: CompressedNetwork, weights: FloatNetwork | None, start: str, options: QuantiseOptions
+) -> QuantisedNetwork:
     """The student of a compressed network. Raises InputError for ``start`` float without weights."""
     if start not in STARTS:
         raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
@@ -74,8 +89,13 @@ def quantised_student(network: CompressedNetwork, weights: FloatNetwork | None, 
     return QuantisedNetwork(network, options, weights if start == "float" else None)
 
 
-def make_teacher(weights: FloatNetwork | None, source: str | None, network: str | None, own_network: str,
-                 preprocessing: str) -> FloatConvs | None:
+def make_teacher(
+    weights: FloatNetwork | None,
+    source: str | None,
+    network: str | None,
+    own_network: str,
+    preprocessing: str,
+) -> FloatConvs | None:
     """The teacher: the file ``source`` (of ``network``, or of the student's), else the student's own float
     weights unless they are random. Raises InputError."""
     prepared = find_preprocessing(preprocessing)

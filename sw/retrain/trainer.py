@@ -260,7 +260,7 @@ class Trainer:
             )
 
     def _shared(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Each term over the joined batch: parts of means add up, terms over pairs are everywhere the same."""
+        """Each term over the joined batch: parts of means add up, terms over pairs are alike everywhere."""
         return {
             name: float(value.detach())
             if name in {"relation", "triplet"}
