@@ -22,7 +22,7 @@ from sw.retrain.losses import Loss, LossSettings, parse_losses
 from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions
 from sw.retrain.trainer import Result, Trainer, TrainSettings
 from sw.training.augment import Augmentation
-from sw.training.data import DataSettings, Order, TrainingData, in_order
+from sw.training.data import UNREADABLE_SHARE, DataSettings, Order, TrainingData, in_order
 from sw.training.samples import AUTO, LAYOUTS, TrainingSet, load_training_set
 from sw.training.triplets import MINERS, grouped
 
@@ -88,6 +88,9 @@ def retrain(
     precision: Annotated[str, typer.Option(help="float32, or mixed (GPU only).")] = "float32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that decode pictures, 0: none.")] = 0,
+    unreadable_share: Annotated[
+        float, typer.Option(help="Share of the pictures that may be unreadable; they are named in the end.")
+    ] = UNREADABLE_SHARE,
     seed: Annotated[int, typer.Option(min=0, help="Of order, augmentation and split.")] = 0,
     checkpoint: Annotated[
         Path | None, typer.Option(help="File (.safetensors) to write, and to continue from if it exists.")
@@ -121,7 +124,7 @@ def retrain(
         guide = start.make_teacher(own, teacher, teacher_network, _name(student), student.preprocessing.name)
         criterion = Loss(_shape(student), losses, guide, len(found.classes))
         settings = DataSettings(size, size, batch, Augmentation() if augment else None, seed, workers,
-                                distributed.rank(), distributed.world_size())
+                                distributed.rank(), distributed.world_size(), unreadable_share)
         check = None if held is None else DataSettings(validation_size, validation_size, min(8, len(held)))
         order = _order(training, losses, batch, seed)
         about = {"loss": asdict(losses), "options": asdict(options), "data": [size, batch, seed, augment],

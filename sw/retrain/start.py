@@ -1,5 +1,6 @@
 """What training starts from: the student, its teacher, and the pictures, from files and options."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,12 +61,14 @@ def compressed_start(
     if fit not in fitting.RULES:
         raise InputError(f"fit {fit!r}; allowed in training: {', '.join(fitting.RULES)}")
     plan = parse_mask_plan(fresh.mask_bits, weights.shape)
-    count = min(CALIBRATION_PICTURES, len(pictures))
-    rows = [n * len(pictures) // count for n in range(count)]
-    chosen = CalibrationPictures(
-        f"{count} training pictures", size, size, tuple(pictures.pictures.name(row) for row in rows),
-        lambda n: resize(pictures.pictures.read(rows[n]), size, size),
-    )  # fmt: skip
+    found: list[np.ndarray] = []
+    for row in range(0, len(pictures), -(-len(pictures) // CALIBRATION_PICTURES)):
+        with suppress(InputError):  # an unreadable one is counted when training meets it
+            found.append(resize(pictures.pictures.read(row), size, size))
+    if not found:
+        raise InputError("training pictures: none of those tried could be read; allowed: a folder of images")
+    names = tuple(str(n) for n in range(len(found)))
+    chosen = CalibrationPictures(f"{len(found)} training pictures", size, size, names, found.__getitem__)
     return compress(
         weights,
         plan,
