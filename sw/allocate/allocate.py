@@ -9,6 +9,7 @@ integers are measured.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from hw.spec import InputError
 from sw.allocate.costs import layer_costs
@@ -129,7 +130,11 @@ class Allocator:
                             self._masks_only(plan), self.integers(plan))
 
     def _front(self, sensitivity: Sensitivity, target: Target) -> tuple[Point, ...]:
-        return best_points(self.costs, sensitivity.summands(), int(target.cycles * self.costs.cycles))
+        front = best_points(self.costs, sensitivity.summands(), int(target.cycles * self.costs.cycles))
+        if not front:
+            raise InputError(f"mask widths {', '.join(map(str, self._widths))} with at most "
+                             f"{target.cycles:g} times the cycles of one pass; allowed: 1..3, or more cycles")
+        return front
 
     def _choose(self, front: Sequence[Point], target: Target) -> Plan:
         """The front's plan for the target, or the nearest to it. Raises InputError for too small a size."""
@@ -167,7 +172,8 @@ class Allocator:
     def _search(self, start: Plan, target: Target, rounds: int, trials: int) -> Plan:
         """The best plan by its masks alone: sensitivities around a plan, the best plan by them, around that,
         ...; then trials near the best."""
-        plan = best = start
+        plan = start
+        best = min([start, *self._usual(target)], key=lambda p: self._rank(p, target))
         visited: set[Plan] = set()
         for _ in range(rounds):
             visited.add(plan)
@@ -178,6 +184,16 @@ class Allocator:
             if plan in visited:
                 break
         return self._try_near(best, target, trials)
+
+    def _usual(self, target: Target) -> list[Plan]:
+        """What one would take without measuring: of any two widths the wider in the first layers, in as many
+        as the size allows."""
+        plans: list[Plan] = []
+        for narrow, wide in combinations(self._widths, 2):
+            loaded = [front_loaded(self.network.shape, wide, narrow, count)
+                      for count in range(len(self.network.shape.layers) + 1)]
+            plans += [plan for plan in loaded if self._affordable(plan, target)][-1:]
+        return plans
 
     def _try_near(self, best: Plan, target: Target, trials: int) -> Plan:
         with self._progress("trials", trials) as advance:

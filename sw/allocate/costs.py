@@ -22,20 +22,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Costs:
-    """choices: for each layer by rising width; weights: of the network."""
+    """choices: for each layer by rising width; weights: of the network; cycles: with one pass a layer."""
 
     choices: tuple[tuple[Choice, ...], ...]
     weights: int
+    cycles: int
 
     @property
     def smallest(self) -> int:
         """Bits of the network with every layer at its narrowest."""
         return sum(layer[0].bits for layer in self.choices)
-
-    @property
-    def cycles(self) -> int:
-        """Cycles of the network in one pass a layer, the fewest."""
-        return sum(min(choice.cycles for choice in layer) for layer in self.choices)
 
     def bits(self, plan: Sequence[int]) -> int:
         return sum(choice.bits for choice in self.chosen(plan))
@@ -55,17 +51,19 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
     allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]}, each once"
     if not widths or len(set(widths)) != len(widths) or not set(widths) <= set(MASK_BITS):
         raise InputError(f"mask widths {','.join(map(str, widths))!r}; allowed: {allowed}")
-    choices = []
+    choices, cycles = [], 0
     for layer in shape.layers:
         kernels = layer.in_channels * layer.out_channels
-        passes = _passes(layer, height, width)
-        choices.append(tuple(Choice(b, kernels * kernel_bits(b), PASSES[b] * passes) for b in sorted(widths)))
+        one_pass = _one_pass(layer, height, width)
+        cycles += one_pass
+        choices.append(tuple(Choice(b, kernels * kernel_bits(b), PASSES[b] * one_pass)
+                             for b in sorted(widths)))
         if layer.pool:
             height, width = height // 2, width // 2
     kernels = sum(layer.in_channels * layer.out_channels for layer in shape.layers)
-    return Costs(tuple(choices), TAPS * kernels)
+    return Costs(tuple(choices), TAPS * kernels, cycles)
 
 
-def _passes(layer: ConvShape, height: int, width: int) -> int:
+def _one_pass(layer: ConvShape, height: int, width: int) -> int:
     """Cycles of a layer whose masks take one pass (docs/architecture.md)."""
     return -(-layer.in_channels // LANES) * -(-layer.out_channels // LANES) * height * width

@@ -87,18 +87,20 @@ class PlanMeasure:
         self._activation_bits = activation_bits
         self._percentile = percentile
         self._gauge = Gauge(fits.network, preprocessing, pictures)
-        self.known: dict[Plan, Distortion] = {}
+        self._networks: dict[Plan, CompressedNetwork] = {}
+        self._known: dict[Plan, Distortion] = {}
 
     def compress(self, plan: Plan) -> CompressedNetwork:
         """The network with these widths. Raises InputError as ``sw.compress.pipeline.compress`` does."""
-        integers, _ = compress(
-            self._fits.network, plan, self._pictures, preprocessing=self._preprocessing,
-            activation_bits=self._activation_bits, fit=self._fits.rule, percentile=self._percentile,
-            fits=self._fits,
-        )
-        return integers
+        if plan not in self._networks:
+            self._networks[plan], _ = compress(
+                self._fits.network, plan, self._pictures, preprocessing=self._preprocessing,
+                activation_bits=self._activation_bits, fit=self._fits.rule, percentile=self._percentile,
+                fits=self._fits,
+            )
+        return self._networks[plan]
 
     def __call__(self, plan: Plan) -> Distortion:
-        if plan not in self.known:
-            self.known[plan] = self._gauge.measure(self.compress(plan))
-        return self.known[plan]
+        if plan not in self._known:
+            self._known[plan] = self._gauge.measure(self.compress(plan))
+        return self._known[plan]

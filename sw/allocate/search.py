@@ -41,7 +41,7 @@ def best_points(costs: Costs, distortions: Distortions, cycles_max: int) -> tupl
     """All plans within ``cycles_max`` of which no other has fewer bits and as little distortion: by rising
     bits, and strictly falling distortion. Empty where no plan is within."""
     points = [Point((), 0, 0, 0.0)]
-    rest = costs.cycles
+    rest = sum(min(choice.cycles for choice in layer) for layer in costs.choices)
     for layer, distortion in zip(costs.choices, distortions, strict=True):
         rest -= min(choice.cycles for choice in layer)
         points = _undominated(
@@ -50,7 +50,7 @@ def best_points(costs: Costs, distortions: Distortions, cycles_max: int) -> tupl
             for p in points for c in layer if p.cycles + c.cycles + rest <= cycles_max
         )  # fmt: skip
     front: list[Point] = []
-    for point in points:
+    for point in sorted(points, key=lambda p: (p.bits, p.distortion)):  # fewer cycles no longer count
         if not front or point.distortion < front[-1].distortion:
             front.append(point)
     return tuple(front)
