@@ -1,0 +1,72 @@
+"""Checkpoints: everything from which a stopped run goes on with the same numbers, in one safetensors file.
+
+Tensors under ``student.``, ``loss.`` (the classifier), ``best.`` (the best student so far) and
+``optimiser.N.``; as metadata a JSON object with the step, the measures so far and the run's settings.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from hw.spec import InputError
+from sw.files import atomic_write
+
+METADATA_KEY = "kestrel-retrain"
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """student, loss, best: state dictionaries; optimiser: by parameter number, its tensors; about: step,
+    measures, settings."""
+
+    student: State
+    loss: State
+    best: State
+    optimiser: dict[int, State]
+    about: dict[str, Any]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes ``path``, whole or not at all. Raises InputError for a place that cannot be written."""
+    tensors: State = {}
+    for part in ("student", "loss", "best"):
+        tensors |= {f"{part}.{name}": tensor for name, tensor in getattr(checkpoint, part).items()}
+    for number, state in checkpoint.optimiser.items():
+        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps(checkpoint.about)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint. Raises InputError with one line that names the file for anything else."""
+    allowed = "allowed: a checkpoint written by retrain"
+    if not path.is_file():
+        raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; {allowed}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:100]}); {allowed}"
+        ) from error
+    if text is None:
+        raise InputError(f"{path}: not a checkpoint (no {METADATA_KEY!r} metadata); {allowed}")
+    parts: dict[str, State] = {"student": {}, "loss": {}, "best": {}}
+    optimiser: dict[int, State] = {}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        if part in parts:
+            parts[part][name] = tensor
+        else:
+            number, _, name = name.partition(".")
+            optimiser.setdefault(int(number), {})[name] = tensor
+    return Checkpoint(parts["student"], parts["loss"], parts["best"], optimiser, json.loads(text))

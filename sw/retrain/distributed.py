@@ -1,0 +1,74 @@
+"""Several processes, as ``torchrun`` starts them: each takes its part of every batch, gradients are added.
+
+A loss is a mean over the whole batch. Terms that are means over pictures are divided by the number of
+processes (``share``); terms over pairs of pictures are computed by every process on everybody's descriptors
+(``joined``), where only its own carry gradients. In both cases the sum of the processes' gradients is the
+gradient of the joined batch.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+
+
+def rank() -> int:
+    return distributed.get_rank() if _running() else 0
+
+
+def world_size() -> int:
+    return distributed.get_world_size() if _running() else 1
+
+
+def _running() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+@contextmanager
+def processes(device: torch.device) -> Iterator[None]:
+    """Joins the other processes where ``torchrun`` has started some (it sets WORLD_SIZE); else nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or _running():
+        yield
+        return
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def joined(own: torch.Tensor) -> torch.Tensor:
+    """Everybody's rows, by rank; gradients flow into one's own. All have as many."""
+    if world_size() == 1:
+        return own
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    distributed.all_gather(parts, own.detach().contiguous())
+    parts[rank()] = own
+    return torch.cat(parts)
+
+
+def share(mean: torch.Tensor) -> torch.Tensor:
+    """A mean over one's own pictures as part of the mean over everybody's."""
+    return mean / world_size()
+
+
+def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replaces every gradient by the sum over all processes, the same everywhere."""
+    if world_size() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            distributed.all_reduce(parameter.grad)
+
+
+def total(value: float) -> float:
+    """The sum over all processes."""
+    if world_size() == 1:
+        return value
+    found = torch.tensor(value, dtype=torch.float64)
+    if distributed.get_backend() == "nccl":
+        found = found.cuda()
+    distributed.all_reduce(found)
+    return float(found)

@@ -1,0 +1,387 @@
+"""The networks that are trained: one whose forward pass is the chip's integers, and a float one.
+
+Both take uint8 RGB pictures and give the real activations of the layers asked for, so that losses, trainer
+and teacher need not know which they have.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hw.spec import BIAS_FRACTION, PIXEL_BITS, InputError
+from sw.compress.fold import image_scale
+from sw.compressed import CompressedLayer, CompressedNetwork
+from sw.network import NetworkShape, parse_network
+from sw.preprocessing import Preprocessing, find_preprocessing
+from sw.reference import LAYOUT
+from sw.retrain import arithmetic, fitting
+from sw.retrain.folding import Integers, fold
+from sw.weights import FloatNetwork
+
+Outputs = dict[int, torch.Tensor]
+"""Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
+
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules whose masks do not follow rounded scalars; as in ``sw.compress.pipeline``."""
+
+
+@dataclass(frozen=True)
+class QuantiseOptions:
+    """fit: rule of ``fitting.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars are
+    trained instead of fitted anew, masks are then the nearest; clip: a weight beyond the largest level that
+    its kernel has gets no gradient; mixed: gradients' convolutions in bfloat16."""
+
+    fit: str = "least-squares"
+    learn_ranges: bool = True
+    learn_scalars: bool = False
+    clip: bool = False
+    mixed: bool = False
+
+
+class QuantisedConv(nn.Module):
+    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
+    from them and which stay until it is called again.
+
+    Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
+    of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
+    learned; ``mask_bits``; ``last_alpha``: fitted scalars of the last ``quantise``, from which a quick fit
+    starts.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    log_range: nn.Parameter
+    last_alpha: torch.Tensor
+
+    def __init__(
+        self,
+        layer: CompressedLayer,
+        activation_bits: int,
+        options: QuantiseOptions,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> None:
+        super().__init__()
+        self.shape = layer.shape
+        self.mask_bits = layer.mask_bits
+        self.trained = layer.trained
+        self.options = options
+        self.activation_bits = activation_bits
+        self.weight = nn.Parameter(weight.detach().float().clone().contiguous(memory_format=LAYOUT))
+        self.bias = nn.Parameter(bias.detach().float().clone())
+        greatest = (1 << activation_bits) - 1
+        self.log_range = nn.Parameter(
+            torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
+            requires_grad=options.learn_ranges,
+        )
+        self.register_buffer("last_alpha", torch.zeros(layer.alpha.shape, dtype=torch.float64))
+        self.scalars: nn.Parameter | None = None
+        if options.learn_scalars:
+            start = fitting.fit(self.weight.detach(), self.mask_bits, options.fit)[1]
+            self.scalars = nn.Parameter(start.float())
+        self._integers: Integers | None = None
+        self._inputs: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def integers(self) -> Integers:
+        assert self._integers is not None, "quantise comes first"
+        return self._integers
+
+    @torch.no_grad()
+    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], *, search: bool) -> None:
+        """Fits and folds the present weights. inputs: scale and zero by input channel; search: by the rule
+        itself, otherwise (least squares) by one alternation from the last scalars.
+
+        The layer's largest scalar decides its shift: this is where Algorithm 1 of Yang et al. looks up the
+        weights' maximum value anew before it quantises.
+        """
+        weight = self.weight.double()
+        if self.scalars is not None:
+            alpha = self.scalars.double().clamp(min=0)
+            ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
+            fitted = fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
+        elif search or self.options.fit != "least-squares" or self.mask_bits == 1:
+            fitted = fitting.fit(weight, self.mask_bits, self.options.fit)
+        else:
+            fitted = fitting.follow(weight, self.last_alpha, self.mask_bits)
+        self.last_alpha.copy_(fitted[1])
+        refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
+        self._integers = fold(
+            weight,
+            self.bias.double(),
+            fitted,
+            self.mask_bits,
+            math.exp(float(self.log_range)),
+            inputs,
+            self.activation_bits,
+            refine=refine,
+        )
+        self._inputs = inputs
+
+    def forward(
+        self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Integers x, float32 [N, C, H, W], and the logarithm of their scale -> the same of the output."""
+        integers, inputs = self.integers, self._inputs
+        assert inputs is not None
+        weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
+        operands = arithmetic.make_operands(
+            integers, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
+        )
+        v = arithmetic.convolve(x, weight, self.bias, log_in, log_out, operands)
+        if self.shape.pool:
+            v = functional.max_pool2d(v, 2)  # before requantisation, which is monotone: docs/arithmetic.md
+        return arithmetic.requantise(v, self.activation_bits), log_out
+
+    def log_scale(self) -> torch.Tensor:
+        """Logarithm of the real value of an output unit, with its gradient. Its value agrees with
+        ``integers.scale``, where integers are concerned with it, up to rounding."""
+        greatest = (1 << self.activation_bits) - 1
+        return self.log_range + math.log(self.integers.raised / greatest)
+
+    def _seen_weight(self, integers: Integers, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """What the gradient of the quantised weights goes to: the float weights, or those and the scalars.
+
+        Only its graph matters, the forward pass does not look at it. With learned scalars, for q = a M(w/a):
+        dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond.
+        """
+        if self.scalars is None and not self.options.clip:
+            return self.weight
+        unit = (integers.scale * 2.0**-integers.shift / inputs[0]).float()
+        used = (integers.alpha.float() * unit)[:, :, None, None]
+        mask = integers.mask.float()
+        top = float(max(abs(v) for v in _levels(self.mask_bits)))
+        inside = self.weight.detach().abs() <= top * used * (1 + 0.5 / top)
+        if self.mask_bits == 1:
+            inside = (
+                torch.ones_like(inside) if not self.options.clip else self.weight.detach().abs() <= 2 * used
+            )
+        seen = self.weight * inside
+        if self.scalars is not None:
+            ratio = torch.where(used > 0, self.weight.detach() / used.clamp(min=1e-30), 0.0)
+            seen = seen + self.scalars[:, :, None, None] * (mask - ratio * inside * (self.mask_bits > 1))
+        return seen
+
+
+def _levels(mask_bits: int) -> tuple[int, ...]:
+    return fitting.MASK_MAGNITUDES[mask_bits]
+
+
+class QuantisedNetwork(nn.Module):
+    """A compressed network with float weights behind it.
+
+    Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
+    compressed network's own: then (by least squares) the first forward pass equals it.
+
+    Raises InputError when the weights do not fit the network.
+    """
+
+    def __init__(
+        self, network: CompressedNetwork, options: QuantiseOptions, weights: FloatNetwork | None = None
+    ) -> None:
+        super().__init__()
+        if options.fit not in fitting.RULES:
+            raise InputError(f"fit {options.fit!r}; allowed in training: {', '.join(fitting.RULES)}")
+        self.name = network.name
+        self.activation_bits = network.activation_bits
+        self.preprocessing = find_preprocessing(network.preprocessing)
+        self.pad = network.pad
+        masters = (
+            real_parameters(network)
+            if weights is None
+            else [
+                (torch.from_numpy(w), torch.from_numpy(b))
+                for w, b in zip(weights.weights, weights.biases, strict=True)
+            ]
+        )
+        if len(masters) != len(network.layers):
+            raise InputError(
+                f"weights of {len(masters)} layers; allowed: {len(network.layers)}, those of {network.name}"
+            )
+        for layer, (weight, _) in zip(network.layers, masters, strict=True):
+            if tuple(weight.shape) != layer.mask.shape:
+                raise InputError(
+                    f"weights of {layer.shape.name}: {list(weight.shape)}; "
+                    f"allowed: {list(layer.mask.shape)}, the network's"
+                )
+        self.layers = nn.ModuleList(
+            QuantisedConv(layer, network.activation_bits, options, weight, bias)
+            for layer, (weight, bias) in zip(network.layers, masters, strict=True)
+        )
+        self._exact: arithmetic.Exactness = {}
+        if weights is None:
+            self._recall_scalars(network)
+        self.quantise(search=weights is not None)
+
+    def _recall_scalars(self, network: CompressedNetwork) -> None:
+        """The network's own scalars as what a quick fit starts from. A search might find the same weights
+        with levels half as large and scalars twice as large, which need not fit 8 bits."""
+        scale = image_scale(self.preprocessing, self.activation_bits).scale
+        for layer, stored in zip(self.convs(), network.layers, strict=True):
+            alpha = torch.from_numpy(stored.alpha * (stored.scale * 2.0**-stored.shift / scale))
+            layer.last_alpha.copy_(alpha)
+            if layer.scalars is not None:
+                layer.scalars.data.copy_(alpha)
+            scale = np.full(stored.shape.out_channels, stored.scale)
+
+    def convs(self) -> list[QuantisedConv]:
+        return [layer for layer in self.layers if isinstance(layer, QuantisedConv)]
+
+    @property
+    def device(self) -> torch.device:
+        return self.convs()[0].weight.device
+
+    def quantise(self, *, search: bool) -> None:
+        """The integers of all layers from the present parameters; to be called after each change of them."""
+        first = image_scale(self.preprocessing, self.activation_bits)
+        inputs = tuple(torch.from_numpy(v).to(self.device) for v in (first.scale, first.zero))
+        scale, zero = inputs
+        for layer in self.convs():
+            layer.quantise((scale, zero), search=search)
+            channels = layer.shape.out_channels
+            scale = torch.full((channels,), layer.integers.scale, dtype=torch.float64, device=self.device)
+            zero = torch.zeros(channels, dtype=torch.float64, device=self.device)
+
+    def set_mask_bits(self, mask_bits: Sequence[int]) -> None:
+        """Other mask widths, layer by layer, from the next ``quantise`` on."""
+        for layer, bits in zip(self.convs(), mask_bits, strict=True):
+            if layer.mask_bits != bits and layer.scalars is not None:
+                start = fitting.fit(layer.weight.detach(), bits, layer.options.fit)[1]
+                layer.scalars.data.copy_(start)
+            layer.mask_bits = bits
+
+    def integer_maps(
+        self, pixels: torch.Tensor, wanted: Collection[int]
+    ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
+        """(layer, integers, logarithm of their scale) for the layers wanted; pixels: integers float32
+        [N, C, H, W], as ``quantise_pixels`` makes them."""
+        pad: torch.Tensor | None = (
+            torch.from_numpy(self.pad.astype(np.float32)).to(self.device).view(1, -1, 1, 1)
+        )
+        x = pixels.contiguous(memory_format=LAYOUT)
+        log_scale = torch.zeros((), dtype=torch.float64, device=self.device)
+        found: list[tuple[int, torch.Tensor, torch.Tensor]] = []
+        for index, layer in enumerate(self.convs()):
+            x, log_scale = layer(x, log_scale, pad, self._exact)
+            pad = None
+            if index in wanted:
+                found.append((index, x, log_scale))
+            if index == max(wanted):
+                break
+        return found
+
+    def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
+        """pictures: uint8 RGB [N, H, W, 3]. Real activations of the layers wanted."""
+        pixels = integer_pixels(pictures, self.preprocessing, self.activation_bits)
+        return {
+            index: x * log_scale.exp().float() for index, x, log_scale in self.integer_maps(pixels, wanted)
+        }
+
+    def export(self) -> CompressedNetwork:
+        """The integers of the last ``quantise``, as every other command takes them."""
+        layers = []
+        for layer in self.convs():
+            found = layer.integers
+            mask, alpha, bias = (t.cpu().numpy() for t in (found.mask, found.alpha, found.bias))
+            layers.append(
+                CompressedLayer(
+                    layer.shape,
+                    layer.mask_bits,
+                    mask.astype(np.int8),
+                    alpha.astype(np.uint8),
+                    bias.astype(np.int16),
+                    found.shift,
+                    found.scale,
+                    layer.trained,
+                )
+            )
+        return CompressedNetwork(
+            self.name, self.activation_bits, self.preprocessing.name, self.pad, tuple(layers)
+        )
+
+
+class FloatConvs(nn.Module):
+    """The float network as a module: the teacher, and what float training trains.
+
+    Parameters: the network and its preprocessing.
+    """
+
+    def __init__(self, network: FloatNetwork, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.shape = network.shape
+        self.preprocessing = preprocessing
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=LAYOUT)) for w in network.weights
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy())) for b in network.biases)
+
+    def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
+        """As QuantisedNetwork's."""
+        x = real_pixels(pictures, self.preprocessing).contiguous(memory_format=LAYOUT)
+        found: Outputs = {}
+        for index, layer in enumerate(self.shape.layers):
+            x = functional.conv2d(x, self.weights[index], self.biases[index], padding=1).relu()
+            if layer.pool:
+                x = functional.max_pool2d(x, 2)
+            if index in wanted:
+                found[index] = x
+            if index == max(wanted):
+                break
+        return found
+
+    def export(self) -> FloatNetwork:
+        return FloatNetwork(
+            self.shape,
+            tuple(w.detach().cpu().contiguous().numpy().copy() for w in self.weights),
+            tuple(b.detach().cpu().numpy().copy() for b in self.biases),
+        )
+
+
+def network_shape(network: CompressedNetwork) -> NetworkShape:
+    """The shape by the network's name. Raises InputError if its layers are not those."""
+    shape = parse_network(network.name)
+    if shape.layers != tuple(layer.shape for layer in network.layers):
+        raise InputError(
+            f"network {network.name}: its layers are not those of that name; "
+            "allowed: a network made by compress"
+        )
+    return shape
+
+
+def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
+    inputs = image_scale(find_preprocessing(network.preprocessing), network.activation_bits)
+    scale, zero = inputs.scale, inputs.zero
+    found = []
+    for layer in network.layers:
+        product = layer.alpha[:, :, None, None].astype(np.float64) * layer.mask * 2.0**-layer.shift
+        weight = product * (layer.scale / scale)[:, None, None]
+        at_zero = (product.sum(axis=(2, 3)) * zero).sum(axis=1)
+        bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
+        found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
+        scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
+    return found
+
+
+def integer_pixels(
+    pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
+) -> torch.Tensor:
+    """uint8 RGB [N, H, W, 3] -> the chip's input as float32 [N, 3, H, W] (docs/arithmetic.md, section 1)."""
+    x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
+    if activation_bits < PIXEL_BITS:
+        step = 1 << (PIXEL_BITS - activation_bits)
+        x = ((x + step // 2) / step).floor().clamp(max=(1 << activation_bits) - 1)
+    return x
+
+
+def real_pixels(pictures: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+    """uint8 RGB [N, H, W, 3] -> the float network's input, float32 [N, 3, H, W]."""
+    x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
+    mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
+    scale = torch.tensor(preprocessing.scale, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
+    return (x - mean) * scale

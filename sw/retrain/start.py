@@ -1,0 +1,130 @@
+"""What training starts from: the student, its teacher, and the pictures, from files and options."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from hw.spec import InputError
+from sw.compress.calibrate import CalibrationPictures, Progress
+from sw.compress.mask_plan import parse_mask_plan
+from sw.compress.pipeline import compress
+from sw.compressed import CompressedNetwork, load_network
+from sw.files import atomic_write
+from sw.images import resize
+from sw.network import parse_network
+from sw.preprocessing import find_preprocessing
+from sw.retrain import fitting
+from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, network_shape
+from sw.training.samples import TrainingSet
+from sw.weights import FloatNetwork, load_weights
+
+STARTS = ("network", "float")
+
+CALIBRATION_PICTURES = 16
+"""Training pictures on which ranges are measured where there is no compressed network yet."""
+
+
+@dataclass(frozen=True)
+class FromFloat:
+    """Where there is no compressed network: what ``kestrel compress`` would be told."""
+
+    network: str
+    mask_bits: str
+    activation_bits: int
+    preprocessing: str
+
+
+def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
+    """Float weights by file name or ``random:SEED``. Raises InputError."""
+    return load_weights(weights, parse_network(network), min(find_preprocessing(preprocessing).scale))
+
+
+def compressed_start(
+    source: Path | None,
+    fresh: FromFloat | None,
+    weights: FloatNetwork | None,
+    fit: str,
+    pictures: TrainingSet,
+    size: int,
+    progress: Progress,
+) -> CompressedNetwork:
+    """The network file, or the float weights compressed with ranges from some of the training pictures.
+    Raises InputError."""
+    if source is not None:
+        return load_network(source)
+    assert fresh is not None
+    assert weights is not None
+    if fit not in fitting.RULES:
+        raise InputError(f"fit {fit!r}; allowed in training: {', '.join(fitting.RULES)}")
+    plan = parse_mask_plan(fresh.mask_bits, weights.shape)
+    found: list[np.ndarray] = []
+    for row in range(0, len(pictures), -(-len(pictures) // CALIBRATION_PICTURES)):
+        with suppress(InputError):  # an unreadable one is counted when training meets it
+            found.append(resize(pictures.pictures.read(row), size, size))
+    if not found:
+        raise InputError("training pictures: none of those tried could be read; allowed: a folder of images")
+    names = tuple(str(n) for n in range(len(found)))
+    chosen = CalibrationPictures(f"{len(found)} training pictures", size, size, names, found.__getitem__)
+    return compress(
+        weights,
+        plan,
+        chosen,
+        preprocessing=fresh.preprocessing,
+        fit=fit,
+        activation_bits=fresh.activation_bits,
+        progress=progress,
+    )[0]
+
+
+def quantised_student(
+    network: CompressedNetwork, weights: FloatNetwork | None, start: str, options: QuantiseOptions
+) -> QuantisedNetwork:
+    """The student of a compressed network. Raises InputError for ``start`` float without weights."""
+    if start not in STARTS:
+        raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
+    if start == "float" and weights is None:
+        raise InputError("start float needs the float weights; allowed: --weights FILE")
+    network_shape(network)
+    return QuantisedNetwork(network, options, weights if start == "float" else None)
+
+
+def make_teacher(
+    weights: FloatNetwork | None,
+    source: str | None,
+    network: str | None,
+    own_network: str,
+    preprocessing: str,
+) -> FloatConvs | None:
+    """The teacher: the file ``source`` (of ``network``, or of the student's), else the student's own float
+    weights unless they are random. Raises InputError."""
+    prepared = find_preprocessing(preprocessing)
+    if source is not None:
+        return FloatConvs(load_float(source, network or own_network, preprocessing), prepared)
+    if network is not None:
+        raise InputError(f"teacher network {network} without a teacher; allowed: --teacher FILE")
+    if weights is None or weights.untrained == frozenset(layer.name for layer in weights.shape.layers):
+        return None
+    return FloatConvs(weights, prepared)
+
+
+def save_float(network: FloatNetwork, path: Path) -> None:
+    """Writes float weights with torchvision's key names. Raises InputError."""
+    tensors = {}
+    for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
+        tensors[f"features.{index}.weight"] = torch.from_numpy(np.ascontiguousarray(weight))
+        tensors[f"features.{index}.bias"] = torch.from_numpy(np.ascontiguousarray(bias))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors))
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``: a CUDA device where there is one, else the CPU. Raises InputError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in {"cpu", "cuda"} or (name == "cuda" and not torch.cuda.is_available()):
+        raise InputError(f"device {name!r}; allowed here: auto, cpu{', cuda' * torch.cuda.is_available()}")
+    return torch.device(name)

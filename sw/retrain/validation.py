@@ -1,0 +1,76 @@
+"""The measure on pictures held out: what early stopping watches and what is reported before and after."""
+
+from collections.abc import Iterable
+
+import torch
+
+from sw.retrain.losses import Loss, similarities
+from sw.retrain.network import FloatConvs, QuantisedNetwork
+from sw.training.data import Batch
+from sw.training.labels import Hits
+from sw.training.triplets import squared_distances
+
+Student = QuantisedNetwork | FloatConvs
+
+
+@torch.no_grad()
+def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    """Figures over all pictures of ``batches``; ``measure``, the first of them that there is, is the one that
+    counts (more is better):
+
+    t1, t5          with labels: shares of pictures
+    nearest         with triplets: share of pictures whose nearest neighbour is of their group
+    cosine          with a teacher as wide: mean cosine of the descriptors to the teacher's
+    cosine_lowest   the least of them
+    agreement       with a teacher: correlation between the similarities among the pictures that student and
+                    teacher give
+    """
+    hits, mine, theirs, groups = Hits(), [], [], []
+    teacher = loss.teacher
+    for cpu_batch in batches:
+        batch = cpu_batch.to(device)
+        last = student(batch.pictures, [loss.last])[loss.last]
+        mine.append(loss.descriptor(last))
+        groups.append(batch.groups)
+        if loss.head is not None:
+            hits.add(loss.head(last), batch.labels)
+        if teacher is not None:
+            theirs.append(loss.descriptor(teacher(batch.pictures, [loss.teacher_last])[loss.teacher_last]))
+    found: dict[str, float] = {}
+    own, group = torch.cat(mine), torch.cat(groups)
+    if loss.head is not None:
+        found |= {"t1": hits.t1_share, "t5": hits.t5_share}
+    if "triplet" in loss.settings.weights:
+        found["nearest"] = _nearest(own, group)
+    if teacher is not None:
+        wanted = torch.cat(theirs)
+        if own.shape == wanted.shape:
+            cosines = (own * wanted).sum(dim=1)
+            found |= {"cosine": float(cosines.mean()), "cosine_lowest": float(cosines.min())}
+        if len(own) > 2:
+            found["agreement"] = _agreement(own, wanted)
+    if found:
+        name = (
+            "agreement" if "relation" in loss.settings.weights and "agreement" in found else next(iter(found))
+        )
+        found["measure"] = found[name]
+    return found
+
+
+def _nearest(descriptors: torch.Tensor, groups: torch.Tensor) -> float:
+    distances = squared_distances(descriptors)
+    distances.fill_diagonal_(torch.inf)
+    same = (groups[:, None] == groups) & (groups >= 0)[:, None]
+    same.fill_diagonal_(False)
+    queries = same.any(dim=1)
+    nearest = distances.argmin(dim=1)
+    right = same.gather(1, nearest[:, None])[:, 0]
+    return float(right[queries].double().mean()) if bool(queries.any()) else 0.0
+
+
+def _agreement(mine: torch.Tensor, theirs: torch.Tensor) -> float:
+    rows, columns = torch.triu_indices(len(mine), len(mine), 1).unbind()
+    pairs = torch.stack(
+        [similarities(mine.double())[rows, columns], similarities(theirs.double())[rows, columns]]
+    )
+    return float(torch.corrcoef(pairs)[0, 1].nan_to_num())

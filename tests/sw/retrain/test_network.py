@@ -1,0 +1,120 @@
+"""The forward pass of training is the exported network, bit for bit; folding is that of compress."""
+
+import numpy as np
+import pytest
+import torch
+
+from hw.spec import MASK_BITS
+from sw.compress.fit import fit_masks
+from sw.compress.fold import InputScale, fold_layer
+from sw.compress.refine import keep_masks, nearest_masks
+from sw.compressed import CompressedNetwork
+from sw.network import ConvShape
+from sw.reference import Reference
+from sw.retrain import fitting
+from sw.retrain.folding import fold
+from sw.retrain.network import QuantisedNetwork, QuantiseOptions
+from verif.models.random_network import random_network, stack
+
+
+def draw(
+    rng: np.random.Generator, mask_bits: int, activation_bits: int, channels: tuple[int, ...] = (3, 9, 8, 7)
+) -> CompressedNetwork:
+    return random_network(rng, stack(channels, pools=[1]), mask_bits, activation_bits=activation_bits)
+
+
+def assert_equal(
+    student: QuantisedNetwork, rng: np.random.Generator, height: int = 12, width: int = 11
+) -> None:
+    exported = student.export()
+    reference = Reference(exported)
+    x = torch.from_numpy(rng.integers(0, 2**exported.activation_bits, (2, 3, height, width)).astype(np.uint8))
+    expected = reference.run(x)
+    with torch.no_grad():
+        found = student.integer_maps(x.float(), range(len(expected)))
+    assert len(found) == len(expected)
+    for (index, y, log_scale), wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(y.numpy(), wanted.numpy(), err_msg=f"layer {index}")
+        assert float(log_scale.exp()) == pytest.approx(exported.layers[index].scale, rel=1e-12)
+    assert len(expected[-1].unique()) > 2, "the network says nothing: the comparison is worth little"
+
+
+@pytest.mark.parametrize("activation_bits", [5, 8])
+@pytest.mark.parametrize("mask_bits", MASK_BITS)
+@pytest.mark.parametrize("learn_scalars", [False, True])
+def test_training_forward_is_the_exported_network(
+    mask_bits: int, activation_bits: int, learn_scalars: bool, rng: np.random.Generator
+) -> None:
+    student = QuantisedNetwork(
+        draw(rng, mask_bits, activation_bits), QuantiseOptions(learn_scalars=learn_scalars)
+    )
+    assert_equal(student, rng)
+    # And after steps that changed weights, biases, ranges (and scalars).
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [p], "lr": 0.03 * (float(p.detach().std()) if p.numel() > 1 else 1)}
+            for p in student.parameters()
+        ]
+    )
+    pictures = torch.from_numpy(rng.integers(0, 256, (2, 12, 11, 3)).astype(np.uint8))
+    for step in range(3):
+        y = student(pictures, [2])[2]
+        (y * torch.from_numpy(rng.standard_normal(y.shape).astype(np.float32))).mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        student.quantise(search=step == 1)
+    assert_equal(student, rng)
+
+
+@pytest.mark.parametrize("mask_bits", MASK_BITS)
+def test_starts_as_the_compressed_network(mask_bits: int, rng: np.random.Generator) -> None:
+    network = draw(rng, mask_bits, 8)
+    student = QuantisedNetwork(network, QuantiseOptions())
+    x = torch.from_numpy(rng.integers(0, 256, (1, 3, 10, 10)).astype(np.uint8))
+    expected = Reference(network).run(x)
+    found = student.integer_maps(x.float(), range(3))
+    for (index, y, _), wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(y.detach().numpy(), wanted.numpy(), err_msg=f"layer {index}")
+
+
+def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
+    """Many channels: the sums are split, and still exact."""
+    student = QuantisedNetwork(draw(rng, 5, 8, (3, 160, 40)), QuantiseOptions())
+    for layer in student.convs():
+        layer.weight.data += 0.5 * layer.weight.data.abs()
+        layer.log_range.data += 4.0
+    student.quantise(search=True)
+    assert_equal(student, rng)
+
+
+@pytest.mark.parametrize("mask_bits", MASK_BITS)
+@pytest.mark.parametrize("rule", list(fitting.RULES))
+def test_fitting_and_folding_are_those_of_compress(
+    rule: str, mask_bits: int, rng: np.random.Generator
+) -> None:
+    weight = rng.standard_normal((7, 5, 3, 3)).astype(np.float32) * 0.1
+    weight[2, 1] = 0
+    bias = rng.standard_normal(7).astype(np.float32)
+    wanted_fit = fit_masks(weight, mask_bits, rule)
+    found_fit = fitting.fit(torch.from_numpy(weight), mask_bits, rule)
+    np.testing.assert_array_equal(found_fit[0].numpy(), wanted_fit.mask)
+    np.testing.assert_allclose(found_fit[1].numpy(), wanted_fit.alpha, rtol=1e-12)
+    inputs = InputScale(rng.uniform(0.5, 2, 5), rng.uniform(0, 100, 5))
+    refine = keep_masks if rule in {"vendor", "paper"} else nearest_masks
+    wanted = fold_layer(
+        ConvShape("a", 5, 7, False), weight, bias, wanted_fit, mask_bits, 3.0, inputs, 8, refine
+    )
+    found = fold(
+        torch.from_numpy(weight).double(),
+        torch.from_numpy(bias).double(),
+        found_fit,
+        mask_bits,
+        3.0,
+        (torch.from_numpy(inputs.scale), torch.from_numpy(inputs.zero)),
+        8,
+        refine=rule not in {"vendor", "paper"},
+    )
+    np.testing.assert_array_equal(found.mask.numpy(), wanted.layer.mask)
+    np.testing.assert_array_equal(found.alpha.numpy(), wanted.layer.alpha)
+    np.testing.assert_array_equal(found.bias.numpy(), wanted.layer.bias)
+    assert (found.shift, found.scale, found.raised) == (wanted.layer.shift, wanted.layer.scale, wanted.raised)
