@@ -138,6 +138,22 @@ HEADER_FIELDS = (
 """activation_bits and mask_bits are the network's, mask_bits those of its widest masks: an engine made for as
 many or more runs it. Lanes and kernels are the engine's."""
 
+IDENTITY_FIELDS = (
+    Field("image_height", 8, 0, 16),
+    Field("image_width", 8, 16, 16),
+    Field("table_words", 9, 0, 32),
+    Field("table_crc", 10, 0, 32),
+    Field("weights_words", 11, 0, 32),
+    Field("weights_crc", 12, 0, 32),
+    Field("descriptor_words", 13, 0, 32),
+    Field("descriptor_crc", 14, 0, 32),
+)
+"""The rest of the header: what the chip holds its ROMs to, and the image's size. Not read by the engine. The
+table's own CRC-32 is over the whole table with this word taken as 0, so that it covers those of the other
+ROMs: it tells networks apart."""
+
+IDENTITY_WORDS = 7
+
 LAYER_FIELDS = (
     Field("height", 0, 0, 16),
     Field("width", 0, 16, 16),
