@@ -6,13 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.feature_memory import BANKS
 from hw.schedule import feature_address_bits, layer_layout, visit_layout
-from hw.spec import DESCRIPTOR_WORD_BITS, NIP_ERROR_BITS, EngineConfig, NipConfig, bits_for
+from hw.spec import DESCRIPTOR_WORD_BITS, NIP, NIP_ERROR_BITS, EngineConfig, NipConfig, bits_for
 
 NIP_COMMAND = data.StructLayout(
     {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": 2}
 )
-"""What a frame is: first and last crop of its rotation, a frame of the first and of the last rotation; output:
-NIP_OUTPUT_BYTES, _BITS or _SUMS, the same in all frames of a descriptor."""
+"""What a frame is: first and last crop of its rotation, a frame of the first and of the last rotation;
+output: NIP_OUTPUT_BYTES, _BITS or _SUMS, the same in all frames of a descriptor."""
 
 
 class Nip(wiring.Component):
@@ -31,14 +31,14 @@ class Nip(wiring.Component):
                              stream stops (the reader of the stream must be told)
     active : Out(1)          from the cycle after ``go``
     ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls with it
-    error : Out(3)           instead of ``ending``, for one cycle: cause (hw.spec.NIP_ERRORS); nothing was sent
-    read_en, address : Out, banks : In   as in the feature output: the feature memory, one cycle latency; the
-                             address is that of every bank
+    error : Out(3)           instead of ``ending``, for one cycle: cause (hw.spec.NIP_ERRORS); nothing sent
+    read_en, address : Out, banks : In   as in the feature output: the feature memory, one cycle latency;
+                             the address is that of every bank
     rom_en, rom_addr : Out, rom_data : In   the descriptor ROM, one cycle latency
     tdata, tlast, tvalid : Out, tready : In   the descriptor, a byte a beat
     """
 
-    def __init__(self, config: EngineConfig, nip: NipConfig = NipConfig()) -> None:
+    def __init__(self, config: EngineConfig, nip: NipConfig = NIP) -> None:
         self.config = config
         self.nip = nip
         super().__init__(

@@ -618,3 +618,7 @@ class NipConfig:
                 f"descriptor unit: rom_words = {self.rom_words}; "
                 f"allowed: {2 * DESCRIPTOR_HEADER_WORDS}..{1 << 20}"
             )
+
+
+NIP = NipConfig()
+"""The descriptor unit unless told otherwise: a whitening of 512 x 512 fits its ROM."""
