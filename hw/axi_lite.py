@@ -19,7 +19,8 @@ class AxiLite(wiring.Component):
     Members
     -------
     s_axil_* : AXI4-Lite, 32 bits; AWPROT and ARPROT are ignored
-    write : Out(1)   one cycle; waddr (of a word), wdata, wstrb are valid; ``write_fault`` In(1) one cycle later
+    write : Out(1)   one cycle; waddr (of a word), wdata, wstrb are valid; ``write_fault`` In(1) one
+                     cycle later
     read : Out(1)    one cycle; raddr is valid from it until the answer; ``rdata``, ``read_fault`` In
                      READ_CYCLES later
     """

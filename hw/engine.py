@@ -138,7 +138,7 @@ class Engine(wiring.Component):
         ]
         for block, kind in ((image_input, KIND_INPUT), (reader, KIND_CONV), (output, KIND_OUTPUT)):
             m.d.comb += [
-                block.go.eq(sequencer.go & (visit.kind == kind) & (~other.chosen if block is output else 1)),
+                block.go.eq(sequencer.go & (visit.kind == kind) & (~other.chosen | (kind != KIND_OUTPUT))),
                 block.visit.eq(visit),
                 block.layer.eq(layer),
             ]
@@ -308,7 +308,7 @@ class Engine(wiring.Component):
 
     def other_output(self, m: Module, go: Any, visit: Any, layer: Any, banks: Any) -> "OtherOutput":
         """What may take the place of the feature output; here nothing."""
-        return OtherOutput()
+        return NO_OUTPUT
 
 
 @dataclass(frozen=True)
@@ -316,9 +316,12 @@ class OtherOutput:
     """Signals of a unit that may take output visits instead of the feature output, see ``hw.nip``; ``chosen``
     must not change while the engine is busy."""
 
-    chosen: Any = Const(0, 1)
-    active: Any = Const(0, 1)
-    ending: Any = Const(0, 1)
-    error: Any = Const(0, ERROR_BITS)
-    read_en: Any = Const(0, 1)
-    address: Any = Const(0, 1)
+    chosen: Any
+    active: Any
+    ending: Any
+    error: Any
+    read_en: Any
+    address: Any
+
+
+NO_OUTPUT = OtherOutput(*[Const(0, 1)] * 6)

@@ -15,7 +15,7 @@ Bits without a field read 0 and are ignored when written. Byte strobes hold for 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hw.spec import COUNTER_BASE, COUNTERS, ERRORS
+from hw.spec import COUNTER_BASE, COUNTERS, ERRORS, NIP_ERROR_BASE, NIP_ERRORS
 
 REGISTER_BITS = 32
 ADDRESS_BITS = 12
@@ -102,17 +102,24 @@ CAUSES = (
     Cause("frame_long", 2, ERRORS[2]),
     Cause("table_version", 3, ERRORS[3]),
     Cause("table_config", 4, ERRORS[4]),
-    Cause("image_size", 5, "IMAGE asks for a size that the table was not made for; no frame was started"),
-    Cause("table_inconsistent", 6, "schedule table: a record or a visit that cannot be; the frame was ended"),
-    Cause("memory_exceeded", 7, "schedule table: a region beyond the feature memory; the frame was ended"),
-    Cause("weights_crc", 8, "the weight ROM's CRC-32 is not that of the table's header"),
-    Cause("table_crc", 9, "the schedule table's CRC-32 is not that of its header, or it has none"),
-    Cause("descriptor_crc", 10, "the descriptor ROM's CRC-32 is not that of the table's header"),
-    Cause("not_checked", 11, "a start was refused: the last self-check failed, or one is required first"),
-    Cause("write_busy", 12, "a write that is refused while the chip is busy (the answer was SLVERR)"),
-    Cause("aborted", 13, "the frame was ended by CONTROL.abort"),
+    *(
+        Cause(name, NIP_ERROR_BASE + number, NIP_ERRORS[number])
+        for number, name in enumerate(
+            ("descriptor_rom", "descriptor_map", "map_not_whole", "part_sequence", "too_many_regions"), 1
+        )
+    ),
+    Cause("image_size", 16, "IMAGE asks for a size that the table was not made for; no frame was started"),
+    Cause("table_inconsistent", 17, "schedule table: an impossible record or visit; the frame was ended"),
+    Cause("memory_exceeded", 18, "schedule table: a region beyond the feature memory; the frame was ended"),
+    Cause("weights_crc", 19, "the weight ROM's CRC-32 is not that of the table's header"),
+    Cause("table_crc", 20, "the schedule table's CRC-32 is not that of its header, or it has none"),
+    Cause("descriptor_crc", 21, "the descriptor ROM's CRC-32 is not that of the table's header"),
+    Cause("not_checked", 22, "a start was refused: the last self-check failed, or one is required first"),
+    Cause("write_busy", 23, "a write that is refused while the chip is busy (the answer was SLVERR)"),
+    Cause("aborted", 24, "the frame or self-check was ended by CONTROL.abort"),
 )
-"""Bits 1 to 4 are the engine's causes (hw.spec.ERRORS)."""
+CORE_CAUSES = tuple(cause for cause in CAUSES if cause.bit < 16)
+"""Those that the core gives: bit n for its cause n."""
 
 INTERRUPTS = (
     BitField("done", 0, 1, "a frame has ended well"),

@@ -7,8 +7,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.chip_config import ChipConfig
 from hw.crc import CRC_BITS, FINAL, INITIAL, crc_next
-from hw.spec import IDENTITY_FIELDS, IDENTITY_WORDS, TABLE_WORD_BITS, EngineConfig, bits_for
+from hw.spec import DESCRIPTOR_WORD_BITS, IDENTITY_FIELDS, IDENTITY_WORDS, TABLE_WORD_BITS, bits_for
 
 PIECE_BITS = 32
 """Bits that go into a CRC in a cycle."""
@@ -25,6 +26,10 @@ class Rom:
     word_bits: int
 
     @property
+    def address_bits(self) -> int:
+        return bits_for(self.depth - 1)
+
+    @property
     def pieces(self) -> int:
         return self.word_bits // PIECE_BITS
 
@@ -33,12 +38,14 @@ class Rom:
         return self.pieces * words + 4
 
 
-def checked_roms(config: EngineConfig) -> tuple[Rom, ...]:
+def checked_roms(chip: ChipConfig) -> tuple[Rom, ...]:
     """In the order in which they are checked."""
-    return (
+    config = chip.engine
+    roms = (
         Rom("table", config.table_words, TABLE_WORD_BITS),
         Rom("weights", config.weight_words, config.rom_word_bits),
     )
+    return (*roms, Rom("descriptor", chip.nip.rom_words, DESCRIPTOR_WORD_BITS)) if chip.nip else roms
 
 
 IDENTITY = data.StructLayout({f.name: f.width for f in IDENTITY_FIELDS})
@@ -47,8 +54,8 @@ IDENTITY = data.StructLayout({f.name: f.width for f in IDENTITY_FIELDS})
 class RomCheck(wiring.Component):
     """After a reset it reads the identity words of the table's header; ``check`` computes every CRC.
 
-    One piece of PIECE_BITS a cycle: a ROM of N words of B pieces takes N * B cycles and 4 (``Rom.cycles``). The table's word
-    with its own CRC counts as 0. A word count of 0, or beyond the ROM, is a mismatch.
+    One piece of PIECE_BITS a cycle: a ROM of N words of B pieces takes N * B cycles and 4 (``Rom.cycles``).
+    The table's word with its own CRC counts as 0. A word count of 0, or beyond the ROM, is a mismatch.
 
     Members
     -------
@@ -61,8 +68,8 @@ class RomCheck(wiring.Component):
     NAME_en, NAME_addr : Out, NAME_data : In   for each ROM
     """
 
-    def __init__(self, config: EngineConfig) -> None:
-        self.roms = checked_roms(config)
+    def __init__(self, chip: ChipConfig) -> None:
+        self.roms = checked_roms(chip)
         ports: dict[str, Any] = {
             "check": In(1),
             "busy": Out(1),
@@ -74,7 +81,7 @@ class RomCheck(wiring.Component):
         }
         for rom in self.roms:
             ports[f"{rom.name}_en"] = Out(1)
-            ports[f"{rom.name}_addr"] = Out(bits_for(rom.depth - 1))
+            ports[f"{rom.name}_addr"] = Out(rom.address_bits)
             ports[f"{rom.name}_data"] = In(rom.word_bits)
         super().__init__(ports)
 
@@ -145,7 +152,9 @@ class RomCheck(wiring.Component):
                         m.next = "IDLE"
         return m
 
-    def _pieces(self, m: Module, rom: Rom, address: Any, words: Any, count: Any, piece: Any, has_piece: Any) -> None:
+    def _pieces(
+        self, m: Module, rom: Rom, address: Any, words: Any, count: Any, piece: Any, has_piece: Any
+    ) -> None:
         """Cut the word that was read into pieces, the next one being read with the last piece."""
         word = getattr(self, f"{rom.name}_data")
         m.d.sync += has_piece.eq(1)

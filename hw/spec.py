@@ -516,6 +516,7 @@ def bias_hold_cycles(input_lanes: int) -> int:
     """
     return lane_latency(input_lanes) + 3
 
+
 # --------------------------------------------------------------------------------------------------------
 # Descriptor unit (NIP): widths, descriptor ROM, command, error causes. ``docs/arithmetic.md``, section 10
 # --------------------------------------------------------------------------------------------------------
@@ -607,6 +608,9 @@ NIP_ERRORS: dict[int, str] = {
     4: "descriptor: a crop or rotation that continues nothing",
     5: "descriptor: too many regions in a sum",
 }
+NIP_ERROR_BASE = 4
+"""On the core's ``error`` port they follow the engine's causes."""
+
 NIP_ERROR_ROM = 1
 NIP_ERROR_MAP = 2
 NIP_ERROR_PARTIAL = 3
@@ -626,8 +630,7 @@ class NipConfig:
     def __post_init__(self) -> None:
         if self.channels & (self.channels - 1) or not 2 <= self.channels <= NIP_CHANNELS_MAX:
             raise InputError(
-                f"descriptor unit: channels = {self.channels}; "
-                f"allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
+                f"descriptor unit: channels = {self.channels}; allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
             )
         if not 2 * DESCRIPTOR_HEADER_WORDS <= self.rom_words <= 1 << 20:
             raise InputError(

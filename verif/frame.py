@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from export.rom import encode_weights
-from export.table import FIRST_RECORD, encode_table
+from export.table import FIRST_RECORD, encode_table, seal_table
 from export.words import Words
 from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
@@ -83,8 +83,9 @@ def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, work
     """Write what a frame needs: weights.mem, table.mem and image.bin."""
     config = plan.config
     workdir.mkdir(parents=True, exist_ok=True)
-    write_mem(workdir / "weights.mem", encode_weights(network, config).words)
-    write_mem(workdir / "table.mem", encode_table(plan))
+    weights = encode_weights(network, config).words
+    write_mem(workdir / "weights.mem", weights)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights))
     image_beats(pixels, config).tofile(workdir / "image.bin")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hw.chip_config import ChipConfig
 from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
-from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, engine_files, memory_files
+from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files
 from verif.cache import cached
 from verif.verilator import Build, build_native
 
@@ -61,6 +62,12 @@ def block_sources(name: str, config: EngineConfig) -> list[Path]:
         return tuple(found.values())
 
     return _written(f"block-{name}", str(asdict(replace(config, name=""))), files)
+
+
+def chip_sources(chip: ChipConfig) -> list[Path]:
+    """Files of a chip, the memories first and the top last."""
+    nameless = replace(chip, engine=replace(chip.engine, name=""))
+    return _written("chip", str(asdict(nameless)), lambda: chip_files(chip))
 
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:
