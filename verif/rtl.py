@@ -70,6 +70,13 @@ def chip_sources(chip: ChipConfig) -> list[Path]:
     return _written("chip", str(asdict(nameless)), lambda: chip_files(chip))
 
 
+def checked_chip_sources(chip: ChipConfig) -> list[Path]:
+    """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
+    checkers = Path(__file__).parent / "checkers"
+    names = ("stream_checker", "axi_lite_checker", "top_checker")
+    return [*chip_sources(chip), *(checkers / f"{PREFIX}{name}.sv" for name in names)]
+
+
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:
     """The native simulation of an engine, driven by ``verif/harness/engine.cpp``."""
     return build_native(engine_sources(config), TOP, HARNESS, trace=trace, threads=threads, shared=SHARED)

