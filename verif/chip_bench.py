@@ -24,13 +24,11 @@ from hw.registers import BY_NAME, error_names
 from hw.spec import EngineConfig, NipConfig
 from sw.cycles import frame_cycles
 from verif.blocks import CONFIG_VARIABLE
+from verif.chip_variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
 from verif.cocotb_support import fail, pauses, reset, seed, start
 from verif.compare import reference_maps
 from verif.frame import image_beats, map_from_beats, words_for
 from verif.models.engine_case import engine_case
-
-CASE_VARIABLE = "KESTREL_CASE"
-NETWORK_SEED_VARIABLE = "KESTREL_NETWORK_SEED"
 
 
 def bench_chip() -> ChipConfig:

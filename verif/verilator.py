@@ -66,9 +66,7 @@ class Results:
     seconds: float
 
 
-def build_cocotb(
-    sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False
-) -> Build:
+def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False) -> Build:
     """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force: the
     simulation ends at the first that fails.
 
