@@ -11,3 +11,6 @@ FAULT_VARIABLE = "KESTREL_FAULT"
 
 CAUSE_VARIABLE = "KESTREL_CAUSE"
 """What ERROR must say then, names with commas between."""
+
+EXPECTED_FILE = "expected.npy"
+"""Features of the pictures, in the run's folder."""

@@ -72,9 +72,13 @@ def chip_sources(chip: ChipConfig) -> list[Path]:
 
 def checked_chip_sources(chip: ChipConfig) -> list[Path]:
     """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
-    checkers = Path(__file__).parent / "checkers"
+    return [*chip_sources(chip), *axi_checkers()]
+
+
+def axi_checkers() -> list[Path]:
+    """The checkers of AXI's rules, and what ties them to the ports of a module ``kestrel_top``."""
     names = ("stream_checker", "axi_lite_checker", "top_checker")
-    return [*chip_sources(chip), *(checkers / f"{PREFIX}{name}.sv" for name in names)]
+    return [Path(__file__).parent / "checkers" / f"{PREFIX}{name}.sv" for name in names]
 
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:

@@ -67,8 +67,8 @@ class Results:
 
 
 def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False) -> Build:
-    """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force: the
-    simulation ends at the first that fails.
+    """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force:
+    the simulation ends at the first that fails.
 
     Raises InputError for a missing tool or source, BuildError when Verilator or the compiler fails.
     """

@@ -1,7 +1,6 @@
 """The chip's top level: its bench, and chips whose ROMs are not in order."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -17,13 +16,8 @@ from hw.spec import (
     VISIT_FIELDS,
     VISIT_WORDS,
 )
-from hw.verilog import CHIP_TOP
-from verif.blocks import CONFIG_VARIABLE
-from verif.chip_variables import CASE_VARIABLE, CAUSE_VARIABLE, FAULT_VARIABLE
-from verif.frame import rom_arguments, write_files
-from verif.models.engine_case import engine_case
-from verif.rtl import checked_chip_sources
-from verif.verilator import build_cocotb, run_cocotb
+from verif.chip_case import run_chip, write_case
+from verif.chip_variables import CAUSE_VARIABLE, FAULT_VARIABLE
 
 SMALL = replace(
     NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
@@ -37,28 +31,15 @@ CHIPS = {
     ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
 }
+CASE = "tiny"
 TESTS = 13
-
-
-def run(chip, module, workdir, seed, case="tiny", env=None, sources=None):
-    build = build_cocotb(sources or checked_chip_sources(chip), CHIP_TOP, optimise=1, assertions=True)
-    settings = {CONFIG_VARIABLE: json.dumps(asdict(chip)), CASE_VARIABLE: case} | (env or {})
-    return run_cocotb(
-        build, CHIP_TOP, module, workdir, settings, seed, arguments=rom_arguments(workdir), timeout=300
-    )
-
-
-def prepare(chip, workdir, seed, case="tiny"):
-    made = engine_case(case, chip.engine, seed)
-    write_files(made.network, made.plan, made.pictures[0], workdir)
-    return made
 
 
 @pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny")])
 def test_the_chip(name, case, tmp_path, seed):
     chip = CHIPS[name]
-    prepare(chip, tmp_path, seed, case)
-    assert len(run(chip, "verif.benches.chip", tmp_path, seed, case).ran) == TESTS
+    write_case(chip, case, seed, tmp_path)
+    assert len(run_chip(chip, "verif.benches.chip", tmp_path, case, seed).ran) == TESTS
 
 
 def read_mem(path, bits):
@@ -73,7 +54,7 @@ def write_mem(path, bits, words):
 @pytest.mark.parametrize("rom", ["weights", "table"])
 def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed, rng):
     chip = CHIPS["checks itself" if startup else "nano"]
-    prepare(chip, tmp_path, seed)
+    write_case(chip, CASE, seed, tmp_path)
     bits = TABLE_WORD_BITS if rom == "table" else chip.engine.rom_word_bits
     words = read_mem(tmp_path / f"{rom}.mem", bits)
     # Of the table's header, the words that say how long it is are looked at elsewhere.
@@ -81,7 +62,7 @@ def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed,
     words[word] ^= 1 << int(rng.integers(bits))
     write_mem(tmp_path / f"{rom}.mem", bits, words)
     env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: f"{rom}_crc"}
-    run(chip, "verif.benches.chip_refusal", tmp_path, seed, env=env)
+    run_chip(chip, "verif.benches.chip_refusal", tmp_path, CASE, seed, env=env)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +79,13 @@ def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed,
 )
 def test_a_header_that_is_wrong_about_the_roms(field, value, causes, tmp_path, seed):
     chip = CHIPS["nano"]
-    prepare(chip, tmp_path, seed)
+    write_case(chip, CASE, seed, tmp_path)
     words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
     place = next(f for f in IDENTITY_FIELDS if f.name == field)
     words[place.word] = words[place.word] ^ 1 if value is None else value
     write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: causes}
-    run(chip, "verif.benches.chip_refusal", tmp_path, seed, env=env)
+    run_chip(chip, "verif.benches.chip_refusal", tmp_path, CASE, seed, env=env)
 
 
 FIELDS = {"header": HEADER_FIELDS, "layer": LAYER_FIELDS, "visit": VISIT_FIELDS}
@@ -129,7 +110,7 @@ FIELDS = {"header": HEADER_FIELDS, "layer": LAYER_FIELDS, "visit": VISIT_FIELDS}
 )
 def test_a_table_that_cannot_be(record, field, value, cause, tmp_path, seed):
     chip = CHIPS["nano"]
-    made = prepare(chip, tmp_path, seed)
+    made = write_case(chip, CASE, seed, tmp_path)
     words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
     starts = {"header": 0, "layer": RECORD_WORDS, "visit": (1 + len(made.plan.records)) * RECORD_WORDS}
     place = next(f for f in FIELDS[record] if f.name == field)
@@ -137,16 +118,16 @@ def test_a_table_that_cannot_be(record, field, value, cause, tmp_path, seed):
     words[at] = words[at] & ~(place.max << place.lsb) | value << place.lsb
     write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: cause}
-    run(chip, "verif.benches.chip_refusal", tmp_path, seed, env=env)
+    run_chip(chip, "verif.benches.chip_refusal", tmp_path, CASE, seed, env=env)
 
 
 def test_a_table_without_an_end(tmp_path, seed):
     """Its first visit is an end one word too late: the sequencer reads beyond the last word."""
     chip = CHIPS["nano"]
-    made = prepare(chip, tmp_path, seed)
+    made = write_case(chip, CASE, seed, tmp_path)
     words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
     visits = (1 + len(made.plan.records)) * RECORD_WORDS
     words[next(f.word for f in IDENTITY_FIELDS if f.name == "table_words")] = visits + VISIT_WORDS - 1
     write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: "table_inconsistent"}
-    run(chip, "verif.benches.chip_refusal", tmp_path, seed, env=env)
+    run_chip(chip, "verif.benches.chip_refusal", tmp_path, CASE, seed, env=env)

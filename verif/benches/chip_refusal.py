@@ -1,5 +1,5 @@
-"""Bench of a chip whose ROMs are not in order. KESTREL_FAULT: ``check`` (the self-check finds it) or ``frame``
-(a frame finds it); KESTREL_CAUSE: what ERROR must say."""
+"""Bench of a chip whose ROMs are not in order. FAULT_VARIABLE says whether the self-check or a
+frame finds it, CAUSE_VARIABLE what ERROR must say."""
 
 import os
 
