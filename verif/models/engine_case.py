@@ -24,8 +24,8 @@ class EngineCase:
 
 def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
     """The case called ``name``: ``tiny`` (as short a frame as can be), ``pooled`` (pooling, several mask
-    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one that
-    is left)."""
+    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one
+    that is left)."""
     rng = np.random.default_rng([seed, *name.encode()])
     if name == "tiny":
         shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5
