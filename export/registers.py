@@ -53,22 +53,21 @@ def markdown_registers() -> str:
         "Generated from `hw/registers.py`; a test holds this page to it. AXI4-Lite, 32 bits, "
         f"{1 << ADDRESS_BITS} bytes of address space.",
         "",
-        "Access: `ro` is read only; `rw` is read and written; `w1c` is read, and a one written clears the bit; "
-        "`wo` acts once when a one is written and reads 0. A *locked* register can be written only while the "
-        "chip is not busy. Bits that are not listed read 0 and are ignored when written; byte strobes hold for "
-        "every write. Answered with SLVERR and of no effect: reads and writes of other addresses, writes of "
-        "`ro` registers, and, with the cause `write_busy`, while the chip is busy: writes of locked registers "
-        "and of `start` or `check`.",
+        "Access: `ro` is read only; `rw` is read and written; `w1c` is read, and a one written clears the "
+        "bit; `wo` acts once when a one is written and reads 0. A *locked* register can be written only while "
+        "the chip is not busy. Bits that are not listed read 0 and are ignored when written; byte strobes hold "
+        "for every write. Answered with SLVERR and of no effect: reads and writes of other addresses, writes "
+        "of `ro` registers, and, with the cause `write_busy`, while the chip is busy: writes of locked "
+        "registers and of `start` or `check`.",
         "",
         "| address | name | access | reset | what |",
         "|---|---|---|---|---|",
     ]
-    for register in REGISTERS:
-        lines.append(
-            f"| {_addresses(register)} | [`{register.name}`](#{register.name}) | "
-            f"{register.access}{', locked' if register.locked else ''} | "
-            f"{'' if register.access == 'ro' else f'0x{register.reset:X}'} | {register.text} |"
-        )
+    lines += [
+        f"| {_addresses(r)} | {_name(r)} | {r.access}{', locked' if r.locked else ''} | "
+        f"{'' if r.access == 'ro' else f'0x{r.reset:X}'} | {r.text} |"
+        for r in REGISTERS
+    ]
     lines += ["", "## Fields", ""]
     for register in REGISTERS:
         fields = [f for f in register.fields if f.width < 32]
@@ -85,6 +84,12 @@ def markdown_registers() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _name(register: Register) -> str:
+    """Linked to its fields, if they are listed."""
+    listed = any(f.width < 32 for f in register.fields)
+    return f"[`{register.name}`](#{register.name})" if listed else f"`{register.name}`"
 
 
 def _addresses(register: Register) -> str:
