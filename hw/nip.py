@@ -1,18 +1,90 @@
-"""Descriptor unit (NIP): the last feature map, region by region, becomes a descriptor."""
+"""Descriptor unit (NIP): the last feature map, region by region, becomes a descriptor.
 
-from amaranth.hdl import Module
+A frame, from the cycle in which ``go`` is high (cycles by state; docs/arithmetic.md has what is computed):
+
+    HEADER       11  the descriptor ROM's header, held to the unit and to the map
+    CHECK         1
+    for each region
+      REGION      4  its record
+      SQUARES        sums of squares by channel, and their total (``nip_squares``)
+      RECIPROCAL 59  of the total
+      PASS       C + 13  each channel's share of the total, rooted, added to ``sums``
+    NEXT          1  what follows
+    with the last crop
+      PASS       C + 2   ``best`` = maximum of ``sums`` and ``best``; or, with whitening:
+      WHITEN         (``nip_whitening``)
+      PASS       D + 5   squares of the rows
+      RECIPROCAL 59
+      PASS       D + 13  ``best`` = maximum of the normalised rows and ``best``
+    and the last rotation
+      PASS       D + 5   squares of ``best``
+      RECIPROCAL 59
+      PASS       D + 13  ``sums`` = ``best``, normalised
+      OUTPUT         (``nip_output``; of sums at once, out of ``best``)
+    END           1  ``ending``
+
+``sw.retrieval.nip_cycles`` adds this up; the cycles counted in the benches are the same.
+"""
+
+from enum import IntEnum
+
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.feature_memory import BANKS
+from hw.nip_multiply import SHIFT_ORIGIN
+from hw.nip_output import LOW_BITS, NipOutput
+from hw.nip_reciprocal import NipReciprocal
+from hw.nip_squares import REGION, NipSquares
+from hw.nip_vectors import NipVectors, Pass
+from hw.nip_whitening import SUMMED_BITS, NipWhitening
+from hw.place import place
 from hw.schedule import feature_address_bits, layer_layout, visit_layout
-from hw.spec import DESCRIPTOR_WORD_BITS, NIP, NIP_ERROR_BITS, EngineConfig, NipConfig, bits_for
+from hw.spec import (
+    DESCRIPTOR_FIELDS,
+    DESCRIPTOR_HEADER_USED,
+    DESCRIPTOR_MAGIC,
+    DESCRIPTOR_VERSION,
+    DESCRIPTOR_WORD_BITS,
+    NIP,
+    NIP_ERROR_BITS,
+    NIP_ERROR_MAP,
+    NIP_ERROR_PARTIAL,
+    NIP_ERROR_REGIONS,
+    NIP_ERROR_ROM,
+    NIP_ERROR_SEQUENCE,
+    NIP_OUTPUT_BITS,
+    NIP_OUTPUT_SUMS,
+    NIP_REGIONS_MAX,
+    NIP_SUMMED_MAX,
+    REGION_FIELDS,
+    REGION_WORDS,
+    EngineConfig,
+    NipConfig,
+    bits_for,
+)
 
 NIP_COMMAND = data.StructLayout(
     {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": 2}
 )
 """What a frame is: first and last crop of its rotation, a frame of the first and of the last rotation;
 output: NIP_OUTPUT_BYTES, _BITS or _SUMS, the same in all frames of a descriptor."""
+
+
+class State(IntEnum):
+    REST = 0
+    HEADER = 1
+    CHECK = 2
+    REGION = 3
+    SQUARES = 4
+    RECIPROCAL = 5
+    PASS = 6
+    NEXT = 7
+    WHITEN = 8
+    OUTPUT = 9
+    END = 10
+    FAIL = 11
 
 
 class Nip(wiring.Component):
@@ -30,7 +102,7 @@ class Nip(wiring.Component):
     abort : In(1)            back to rest in the next cycle, whatever was summed is forgotten; an unfinished
                              stream stops (the reader of the stream must be told)
     active : Out(1)          from the cycle after ``go``
-    ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls with it
+    ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls after it
     error : Out(3)           instead of ``ending``, for one cycle: cause (hw.spec.NIP_ERRORS); nothing sent
     read_en, address : Out, banks : In   as in the feature output: the feature memory, one cycle latency;
                              the address is that of every bank
@@ -65,4 +137,148 @@ class Nip(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        raise NotImplementedError
+        m = Module()
+        config, nip, layer = self.config, self.nip, self.layer
+        header = NipHeader(config, nip)
+        squares = NipSquares(config)
+        reciprocal = NipReciprocal()
+        vectors = NipVectors(nip)
+        output = NipOutput(nip)
+        place(m, "header", header, reset=self.abort)
+        place(m, "squares", squares, reset=self.abort)
+        place(m, "reciprocal", reciprocal, reset=self.abort)
+        place(m, "vectors", vectors, reset=self.abort)
+        place(m, "output", output, reset=self.abort)
+        whitening = NipWhitening(nip) if nip.whitening else None
+
+        state = Signal(State)
+        command = Signal(NIP_COMMAND, reset_less=True)
+        raw = command.output == NIP_OUTPUT_SUMS
+        m.d.comb += [self.active.eq(state != State.REST), self.ending.eq(state == State.END)]
+
+        # --- the ROM: one word after the other from ``pointer`` on ---------------------------------------
+        pointer = Signal.like(self.rom_addr, reset_less=True)
+        region_step = Signal(2)
+        region_pointer = Signal.like(pointer, reset_less=True)
+        m.d.comb += [
+            self.rom_addr.eq(pointer),
+            self.rom_en.eq(
+                header.rom_en | output.rom_en | (whitening.rom_en if whitening else 0)
+                | ((state == State.REGION) & (region_step < REGION_WORDS))
+            ),
+        ]  # fmt: skip
+        with m.If(self.rom_en):
+            m.d.sync += pointer.eq(pointer + 1)
+
+        # --- what goes on from frame to frame ------------------------------------------------------------
+        summing, turning = Signal(), Signal()  # more crops, or more rotations, are to come
+        begun_first = Signal(reset_less=True)  # what is summed belongs to the first rotation
+        misplaced = Signal(reset_less=True)  # the command continues nothing
+        partial = Signal(reset_less=True)
+        summed = Signal(range(NIP_SUMMED_MAX + 1), reset_less=True)
+        regions_left = Signal.like(header.regions, reset_less=True)
+        fresh = Signal(reset_less=True)
+        with m.If(self.go):
+            m.d.sync += [
+                command.eq(self.command),
+                partial.eq((self.visit.first_row != 0) | (self.visit.rows != layer.height)),
+                misplaced.eq(
+                    Mux(
+                        self.command.first_crop,
+                        ~self.command.first_rotation & (summing | ~turning),
+                        ~summing | (self.command.first_rotation != begun_first),
+                    )
+                ),
+                fresh.eq(self.command.first_crop),
+                squares.first_bank.eq(self.visit.read_bank),
+                squares.first_slot.eq(self.visit.read_slot),
+            ]
+            with m.If(self.command.first_crop):
+                m.d.sync += summed.eq(0)
+
+        # --- passes --------------------------------------------------------------------------------------
+        mode = Signal(Pass, reset_less=True)
+        of_channels = (mode == Pass.SUM) | (mode == Pass.COPY)
+        m.d.comb += [
+            vectors.mode.eq(mode),
+            vectors.fresh.eq(Mux(mode == Pass.SUM, fresh, command.first_rotation)),
+            vectors.last_index.eq(Mux(of_channels, header.last_channel, header.last_dimension)),
+            vectors.amount.eq(reciprocal.amount),
+            vectors.reciprocal.eq(reciprocal.reciprocal),
+            vectors.square_valid.eq(squares.valid),
+            vectors.square.eq(squares.squares),
+            vectors.rewind.eq(squares.go),
+            vectors.abort.eq(self.abort),
+            reciprocal.add.eq(squares.valid | vectors.add),
+            reciprocal.value.eq(Mux(squares.valid, squares.squares, vectors.value)),
+        ]
+
+        def begin_pass(following: Pass) -> None:
+            m.d.comb += pass_soon.eq(1)
+            m.d.sync += [mode.eq(following), state.eq(State.PASS)]
+            if following in (Pass.SQUARE_ROWS, Pass.SQUARE_BEST):
+                m.d.comb += reciprocal.clear.eq(1)
+
+        pass_soon = Signal()
+        m.d.sync += vectors.start.eq(pass_soon & ~self.abort)
+        error = Signal.like(self.error, reset_less=True)
+        m.d.comb += self.error.eq(Mux(state == State.FAIL, error, 0))
+        after_reciprocal = Signal(Pass, reset_less=True)
+
+        # --- a region ------------------------------------------------------------------------------------
+        region = Signal(REGION, reset_less=True)
+        outside = (
+            (region.height == 0)
+            | (region.width == 0)
+            | (region.top + region.height > layer.height)
+            | (region.left + region.width > layer.width)
+        )
+        m.d.comb += [
+            squares.region.eq(region),
+            squares.layer.eq(layer),
+            squares.banks.eq(self.banks),
+            self.read_en.eq(squares.read_en),
+            self.address.eq(squares.address),
+        ]
+
+        def begin_region(pointer_now: Value) -> None:
+            m.d.sync += [state.eq(State.REGION), region_step.eq(0), pointer.eq(pointer_now)]
+
+        def fail(cause: int) -> None:
+            m.d.sync += [state.eq(State.FAIL), error.eq(cause), summing.eq(0), turning.eq(0)]
+
+        # --- the course of a frame -----------------------------------------------------------------------
+        m.d.comb += [header.layer.eq(layer), header.raw.eq(raw), header.rom_data.eq(self.rom_data)]
+        with m.Switch(state):
+            with m.Case(State.REST), m.If(self.go):
+                m.d.comb += header.go.eq(1)
+                m.d.sync += [state.eq(State.HEADER), pointer.eq(0)]
+            with m.Case(State.HEADER), m.If(header.done):
+                m.d.sync += [summed.eq(summed + header.regions), regions_left.eq(header.regions)]
+                m.d.sync += state.eq(State.CHECK)
+            with m.Case(State.CHECK):
+                begin_region(header.regions_base)
+                for bad, cause in reversed((
+                    (header.bad_rom, NIP_ERROR_ROM),
+                    (header.bad_map, NIP_ERROR_MAP),
+                    (partial, NIP_ERROR_PARTIAL),
+                    (misplaced, NIP_ERROR_SEQUENCE),
+                    (summed > NIP_SUMMED_MAX, NIP_ERROR_REGIONS),
+                )):  # fmt: skip
+                    with m.If(bad):
+                        fail(cause)
+            with m.Case(State.REGION):
+                m.d.sync += region_step.eq(region_step + 1)
+                for field in REGION_FIELDS:
+                    with m.If(region_step == field.word + 1):
+                        value = self.rom_data[field.lsb : field.lsb + field.width]
+                        m.d.sync += region[field.name].eq(value)
+                with m.If(region_step == REGION_WORDS + 1):
+                    m.d.comb += [squares.go.eq(~outside), reciprocal.clear.eq(1)]
+                    m.d.sync += [state.eq(State.SQUARES), region_pointer.eq(pointer)]
+                    with m.If(outside):
+                        fail(NIP_ERROR_ROM)
+            with m.Case(State.SQUARES), m.If(squares.last):
+                m.d.sync += [state.eq(State.RECIPROCAL), after_reciprocal.eq(Pass.SUM)]
+                m.d.comb += reciprocal_soon.eq(1)
+        return m

@@ -7,7 +7,7 @@ Verilog has one module, and one file, a block.
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -21,16 +21,25 @@ def module_name(component: wiring.Component) -> str:
     return PREFIX + snake
 
 
-def place(m: Module, name: str, component: wiring.Component, *, clocked: bool = True) -> None:
+def place(
+    m: Module,
+    name: str,
+    component: wiring.Component,
+    *,
+    clocked: bool = True,
+    reset: Value | None = None,
+) -> None:
     """Add to ``m`` the submodule ``name``: an instance of the component's Verilog module, connected to the
     component's own port signals, so that the parent uses ``component`` as if it were elaborated in place.
-    A purely combinational block has no clock and reset ports: ``clocked=False``.
+    A purely combinational block has no clock and reset ports: ``clocked=False``. ``reset``: what resets it
+    besides the parent's reset.
     """
     # It is elaborated when its own module is converted; Amaranth would warn that it is never used.
     setattr(component, "_MustUse__used", True)
     ports: dict[str, Any] = {}
     if clocked:
-        ports = {"i_clk": ClockSignal("sync"), "i_rst": ResetSignal("sync")}
+        resets = ResetSignal("sync") if reset is None else ResetSignal("sync") | reset
+        ports = {"i_clk": ClockSignal("sync"), "i_rst": resets}
     for path, member, value in component.signature.flatten(component):
         direction = "i" if member.flow == In else "o"
         ports[f"{direction}_{'__'.join(map(str, path))}"] = value
