@@ -37,8 +37,11 @@ class Isqrt(wiring.Component):
                 fits = ~less[-1]
                 left, root = Mux(fits, less, brought)[: len(root) + 2], Cat(fits, root)
                 rest = rest[:-2]
-            kept = []
+            kept: list[Value] = []
             for name, value in (("left", left), ("root", root), ("rest", rest)):
+                if not len(value):
+                    kept.append(value)
+                    continue
                 register = Signal(len(value), name=f"{name}_{stage}", reset_less=True)
                 m.d.sync += register.eq(value)
                 kept.append(register)

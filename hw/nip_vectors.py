@@ -3,7 +3,7 @@
 from enum import IntEnum
 from itertools import pairwise
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,7 +61,7 @@ class NipVectors(wiring.Component):
     read, read_best, read_index : In, element : Out(NUMBER)   an element of ``sums`` or ``best``, one cycle
                                 later; not while busy
     x, x_amount, y : In, shifted, product : Out    the multiplier, while not busy
-    abort : In(1)
+    stop : In(1)            forgets the pass
     """
 
     def __init__(self, nip: NipConfig) -> None:
@@ -95,7 +95,7 @@ class NipVectors(wiring.Component):
                 "y": In(NIP_RECIPROCAL_BITS),
                 "shifted": Out(NIP_SQUARES_BITS),
                 "product": Out(PRODUCT_BITS),
-                "abort": In(1),
+                "stop": In(1),
             }
         )
 
@@ -133,7 +133,7 @@ class NipVectors(wiring.Component):
             m.d.sync += [self.busy.eq(1), stages[0].eq(1), index.eq(0), near_index.eq(0)]
         with m.If(self.rewind):
             m.d.sync += near_index.eq(0)
-        with m.If(self.abort):
+        with m.If(self.stop):
             m.d.sync += [register.eq(0) for register in (self.busy, write, *stages)]
 
         # --- the memories --------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class NipVectors(wiring.Component):
         word = Signal(NUMBER, name=f"{name}_word")
         m.submodules[name] = Instance(
             PREFIX + "ram_1r1w",
-            p_WIDTH=Const(0, NUMBER).width,
+            p_WIDTH=NUMBER.size,
             p_DEPTH=self.nip.channels,
             p_ADDR_BITS=len(self.last_index),
             i_clk=ClockSignal("sync"),

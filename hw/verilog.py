@@ -15,8 +15,18 @@ from hw.engine import Engine
 from hw.feature_memory import FeatureMemory
 from hw.feature_output import FeatureOutput
 from hw.image_input import ImageInput
+from hw.isqrt import Isqrt
 from hw.kernel_decoder import DigitDecoder, KernelDecoder
 from hw.kernel_unit import KernelUnit
+from hw.nip import Nip
+from hw.nip_header import NipHeader
+from hw.nip_multiply import NipMultiply
+from hw.nip_output import NipOutput
+from hw.nip_reciprocal import NipReciprocal
+from hw.nip_rows import NipRows
+from hw.nip_squares import NipSquares
+from hw.nip_vectors import NipVectors
+from hw.nip_whitening import NipWhitening
 from hw.output_lane import OutputLane
 from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
@@ -24,7 +34,7 @@ from hw.raster import Raster
 from hw.reader import Reader
 from hw.requantise import Requantise, requantise_lane
 from hw.sequencer import Sequencer
-from hw.spec import EngineConfig
+from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -57,6 +67,20 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     Engine,
 )
 """Every block of an engine, in the order in which a pixel meets them; the top last."""
+
+NIP_BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
+    NipSquares,
+    lambda config: NipReciprocal(),
+    lambda config: NipMultiply(),
+    lambda config: Isqrt(NIP_SQUARES_BITS),
+    lambda config: NipVectors(NIP),
+    lambda config: NipRows(),
+    lambda config: NipWhitening(NIP),
+    lambda config: NipOutput(NIP),
+    lambda config: NipHeader(config, NIP),
+    Nip,
+)
+"""The descriptor unit's, likewise."""
 
 TOP = PREFIX + "engine"
 
