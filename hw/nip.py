@@ -87,15 +87,14 @@ class Nip(wiring.Component):
 
     Takes the place of the feature output in a frame that ends in a descriptor: the map must lie whole in the
     memory, so the frame has a single output visit of all rows. Only the frame with ``last_crop`` and
-    ``last_rotation`` sends anything.
+    ``last_rotation`` sends anything. A reset, one cycle of it, is also what aborts it: whatever was summed is then
+    forgotten.
 
     Members
     -------
     go : In(1)               begin; ``visit``, ``command`` are taken with it
     visit, layer : In        as in the feature output; ``layer`` must stay until ``ending``
     command : In(NIP_COMMAND)
-    stop : In(1)             back to rest in the next cycle, whatever was summed is forgotten; an unfinished
-                             stream stops (the reader of the stream must be told)
     active : Out(1)          from the cycle after ``go``
     ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls after it
     error : Out(3)           instead of ``ending``, for one cycle: cause (hw.spec.NIP_ERRORS); nothing sent
@@ -114,7 +113,6 @@ class Nip(wiring.Component):
                 "visit": In(visit_layout(config)),
                 "layer": In(layer_layout(config)),
                 "command": In(NIP_COMMAND),
-                "stop": In(1),
                 "active": Out(1),
                 "ending": Out(1),
                 "error": Out(NIP_ERROR_BITS),
@@ -139,11 +137,11 @@ class Nip(wiring.Component):
         reciprocal = NipReciprocal()
         vectors = NipVectors(nip)
         output = NipOutput(nip)
-        place(m, "header", header, reset=self.stop)
-        place(m, "squares", squares, reset=self.stop)
-        place(m, "reciprocal", reciprocal, reset=self.stop)
-        place(m, "vectors", vectors, reset=self.stop)
-        place(m, "output", output, reset=self.stop)
+        place(m, "header", header)
+        place(m, "squares", squares)
+        place(m, "reciprocal", reciprocal)
+        place(m, "vectors", vectors)
+        place(m, "output", output)
         whitening = NipWhitening(nip) if nip.whitening else None
 
         state = Signal(State)
@@ -228,7 +226,6 @@ class Nip(wiring.Component):
             vectors.x.eq(header.gain),
             vectors.x_amount.eq(SHIFT_ORIGIN),
             vectors.y.eq(output.y),
-            vectors.stop.eq(self.stop),
             #
             output.kind.eq(command.output),
             output.last_index.eq(header.last_dimension),
@@ -242,7 +239,7 @@ class Nip(wiring.Component):
             self.tvalid.eq(output.tvalid),
         ]
         if whitening is not None:
-            place(m, "whitening", whitening, reset=self.stop)
+            place(m, "whitening", whitening)
             m.d.comb += [
                 whitening.last_channel.eq(header.last_channel),
                 whitening.last_dimension.eq(header.last_dimension),
@@ -268,7 +265,7 @@ class Nip(wiring.Component):
         error = Signal.like(self.error, reset_less=True)
         begins_pass = Signal()
         m.d.comb += self.error.eq(Mux(state == State.FAIL, error, 0))
-        m.d.sync += vectors.start.eq(begins_pass & ~self.stop)
+        m.d.sync += vectors.start.eq(begins_pass)
 
         def begin_pass(following: Pass) -> None:
             m.d.comb += begins_pass.eq(1)
@@ -376,6 +373,4 @@ class Nip(wiring.Component):
                 ]
             with m.Case(State.FAIL):
                 m.d.sync += [state.eq(State.REST), summing.eq(0), turning.eq(0)]
-        with m.If(self.stop):
-            m.d.sync += [state.eq(State.REST), summing.eq(0), turning.eq(0)]
         return m

@@ -61,7 +61,6 @@ class NipVectors(wiring.Component):
     read, read_best, read_index : In, element : Out(NUMBER)   an element of ``sums`` or ``best``, one cycle
                                 later; not while busy
     x, x_amount, y : In, shifted, product : Out    the multiplier, while not busy
-    stop : In(1)            forgets the pass
     """
 
     def __init__(self, nip: NipConfig) -> None:
@@ -95,7 +94,6 @@ class NipVectors(wiring.Component):
                 "y": In(NIP_RECIPROCAL_BITS),
                 "shifted": Out(NIP_SQUARES_BITS),
                 "product": Out(PRODUCT_BITS),
-                "stop": In(1),
             }
         )
 
@@ -133,8 +131,6 @@ class NipVectors(wiring.Component):
             m.d.sync += [self.busy.eq(1), stages[0].eq(1), index.eq(0), near_index.eq(0)]
         with m.If(self.rewind):
             m.d.sync += near_index.eq(0)
-        with m.If(self.stop):
-            m.d.sync += [register.eq(0) for register in (self.busy, write, *stages)]
 
         # --- the memories --------------------------------------------------------------------------------
         reads_best = mode == Pass.SQUARE_BEST
