@@ -87,8 +87,8 @@ class Nip(wiring.Component):
 
     Takes the place of the feature output in a frame that ends in a descriptor: the map must lie whole in the
     memory, so the frame has a single output visit of all rows. Only the frame with ``last_crop`` and
-    ``last_rotation`` sends anything. A reset, one cycle of it, is also what aborts it: whatever was summed is then
-    forgotten.
+    ``last_rotation`` sends anything. A reset, one cycle of it, is also what aborts it: whatever was summed is
+    then forgotten.
 
     Members
     -------
