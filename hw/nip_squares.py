@@ -131,8 +131,9 @@ class NipSquares(wiring.Component):
 
         # --- squares -------------------------------------------------------------------------------------
         arrives = delayed(m, reading, 1, "arrives")
+        arrives_bank = delayed(m, bank, 1, "arrives_bank", reset_less=True)
         word = Signal(config.word_bits, reset_less=True)
-        with m.If(arrives), m.Switch(delayed(m, bank, 1, "arrives_bank", reset_less=True)):
+        with m.If(arrives), m.Switch(arrives_bank):
             for n in range(BANKS):
                 with m.Case(n):
                     m.d.sync += word.eq(self.banks[n])

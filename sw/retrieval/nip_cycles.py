@@ -47,7 +47,7 @@ def nip_parts(
     parts = {
         "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # with the check and the end
         "regions": (REGION_WORDS + 2) * len(regions)
-        + sum(_squares(region, channels, config.word_lanes) for region in regions),
+        + sum(square_cycles(region, channels, config.word_lanes) for region in regions),
         "roots": len(regions) * (RECIPROCAL + channels + ROOTED),
     }
     normalise = 2 * dimensions + SQUARED + RECIPROCAL + ROOTED
@@ -64,7 +64,7 @@ def nip_parts(
     return parts
 
 
-def _squares(region: Region, channels: int, lanes: int) -> int:
+def square_cycles(region: Region, channels: int, lanes: int) -> int:
     """From the cycle after the unit's ``go`` to that of its last sum."""
     groups = group_count(channels, lanes)
     reading = groups * region.height * region.width + (groups - 1) * max(lanes - 1, 1)
