@@ -34,7 +34,8 @@ class NipWhitening(wiring.Component):
                   1   shifted to between once and twice its average; a word of the ROM is read
                   2   four products
                   3   added
-        row       1   the offset is read
+        row       0   the last column's element is shifted
+                  1   the offset is read
                   2   times the number of regions (as far shifted as the elements)
                   5   subtracted from the row's sum
                   6   sign and magnitude
@@ -127,11 +128,12 @@ class NipWhitening(wiring.Component):
             self.x_amount.eq(length + (SHIFT_ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1)),
             self.y.eq(Mux(row_step == 3, times, self.rom_data[:NIP_SCALE_BITS])),
         ]
-        with m.If(row_busy):
+        with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
             m.d.comb += [
                 self.x.eq(Mux(row_step == 2, self.rom_data[:-1], magnitude)),
                 self.x_amount.eq(SHIFT_ORIGIN),
             ]
+        with m.If(row_busy):
             m.d.sync += row_step.eq(row_step + 1)
             with m.Switch(row_step):
                 with m.Case(2):
