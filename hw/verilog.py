@@ -34,7 +34,7 @@ from hw.raster import Raster
 from hw.reader import Reader
 from hw.requantise import Requantise, requantise_lane
 from hw.sequencer import Sequencer
-from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig
+from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig, NipConfig
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -67,20 +67,6 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
     Engine,
 )
 """Every block of an engine, in the order in which a pixel meets them; the top last."""
-
-NIP_BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
-    NipSquares,
-    lambda config: NipReciprocal(),
-    lambda config: NipMultiply(),
-    lambda config: Isqrt(NIP_SQUARES_BITS),
-    lambda config: NipVectors(NIP),
-    lambda config: NipRows(),
-    lambda config: NipWhitening(NIP),
-    lambda config: NipOutput(NIP),
-    lambda config: NipHeader(config, NIP),
-    Nip,
-)
-"""The descriptor unit's, likewise."""
 
 TOP = PREFIX + "engine"
 
@@ -115,3 +101,24 @@ def block_file(component: wiring.Component) -> VerilogFile:
 def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:
     """All files of an engine: memory wrappers, blocks, the top last."""
     return memory_files() + tuple(block_file(block(config)) for block in BLOCKS)
+
+
+def nip_blocks(config: EngineConfig, nip: NipConfig = NIP) -> tuple[wiring.Component, ...]:
+    """Every block of a descriptor unit, the unit itself last."""
+    whitening = (NipRows(), NipWhitening(nip)) if nip.whitening else ()
+    return (
+        NipSquares(config),
+        NipReciprocal(),
+        NipMultiply(),
+        Isqrt(NIP_SQUARES_BITS),
+        NipVectors(nip),
+        *whitening,
+        NipOutput(nip),
+        NipHeader(config, nip),
+        Nip(config, nip),
+    )
+
+
+def nip_files(config: EngineConfig, nip: NipConfig = NIP) -> tuple[VerilogFile, ...]:
+    """All files of a descriptor unit: memory wrappers, blocks, the unit itself last."""
+    return memory_files() + tuple(map(block_file, nip_blocks(config, nip)))

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 
 from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
-from hw.verilog import BLOCKS, NIP_BLOCKS, TOP, VerilogFile, block_file, engine_files, memory_files
+from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, engine_files, memory_files, nip_blocks
 from verif.cache import cached
 from verif.verilator import Build, build_native
 
@@ -34,7 +34,7 @@ def engine_sources(config: EngineConfig) -> list[Path]:
 def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
     """Every block of the engine and of the descriptor unit, by the name of its module without the prefix:
     ``kernel_unit``, ..."""
-    made = [make(config) for make in (*BLOCKS, *NIP_BLOCKS)]
+    made = [*(make(config) for make in BLOCKS), *nip_blocks(config)]
     for component in made:
         # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
         setattr(component, "_MustUse__used", True)
