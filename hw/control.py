@@ -19,7 +19,7 @@ class Control(wiring.Component):
     request : In(register control)   bits of one cycle
     continuous, image : In           registers mode and image
     core_busy, core_done, core_error : In   of the core; inconsistent, exceeded : In   of the table watch
-    waiting, closing : In            of the streams
+    waiting, closing : In            of the streams; closing: something still has to go out
     check_busy, check_done, identified, image_height, image_width, good_* : In   of the self-check
     write_refused : In(1)
     core_start, core_abort, check_start, check_abort : Out, one cycle each

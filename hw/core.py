@@ -74,7 +74,6 @@ class Core(Engine):
             nip.visit.eq(visit),
             nip.layer.eq(layer),
             nip.command.eq(self.command),
-            nip.abort.eq(0),
             nip.banks.eq(banks),
             self.descriptor_en.eq(nip.rom_en),
             self.descriptor_addr.eq(nip.rom_addr),

@@ -544,6 +544,9 @@ NIP_TOTAL_BITS = NIP_SQUARES_BITS + 9
 
 NIP_RECIPROCAL_BITS = 17
 
+NIP_ROOT_LATENCY = NIP_SQUARES_BITS // 4
+"""Cycles of the square root."""
+
 NIP_MEAN_FRACTION = 19
 """Fraction bits of the average that is whitened, which is between once and twice the true one."""
 
@@ -553,6 +556,9 @@ NIP_ROW_SHIFT = 3
 NIP_MATRIX_BITS = 8
 NIP_MATRIX_ROWS = 4
 """Rows of the whitening matrix in a ROM word, and multipliers."""
+
+NIP_ROW_CYCLES = 11
+"""Cycles of a row of the matrix beyond its columns."""
 
 NIP_SCALE_BITS = 16
 NIP_GAIN_SHIFT = 24

@@ -149,7 +149,6 @@ class Top(wiring.Component):
             control.inconsistent.eq(watch.inconsistent),
             control.exceeded.eq(watch.exceeded),
             control.waiting.eq(stream_input.waiting),
-            control.closing.eq(stream_output.closing),
             control.check_busy.eq(check.busy),
             control.check_done.eq(check.done),
             control.identified.eq(check.identified),
@@ -208,6 +207,7 @@ class Top(wiring.Component):
             self.m_axis_tvalid.eq(stream_output.m_axis_tvalid),
             stream_output.m_axis_tready.eq(self.m_axis_tready),
         ]
+        closing = stream_output.closing
         if chip.nip:
             packer = BytePacker(config)
             place(m, "byte_packer", packer, reset=core_reset)
@@ -222,6 +222,7 @@ class Top(wiring.Component):
                 core.d_tready.eq(packer.i_tready),
                 packer.o_tready.eq(stream_output.from_tready),
             ]
+            closing |= packer.o_tvalid
             with m.If(core.describe):
                 m.d.comb += [
                     stream_output.from_tdata.eq(packer.o_tdata),
@@ -229,6 +230,7 @@ class Top(wiring.Component):
                     stream_output.from_tlast.eq(packer.o_tlast),
                     stream_output.from_tvalid.eq(packer.o_tvalid),
                 ]
+        m.d.comb += control.closing.eq(closing)
         return m
 
 

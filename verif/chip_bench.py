@@ -40,7 +40,8 @@ def bench_chip() -> ChipConfig:
 
 CHIP = bench_chip()
 CONFIG = CHIP.engine
-CASE = engine_case(os.environ[CASE_VARIABLE], CONFIG, int(os.environ.get(NETWORK_SEED_VARIABLE, seed())))
+NETWORK_SEED = int(os.environ.get(NETWORK_SEED_VARIABLE, seed()))
+CASE = engine_case(os.environ[CASE_VARIABLE], CONFIG, NETWORK_SEED)
 PLAN, PICTURES = CASE.plan, CASE.pictures
 MODEL = frame_cycles(PLAN)
 EXPECTED = np.load(EXPECTED_FILE, allow_pickle=False)
@@ -81,6 +82,23 @@ class Chip:
         await reset(self.dut, cycles)
         self.source.clear()
         self.sink.clear()
+
+    async def restart(self) -> None:
+        """After an abort or a soft reset: until the chip is idle, with nothing left in the streams."""
+        self.pause(Random(0), 0)
+        await self.idle()
+        await self.cycles(6)
+        if not (self.source.empty() and self.source.idle()):
+            # The picture waits whole, or, after a soft reset, with its beginning cut off.
+            self.source.clear()
+            self.source.assert_reset(True)
+            self.source.assert_reset(False)
+            await self.cycles(2)
+            if not await self.field("status", "draining"):
+                await self.write("control", soft_reset=1)  # the slice may hold beats of it
+            await self.idle()
+        self.sink.clear()
+        await self.errors()
 
     def pause(self, source: Random, share: float) -> None:
         """Random pauses on both streams and all AXI4-Lite channels, or none with ``share`` 0."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from export.descriptor import encode_descriptor
 from hw.chip_config import ChipConfig
 from hw.verilog import CHIP_TOP
 from verif.blocks import CONFIG_VARIABLE
 from verif.chip_variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE
 from verif.compare import reference_maps
-from verif.frame import rom_arguments, write_files
-from verif.models.engine_case import EngineCase, engine_case
+from verif.frame import rom_arguments, write_descriptor, write_files
+from verif.models.engine_case import EngineCase, descriptor_constants, engine_case
 from verif.rtl import checked_chip_sources
 from verif.verilator import Results, build_cocotb, run_cocotb
 
@@ -22,8 +23,11 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
     """Leaves in ``workdir`` the ROM images of a case and what its pictures should give."""
     case = engine_case(name, chip.engine, seed)
     write_files(case.network, case.plan, case.pictures[0], workdir)
-    maps = [reference_maps(case.network, picture)[-1] for picture in case.pictures]
-    np.save(workdir / EXPECTED_FILE, np.stack(maps))
+    maps = np.stack([reference_maps(case.network, picture)[-1] for picture in case.pictures])
+    np.save(workdir / EXPECTED_FILE, maps)
+    if chip.nip:
+        words = encode_descriptor(descriptor_constants(seed, maps), chip.nip)
+        write_descriptor(case.network, case.plan, words, workdir)
     return case
 
 

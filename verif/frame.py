@@ -89,9 +89,17 @@ def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, work
     image_beats(pixels, config).tofile(workdir / "image.bin")
 
 
+def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workdir: Path) -> None:
+    """Write descriptor.mem, and table.mem anew, with what it says of that."""
+    weights = encode_weights(network, plan.config).words
+    write_mem(workdir / "descriptor.mem", words)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights, words))
+
+
 def rom_arguments(workdir: Path) -> list[str]:
     """Arguments of a binary that name the ROM images in ``workdir``."""
-    return [f"+kestrel_{image}={workdir.absolute() / image}.mem" for image in ("weights", "table")]
+    images = [workdir.absolute() / f"{image}.mem" for image in ("weights", "table", "descriptor")]
+    return [f"+kestrel_{image.stem}={image}" for image in images if image.is_file()]
 
 
 def run_files(

@@ -12,7 +12,16 @@ from amaranth.lib import wiring
 from hw.chip_config import ChipConfig
 from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
-from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files
+from hw.verilog import (
+    BLOCKS,
+    TOP,
+    VerilogFile,
+    block_file,
+    chip_files,
+    engine_files,
+    memory_files,
+    nip_blocks,
+)
 from verif.cache import cached
 from verif.verilator import Build, build_native
 
@@ -33,8 +42,9 @@ def engine_sources(config: EngineConfig) -> list[Path]:
 
 
 def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
-    """Every block of the engine, by the name of its module without the prefix: ``kernel_unit``, ..."""
-    made = [make(config) for make in BLOCKS]
+    """Every block of the engine and of the descriptor unit, by the name of its module without the prefix:
+    ``kernel_unit``, ..."""
+    made = [*(make(config) for make in BLOCKS), *nip_blocks(config)]
     for component in made:
         # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
         setattr(component, "_MustUse__used", True)

@@ -15,6 +15,7 @@ from hw.spec import (
     TABLE_WORD_BITS,
     VISIT_FIELDS,
     VISIT_WORDS,
+    NipConfig,
 )
 from verif.chip_case import run_chip, write_case
 from verif.chip_variables import CAUSE_VARIABLE, FAULT_VARIABLE
@@ -29,6 +30,10 @@ CHIPS = {
     "4x2": ChipConfig(
         replace(SMALL, input_lanes=4, load_kernels=2, activation_bits=6, stream_bytes=3, row_groups=True)
     ),
+    "describes": ChipConfig(SMALL, NipConfig(8, 256)),
+    "describes without whitening": ChipConfig(
+        replace(SMALL, input_lanes=4, output_lanes=4), NipConfig(4, 64)
+    ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
 }
 CASE = "tiny"
@@ -40,6 +45,13 @@ def test_the_chip(name, case, tmp_path, seed):
     chip = CHIPS[name]
     write_case(chip, case, seed, tmp_path)
     assert len(run_chip(chip, "verif.benches.chip", tmp_path, case, seed).ran) == TESTS
+
+
+@pytest.mark.parametrize("name", ["describes", "describes without whitening"])
+def test_a_chip_that_describes(name, tmp_path, seed):
+    chip = CHIPS[name]
+    write_case(chip, CASE, seed, tmp_path)
+    assert len(run_chip(chip, "verif.benches.chip_descriptor", tmp_path, CASE, seed).ran) == 4
 
 
 def read_mem(path, bits):

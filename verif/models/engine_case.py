@@ -2,15 +2,24 @@
 alike from one seed."""
 
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 
 from hw.spec import PIXEL_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
 from sw.plan import Plan, make_plan
+from sw.retrieval.integer_nip import DescriptorConstants
+from verif.models.nip_case import random_constants
 from verif.models.random_network import random_network, stack
 
 FRAMES = 3
+
+
+def descriptor_constants(seed: int, maps: np.ndarray) -> DescriptorConstants:
+    """Constants of the descriptor unit for maps, uint8 [N, C, H, W]."""
+    _, channels, height, width = maps.shape
+    return random_constants(Random(seed), channels, height, width)
 
 
 @dataclass(frozen=True)
