@@ -56,9 +56,9 @@ def markdown_registers() -> str:
         "Access: `ro` is read only; `rw` is read and written; `w1c` is read, and a one written clears the "
         "bit; `wo` acts once when a one is written and reads 0. A *locked* register can be written only "
         "while the chip is not busy. Bits that are not listed read 0 and are ignored when written; byte "
-        "strobes hold for every write. Answered with SLVERR and of no effect: reads and writes of other addresses, writes "
-        "of `ro` registers, and, with the cause `write_busy`, while the chip is busy: writes of locked "
-        "registers and of `start` or `check`.",
+        "strobes hold for every write. Answered with SLVERR and of no effect: reads and writes of other "
+        "addresses, writes of `ro` registers, and, with the cause `write_busy`, while the chip is busy: "
+        "writes of locked registers and of `start`, `check` or `stream_reset`.",
         "",
         "| address | name | access | reset | what |",
         "|---|---|---|---|---|",

@@ -17,7 +17,7 @@ from hw.registers import (
 from hw.spec import COUNTER_ADDRESS_BITS, COUNTER_BITS
 
 CONTROL = BY_NAME["control"]
-REFUSED_WHILE_BUSY = CONTROL.field("start").mask | CONTROL.field("check").mask
+REFUSED_WHILE_BUSY = sum(CONTROL.field(name).mask for name in ("start", "check", "stream_reset"))
 """Bits of CONTROL that may not be written while the chip is busy."""
 
 
@@ -34,7 +34,7 @@ class RegisterFile(wiring.Component):
     wo    NAME : Out      bits written as one, for one cycle
 
     write, ... read_fault : as in hw.axi_lite
-    busy : In(1)          locked registers, start and check are refused
+    busy : In(1)          locked registers and REFUSED_WHILE_BUSY are refused
     write_refused : Out(1)   one cycle: such a write
     counter_addr : Out(9), counter_value : In(32)   the engine's counters, one cycle later
     """

@@ -160,13 +160,15 @@ REGISTERS = (
         BitField("continuous", 0, 1, "a frame starts by itself when a beat waits, the chip is not busy and "
                  "ERROR is 0"),
     ), locked=True),
-    Register("control", 0x020, "wo", "start and check are refused while the chip is busy", (
+    Register("control", 0x020, "wo", "start, check and stream_reset are refused while the chip is busy", (
         BitField("start", 0, 1, "begin a frame"),
         BitField("abort", 1, 1, "end the frame or self-check now; what is left of an image is thrown away "
                  "up to its TLAST, an output packet under way is closed by a beat of TKEEP 0 with TLAST"),
-        BitField("soft_reset", 2, 1, "everything as after rst, but an output packet is closed as by abort; "
-                 "the image stream must be reset with it"),
+        BitField("soft_reset", 2, 1, "everything as after rst, but for the streams, which are treated as by "
+                 "abort"),
         BitField("check", 3, 1, "self-check: compute the CRC-32 of every ROM"),
+        BitField("stream_reset", 4, 1, "forget what was taken of an image: the next beat is a first one. For "
+                 "a source that is reset in the middle of one"),
     )),
     Register("status", 0x024, "ro", "", (
         BitField("busy", 0, 1, "a frame or a self-check is under way"),

@@ -81,7 +81,7 @@ class Top(wiring.Component):
         place(m, "control", control, reset=soft)
         place(m, "rom_check", check, reset=soft | control.check_abort)
         place(m, "table_watch", watch, reset=soft)
-        place(m, "stream_input", stream_input, reset=soft)
+        place(m, "stream_input", stream_input, reset=rst | registers.control.stream_reset)
         place(m, "stream_output", stream_output)
         place(m, "core", core, reset=core_reset)
 

@@ -19,7 +19,7 @@ from cocotbext.axi import (
 )
 
 from hw.chip_config import ChipConfig
-from hw.registers import BY_NAME, error_names
+from hw.registers import BY_NAME, FEATURES, error_names
 from hw.spec import EngineConfig, NipConfig
 from sw.cycles import frame_cycles
 from verif.blocks import CONFIG_VARIABLE
@@ -83,20 +83,19 @@ class Chip:
         self.source.clear()
         self.sink.clear()
 
-    async def restart(self) -> None:
-        """After an abort or a soft reset: until the chip is idle, with nothing left in the streams."""
-        self.pause(Random(0), 0)
+    async def restart(self, picture: int) -> None:
+        """After an abort or a soft reset: until the chip is idle, with nothing left in the streams. What had
+        been sent of ``picture`` was thrown away, or, if the core had taken nothing, waits for a frame."""
         await self.idle()
-        await self.cycles(6)
+        while await self.field("status", "draining"):
+            pass
+        await self.cycles(8)
         if not (self.source.empty() and self.source.idle()):
-            # The picture waits whole, or, after a soft reset, with its beginning cut off.
-            self.source.clear()
-            self.source.assert_reset(True)
-            self.source.assert_reset(False)
-            await self.cycles(2)
-            if not await self.field("status", "draining"):
-                await self.write("control", soft_reset=1)  # the slice may hold beats of it
+            await self.write("output", select=FEATURES)
+            await self.write("control", start=1)
+            await self.features(picture)
             await self.idle()
+        await self.cycles(8)
         self.sink.clear()
         await self.errors()
 

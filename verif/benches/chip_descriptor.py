@@ -80,7 +80,7 @@ async def aborts_and_soft_resets(dut):
         await chip.write("control", start=1)
         await chip.cycles(source.randrange(2 * MODEL.total))
         await chip.write("control", **{"soft_reset" if turn % 3 == 2 else "abort": 1})
-        await chip.restart()
+        await chip.restart(0)
         await descriptor(chip, source, source.choice(OUTPUTS))
 
 
