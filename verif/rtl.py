@@ -14,6 +14,7 @@ from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
 from hw.verilog import (
     BLOCKS,
+    CHIP_TOP,
     TOP,
     VerilogFile,
     block_file,
@@ -33,6 +34,8 @@ SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
 and frames at 16 x 16 lanes run twice as fast."""
 
 HARNESS = Path(__file__).parent / "harness" / "engine.cpp"
+CHIP_HARNESS = HARNESS.with_name("chip.cpp")
+DRIVER = Path(str(resources.files("sw") / "driver"))
 
 
 def engine_sources(config: EngineConfig) -> list[Path]:
@@ -83,6 +86,13 @@ def chip_sources(chip: ChipConfig) -> list[Path]:
 def checked_chip_sources(chip: ChipConfig) -> list[Path]:
     """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
     return [*chip_sources(chip), *axi_checkers()]
+
+
+def build_chip(chip: ChipConfig) -> Build:
+    """The native simulation of a chip with the C driver as its host (``verif/harness/chip.cpp``)."""
+    return build_native(
+        chip_sources(chip), CHIP_TOP, CHIP_HARNESS, shared=SHARED, drivers=[DRIVER / "kestrel_driver.c"]
+    )
 
 
 def axi_checkers() -> list[Path]:
