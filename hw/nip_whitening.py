@@ -123,10 +123,12 @@ class NipWhitening(wiring.Component):
             self.done.eq(self.row_valid & (row == self.last_dimension)),
             rows.shift.eq(self.row_valid),
         ]
+        for_offset = Signal(reset_less=True)
+        m.d.sync += for_offset.eq(row_step == 2)
         m.d.comb += [
             self.x.eq(self.element.magnitude),
             self.x_amount.eq(length + (SHIFT_ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1)),
-            self.y.eq(Mux(row_step == 3, times, self.rom_data[:NIP_SCALE_BITS])),
+            self.y.eq(Mux(for_offset, times, self.rom_data[:NIP_SCALE_BITS])),
         ]
         with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
             m.d.comb += [
