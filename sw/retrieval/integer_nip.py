@@ -211,7 +211,7 @@ def describe(
 
 
 def vector_of(
-    rotations: Sequence[Sequence[np.ndarray]], summed: int, constants: DescriptorConstants
+    rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
 ) -> np.ndarray:
     """The rest of the chain, for sums of squares known already: for each rotation int64 [R, C], the regions
     of all its crops (``summed`` of them) -> int64 [D] of unit length, before it becomes bytes or bits."""
