@@ -51,9 +51,9 @@ def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, .
 
 
 def integer_whitening(whitening: Whitening) -> IntegerWhitening:
-    """Each row in steps of its largest element / 127; the steps relative to the largest one, which is
-    2**16 - 1. An offset is the integer row times the mean, so rounding the row does not move the mean. Raises
-    InputError for a whitening that is not applied after the average."""
+    """Each row in steps of its largest element / 127, rounded as ``round_rows`` says; the steps relative to
+    the largest one, which is 2**16 - 1. An offset is the integer row times the mean, so rounding the row does
+    not move the mean. Raises InputError for a whitening that is not applied after the average."""
     if whitening.mode != "after":
         raise InputError(
             f"whitening of mode {whitening.mode!r}; allowed on the chip: after (trained with --mode after)"
@@ -62,12 +62,41 @@ def integer_whitening(whitening: Whitening) -> IntegerWhitening:
     top = (1 << (NIP_MATRIX_BITS - 1)) - 1
     steps = np.abs(projection).max(axis=1) / top
     steps[steps == 0] = 1.0
-    matrix = np.rint(projection / steps[:, None])
+    matrix = round_rows(projection, steps)
     offsets = np.rint(matrix @ whitening.mean.astype(np.float64) * (1 << NIP_MEAN_FRACTION))
     if np.abs(offsets).max() > OFFSET_MAX:
         raise InputError(f"whitening with a mean of length {np.linalg.norm(whitening.mean):.3g}; allowed: 1")
     scales = np.rint(steps / steps.max() * ((1 << NIP_SCALE_BITS) - 1))
     return IntegerWhitening(matrix.astype(np.int8), offsets.astype(np.int64), scales.astype(np.int64))
+
+
+def round_rows(projection: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """float64 [D, C], [D] -> integers of 8 bits, float64 [D, C], times ``steps`` close to ``projection``.
+
+    What counts is the error of the whitened vectors, e' S e for an error e of a row, S the covariance of the
+    vectors; and S is known, since the rows of P whiten: its inverse is P'P (in directions that P does not
+    keep vectors vary less than in any that it keeps). So a column's rounding error is made up for in the
+    columns not yet rounded, by least squares: with S^-1 = R'R, R upper triangular, an error of w in column
+    j moves column k by -w R[j,k] / R[j,j]. Columns that vary most come first.
+    """
+    _, spread, axes = np.linalg.svd(projection, full_matrices=True)
+    kept = np.zeros(projection.shape[1])
+    kept[: len(spread)] = np.maximum(spread, 1e-6 * spread[0])
+    kept[len(spread) :] = spread[0]
+    half = kept[:, None] * axes  # its square is S^-1
+    variances = ((axes / kept[:, None]) ** 2).sum(axis=0)
+    order = np.argsort(-variances, kind="stable")
+    upper = np.linalg.qr(half[:, order], mode="r")
+    top = (1 << (NIP_MATRIX_BITS - 1)) - 1
+    left = projection[:, order] / steps[:, None]
+    rounded = np.zeros_like(left)
+    for column in range(left.shape[1]):
+        rounded[:, column] = np.clip(np.rint(left[:, column]), -top, top)
+        error = left[:, column] - rounded[:, column]
+        left[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :] / upper[column, column])
+    found = np.empty_like(rounded)
+    found[:, order] = rounded
+    return found
 
 
 def make_constants(
