@@ -58,6 +58,7 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> W
             "magic": DESCRIPTOR_MAGIC,
             "version": DESCRIPTOR_VERSION,
             "whitening": int(constants.whitening is not None),
+            "pairs": int(constants.whitening is not None and constants.whitening.pairs),
             "channels": constants.channels,
             "dimensions": constants.dimensions,
             "height": constants.height,
@@ -75,16 +76,16 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> W
 
 
 def _encode_whitening(whitening: IntegerWhitening) -> list[int]:
-    dimensions, channels = whitening.matrix.shape
+    count, channels = whitening.matrix.shape
     words: list[int] = []
-    for first in range(0, dimensions, NIP_MATRIX_ROWS):
+    for first in range(0, count, NIP_MATRIX_ROWS):
         rows = np.zeros((NIP_MATRIX_ROWS, channels), dtype=np.int8)
         part = whitening.matrix[first : first + NIP_MATRIX_ROWS]
         rows[: len(part)] = part
         words += np.ascontiguousarray(rows.T).view("<u4").ravel().tolist()
         for row in range(first, first + NIP_MATRIX_ROWS):
-            offset = int(whitening.offsets[row]) if row < dimensions else 0
-            scale = int(whitening.scales[row]) if row < dimensions else 0
+            offset = int(whitening.offsets[row]) if row < count else 0
+            scale = int(whitening.scales[row]) if row < count else 0
             words += [abs(offset) | (SIGN if offset < 0 else 0), scale]
     return words
 
@@ -112,7 +113,7 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
     thresholds = np.array([_signed(word) for word in _words(values, base, dimensions)], dtype=np.int64)
     whitening = None
     if header["whitening"]:
-        whitening = _decode_whitening(values, base + dimensions, dimensions, channels)
+        whitening = _decode_whitening(values, base + dimensions, dimensions, channels, bool(header["pairs"]))
     constants = DescriptorConstants(
         channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
         thresholds, whitening,
@@ -122,11 +123,14 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
     return constants
 
 
-def _decode_whitening(values: list[int], base: int, dimensions: int, channels: int) -> IntegerWhitening:
+def _decode_whitening(
+    values: list[int], base: int, dimensions: int, channels: int, pairs: bool
+) -> IntegerWhitening:
+    count = dimensions * (1 + pairs)
     matrix: list[np.ndarray] = []
     offsets: list[int] = []
     scales: list[int] = []
-    for _ in range(0, dimensions, NIP_MATRIX_ROWS):
+    for _ in range(0, count, NIP_MATRIX_ROWS):
         columns = np.array(_words(values, base, channels), dtype="<u4")
         matrix.append(columns.view(np.int8).reshape(channels, NIP_MATRIX_ROWS).T)
         rows = _words(values, base + channels, 2 * NIP_MATRIX_ROWS)
@@ -134,9 +138,10 @@ def _decode_whitening(values: list[int], base: int, dimensions: int, channels: i
         scales += [word & ((1 << NIP_SCALE_BITS) - 1) for word in rows[1::2]]
         base += channels + 2 * NIP_MATRIX_ROWS
     return IntegerWhitening(
-        np.concatenate(matrix)[:dimensions],
-        np.array(offsets[:dimensions], dtype=np.int64),
-        np.array(scales[:dimensions], dtype=np.int64),
+        np.concatenate(matrix)[:count],
+        np.array(offsets[:count], dtype=np.int64),
+        np.array(scales[:count], dtype=np.int64),
+        pairs,
     )
 
 

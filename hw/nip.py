@@ -243,6 +243,7 @@ class Nip(wiring.Component):
             m.d.comb += [
                 whitening.last_channel.eq(header.last_channel),
                 whitening.last_dimension.eq(header.last_dimension),
+                whitening.pairs.eq(header.pairs),
                 whitening.summed.eq(summed),
                 whitening.rom_data.eq(self.rom_data),
                 whitening.element.eq(vectors.element),

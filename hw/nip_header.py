@@ -31,7 +31,7 @@ class NipHeader(wiring.Component):
     raw : In(1)                     no whitening, whatever the header says
     rom_en : Out, rom_data : In
     bad_rom, bad_map : Out(1)       wrong, or too large for the unit; made for another map
-    whitens : Out(1), last_channel, last_dimension : Out    C - 1, D - 1 (of the vector that is sent)
+    whitens, pairs : Out(1), last_channel, last_dimension : Out    C - 1, D - 1 (of the vector that is sent)
     regions, low, gain, regions_base, thresholds_base, whitening_base : Out    as in the header
     """
 
@@ -50,6 +50,7 @@ class NipHeader(wiring.Component):
                 "bad_rom": Out(1),
                 "bad_map": Out(1),
                 "whitens": Out(1),
+                "pairs": Out(1),
                 "last_channel": Out(index),
                 "last_dimension": Out(index),
                 "regions": Out(bits_for(NIP_REGIONS_MAX)),
@@ -68,7 +69,7 @@ class NipHeader(wiring.Component):
         step = Signal(range(DESCRIPTOR_HEADER_USED + 1))
         known = {}  # registers that need no reset
         for name in (
-            "whitens", "last_channel", "last_dimension", "regions", "low", "gain", "regions_base",
+            "whitens", "pairs", "last_channel", "last_dimension", "regions", "low", "gain", "regions_base",
             "thresholds_base", "whitening_base", "bad_rom", "bad_map",
         ):  # fmt: skip
             known[name] = Signal.like(getattr(self, name), name=f"{name}_known", reset_less=True)

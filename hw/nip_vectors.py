@@ -99,10 +99,24 @@ class NipVectors(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # Registers of what the mode means: the multiplier waits for them.
         mode = self.mode
-        copies = mode == Pass.COPY
-        squares_it = (mode == Pass.SQUARE_ROWS) | (mode == Pass.SQUARE_BEST)
-        to_best = copies | (mode == Pass.TURN)
+        copies, squares_it, to_best, to_sums, reads_best, accumulates = kinds = tuple(
+            Signal(name=name, reset_less=True)
+            for name in ("copies", "squares_it", "to_best", "to_sums", "reads_best", "accumulates")
+        )
+        modes = (
+            (Pass.COPY,),
+            (Pass.SQUARE_ROWS, Pass.SQUARE_BEST),
+            (Pass.COPY, Pass.TURN),
+            (Pass.SUM, Pass.UNIT),
+            (Pass.SQUARE_BEST,),
+            (Pass.SUM,),
+        )
+        with m.If(self.start), m.Switch(mode):
+            for value in Pass:
+                with m.Case(value):
+                    m.d.sync += [kind.eq(value in those) for kind, those in zip(kinds, modes, strict=True)]
 
         # --- the course of a pass ------------------------------------------------------------------------
         index, near_index = Signal.like(self.last_index), Signal.like(self.last_index)
@@ -133,7 +147,6 @@ class NipVectors(wiring.Component):
             m.d.sync += near_index.eq(0)
 
         # --- the memories --------------------------------------------------------------------------------
-        reads_best = mode == Pass.SQUARE_BEST
         root = Signal(NIP_FRACTION)
         multiply = NipMultiply()
         squares = self._memory(
@@ -145,9 +158,9 @@ class NipVectors(wiring.Component):
         )  # fmt: skip
         sums = self._memory(
             m, "sums",
-            read=Mux(self.busy, near & ((mode == Pass.SUM) | copies), self.read & ~self.read_best),
+            read=Mux(self.busy, near & (accumulates | copies), self.read & ~self.read_best),
             read_index=Mux(self.busy, near_index, self.read_index),
-            write=write & ((mode == Pass.SUM) | (mode == Pass.UNIT)), write_index=write_index,
+            write=write & to_sums, write_index=write_index,
             written=(written_sum := Signal(NUMBER)),
         )  # fmt: skip
         best = self._memory(
@@ -193,9 +206,9 @@ class NipVectors(wiring.Component):
             new.magnitude.eq(Mux(copies, sums.magnitude, root)),
             new.sign.eq(~copies & root_sign),
             written_best.eq(Mux(self.fresh | replaces, new.as_value(), best.as_value())),
-            written_sum.sign.eq((mode == Pass.UNIT) & root_sign),
+            written_sum.sign.eq(~accumulates & root_sign),
             written_sum.magnitude.eq(
-                root + Mux((mode == Pass.SUM) & ~self.fresh, sums.magnitude, 0)
+                root + Mux(accumulates & ~self.fresh, sums.magnitude, 0)
             ),
             written_square.eq(
                 Mux(self.row_valid, self.row.as_value(),
@@ -208,7 +221,7 @@ class NipVectors(wiring.Component):
             m.d.sync += seen.eq(seen | self.row.magnitude)
         with m.If(write & to_best):
             m.d.sync += seen.eq(seen | written_best.magnitude)
-        with m.If(self.unseen | (self.start & to_best)):
+        with m.If(self.unseen | (self.start & ((mode == Pass.COPY) | (mode == Pass.TURN)))):
             m.d.sync += seen.eq(0)
         return m
 

@@ -40,12 +40,14 @@ class NipWhitening(wiring.Component):
                   5   subtracted from the row's sum
                   6   sign and magnitude
                   7   times the scale, which is read
-                  10  ``row_valid``
+                  10  added to the row before, where the two are a pair
+                  11  ``row_valid``, unless it is a pair's first
 
     Members
     -------
     go : In(1), done : Out(1)          done with the last row's write
     last_channel, last_dimension : In  C - 1, D - 1
+    pairs : In(1)                      two rows make a dimension
     summed : In(16)                    regions in the sums
     rom_en : Out, rom_data : In        words of the whitening, one after the other
     read, read_index : Out, element : In      of the vectors, like the rest
@@ -61,6 +63,7 @@ class NipWhitening(wiring.Component):
                 "done": Out(1),
                 "last_channel": In(index),
                 "last_dimension": In(index),
+                "pairs": In(1),
                 "summed": In(SUMMED_BITS),
                 "rom_en": Out(1),
                 "rom_data": In(DESCRIPTOR_WORD_BITS),
@@ -113,20 +116,26 @@ class NipWhitening(wiring.Component):
         sign = Signal(reset_less=True)  # of the offset, then of the row
         offset = self.product >> OFFSET_SHIFT
         difference = Signal(signed(ROW_BITS + 2), reset_less=True)
+        ends_row = Signal()
+        total = Signal(signed(NIP_SQUARES_BITS + 1), reset_less=True)
+        scaled = self.product >> NIP_SCALE_BITS
         magnitude = Signal(ROW_BITS + 1 - NIP_ROW_SHIFT, reset_less=True)
         m.d.comb += [
             self.rom_en.eq(arrives | (row_busy & ((row_step == 1) | (row_step == 7)))),
-            self.row_valid.eq(row_busy & (row_step == NIP_ROW_CYCLES - 1)),
+            ends_row.eq(row_busy & (row_step == NIP_ROW_CYCLES - 1)),
+            rows.shift.eq(ends_row),
+            self.row_valid.eq(ends_row & (~self.pairs | in_word[0])),
             self.row_index.eq(row),
-            self.row.magnitude.eq(self.product >> NIP_SCALE_BITS),
-            self.row.sign.eq(sign),
+            self.row.magnitude.eq(abs(total)),
+            self.row.sign.eq(total < 0),
             self.done.eq(self.row_valid & (row == self.last_dimension)),
-            rows.shift.eq(self.row_valid),
         ]
+        for_offset = Signal(reset_less=True)
+        m.d.sync += for_offset.eq(row_step == 2)
         m.d.comb += [
             self.x.eq(self.element.magnitude),
             self.x_amount.eq(length + (SHIFT_ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1)),
-            self.y.eq(Mux(row_step == 3, times, self.rom_data[:NIP_SCALE_BITS])),
+            self.y.eq(Mux(for_offset, times, self.rom_data[:NIP_SCALE_BITS])),
         ]
         with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
             m.d.comb += [
@@ -145,8 +154,13 @@ class NipWhitening(wiring.Component):
                         sign.eq(difference < 0),
                         magnitude.eq(abs(difference) >> NIP_ROW_SHIFT),
                     ]
+                with m.Case(10):
+                    before = Mux(self.pairs & in_word[0], total, 0)
+                    m.d.sync += total.eq(before + Mux(sign, -scaled, scaled))
                 with m.Case(NIP_ROW_CYCLES - 1):
-                    m.d.sync += [row.eq(row + 1), in_word.eq(in_word + 1), row_step.eq(0)]
+                    m.d.sync += [in_word.eq(in_word + 1), row_step.eq(0)]
+                    with m.If(self.row_valid):
+                        m.d.sync += row.eq(row + 1)
                     with m.If(in_word == NIP_MATRIX_ROWS - 1):
                         m.d.sync += [row_busy.eq(0), reading.eq(1), column.eq(0), first.eq(1)]
         with m.If(self.done):

@@ -557,7 +557,7 @@ NIP_MATRIX_BITS = 8
 NIP_MATRIX_ROWS = 4
 """Rows of the whitening matrix in a ROM word, and multipliers."""
 
-NIP_ROW_CYCLES = 11
+NIP_ROW_CYCLES = 12
 """Cycles of a row of the matrix beyond its columns."""
 
 NIP_SCALE_BITS = 16
@@ -573,6 +573,7 @@ DESCRIPTOR_FIELDS = (
     Field("magic", 0, 0, 16),
     Field("version", 0, 16, 8),
     Field("whitening", 0, 24, 1),
+    Field("pairs", 0, 25, 1),
     Field("channels", 1, 0, 16),
     Field("dimensions", 1, 16, 16),
     Field("height", 2, 0, 16),
@@ -586,7 +587,7 @@ DESCRIPTOR_FIELDS = (
     Field("words", 9, 0, 32),
 )
 """Header of the descriptor ROM. channels, height, width: of the map; dimensions: of the descriptor; low: in
-units of 2**-NIP_FRACTION, two's complement; bases are word addresses; words: of the whole image."""
+units of 2**-NIP_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension; bases are word addresses; words: of the whole image."""
 
 DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
 

@@ -35,12 +35,18 @@ SUMMED_BITS = bits_for(NIP_SUMMED_MAX)
 
 @dataclass(frozen=True)
 class IntegerWhitening:
-    """matrix: int8 [D, C]; offsets: int64 [D], in units of 2**-19, less than 2**31 in size; scales: int64
-    [D], 16 bits."""
+    """matrix: int8 [R, C]; offsets: int64 [R], in units of 2**-19, less than 2**31 in size; scales: int64
+    [R], 16 bits. R = D, or with ``pairs`` 2D: rows 2d and 2d + 1, added up, make dimension d."""
 
     matrix: np.ndarray
     offsets: np.ndarray
     scales: np.ndarray
+    pairs: bool = False
+
+    @property
+    def rows_each(self) -> int:
+        """Rows of a dimension."""
+        return 2 if self.pairs else 1
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,12 @@ class DescriptorConstants:
             check(f"pixels of region {n}", region.height * region.width, 1, NIP_PIXELS_MAX)
         if self.whitening is None:
             check("thresholds", self.dimensions, self.channels, self.channels)
-        elif self.whitening.matrix.shape != (self.dimensions, self.channels):
+            return
+        shape = (self.whitening.rows_each * self.dimensions, self.channels)
+        if self.whitening.matrix.shape != shape:
             raise InputError(
                 f"descriptor constants: a matrix of {list(self.whitening.matrix.shape)}; "
-                f"allowed: {[self.dimensions, self.channels]}"
+                f"allowed: {list(shape)}"
             )
 
     @property
@@ -131,7 +139,7 @@ def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.nda
     offsets = np.abs(whitening.offsets) * times >> SUMMED_BITS - 1
     rows = whitening.matrix.astype(np.int64) @ means - np.sign(whitening.offsets) * offsets
     sizes = (np.abs(rows) >> NIP_ROW_SHIFT) * whitening.scales >> NIP_SCALE_BITS
-    return np.sign(rows) * sizes
+    return (np.sign(rows) * sizes).reshape(-1, whitening.rows_each).sum(axis=1)
 
 
 class IntegerNip:
@@ -211,7 +219,7 @@ def describe(
 
 
 def vector_of(
-    rotations: Sequence[Sequence[np.ndarray]], summed: int, constants: DescriptorConstants
+    rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
 ) -> np.ndarray:
     """The rest of the chain, for sums of squares known already: for each rotation int64 [R, C], the regions
     of all its crops (``summed`` of them) -> int64 [D] of unit length, before it becomes bytes or bits."""

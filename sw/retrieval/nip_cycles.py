@@ -54,8 +54,9 @@ def nip_parts(
     if last_crop and not whitens:
         parts["rotation"] = dimensions + COPIED
     elif last_crop:
-        blocks = group_count(dimensions, NIP_MATRIX_ROWS)
-        parts["whitening"] = blocks * channels + dimensions * NIP_ROW_CYCLES
+        assert constants.whitening is not None
+        rows = len(constants.whitening.matrix)
+        parts["whitening"] = group_count(rows, NIP_MATRIX_ROWS) * channels + rows * NIP_ROW_CYCLES
         parts["rotation"] = normalise
     if last_crop and last_rotation:
         if output != NIP_OUTPUT_SUMS:

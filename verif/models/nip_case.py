@@ -63,16 +63,19 @@ def random_constants(source: Random, channels: int, height: int, width: int) -> 
         dimensions = source.choice((1, channels, source.randint(1, channels + 2)))
         rng = np.random.default_rng(source.getrandbits(32))
         top = 1 << NIP_MATRIX_BITS - 1
-        matrix = rng.integers(-top, top, (dimensions, channels), dtype=np.int8)
+        pairs = source.random() < 0.5
+        rows = dimensions * (1 + pairs)
+        matrix = rng.integers(-top, top, (rows, channels), dtype=np.int8)
         if source.random() < 0.2:
             matrix[:] = source.choice((-top, top - 1, 0))
         largest = source.choice((0, 1 << 20, (1 << 31) - 1))
         whitening = IntegerWhitening(
             matrix,
-            rng.integers(-largest, largest + 1, dimensions),
-            rng.integers(0, 1 << NIP_SCALE_BITS, dimensions)
+            rng.integers(-largest, largest + 1, rows),
+            rng.integers(0, 1 << NIP_SCALE_BITS, rows)
             if source.random() < 0.8
-            else np.full(dimensions, source.choice((0, (1 << NIP_SCALE_BITS) - 1)), dtype=np.int64),
+            else np.full(rows, source.choice((0, (1 << NIP_SCALE_BITS) - 1)), dtype=np.int64),
+            pairs,
         )
     rng = np.random.default_rng(source.getrandbits(32))
     low = source.choice((0, -(1 << 16), 1 << 16, source.randint(-40000, 20000)))
