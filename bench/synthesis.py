@@ -43,6 +43,8 @@ WORK = Path("build/bench/synthesis")
 BLOCKS = (
     "kernel_unit", "output_lane", "array", "window", "accumulator", "requantise", "pool", "writer", "reader",
     "image_input", "feature_memory", "feature_output", "weight_loader", "sequencer", "engine",
+    "isqrt", "nip_multiply", "nip_reciprocal", "nip_squares", "nip_vectors", "nip_rows", "nip_whitening",
+    "nip_output", "nip_header", "nip",
 )  # fmt: skip
 """The order in which sums can be formed: what is boxed comes before what holds it."""
 

@@ -21,16 +21,19 @@ def module_name(component: wiring.Component) -> str:
     return PREFIX + snake
 
 
-def place(m: Module, name: str, component: wiring.Component, *, clocked: bool = True) -> None:
+def place(
+    m: Module, name: str, component: wiring.Component, *, clocked: bool = True, reset: Any = None
+) -> None:
     """Add to ``m`` the submodule ``name``: an instance of the component's Verilog module, connected to the
     component's own port signals, so that the parent uses ``component`` as if it were elaborated in place.
     A purely combinational block has no clock and reset ports: ``clocked=False``.
+    ``reset``: instead of the parent's.
     """
     # It is elaborated when its own module is converted; Amaranth would warn that it is never used.
     setattr(component, "_MustUse__used", True)
     ports: dict[str, Any] = {}
     if clocked:
-        ports = {"i_clk": ClockSignal("sync"), "i_rst": ResetSignal("sync")}
+        ports = {"i_clk": ClockSignal("sync"), "i_rst": ResetSignal("sync") if reset is None else reset}
     for path, member, value in component.signature.flatten(component):
         direction = "i" if member.flow == In else "o"
         ports[f"{direction}_{'__'.join(map(str, path))}"] = value

@@ -10,21 +10,42 @@ from amaranth.lib import wiring
 
 from hw.accumulator import Accumulator, AccumulatorLane
 from hw.array import Array
+from hw.axi_lite import AxiLite
+from hw.byte_packer import BytePacker
+from hw.chip_config import ChipConfig
+from hw.control import Control
+from hw.core import Core
 from hw.counters import Counters
 from hw.engine import Engine
 from hw.feature_memory import FeatureMemory
 from hw.feature_output import FeatureOutput
 from hw.image_input import ImageInput
+from hw.isqrt import Isqrt
 from hw.kernel_decoder import DigitDecoder, KernelDecoder
 from hw.kernel_unit import KernelUnit
+from hw.nip import Nip
+from hw.nip_header import NipHeader
+from hw.nip_multiply import NipMultiply
+from hw.nip_output import NipOutput
+from hw.nip_reciprocal import NipReciprocal
+from hw.nip_rows import NipRows
+from hw.nip_squares import NipSquares
+from hw.nip_vectors import NipVectors
+from hw.nip_whitening import NipWhitening
 from hw.output_lane import OutputLane
 from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
 from hw.raster import Raster
 from hw.reader import Reader
+from hw.register_file import RegisterFile
 from hw.requantise import Requantise, requantise_lane
+from hw.rom_check import RomCheck
 from hw.sequencer import Sequencer
-from hw.spec import EngineConfig
+from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig, NipConfig
+from hw.stream_input import StreamInput
+from hw.stream_output import StreamOutput
+from hw.table_watch import TableWatch
+from hw.top import Top
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -59,6 +80,7 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
 """Every block of an engine, in the order in which a pixel meets them; the top last."""
 
 TOP = PREFIX + "engine"
+CHIP_TOP = PREFIX + "top"
 
 _INITIAL = re.compile(r"^( *reg (?:\[\d+:\d+\] )?\S+ +)= \d+'s?[bdh][0-9a-f]+;", re.MULTILINE)
 """A register's declaration with an initial value."""
@@ -88,6 +110,51 @@ def block_file(component: wiring.Component) -> VerilogFile:
     return VerilogFile(f"{name}.v", _INITIAL.sub(r"\1;", text))
 
 
+def chip_blocks(chip: ChipConfig) -> tuple[wiring.Component, ...]:
+    """Every block of a chip but those of ``BLOCKS``, the top last."""
+    config = chip.engine
+    described = (*nip_blocks(config, chip.nip), BytePacker(config)) if chip.nip else ()
+    return (
+        AxiLite(),
+        RegisterFile(),
+        Control(chip),
+        RomCheck(chip),
+        TableWatch(config),
+        StreamInput(config),
+        StreamOutput(config),
+        *described,
+        Core(chip),
+        Top(chip),
+    )
+
+
+def chip_files(chip: ChipConfig) -> tuple[VerilogFile, ...]:
+    """All files of a chip: memory wrappers, blocks, the top last."""
+    of_engine = tuple(block_file(block(chip.engine)) for block in BLOCKS if block is not Engine)
+    return memory_files() + of_engine + tuple(map(block_file, chip_blocks(chip)))
+
+
 def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:
     """All files of an engine: memory wrappers, blocks, the top last."""
     return memory_files() + tuple(block_file(block(config)) for block in BLOCKS)
+
+
+def nip_blocks(config: EngineConfig, nip: NipConfig = NIP) -> tuple[wiring.Component, ...]:
+    """Every block of a descriptor unit, the unit itself last."""
+    whitening = (NipRows(), NipWhitening(nip)) if nip.whitening else ()
+    return (
+        NipSquares(config),
+        NipReciprocal(),
+        NipMultiply(),
+        Isqrt(NIP_SQUARES_BITS),
+        NipVectors(nip),
+        *whitening,
+        NipOutput(nip),
+        NipHeader(config, nip),
+        Nip(config, nip),
+    )
+
+
+def nip_files(config: EngineConfig, nip: NipConfig = NIP) -> tuple[VerilogFile, ...]:
+    """All files of a descriptor unit: memory wrappers, blocks, the unit itself last."""
+    return memory_files() + tuple(map(block_file, nip_blocks(config, nip)))

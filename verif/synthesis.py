@@ -23,7 +23,7 @@ from pathlib import Path
 
 from hw.place import PREFIX
 from hw.spec import EngineConfig
-from hw.verilog import MEMORIES, engine_files
+from hw.verilog import MEMORIES, engine_files, nip_files
 
 BOXED: dict[str, tuple[str, ...]] = {
     "output_lane": ("kernel_unit",),
@@ -100,9 +100,9 @@ def run_yosys(commands: Iterable[str], folder: Path) -> str:
 
 
 def write_sources(config: EngineConfig, folder: Path) -> None:
-    """The engine's Verilog, a file a module, for the functions below."""
+    """The engine's and the descriptor unit's Verilog, a file a module, for the functions below."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in engine_files(config):
+    for file in (*engine_files(config), *nip_files(config)):
         (folder / file.name).write_text(file.text, encoding="utf-8")
     for memory in MEMORIES:
         # As a black box a memory has ports only: yosys would look for the image of a ROM with a body.

@@ -1,0 +1,155 @@
+"""The descriptor ROM: constants of the descriptor unit as 32-bit words, and back.
+
+Layout: header, regions, thresholds, whitening (docs/rom-format.md).
+"""
+
+import numpy as np
+
+from export.words import Words
+from hw.spec import (
+    DESCRIPTOR_FIELDS,
+    DESCRIPTOR_HEADER_WORDS,
+    DESCRIPTOR_MAGIC,
+    DESCRIPTOR_VERSION,
+    DESCRIPTOR_WORD_BITS,
+    NIP,
+    NIP_MATRIX_ROWS,
+    NIP_SCALE_BITS,
+    REGION_FIELDS,
+    REGION_WORDS,
+    InputError,
+    NipConfig,
+    pack_record,
+    unpack_record,
+)
+from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
+from sw.retrieval.rois import Region
+
+SIGN = 1 << (DESCRIPTOR_WORD_BITS - 1)
+MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
+
+
+def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> Words:
+    """The ROM's words. Raises InputError for constants that the unit cannot hold."""
+    size = max(constants.channels, constants.dimensions)
+    if size > nip.channels:
+        raise InputError(f"descriptor of {size} channels or dimensions; allowed: 1..{nip.channels}")
+    if constants.whitening is not None and not nip.whitening:
+        raise InputError("descriptor with whitening; allowed: none, the unit was made without")
+    regions = [
+        word
+        for region in constants.regions
+        for word in pack_record(
+            REGION_FIELDS, REGION_WORDS,
+            {"top": region.top, "left": region.left, "height": region.height, "width": region.width},
+        )
+    ]  # fmt: skip
+    thresholds = [int(value) & MASK for value in constants.thresholds]
+    whitening = [] if constants.whitening is None else _encode_whitening(constants.whitening)
+    regions_base = DESCRIPTOR_HEADER_WORDS
+    thresholds_base = regions_base + len(regions)
+    whitening_base = thresholds_base + len(thresholds)
+    count = whitening_base + len(whitening)
+    if count > nip.rom_words:
+        raise InputError(f"descriptor ROM of {count} words; allowed: 1..{nip.rom_words}")
+    header = pack_record(
+        DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS,
+        {
+            "magic": DESCRIPTOR_MAGIC,
+            "version": DESCRIPTOR_VERSION,
+            "whitening": int(constants.whitening is not None),
+            "pairs": int(constants.whitening is not None and constants.whitening.pairs),
+            "channels": constants.channels,
+            "dimensions": constants.dimensions,
+            "height": constants.height,
+            "width": constants.width,
+            "regions": len(constants.regions),
+            "low": constants.low & MASK,
+            "gain": constants.gain,
+            "regions_base": regions_base,
+            "thresholds_base": thresholds_base,
+            "whitening_base": whitening_base if whitening else 0,
+            "words": count,
+        },
+    )  # fmt: skip
+    return Words.from_ints(DESCRIPTOR_WORD_BITS, [*header, *regions, *thresholds, *whitening])
+
+
+def _encode_whitening(whitening: IntegerWhitening) -> list[int]:
+    count, channels = whitening.matrix.shape
+    words: list[int] = []
+    for first in range(0, count, NIP_MATRIX_ROWS):
+        rows = np.zeros((NIP_MATRIX_ROWS, channels), dtype=np.int8)
+        part = whitening.matrix[first : first + NIP_MATRIX_ROWS]
+        rows[: len(part)] = part
+        words += np.ascontiguousarray(rows.T).view("<u4").ravel().tolist()
+        for row in range(first, first + NIP_MATRIX_ROWS):
+            offset = int(whitening.offsets[row]) if row < count else 0
+            scale = int(whitening.scales[row]) if row < count else 0
+            words += [abs(offset) | (SIGN if offset < 0 else 0), scale]
+    return words
+
+
+def decode_descriptor(words: Words) -> DescriptorConstants:
+    """Inverse of ``encode_descriptor``. Raises InputError for words that it does not write."""
+    values = words.to_ints()
+    if words.word_bits != DESCRIPTOR_WORD_BITS or len(values) < DESCRIPTOR_HEADER_WORDS:
+        raise InputError(
+            f"descriptor ROM of {len(values)} words of {words.word_bits} bits; "
+            f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {DESCRIPTOR_WORD_BITS}"
+        )
+    header = unpack_record(DESCRIPTOR_FIELDS, values)
+    for name, expected in (
+        ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", len(values)),
+    ):  # fmt: skip
+        if header[name] != expected:
+            raise InputError(f"descriptor ROM: {name} = {header[name]:#x}; allowed: {expected:#x}")
+    channels, dimensions = header["channels"], header["dimensions"]
+    base = DESCRIPTOR_HEADER_WORDS
+    regions = []
+    for _ in range(header["regions"]):
+        regions.append(Region(**unpack_record(REGION_FIELDS, _words(values, base, REGION_WORDS))))
+        base += REGION_WORDS
+    thresholds = np.array([_signed(word) for word in _words(values, base, dimensions)], dtype=np.int64)
+    whitening = None
+    if header["whitening"]:
+        whitening = _decode_whitening(values, base + dimensions, dimensions, channels, bool(header["pairs"]))
+    constants = DescriptorConstants(
+        channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
+        thresholds, whitening,
+    )  # fmt: skip
+    if encode_descriptor(constants, NipConfig(rom_words=1 << 20)) != words:
+        raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
+    return constants
+
+
+def _decode_whitening(
+    values: list[int], base: int, dimensions: int, channels: int, pairs: bool
+) -> IntegerWhitening:
+    count = dimensions * (1 + pairs)
+    matrix: list[np.ndarray] = []
+    offsets: list[int] = []
+    scales: list[int] = []
+    for _ in range(0, count, NIP_MATRIX_ROWS):
+        columns = np.array(_words(values, base, channels), dtype="<u4")
+        matrix.append(columns.view(np.int8).reshape(channels, NIP_MATRIX_ROWS).T)
+        rows = _words(values, base + channels, 2 * NIP_MATRIX_ROWS)
+        offsets += [-(word - SIGN) if word & SIGN else word for word in rows[0::2]]
+        scales += [word & ((1 << NIP_SCALE_BITS) - 1) for word in rows[1::2]]
+        base += channels + 2 * NIP_MATRIX_ROWS
+    return IntegerWhitening(
+        np.concatenate(matrix)[:count],
+        np.array(offsets[:count], dtype=np.int64),
+        np.array(scales[:count], dtype=np.int64),
+        pairs,
+    )
+
+
+def _words(values: list[int], base: int, count: int) -> list[int]:
+    if base + count > len(values):
+        raise InputError(f"descriptor ROM: ends after {len(values)} words; expected: {base + count} at least")
+    return values[base : base + count]
+
+
+def _signed(word: int) -> int:
+    return word - (1 << DESCRIPTOR_WORD_BITS) if word & SIGN else word

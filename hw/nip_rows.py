@@ -1,0 +1,65 @@
+"""The descriptor unit's whitening: four rows of the matrix at a time, a column a cycle."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.place import delayed
+from hw.spec import (
+    DESCRIPTOR_WORD_BITS,
+    NIP_CHANNELS_MAX,
+    NIP_MATRIX_BITS,
+    NIP_MATRIX_ROWS,
+    NIP_MEAN_FRACTION,
+    bits_for,
+)
+
+MEAN_BITS = NIP_MEAN_FRACTION + 1
+
+ROW_BITS = MEAN_BITS + NIP_MATRIX_BITS + bits_for(NIP_CHANNELS_MAX - 1) // 2 + 1
+"""Signed width of a row's sum: the average is no longer than 2**20, so its elements' sum, and that of any of
+them, is at most sqrt(C) times as large."""
+
+
+class NipRows(wiring.Component):
+    """sums[r] = sum over the columns of weight[r] * mean.
+
+        cycle 0   ``valid``, ``mean``, ``weights``; ``first`` with the first column
+        cycle 1   products
+        cycle 2   added: in cycle 3 ``sums``
+
+    ``shift`` moves the sums down: sums[0] is the next row's.
+
+    Members
+    -------
+    valid, first : In(1), mean : In(20), weights : In(32), shift : In(1)
+    sum : Out(signed 37)    sums[0]
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "valid": In(1),
+                "first": In(1),
+                "mean": In(MEAN_BITS),
+                "weights": In(DESCRIPTOR_WORD_BITS),
+                "shift": In(1),
+                "sum": Out(signed(ROW_BITS)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        adds = delayed(m, self.valid, 1, "adds")
+        starts = delayed(m, self.first, 1, "starts", reset_less=True)
+        weights = data.View(data.ArrayLayout(signed(NIP_MATRIX_BITS), NIP_MATRIX_ROWS), self.weights)
+        sums = [Signal(signed(ROW_BITS), name=f"sum_{r}", reset_less=True) for r in range(NIP_MATRIX_ROWS)]
+        for r, row in enumerate(sums):
+            product = Signal(signed(MEAN_BITS + NIP_MATRIX_BITS), name=f"product_{r}", reset_less=True)
+            m.d.sync += product.eq(self.mean * weights[r])
+            with m.If(adds):
+                m.d.sync += row.eq(Mux(starts, 0, row) + product)
+            with m.Elif(self.shift):
+                m.d.sync += row.eq(sums[r + 1] if r + 1 < len(sums) else 0)
+        m.d.comb += self.sum.eq(sums[0])
+        return m

@@ -1,0 +1,130 @@
+"""Constants of the chip's descriptor unit, from a whitening and a quantiser of the float chain."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from hw.spec import (
+    NIP_FRACTION,
+    NIP_GAIN_SHIFT,
+    NIP_MATRIX_BITS,
+    NIP_MEAN_FRACTION,
+    NIP_SCALE_BITS,
+    InputError,
+)
+from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
+from sw.retrieval.nip import ACROSS, MOMENTS, NipSettings, map_regions
+from sw.retrieval.quantise import LEVELS, Quantiser
+from sw.retrieval.rois import Region
+from sw.retrieval.whitening import Whitening
+
+GAIN_MAX = (1 << 32) - 1
+OFFSET_MAX = (1 << 31) - 1
+
+_CHAIN = re.compile(
+    rf"(?P<moment>{'|'.join(MOMENTS)}) over (?:levels (?P<levels>[0-9+]+)|the whole map)"
+    rf"(?:, without a border of (?P<border>[0-9]+))?, (?P<norm>L2|no L2), (?P<across>{'|'.join(ACROSS)})"
+)
+
+
+def parse_chain(text: str) -> NipSettings:
+    """The settings that ``NipSettings.text`` describes. Raises InputError."""
+    match = _CHAIN.fullmatch(text)
+    if match is None:
+        raise InputError(f"pooling {text!r}; allowed: as describe writes it")
+    levels = tuple(int(level) for level in (match["levels"] or "").split("+") if level)
+    return NipSettings(
+        match["moment"], levels, match["norm"] == "L2", match["across"], int(match["border"] or 0)
+    )
+
+
+def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, ...]:
+    """The regions of a map of height x width. Raises InputError for a chain that the chip does not have."""
+    if chain.moment not in ("sqrt", "sqrt-sum") or not chain.region_norm or chain.across != "mean":
+        raise InputError(
+            f"pooling {chain.text!r}; allowed on the chip: sqrt or sqrt-sum, with L2 of every region, mean"
+        )
+    border = min(chain.border, (min(height, width) - 1) // 2)
+    found = map_regions(height - 2 * border, width - 2 * border, chain)
+    return tuple(Region(r.top + border, r.left + border, r.height, r.width) for r in found)
+
+
+def integer_whitening(whitening: Whitening) -> IntegerWhitening:
+    """Each row in steps of its largest element / 127, rounded as ``round_rows`` says; the steps relative to
+    the largest one, which is 2**16 - 1. An offset is the integer row times the mean, so rounding the row does
+    not move the mean. Raises InputError for a whitening that is not applied after the average."""
+    if whitening.mode != "after":
+        raise InputError(
+            f"whitening of mode {whitening.mode!r}; allowed on the chip: after (trained with --mode after)"
+        )
+    projection = whitening.projection.astype(np.float64)
+    top = (1 << (NIP_MATRIX_BITS - 1)) - 1
+    steps = np.abs(projection).max(axis=1) / top
+    steps[steps == 0] = 1.0
+    matrix = round_rows(projection, steps)
+    offsets = np.rint(matrix @ whitening.mean.astype(np.float64) * (1 << NIP_MEAN_FRACTION))
+    if np.abs(offsets).max() > OFFSET_MAX:
+        raise InputError(f"whitening with a mean of length {np.linalg.norm(whitening.mean):.3g}; allowed: 1")
+    scales = np.rint(steps / steps.max() * ((1 << NIP_SCALE_BITS) - 1))
+    return IntegerWhitening(matrix.astype(np.int8), offsets.astype(np.int64), scales.astype(np.int64))
+
+
+def round_rows(projection: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """float64 [D, C], [D] -> integers of 8 bits, float64 [D, C], times ``steps`` close to ``projection``.
+
+    What counts is the error of the whitened vectors, e' S e for an error e of a row, S the covariance of the
+    vectors; and S is known, since the rows of P whiten: its inverse is P'P (in directions that P does not
+    keep vectors vary less than in any that it keeps). So a column's rounding error is made up for in the
+    columns not yet rounded, by least squares: with S^-1 = R'R, R upper triangular, an error of w in column
+    j moves column k by -w R[j,k] / R[j,j]. Columns that vary most come first.
+    """
+    _, spread, axes = np.linalg.svd(projection, full_matrices=True)
+    kept = np.zeros(projection.shape[1])
+    kept[: len(spread)] = np.maximum(spread, 1e-6 * spread[0])
+    kept[len(spread) :] = spread[0]
+    half = kept[:, None] * axes  # its square is S^-1
+    variances = ((axes / kept[:, None]) ** 2).sum(axis=0)
+    order = np.argsort(-variances, kind="stable")
+    upper = np.linalg.qr(half[:, order], mode="r")
+    top = (1 << (NIP_MATRIX_BITS - 1)) - 1
+    left = projection[:, order] / steps[:, None]
+    rounded = np.zeros_like(left)
+    for column in range(left.shape[1]):
+        rounded[:, column] = np.clip(np.rint(left[:, column]), -top, top)
+        error = left[:, column] - rounded[:, column]
+        left[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :] / upper[column, column])
+    found = np.empty_like(rounded)
+    found[:, order] = rounded
+    return found
+
+
+def make_constants(
+    channels: int,
+    regions: Sequence[Region],
+    height: int,
+    width: int,
+    quantiser: Quantiser,
+    whitening: Whitening | None = None,
+) -> DescriptorConstants:
+    """For maps of ``channels`` x height x width; see ``chip_regions``. Raises InputError."""
+    made = None if whitening is None else integer_whitening(whitening)
+    dimensions = channels if made is None else len(made.matrix)
+    if quantiser.thresholds.size != dimensions:
+        raise InputError(
+            f"thresholds of {quantiser.thresholds.size} dimensions; allowed: {dimensions}, the descriptor's"
+        )
+    one = 1 << NIP_FRACTION
+    step = (quantiser.high - quantiser.low) / LEVELS
+    gain = round((1 << NIP_GAIN_SHIFT) / (one * step))
+    thresholds = np.floor(quantiser.thresholds.astype(np.float64) * one).astype(np.int64)
+    return DescriptorConstants(
+        channels=channels,
+        height=height,
+        width=width,
+        regions=tuple(regions),
+        low=min(max(round(quantiser.low * one), -one), one),
+        gain=min(max(gain, 1), GAIN_MAX),
+        thresholds=np.clip(thresholds, -one, one),
+        whitening=made,
+    )
