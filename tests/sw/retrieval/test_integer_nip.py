@@ -98,7 +98,7 @@ def test_unit_is_within_its_bound_of_the_real_one(rng):
         if squares.any():
             real = np.sqrt(squares / squares.sum()) * 2**16
             below = real - unit(squares)
-            assert below.min() >= -1e-6
+            assert below.min() >= -(2**-15)
             assert (below <= 1 + np.sqrt(3) + real * 2**-17).all()
             assert (unit(squares) ** 2).sum() < 1 << 32
 
