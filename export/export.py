@@ -21,7 +21,7 @@ from export.manifest import (
     write_manifest,
 )
 from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
-from export.table import encode_table
+from export.table import encode_table, seal_table
 from export.words import Words
 from hw.spec import KIND_CONV, EngineConfig, InputError
 from sw.bounds import check_accumulators
@@ -57,7 +57,7 @@ def export_network(
     check_accumulators(network)
     plan = make_plan(network, config, height, width)
     rom = encode_weights(network, config)
-    table = encode_table(plan)
+    table = seal_table(encode_table(plan), plan, rom.words)
     _check_agreement(plan, rom)
     with atomic_directory(directory) as temporary:
         for stem, words in ((WEIGHTS, rom.words), (TABLE, table)):

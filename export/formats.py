@@ -159,9 +159,7 @@ def _after_head(path: Path, lines: list[str], head: tuple[str, ...]) -> list[str
     return lines[len(head) :]
 
 
-def _parse(
-    path: Path, word_bits: int, count: int, lines: list[str], first_line: int, pattern: str
-) -> Words:
+def _parse(path: Path, word_bits: int, count: int, lines: list[str], first_line: int, pattern: str) -> Words:
     """Words of lines that all match ``pattern``, whose first group, or all of it, is the digits."""
     match = re.compile(pattern).fullmatch
     words: list[str] = []

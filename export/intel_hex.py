@@ -75,8 +75,9 @@ def read_hex(path: Path, contents: bytes, word_bits: int, count: int) -> Words:
         raise InputError(f"{path}:{number}: no end record; the file is truncated")
     expected = count * (word_bits // 8)
     if len(data) != expected:
-        raise InputError(f"{path}:{number}: {len(data)} data bytes; allowed: {expected}, "
-                         f"{count} words of {word_bits} bits")
+        raise InputError(
+            f"{path}:{number}: {len(data)} data bytes; allowed: {expected}, {count} words of {word_bits} bits"
+        )
     return Words(word_bits, bytes(data))
 
 
@@ -91,7 +92,5 @@ def _body(path: Path, number: int, line: bytes) -> bytes:
     if len(body) < 5:
         raise InputError(f"{path}:{number}: record of {len(body)} bytes; allowed: at least 5")
     if sum(body) & 0xFF:
-        raise InputError(
-            f"{path}:{number}: checksum {body[-1]:02X}; allowed: {-sum(body[:-1]) & 0xFF:02X}"
-        )
+        raise InputError(f"{path}:{number}: checksum {body[-1]:02X}; allowed: {-sum(body[:-1]) & 0xFF:02X}")
     return body[:-1]

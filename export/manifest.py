@@ -162,14 +162,26 @@ def _manifest(found: object) -> Manifest:
     files = tuple(_entry(FileEntry, v, f"files[{n}]") for n, v in enumerate(values["files"]))
     for n, entry in enumerate(files):
         # A name with a folder in it would reach out of the export.
-        _require(f"files[{n}].name", entry.name, re.fullmatch(r"\w[\w.-]*", entry.name) is not None,
-                 "a plain file name")
+        _require(
+            f"files[{n}].name",
+            entry.name,
+            re.fullmatch(r"\w[\w.-]*", entry.name) is not None,
+            "a plain file name",
+        )
     for name, memory in memories.items():
-        _require(f"{name}.word_bits", memory.word_bits, memory.word_bits > 0 and memory.word_bits % 8 == 0,
-                 "a multiple of 8")
+        _require(
+            f"{name}.word_bits",
+            memory.word_bits,
+            memory.word_bits > 0 and memory.word_bits % 8 == 0,
+            "a multiple of 8",
+        )
         _require(f"{name}.words", memory.words, memory.words >= 0, "0 or more")
-    _require("weights.word_bits", memories["weights"].word_bits,
-             memories["weights"].word_bits == config.rom_word_bits, f"{config.rom_word_bits}")
+    _require(
+        "weights.word_bits",
+        memories["weights"].word_bits,
+        memories["weights"].word_bits == config.rom_word_bits,
+        f"{config.rom_word_bits}",
+    )
     _require("number of layers", len(layers), 1 <= len(layers) <= LAYERS_MAX, f"1..{LAYERS_MAX}")
     for n, layer in enumerate(layers):
         _check_layer(layer, f"layers[{n}]", config)
@@ -181,15 +193,21 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
     for name in ("in_channels", "out_channels"):
         value = getattr(layer, name)
         _require(f"{where}.{name}", value, 1 <= value <= CHANNELS_MAX, f"1..{CHANNELS_MAX}")
-    _require(f"{where}.mask_bits", layer.mask_bits, layer.mask_bits in config.mask_widths,
-             f"{MASK_BITS[0]}..{config.mask_bits_max}")
-    _require(f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0,
-             "finite and above 0")
+    _require(
+        f"{where}.mask_bits",
+        layer.mask_bits,
+        layer.mask_bits in config.mask_widths,
+        f"{MASK_BITS[0]}..{config.mask_bits_max}",
+    )
+    _require(
+        f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0"
+    )
     # Before anything as large as the channels say is allocated.
     least = layer.in_channels * layer.out_channels * kernel_bits(layer.mask_bits)
     least = -(-least // config.rom_word_bits)
-    _require(f"{where}.rom_words", layer.rom_words, layer.rom_words >= least,
-             f"at least {least} for its kernels")
+    _require(
+        f"{where}.rom_words", layer.rom_words, layer.rom_words >= least, f"at least {least} for its kernels"
+    )
 
 
 def _config(values: dict[str, Any]) -> EngineConfig:

@@ -164,9 +164,7 @@ def decode_weights(words: Words, layers: Sequence[Outline], config: EngineConfig
     if len(words) != needed:
         raise InputError(f"weight ROM has {len(words)} words; allowed: {needed}, as the layers take")
     size = words.word_bytes
-    return [
-        _decode_layer(words.data[p.word * size : (p.word + p.words) * size], p, config) for p in placed
-    ]
+    return [_decode_layer(words.data[p.word * size : (p.word + p.words) * size], p, config) for p in placed]
 
 
 def _tiles(outline: Outline, config: EngineConfig) -> Iterator[_Tile]:
@@ -303,4 +301,3 @@ def _from_bits(bits: np.ndarray) -> np.ndarray:
     for k in range(bits.shape[-1]):
         number |= bits[..., k].astype(np.int32) << k
     return number
-

@@ -8,6 +8,7 @@ number counted from the header on: 1 + n.
 from export.words import Words
 from hw.spec import (
     HEADER_FIELDS,
+    IDENTITY_FIELDS,
     KIND_CONV,
     KIND_END,
     KIND_INPUT,
@@ -25,6 +26,7 @@ from hw.spec import (
     Field,
     InputError,
     pack_record,
+    unpack_record,
 )
 from sw.geometry import BANKS, Region, Visit, group_count, last_lanes, loaded_lanes
 from sw.plan import Plan
@@ -73,6 +75,35 @@ def encode_table(plan: Plan) -> Words:
             f"{config.table_words}"
         )
     return Words.from_ints(TABLE_WORD_BITS, words)
+
+
+def seal_table(table: Words, plan: Plan, weights: Words, descriptor: Words | None = None) -> Words:
+    """The table with the header's identity words: the image's size, and for each ROM its words and CRC-32.
+
+    The table's own CRC-32 is computed with its own word 0 and is the network's as a whole (``network_crc``).
+    """
+    values = {
+        "image_height": plan.height,
+        "image_width": plan.width,
+        "table_words": len(table),
+        "table_crc": 0,
+        "weights_words": len(weights),
+        "weights_crc": weights.crc32,
+        "descriptor_words": len(descriptor) if descriptor else 0,
+        "descriptor_crc": descriptor.crc32 if descriptor else 0,
+    }
+    words = table.to_ints()
+    identity = pack_record(IDENTITY_FIELDS, RECORD_WORDS, values)
+    first = IDENTITY_FIELDS[0].word
+    words[first:RECORD_WORDS] = identity[first:]
+    own = next(f for f in IDENTITY_FIELDS if f.name == "table_crc")
+    words[own.word] = Words.from_ints(TABLE_WORD_BITS, words).crc32
+    return Words.from_ints(TABLE_WORD_BITS, words)
+
+
+def network_crc(table: Words) -> int:
+    """The CRC-32 that a sealed table says of itself; 0 for one that is not sealed."""
+    return unpack_record(IDENTITY_FIELDS, table.to_ints()[:RECORD_WORDS])["table_crc"]
 
 
 def _layer_values(number: int, plan: Plan) -> dict[str, int]:

@@ -4,6 +4,9 @@ One pixel's way: image_input -> feature_memory -> reader, window -> array -> acc
 pool -> writer -> feature_memory -> ... -> feature_output.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -57,35 +60,37 @@ class Engine(wiring.Component):
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        super().__init__(self._ports())
+
+    def _ports(self) -> dict[str, Any]:
+        config = self.config
         write = feature_write(config)
-        super().__init__(
-            {
-                "start": In(1),
-                "busy": Out(1),
-                "done": Out(1),
-                "error": Out(ERROR_BITS),
-                "cycles": Out(COUNTER_BITS),
-                "layer": Out(8),
-                "kind": Out(2),
-                "s_axis_tdata": In(PIXEL_BITS * config.stream_bytes),
-                "s_axis_tvalid": In(1),
-                "s_axis_tlast": In(1),
-                "s_axis_tready": Out(1),
-                "m_axis_tdata": Out(8 * config.word_lanes),
-                "m_axis_tkeep": Out(config.word_lanes),
-                "m_axis_tlast": Out(1),
-                "m_axis_tvalid": Out(1),
-                "m_axis_tready": In(1),
-                "counter_addr": In(COUNTER_ADDRESS_BITS),
-                "counter_value": Out(COUNTER_BITS),
-                "trace_valid": Out(1),
-                "trace_part": Out(1),
-                "trace_bank": Out(BANKS if config.row_groups else 2),
-                "trace_addr": Out(TRACE_ADDRESS_BITS * BANKS if config.row_groups else write["addr"].width),
-                "trace_lanes": Out(write["lanes"].width),
-                "trace_data": Out(write["data"].width),
-            }
-        )
+        return {
+            "start": In(1),
+            "busy": Out(1),
+            "done": Out(1),
+            "error": Out(ERROR_BITS),
+            "cycles": Out(COUNTER_BITS),
+            "layer": Out(8),
+            "kind": Out(2),
+            "s_axis_tdata": In(PIXEL_BITS * config.stream_bytes),
+            "s_axis_tvalid": In(1),
+            "s_axis_tlast": In(1),
+            "s_axis_tready": Out(1),
+            "m_axis_tdata": Out(8 * config.word_lanes),
+            "m_axis_tkeep": Out(config.word_lanes),
+            "m_axis_tlast": Out(1),
+            "m_axis_tvalid": Out(1),
+            "m_axis_tready": In(1),
+            "counter_addr": In(COUNTER_ADDRESS_BITS),
+            "counter_value": Out(COUNTER_BITS),
+            "trace_valid": Out(1),
+            "trace_part": Out(1),
+            "trace_bank": Out(BANKS if config.row_groups else 2),
+            "trace_addr": Out(TRACE_ADDRESS_BITS * BANKS if config.row_groups else write["addr"].width),
+            "trace_lanes": Out(write["lanes"].width),
+            "trace_data": Out(write["data"].width),
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,18 +125,20 @@ class Engine(wiring.Component):
 
         visit, layer, tile = sequencer.visit, sequencer.layer, sequencer.tile
 
+        other = self.other_output(m, sequencer.go & (visit.kind == KIND_OUTPUT), visit, layer, memory.banks)
+
         # --- control -------------------------------------------------------------------------------------
         m.d.comb += [
             sequencer.start.eq(self.start),
             self.busy.eq(sequencer.busy),
             self.done.eq(sequencer.done),
             self.error.eq(sequencer.error),
-            sequencer.ending.eq(image_input.ending | reader.ending | output.ending),
-            sequencer.input_error.eq(image_input.error),
+            sequencer.ending.eq(image_input.ending | reader.ending | output.ending | other.ending),
+            sequencer.input_error.eq(image_input.error | other.error),
         ]
         for block, kind in ((image_input, KIND_INPUT), (reader, KIND_CONV), (output, KIND_OUTPUT)):
             m.d.comb += [
-                block.go.eq(sequencer.go & (visit.kind == kind)),
+                block.go.eq(sequencer.go & (visit.kind == kind) & (~other.chosen | (kind != KIND_OUTPUT))),
                 block.visit.eq(visit),
                 block.layer.eq(layer),
             ]
@@ -160,35 +167,11 @@ class Engine(wiring.Component):
             self.counter_value.eq(counters.value),
         ]
 
-        table_data = Signal(TABLE_WORD_BITS)
-        m.submodules.table = Instance(
-            PREFIX + "rom",
-            p_WIDTH=TABLE_WORD_BITS,
-            p_DEPTH=config.table_words,
-            p_ADDR_BITS=bits_for(config.table_words - 1),
-            p_INIT_FILE="table.mem",
-            p_PLUSARG="kestrel_table",
-            i_clk=ClockSignal("sync"),
-            i_en=sequencer.table_en,
-            i_addr=sequencer.table_addr,
-            o_rdata=table_data,
-        )
+        table_data = self.read_table(m, sequencer.table_en, sequencer.table_addr)
         m.d.comb += sequencer.table_data.eq(table_data)
 
         # --- weights -------------------------------------------------------------------------------------
-        rom_data = Signal(config.rom_word_bits)
-        m.submodules.weights = Instance(
-            PREFIX + "rom",
-            p_WIDTH=config.rom_word_bits,
-            p_DEPTH=config.weight_words,
-            p_ADDR_BITS=bits_for(config.weight_words - 1),
-            p_INIT_FILE="weights.mem",
-            p_PLUSARG="kestrel_weights",
-            i_clk=ClockSignal("sync"),
-            i_en=loader.rom_en,
-            i_addr=loader.rom_addr,
-            o_rdata=rom_data,
-        )
+        rom_data = self.read_weights(m, loader.rom_en, loader.rom_addr)
         next_layer = sequencer.load_layer
         m.d.comb += [
             loader.rom_data.eq(rom_data),
@@ -219,7 +202,7 @@ class Engine(wiring.Component):
             memory.write.eq(
                 Mux(image_input.write.en.any(), image_input.write.as_value(), writer.write.as_value())
             ),
-            memory.read_en.eq(reader.active | output.read_en),
+            memory.read_en.eq(reader.active | output.read_en | other.read_en),
             memory.read_part.eq(layer.read_part),
             #
             window.pixel.eq(reader.pixel),
@@ -285,7 +268,60 @@ class Engine(wiring.Component):
             with m.If(grouped):
                 m.d.comb += requantise.ahead.eq(array.groups_ahead)
         for bank in range(3):
-            m.d.comb += memory.read_addresses[bank].eq(
-                Mux(output.active, output.address, reader.addresses[bank])
-            )
+            address = Mux(output.active, output.address, reader.addresses[bank])
+            m.d.comb += memory.read_addresses[bank].eq(Mux(other.active, other.address, address))
         return m
+
+    def read_table(self, m: Module, en: Any, addr: Any) -> Any:
+        """The schedule table's data, one cycle after ``en`` and ``addr``."""
+        config, table_data = self.config, Signal(TABLE_WORD_BITS)
+        m.submodules.table = Instance(
+            PREFIX + "rom",
+            p_WIDTH=TABLE_WORD_BITS,
+            p_DEPTH=config.table_words,
+            p_ADDR_BITS=bits_for(config.table_words - 1),
+            p_INIT_FILE="table.mem",
+            p_PLUSARG="kestrel_table",
+            i_clk=ClockSignal("sync"),
+            i_en=en,
+            i_addr=addr,
+            o_rdata=table_data,
+        )
+        return table_data
+
+    def read_weights(self, m: Module, en: Any, addr: Any) -> Any:
+        """The weight ROM's data, likewise."""
+        config, rom_data = self.config, Signal(self.config.rom_word_bits)
+        m.submodules.weights = Instance(
+            PREFIX + "rom",
+            p_WIDTH=config.rom_word_bits,
+            p_DEPTH=config.weight_words,
+            p_ADDR_BITS=bits_for(config.weight_words - 1),
+            p_INIT_FILE="weights.mem",
+            p_PLUSARG="kestrel_weights",
+            i_clk=ClockSignal("sync"),
+            i_en=en,
+            i_addr=addr,
+            o_rdata=rom_data,
+        )
+        return rom_data
+
+    def other_output(self, m: Module, go: Any, visit: Any, layer: Any, banks: Any) -> "OtherOutput":
+        """What may take the place of the feature output; here nothing."""
+        return NO_OUTPUT
+
+
+@dataclass(frozen=True)
+class OtherOutput:
+    """Signals of a unit that may take output visits instead of the feature output, see ``hw.nip``; ``chosen``
+    must not change while the engine is busy."""
+
+    chosen: Any
+    active: Any
+    ending: Any
+    error: Any
+    read_en: Any
+    address: Any
+
+
+NO_OUTPUT = OtherOutput(*[Const(0, 1)] * 6)

@@ -138,6 +138,22 @@ HEADER_FIELDS = (
 """activation_bits and mask_bits are the network's, mask_bits those of its widest masks: an engine made for as
 many or more runs it. Lanes and kernels are the engine's."""
 
+IDENTITY_FIELDS = (
+    Field("image_height", 8, 0, 16),
+    Field("image_width", 8, 16, 16),
+    Field("table_words", 9, 0, 32),
+    Field("table_crc", 10, 0, 32),
+    Field("weights_words", 11, 0, 32),
+    Field("weights_crc", 12, 0, 32),
+    Field("descriptor_words", 13, 0, 32),
+    Field("descriptor_crc", 14, 0, 32),
+)
+"""The rest of the header: what the chip holds its ROMs to, and the image's size. Not read by the engine. The
+table's own CRC-32 is over the whole table with this word taken as 0, so that it covers those of the other
+ROMs: it tells networks apart."""
+
+IDENTITY_WORDS = 7
+
 LAYER_FIELDS = (
     Field("height", 0, 0, 16),
     Field("width", 0, 16, 16),
@@ -500,6 +516,7 @@ def bias_hold_cycles(input_lanes: int) -> int:
     """
     return lane_latency(input_lanes) + 3
 
+
 # --------------------------------------------------------------------------------------------------------
 # Descriptor unit (NIP): widths, descriptor ROM, command, error causes. ``docs/arithmetic.md``, section 10
 # --------------------------------------------------------------------------------------------------------
@@ -599,6 +616,9 @@ NIP_ERRORS: dict[int, str] = {
     4: "descriptor: a crop or rotation that continues nothing",
     5: "descriptor: too many regions in a sum",
 }
+NIP_ERROR_BASE = 4
+"""On the core's ``error`` port they follow the engine's causes."""
+
 NIP_ERROR_ROM = 1
 NIP_ERROR_MAP = 2
 NIP_ERROR_PARTIAL = 3
@@ -618,8 +638,7 @@ class NipConfig:
     def __post_init__(self) -> None:
         if self.channels & (self.channels - 1) or not 2 <= self.channels <= NIP_CHANNELS_MAX:
             raise InputError(
-                f"descriptor unit: channels = {self.channels}; "
-                f"allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
+                f"descriptor unit: channels = {self.channels}; allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
             )
         if not 2 * DESCRIPTOR_HEADER_WORDS <= self.rom_words <= 1 << 20:
             raise InputError(

@@ -10,6 +10,11 @@ from amaranth.lib import wiring
 
 from hw.accumulator import Accumulator, AccumulatorLane
 from hw.array import Array
+from hw.axi_lite import AxiLite
+from hw.byte_packer import BytePacker
+from hw.chip_config import ChipConfig
+from hw.control import Control
+from hw.core import Core
 from hw.counters import Counters
 from hw.engine import Engine
 from hw.feature_memory import FeatureMemory
@@ -32,9 +37,15 @@ from hw.place import PREFIX, module_name
 from hw.pool import Pool, PoolLane
 from hw.raster import Raster
 from hw.reader import Reader
+from hw.register_file import RegisterFile
 from hw.requantise import Requantise, requantise_lane
+from hw.rom_check import RomCheck
 from hw.sequencer import Sequencer
 from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig, NipConfig
+from hw.stream_input import StreamInput
+from hw.stream_output import StreamOutput
+from hw.table_watch import TableWatch
+from hw.top import Top
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer
@@ -69,6 +80,7 @@ BLOCKS: tuple[Callable[[EngineConfig], wiring.Component], ...] = (
 """Every block of an engine, in the order in which a pixel meets them; the top last."""
 
 TOP = PREFIX + "engine"
+CHIP_TOP = PREFIX + "top"
 
 _INITIAL = re.compile(r"^( *reg (?:\[\d+:\d+\] )?\S+ +)= \d+'s?[bdh][0-9a-f]+;", re.MULTILINE)
 """A register's declaration with an initial value."""
@@ -96,6 +108,30 @@ def block_file(component: wiring.Component) -> VerilogFile:
     name = module_name(component)
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     return VerilogFile(f"{name}.v", _INITIAL.sub(r"\1;", text))
+
+
+def chip_blocks(chip: ChipConfig) -> tuple[wiring.Component, ...]:
+    """Every block of a chip but those of ``BLOCKS``, the top last."""
+    config = chip.engine
+    described = (*nip_blocks(config, chip.nip), BytePacker(config)) if chip.nip else ()
+    return (
+        AxiLite(),
+        RegisterFile(),
+        Control(chip),
+        RomCheck(chip),
+        TableWatch(config),
+        StreamInput(config),
+        StreamOutput(config),
+        *described,
+        Core(chip),
+        Top(chip),
+    )
+
+
+def chip_files(chip: ChipConfig) -> tuple[VerilogFile, ...]:
+    """All files of a chip: memory wrappers, blocks, the top last."""
+    of_engine = tuple(block_file(block(chip.engine)) for block in BLOCKS if block is not Engine)
+    return memory_files() + of_engine + tuple(map(block_file, chip_blocks(chip)))
 
 
 def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:

@@ -10,8 +10,8 @@ PACKAGES = ("hw", "sw", "export", "verif")
 
 MAY_IMPORT = {
     "hw": {"hw"},
-    "sw": {"sw", "hw.spec"},
-    "export": {"export", "sw", "hw.spec"},
+    "sw": {"sw", "hw.spec", "hw.registers"},
+    "export": {"export", "sw", "hw.spec", "hw.registers"},
     "verif": {"verif", "export", "sw", "hw"},
 }
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -27,8 +27,7 @@ class Mismatch:
 
     def __str__(self) -> str:
         return (
-            f"channel {self.channel}, row {self.row}, column {self.column}: "
-            f"{self.found}, not {self.expected}"
+            f"channel {self.channel}, row {self.row}, column {self.column}: {self.found}, not {self.expected}"
         )
 
 

@@ -100,11 +100,13 @@ def find_compiler() -> Compiler:
 def compile_design(
     generated: Path, user_sources: Sequence[Path], flags: Flags, link: Sequence[str], binary: Path
 ) -> None:
-    """Compiles the C++ that Verilator wrote to ``generated`` and links it with ``user_sources``.
+    """Compiles the C++ that Verilator wrote to ``generated`` and links it with ``user_sources``, in C++
+    or (``.c``) C99; each finds headers beside all of them.
 
     Raises InputError when the compiler is missing, BuildError when it fails.
     """
     compiler = find_compiler()
+    folders = sorted({f"-I{source.parent}" for source in user_sources})
     sources = sorted(generated.glob("*.cpp"))
     if sum(source.stat().st_size for source in sources) <= SMALL_DESIGN_BYTES:
         whole = generated / "whole_design.cpp"
@@ -121,7 +123,13 @@ def compile_design(
     def compile_one(job: tuple[Path, int]) -> Path:
         source, level = job
         target = generated / f"{source.stem}.o"
-        run_tool([compiler.program, *flags.arguments(level), "-include", header, f"-I{generated}",
+        if source.suffix == ".c":
+            strict = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+            run_tool(
+                [compiler.program, "-x", "c", "-std=c99", f"-O{level}", *strict, "-c", source, "-o", target]
+            )
+            return target
+        run_tool([compiler.program, *flags.arguments(level), "-include", header, f"-I{generated}", *folders,
                   "-c", source, "-o", target])  # fmt: skip
         return target
 

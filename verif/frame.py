@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from export.rom import encode_weights
-from export.table import FIRST_RECORD, encode_table
+from export.table import FIRST_RECORD, encode_table, seal_table
 from export.words import Words
 from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
 from sw.compressed import CompressedNetwork
@@ -83,14 +83,23 @@ def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, work
     """Write what a frame needs: weights.mem, table.mem and image.bin."""
     config = plan.config
     workdir.mkdir(parents=True, exist_ok=True)
-    write_mem(workdir / "weights.mem", encode_weights(network, config).words)
-    write_mem(workdir / "table.mem", encode_table(plan))
+    weights = encode_weights(network, config).words
+    write_mem(workdir / "weights.mem", weights)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights))
     image_beats(pixels, config).tofile(workdir / "image.bin")
+
+
+def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workdir: Path) -> None:
+    """Write descriptor.mem, and table.mem anew, with what it says of that."""
+    weights = encode_weights(network, plan.config).words
+    write_mem(workdir / "descriptor.mem", words)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights, words))
 
 
 def rom_arguments(workdir: Path) -> list[str]:
     """Arguments of a binary that name the ROM images in ``workdir``."""
-    return [f"+kestrel_{image}={workdir.absolute() / image}.mem" for image in ("weights", "table")]
+    images = [workdir.absolute() / f"{image}.mem" for image in ("weights", "table", "descriptor")]
+    return [f"+kestrel_{image.stem}={image}" for image in images if image.is_file()]
 
 
 def run_files(

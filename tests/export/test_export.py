@@ -151,9 +151,7 @@ def test_import_refuses_missing_and_damaged_files(name: str, exported: ExportRep
     flipped[len(whole) // 2] ^= 1
     path.write_bytes(flipped)
     expected = next(entry.sha256 for entry in exported.manifest.files if entry.name == name)
-    with pytest.raises(
-        InputError, match=rf"{name}: SHA-256 {file_entry(path).sha256}; expected: {expected}"
-    ):
+    with pytest.raises(InputError, match=rf"{name}: SHA-256 {file_entry(path).sha256}; expected: {expected}"):
         import_network(exported.directory)
     path.unlink()
     with pytest.raises(InputError, match=rf"{name}: missing; expected: a file of {len(whole)} bytes"):

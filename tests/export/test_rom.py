@@ -174,8 +174,11 @@ def test_report_of_bits(rng: np.random.Generator) -> None:
 
 def test_refuses_too_small_a_rom() -> None:
     network = constant_network(stack((4, 4, 4)), 5)
-    with pytest.raises(InputError, match=r"constant: the weights need 40 ROM words of 64 bits; configuration "
-                                         r"'test' has weight_words = 39"):
+    with pytest.raises(
+        InputError,
+        match=r"constant: the weights need 40 ROM words of 64 bits; configuration "
+        r"'test' has weight_words = 39",
+    ):
         encode_weights(network, config(1, 1, weight_words=39))
 
 
@@ -197,8 +200,11 @@ def test_refuses_damaged_roms(rng: np.random.Generator) -> None:
     with pytest.raises(InputError, match=r"words of 32 bits; allowed: 64"):
         decode_weights(Words(32, words.data), layers, engine)
     values = words.to_ints()
-    with pytest.raises(InputError, match=r"layer conv0: a filling bit is set after the tile of output "
-                                         r"channel 2, input channel 0, ROM word 2; allowed: 0"):
+    with pytest.raises(
+        InputError,
+        match=r"layer conv0: a filling bit is set after the tile of output "
+        r"channel 2, input channel 0, ROM word 2; allowed: 0",
+    ):
         decode_weights(Words.from_ints(64, [*values[:3], values[3] | 1 << 63]), layers, engine)
     with pytest.raises(InputError, match=r"layer conv0: pad values of output channel 2's tile are not those"):
         decode_weights(Words.from_ints(64, [*values[:2], values[2] ^ 1, values[3]]), layers, engine)

@@ -105,8 +105,11 @@ def test_row_groups(height: int, triples: int, last: int, rng: np.random.Generat
 def test_refuses_too_long_a_schedule(rng: np.random.Generator) -> None:
     network = random_network(rng, stack((1, 1, 1)), 1)
     plan = make_plan(network, CONFIG.with_options(table_words=99), 4, 4)
-    with pytest.raises(InputError, match=r"the schedule takes 100 table words \(4 layer records, 4 visits\); "
-                                         r"configuration 'test' has table_words = 99"):
+    with pytest.raises(
+        InputError,
+        match=r"the schedule takes 100 table words \(4 layer records, 4 visits\); "
+        r"configuration 'test' has table_words = 99",
+    ):
         encode_table(plan)
 
 

@@ -12,8 +12,24 @@ from verif.cli import plan as plan_command
 def folder(tmp_path, monkeypatch):
     """Where a user works: a network, and half of it."""
     monkeypatch.chdir(tmp_path)
-    assert run(["compress", "random:1", "-o", "n.safetensors", "--network", "vgg16/32:pool2", "--mask-bits",
-                "3*2,1*2", "--calibration-size", "16x16", "--json"]) == 0
+    assert (
+        run(
+            [
+                "compress",
+                "random:1",
+                "-o",
+                "n.safetensors",
+                "--network",
+                "vgg16/32:pool2",
+                "--mask-bits",
+                "3*2,1*2",
+                "--calibration-size",
+                "16x16",
+                "--json",
+            ]
+        )
+        == 0
+    )
     data = (tmp_path / "n.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
     (tmp_path / "notes.txt").write_text("no network")
@@ -71,8 +87,14 @@ def test_table_and_verdict_are_for_people(capsys):
     code, out, _ = call(["plan", "vgg11/8:pool3", "--config", "nano", "--height", "32", "--width", "32"],
                         capsys)  # fmt: skip
     assert code == 0
-    for text in ("conv3_2", "all layers", "partial sums", "weight ROM", "times layer by layer",
-                 "verdict: every row is there when it is read"):
+    for text in (
+        "conv3_2",
+        "all layers",
+        "partial sums",
+        "weight ROM",
+        "times layer by layer",
+        "verdict: every row is there when it is read",
+    ):
         assert text in out
 
 

@@ -35,9 +35,15 @@ def run(config, module, workdir, seed, env):
     )
 
 
-@pytest.mark.parametrize(("name", "case"), [
-    ("nano", "pooled"), ("nano", "wide"), ("4x2", "pooled"), ("3x6 rows", "rows"),
-])
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("nano", "pooled"),
+        ("nano", "wide"),
+        ("4x2", "pooled"),
+        ("3x6 rows", "rows"),
+    ],
+)
 def test_engine_equals_the_reference(name, case, tmp_path, seed):
     config = CONFIGS[name]
     made = engine_case(case, config, seed)

@@ -32,7 +32,12 @@ CONFIGS = {
     "6x2": replace(SMALL, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
     "4x4 rows": replace(SMALL, input_lanes=4, output_lanes=4, load_kernels=2, row_groups=True),
     "12x3 rows": replace(
-        SMALL, input_lanes=12, output_lanes=3, load_kernels=3, activation_bits=6, stream_bytes=4,
+        SMALL,
+        input_lanes=12,
+        output_lanes=3,
+        load_kernels=3,
+        activation_bits=6,
+        stream_bytes=4,
         row_groups=True,
     ),
 }

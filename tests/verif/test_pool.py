@@ -10,8 +10,12 @@ def test_pool_lane_equals_its_model(activation_bits, tmp_path, seed):
 
 @pytest.mark.parametrize(
     "config",
-    [block_config(1, 1, 4, max_width=3), block_config(3, 3, 5, max_width=5), block_config(2, 4, 8),
-     block_config(3, 6, 8, row_groups=True)],
+    [
+        block_config(1, 1, 4, max_width=3),
+        block_config(3, 3, 5, max_width=5),
+        block_config(2, 4, 8),
+        block_config(3, 6, 8, row_groups=True),
+    ],
     ids=config_label,
 )
 def test_pool_equals_its_model(config, tmp_path, seed):

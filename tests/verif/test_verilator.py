@@ -175,5 +175,5 @@ def test_lint_passes_clean_verilog_and_names_each_warning(tmp_path):
     with pytest.raises(BuildError, match="WIDTHTRUNC"):
         lint([source], "narrow")
     waivers = tmp_path / "waivers.vlt"
-    waivers.write_text('`verilator_config\nlint_off -rule WIDTHTRUNC\nlint_off -rule UNUSEDSIGNAL\n')
+    waivers.write_text("`verilator_config\nlint_off -rule WIDTHTRUNC\nlint_off -rule UNUSEDSIGNAL\n")
     lint([source], "narrow", waivers)

@@ -43,9 +43,7 @@ class StreamMap:
         )  # fmt: skip
 
 
-def random_stream_map(
-    source: Random, config: EngineConfig, number: int, grouped: bool = False
-) -> StreamMap:
+def random_stream_map(source: Random, config: EngineConfig, number: int, grouped: bool = False) -> StreamMap:
     """Channels and widths that differ in kind first, then any; one visit or several; a region that is whole
     or so small that rows go round. ``grouped``: an image for row groups."""
     lanes = config.word_lanes

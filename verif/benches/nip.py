@@ -79,9 +79,7 @@ class Unit:
             read_base=place.base, read_end=place.end, read_stride=place.stride,
         )  # fmt: skip
         bank, slot = place.row(0)
-        visit = record(
-            source, visit_layout(CONFIG), first_row=0, rows=height, read_bank=bank, read_slot=slot
-        )
+        visit = record(source, visit_layout(CONFIG), first_row=0, rows=height, read_bank=bank, read_slot=slot)
         for name, value in changes.items():
             (visit if name in visit else layer)[name] = value
         block.drive({"go": 1, "visit": visit, "layer": layer, "command": frame.command})
@@ -159,8 +157,10 @@ class Unit:
                 last_rotation=bool(frame.command["last_rotation"]), output=frame.command["output"],
             )  # fmt: skip
             if outcome.cycles != expected + outcome.waited:
-                raise fail(f"{about}: {outcome.cycles} cycles, {outcome.waited} of them waiting; "
-                           f"expected {expected} and these")
+                raise fail(
+                    f"{about}: {outcome.cycles} cycles, {outcome.waited} of them waiting; "
+                    f"expected {expected} and these"
+                )
             await self.idle(self.source.choice((0, 0, 3)))
 
 

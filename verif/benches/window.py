@@ -118,9 +118,7 @@ class Passes:
                 for bank, address in enumerate(column.addresses):
                     if strip.grouped:
                         virtual = column.row + bank
-                        words.append(
-                            pack(virtual_word(source, rows, WORD, SIZE, virtual, column.column), A)
-                        )
+                        words.append(pack(virtual_word(source, rows, WORD, SIZE, virtual, column.column), A))
                     elif address is None:
                         words.append(source.getrandbits(CONFIG.word_bits))
                     else:

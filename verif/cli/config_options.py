@@ -1,11 +1,20 @@
 """The options that choose an engine configuration, the same for every command."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from hw.config import config_fields, load_config
 from hw.spec import EngineConfig, InputError
+
+
+class Top(StrEnum):
+    """What is generated or simulated."""
+
+    ENGINE = "engine"
+    CHIP = "chip"
+
 
 ConfigOption = Annotated[
     str, typer.Option(help="Engine configuration: a name from `kestrel list`, or a .toml file.")

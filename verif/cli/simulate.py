@@ -16,7 +16,8 @@ from sw.compressed import CompressedNetwork, load_network
 from sw.files import check_output
 from sw.images import generate_picture, load_image
 from sw.preprocessing import find_preprocessing
-from verif.cli.config_options import ConfigOption, SetOption, chosen_config
+from verif.cli.config_options import ConfigOption, SetOption, Top, chosen_config
+from verif.cli.simulate_chip import show_chip, simulate_chip
 from verif.frame import Pauses, Waves
 from verif.simulate import FrameReport, Simulation
 
@@ -43,15 +44,27 @@ def simulate(
     waves: Annotated[Path | None, typer.Option(help="Write waveforms of the first frame (.fst).")] = None,
     waves_from: Annotated[int, typer.Option(min=0, help="First cycle of the waveforms.")] = 0,
     waves_cycles: Annotated[int, typer.Option(min=1, help="Cycles of the waveforms.")] = 20_000,
+    top: Annotated[
+        Top, typer.Option(help="engine: every layer is compared; chip: through its bus and streams.")
+    ] = Top.ENGINE,
     json: JsonOption = False,
 ) -> None:
-    """Simulate the engine in Verilator and compare every element of every layer with the reference.
+    """Simulate the engine in Verilator and compare every element of every layer with the reference; or the
+    whole chip, with the C driver as its host, and compare what comes out.
 
     Exit code 1 if anything differs.
     """
     chosen = chosen_config(config, settings)
     compressed = load_network(network)
     frames = [(image, _pixels(image, compressed, height, width)) for image in images]
+    if waves is not None and top is Top.CHIP:
+        raise InputError(f"waves {waves} with top chip; allowed: with top engine")
+    if top is Top.CHIP:
+        report = simulate_chip(compressed, chosen, frames, pauses, seed)
+        emit(report, lambda console: show_chip(console, report), json)
+        if not report["bit_exact"] or not report["cycles_as_modelled"]:
+            raise typer.Exit(EXIT_MISMATCH)
+        return
     if waves is not None:
         if waves.suffix != ".fst":
             raise InputError(f"waves {waves}: suffix {waves.suffix!r}; allowed: .fst")

@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
-from hw.verilog import TOP, engine_files
+from hw.chip_config import ChipConfig
+from hw.integration import integration_files
+from hw.spec import NIP, InputError
+from hw.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
 from sw.cli.output import JsonOption, emit, progress
 from sw.files import atomic_directory, check_output_directory
-from verif.cli.config_options import ConfigOption, SetOption, chosen_config
+from verif.cli.config_options import ConfigOption, SetOption, Top, chosen_config
 
 FILE_LIST = "files.f"
 
@@ -18,29 +21,44 @@ def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,
+    top: Annotated[Top, typer.Option(help="The engine alone, or the chip round it.")] = Top.ENGINE,
+    descriptor: Annotated[bool, typer.Option(help="The chip has a descriptor unit.")] = False,
+    startup_check: Annotated[bool, typer.Option(help="The chip checks its ROMs after every reset.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the engine's Verilog: a file a module, and a file list."""
+    """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
+    with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys."""
     chosen = chosen_config(config, settings)
+    for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
+        if given and top is Top.ENGINE:
+            raise InputError(f"{option} with top engine; allowed: with top chip")
     check_output_directory(output)
+    module = TOP
+    others: tuple[VerilogFile, ...] = ()
     with progress("generating Verilog", None):
-        files = engine_files(chosen)
+        if top is Top.CHIP:
+            chip = ChipConfig(chosen, NIP if descriptor else None, startup_check)
+            files = chip_files(chip)
+            others = integration_files(chip, files)
+            module = CHIP_TOP
+        else:
+            files = engine_files(chosen)
     with atomic_directory(output) as folder:
-        for file in files:
+        for file in (*files, *others):
             (folder / file.name).write_text(file.text, encoding="utf-8")
         (folder / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")
-    names = [output / file.name for file in files]
     payload = {
-        "files": names,
+        "files": [output / file.name for file in files],
+        "integration": [output / file.name for file in others],
         "file_list": output / FILE_LIST,
-        "top": TOP,
+        "top": module,
         "lines": sum(file.text.count("\n") for file in files),
         "config": asdict(chosen),
     }
     emit(
         payload,
         lambda console: console.print(
-            f"{len(files)} files, {payload['lines']:,} lines of Verilog in {output}, top module {TOP}"
+            f"{len(files)} files, {payload['lines']:,} lines of Verilog in {output}, top module {module}"
         ),
         json,
     )

@@ -1,0 +1,172 @@
+/* Generated from hw/registers.py. */
+#ifndef KESTREL_REGISTERS_H
+#define KESTREL_REGISTERS_H
+
+#define KESTREL_REGISTERS_MAJOR                1
+#define KESTREL_REGISTERS_MINOR                0
+#define KESTREL_ID_ADDRESS                     0x000U
+#define KESTREL_VERSION_ADDRESS                0x004U
+#define KESTREL_VERSION_PATCH_SHIFT            0
+#define KESTREL_VERSION_PATCH_MASK             0x000000FFU
+#define KESTREL_VERSION_MINOR_SHIFT            8
+#define KESTREL_VERSION_MINOR_MASK             0x0000FF00U
+#define KESTREL_VERSION_MAJOR_SHIFT            16
+#define KESTREL_VERSION_MAJOR_MASK             0x00FF0000U
+#define KESTREL_CONFIG0_ADDRESS                0x008U
+#define KESTREL_CONFIG0_INPUT_LANES_SHIFT      0
+#define KESTREL_CONFIG0_INPUT_LANES_MASK       0x000000FFU
+#define KESTREL_CONFIG0_OUTPUT_LANES_SHIFT     8
+#define KESTREL_CONFIG0_OUTPUT_LANES_MASK      0x0000FF00U
+#define KESTREL_CONFIG0_LOAD_KERNELS_SHIFT     16
+#define KESTREL_CONFIG0_LOAD_KERNELS_MASK      0x00FF0000U
+#define KESTREL_CONFIG0_STREAM_BYTES_SHIFT     24
+#define KESTREL_CONFIG0_STREAM_BYTES_MASK      0xFF000000U
+#define KESTREL_CONFIG1_ADDRESS                0x00CU
+#define KESTREL_CONFIG1_ACTIVATION_BITS_SHIFT  0
+#define KESTREL_CONFIG1_ACTIVATION_BITS_MASK   0x0000000FU
+#define KESTREL_CONFIG1_MASK_BITS_MAX_SHIFT    4
+#define KESTREL_CONFIG1_MASK_BITS_MAX_MASK     0x00000070U
+#define KESTREL_CONFIG1_ROW_GROUPS_SHIFT       8
+#define KESTREL_CONFIG1_ROW_GROUPS_MASK        0x00000100U
+#define KESTREL_CONFIG1_DESCRIPTOR_SHIFT       9
+#define KESTREL_CONFIG1_DESCRIPTOR_MASK        0x00000200U
+#define KESTREL_CONFIG1_STARTUP_CHECK_SHIFT    10
+#define KESTREL_CONFIG1_STARTUP_CHECK_MASK     0x00000400U
+#define KESTREL_CONFIG1_WORD_LANES_SHIFT       16
+#define KESTREL_CONFIG1_WORD_LANES_MASK        0x00FF0000U
+#define KESTREL_NETWORK_CRC_ADDRESS            0x010U
+#define KESTREL_TABLE_SIZE_ADDRESS             0x014U
+#define KESTREL_TABLE_SIZE_HEIGHT_SHIFT        0
+#define KESTREL_TABLE_SIZE_HEIGHT_MASK         0x0000FFFFU
+#define KESTREL_TABLE_SIZE_WIDTH_SHIFT         16
+#define KESTREL_TABLE_SIZE_WIDTH_MASK          0xFFFF0000U
+#define KESTREL_IMAGE_ADDRESS                  0x018U
+#define KESTREL_IMAGE_HEIGHT_SHIFT             0
+#define KESTREL_IMAGE_HEIGHT_MASK              0x0000FFFFU
+#define KESTREL_IMAGE_WIDTH_SHIFT              16
+#define KESTREL_IMAGE_WIDTH_MASK               0xFFFF0000U
+#define KESTREL_MODE_ADDRESS                   0x01CU
+#define KESTREL_MODE_CONTINUOUS_SHIFT          0
+#define KESTREL_MODE_CONTINUOUS_MASK           0x00000001U
+#define KESTREL_CONTROL_ADDRESS                0x020U
+#define KESTREL_CONTROL_START_SHIFT            0
+#define KESTREL_CONTROL_START_MASK             0x00000001U
+#define KESTREL_CONTROL_ABORT_SHIFT            1
+#define KESTREL_CONTROL_ABORT_MASK             0x00000002U
+#define KESTREL_CONTROL_SOFT_RESET_SHIFT       2
+#define KESTREL_CONTROL_SOFT_RESET_MASK        0x00000004U
+#define KESTREL_CONTROL_CHECK_SHIFT            3
+#define KESTREL_CONTROL_CHECK_MASK             0x00000008U
+#define KESTREL_CONTROL_STREAM_RESET_SHIFT     4
+#define KESTREL_CONTROL_STREAM_RESET_MASK      0x00000010U
+#define KESTREL_STATUS_ADDRESS                 0x024U
+#define KESTREL_STATUS_BUSY_SHIFT              0
+#define KESTREL_STATUS_BUSY_MASK               0x00000001U
+#define KESTREL_STATUS_CHECKING_SHIFT          1
+#define KESTREL_STATUS_CHECKING_MASK           0x00000002U
+#define KESTREL_STATUS_DRAINING_SHIFT          2
+#define KESTREL_STATUS_DRAINING_MASK           0x00000004U
+#define KESTREL_STATUS_CLOSING_SHIFT           3
+#define KESTREL_STATUS_CLOSING_MASK            0x00000008U
+#define KESTREL_STATUS_CHECK_GOOD_SHIFT        4
+#define KESTREL_STATUS_CHECK_GOOD_MASK         0x00000010U
+#define KESTREL_STATUS_CHECK_BAD_SHIFT         5
+#define KESTREL_STATUS_CHECK_BAD_MASK          0x00000020U
+#define KESTREL_STATUS_IDENTIFIED_SHIFT        6
+#define KESTREL_STATUS_IDENTIFIED_MASK         0x00000040U
+#define KESTREL_ERROR_ADDRESS                  0x028U
+#define KESTREL_ERROR_FRAME_SHORT_SHIFT        1
+#define KESTREL_ERROR_FRAME_SHORT_MASK         0x00000002U
+#define KESTREL_ERROR_FRAME_LONG_SHIFT         2
+#define KESTREL_ERROR_FRAME_LONG_MASK          0x00000004U
+#define KESTREL_ERROR_TABLE_VERSION_SHIFT      3
+#define KESTREL_ERROR_TABLE_VERSION_MASK       0x00000008U
+#define KESTREL_ERROR_TABLE_CONFIG_SHIFT       4
+#define KESTREL_ERROR_TABLE_CONFIG_MASK        0x00000010U
+#define KESTREL_ERROR_DESCRIPTOR_ROM_SHIFT     5
+#define KESTREL_ERROR_DESCRIPTOR_ROM_MASK      0x00000020U
+#define KESTREL_ERROR_DESCRIPTOR_MAP_SHIFT     6
+#define KESTREL_ERROR_DESCRIPTOR_MAP_MASK      0x00000040U
+#define KESTREL_ERROR_MAP_NOT_WHOLE_SHIFT      7
+#define KESTREL_ERROR_MAP_NOT_WHOLE_MASK       0x00000080U
+#define KESTREL_ERROR_PART_SEQUENCE_SHIFT      8
+#define KESTREL_ERROR_PART_SEQUENCE_MASK       0x00000100U
+#define KESTREL_ERROR_TOO_MANY_REGIONS_SHIFT   9
+#define KESTREL_ERROR_TOO_MANY_REGIONS_MASK    0x00000200U
+#define KESTREL_ERROR_IMAGE_SIZE_SHIFT         16
+#define KESTREL_ERROR_IMAGE_SIZE_MASK          0x00010000U
+#define KESTREL_ERROR_TABLE_INCONSISTENT_SHIFT 17
+#define KESTREL_ERROR_TABLE_INCONSISTENT_MASK  0x00020000U
+#define KESTREL_ERROR_MEMORY_EXCEEDED_SHIFT    18
+#define KESTREL_ERROR_MEMORY_EXCEEDED_MASK     0x00040000U
+#define KESTREL_ERROR_WEIGHTS_CRC_SHIFT        19
+#define KESTREL_ERROR_WEIGHTS_CRC_MASK         0x00080000U
+#define KESTREL_ERROR_TABLE_CRC_SHIFT          20
+#define KESTREL_ERROR_TABLE_CRC_MASK           0x00100000U
+#define KESTREL_ERROR_DESCRIPTOR_CRC_SHIFT     21
+#define KESTREL_ERROR_DESCRIPTOR_CRC_MASK      0x00200000U
+#define KESTREL_ERROR_NOT_CHECKED_SHIFT        22
+#define KESTREL_ERROR_NOT_CHECKED_MASK         0x00400000U
+#define KESTREL_ERROR_WRITE_BUSY_SHIFT         23
+#define KESTREL_ERROR_WRITE_BUSY_MASK          0x00800000U
+#define KESTREL_ERROR_ABORTED_SHIFT            24
+#define KESTREL_ERROR_ABORTED_MASK             0x01000000U
+#define KESTREL_IRQ_ENABLE_ADDRESS             0x02CU
+#define KESTREL_IRQ_ENABLE_DONE_SHIFT          0
+#define KESTREL_IRQ_ENABLE_DONE_MASK           0x00000001U
+#define KESTREL_IRQ_ENABLE_ERROR_SHIFT         1
+#define KESTREL_IRQ_ENABLE_ERROR_MASK          0x00000002U
+#define KESTREL_IRQ_ENABLE_CHECKED_SHIFT       2
+#define KESTREL_IRQ_ENABLE_CHECKED_MASK        0x00000004U
+#define KESTREL_IRQ_STATUS_ADDRESS             0x030U
+#define KESTREL_IRQ_STATUS_DONE_SHIFT          0
+#define KESTREL_IRQ_STATUS_DONE_MASK           0x00000001U
+#define KESTREL_IRQ_STATUS_ERROR_SHIFT         1
+#define KESTREL_IRQ_STATUS_ERROR_MASK          0x00000002U
+#define KESTREL_IRQ_STATUS_CHECKED_SHIFT       2
+#define KESTREL_IRQ_STATUS_CHECKED_MASK        0x00000004U
+#define KESTREL_FRAMES_ADDRESS                 0x034U
+#define KESTREL_OUTPUT_ADDRESS                 0x038U
+#define KESTREL_OUTPUT_SELECT_SHIFT            0
+#define KESTREL_OUTPUT_SELECT_MASK             0x00000003U
+#define KESTREL_PART_ADDRESS                   0x03CU
+#define KESTREL_PART_FIRST_CROP_SHIFT          0
+#define KESTREL_PART_FIRST_CROP_MASK           0x00000001U
+#define KESTREL_PART_LAST_CROP_SHIFT           1
+#define KESTREL_PART_LAST_CROP_MASK            0x00000002U
+#define KESTREL_PART_FIRST_ROTATION_SHIFT      2
+#define KESTREL_PART_FIRST_ROTATION_MASK       0x00000004U
+#define KESTREL_PART_LAST_ROTATION_SHIFT       3
+#define KESTREL_PART_LAST_ROTATION_MASK        0x00000008U
+#define KESTREL_CYCLES_ADDRESS                 0x040U
+#define KESTREL_CRC_WEIGHTS_ADDRESS            0x044U
+#define KESTREL_CRC_TABLE_ADDRESS              0x048U
+#define KESTREL_CRC_DESCRIPTOR_ADDRESS         0x04CU
+#define KESTREL_SCRATCH_ADDRESS                0x050U
+#define KESTREL_RECORD_CYCLES_ADDRESS          0x800U
+#define KESTREL_RECORD_CYCLES_COUNT            256U
+#define KESTREL_COUNTERS_ADDRESS               0xC00U
+#define KESTREL_COUNTERS_COUNT                 8U
+
+/* X(name, bit of ERROR, text) */
+#define KESTREL_CAUSES(X) \
+    X(FRAME_SHORT, 1, "frame too short: TLAST before the last pixel") \
+    X(FRAME_LONG, 2, "frame too long: no TLAST with the last pixel") \
+    X(TABLE_VERSION, 3, "schedule table: wrong magic number or version") \
+    X(TABLE_CONFIG, 4, "schedule table: made for another engine configuration") \
+    X(DESCRIPTOR_ROM, 5, "descriptor ROM: wrong magic number or version, or too large for the unit") \
+    X(DESCRIPTOR_MAP, 6, "descriptor ROM: made for another map") \
+    X(MAP_NOT_WHOLE, 7, "descriptor: the last map is not whole in memory") \
+    X(PART_SEQUENCE, 8, "descriptor: a crop or rotation that continues nothing") \
+    X(TOO_MANY_REGIONS, 9, "descriptor: too many regions in a sum") \
+    X(IMAGE_SIZE, 16, "IMAGE asks for a size that the table was not made for; no frame was started") \
+    X(TABLE_INCONSISTENT, 17, "schedule table: an impossible record or visit; the frame was ended") \
+    X(MEMORY_EXCEEDED, 18, "schedule table: a region beyond the feature memory; the frame was ended") \
+    X(WEIGHTS_CRC, 19, "the weight ROM's CRC-32 is not that of the table's header") \
+    X(TABLE_CRC, 20, "the schedule table's CRC-32 is not that of its header, or it has none") \
+    X(DESCRIPTOR_CRC, 21, "the descriptor ROM's CRC-32 is not that of the table's header") \
+    X(NOT_CHECKED, 22, "a start was refused: the last self-check failed, or one is required first") \
+    X(WRITE_BUSY, 23, "a write that is refused while the chip is busy (the answer was SLVERR)") \
+    X(ABORTED, 24, "the frame or self-check was ended by CONTROL.abort")
+
+#endif /* KESTREL_REGISTERS_H */

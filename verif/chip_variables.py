@@ -1,0 +1,16 @@
+"""Environment variables by which the chip's benches are told what to do."""
+
+CASE_VARIABLE = "KESTREL_CASE"
+"""The network and pictures, ``verif.models.engine_case``."""
+
+NETWORK_SEED_VARIABLE = "KESTREL_NETWORK_SEED"
+"""Seed of these, if it is not that of the run."""
+
+FAULT_VARIABLE = "KESTREL_FAULT"
+"""Where a fault in a ROM is found: ``check`` or ``frame``."""
+
+CAUSE_VARIABLE = "KESTREL_CAUSE"
+"""What ERROR must say then, names with commas between."""
+
+EXPECTED_FILE = "expected.npy"
+"""Features of the pictures, in the run's folder."""

@@ -1,0 +1,84 @@
+"""``kestrel simulate --top chip``: the whole chip, with the C driver as its host."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from hw.chip_config import ChipConfig
+from hw.spec import EngineConfig
+from sw.cli.output import progress
+from sw.compressed import CompressedNetwork
+from verif.frame import Pauses
+from verif.simulate_chip import ChipReport, ChipSimulation
+
+
+def simulate_chip(
+    network: CompressedNetwork,
+    config: EngineConfig,
+    frames: list[tuple[str, np.ndarray]],
+    pauses: float,
+    seed: int,
+) -> dict[str, Any]:
+    """The payload of a run; ``frames`` are names and pixels."""
+    _, height, width = frames[0][1].shape
+    with progress("building the simulation", None):
+        simulation = ChipSimulation(network, ChipConfig(config), height, width)
+    reports: list[ChipReport] = []
+    with progress("simulating", len(frames) * simulation.model.total) as advance:
+        for number, (_, pixels) in enumerate(frames):
+            paused = Pauses(seed + number, pauses) if pauses else None
+            reports.append(simulation.run(pixels, pauses=paused, seed=seed + number, progress=advance))
+    first = reports[0]
+    return {
+        "top": "chip",
+        "network": network.name,
+        "network_crc": f"{first.network_crc:08x}",
+        "config": config.name,
+        "activation_bits": network.activation_bits,
+        "height": height,
+        "width": width,
+        "images": [
+            {
+                "image": name,
+                "bit_exact": report.bit_exact,
+                "values_compared": report.values_compared,
+                "mismatches": report.mismatches,
+                "cycles": report.cycles,
+                "host_cycles": report.host_cycles,
+            }
+            for (name, _), report in zip(frames, reports, strict=True)
+        ],
+        "bit_exact": all(report.bit_exact for report in reports),
+        "values_compared": sum(report.values_compared for report in reports),
+        "mismatches": sum(report.mismatches for report in reports),
+        "cycles": first.cycles,
+        "model_cycles": first.model_cycles,
+        "cycles_as_modelled": pauses > 0 or all(r.cycles == r.model_cycles for r in reports),
+        "counters": first.counters,
+        "driver_calls": [{"call": call, "result": result} for call, result in first.calls],
+        "build_seconds": simulation.build.seconds,
+        "sim_seconds": sum(report.seconds for report in reports),
+    }
+
+
+def show_chip(console: Console, payload: dict[str, Any]) -> None:
+    """The payload for people."""
+    console.print(
+        f"{payload['network']} (CRC {payload['network_crc']}) on a chip of configuration "
+        f"{payload['config']}, {payload['height']} x {payload['width']}"
+    )
+    for frame in payload["images"]:
+        console.print(
+            f"{frame['image']}: {frame['values_compared']:,} features, {frame['mismatches']:,} mismatches; "
+            f"{frame['cycles']:,} cycles, {frame['host_cycles']:,} from the driver's call to the last byte"
+        )
+    console.print(f"closed form: {payload['model_cycles']:,} cycles")
+    spent = ", ".join(f"{name} {cycles:,}" for name, cycles in payload["counters"].items() if cycles)
+    console.print(f"the chip's counters, in cycles: {spent}")
+    calls = ", ".join(f"{row['call']} {row['result']}" for row in payload["driver_calls"])
+    console.print(f"the C driver's calls: {calls}")
+    good = payload["bit_exact"] and payload["cycles_as_modelled"]
+    verdict = "bit-exact" if payload["bit_exact"] else "NOT bit-exact"
+    counted = "as modelled" if payload["cycles_as_modelled"] else "NOT as modelled"
+    console.print(f"verdict: {verdict}, cycles {counted}", style="bold green" if good else "bold red")
