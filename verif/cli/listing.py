@@ -28,7 +28,9 @@ def list_(json: JsonOption = False) -> None:
         "fits": list(FIT_RULES),
         "preprocessings": list(PREPROCESSINGS),
         "protocols": [{"name": p.name, "layout": p.layout, "source": p.source} for p in PROTOCOLS.values()],
-        "poolings": {name: {"crops": crops, "chain": chain.text} for name, (crops, chain) in POOLINGS.items()},
+        "poolings": {
+            name: {"crops": crops, "chain": chain.text} for name, (crops, chain) in POOLINGS.items()
+        },
         "engines": engine_names(),
     }
     emit(payload, lambda console: _show(payload, console), json)
