@@ -240,11 +240,8 @@ def test_needs_a_network(tmp_path: Path, images: Path, capsys: pytest.CaptureFix
 
 
 def test_losses_add_up() -> None:
-    assert parse_losses("distill+0.5*triplet+descriptor") == {
-        "features": 1.0,
-        "descriptor": 2.0,
-        "triplet": 0.5,
-    }
+    assert parse_losses("features+0.5*triplet+2*features") == {"features": 3.0, "triplet": 0.5}
+    assert set(parse_losses("distill")) == {"features", "descriptor", "relation"}
 
 
 def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
