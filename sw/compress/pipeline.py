@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, MASK_BITS, SCALAR_MAX, InputError
+from hw.spec import BIAS_FRACTION, MASK_BITS, InputError
 from sw.bounds import accumulator_range, check_accumulators
 from sw.compress.activity import Activity, measure_activity
 from sw.compress.calibrate import (
@@ -16,24 +16,21 @@ from sw.compress.calibrate import (
     measure_ranges,
     silent,
 )
-from sw.compress.fit import OUTPUT_RULE, Fit, find_rule, fit_masks
+from sw.compress.fit import Fit, find_rule
 from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
-from sw.compress.output_fit import ChannelFit, measure_moments
-from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
+from sw.compress.layer_fits import LayerFits
+from sw.compress.refine import Refine
 from sw.compress.report import CompressionReport, LayerReport, side_bits
 from sw.compressed import CompressedNetwork
 from sw.float_network import check_image_size
 from sw.preprocessing import check_activation_bits, find_preprocessing
 from sw.weights import FloatNetwork
 
-PRESCRIBING_RULES = ("vendor", "paper")
-"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
-
 
 def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,
              preprocessing: str, activation_bits: int = 8, fit: str = "least-squares",
              percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
-             ) -> tuple[CompressedNetwork, CompressionReport]:
+             fits: LayerFits | None = None) -> tuple[CompressedNetwork, CompressionReport]:
     """Turns a float network into integers.
 
     mask_bits: one number a layer; pictures: what activation ranges are measured on, by running the float
@@ -53,31 +50,23 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         raise InputError(f"mask bits {tuple(mask_bits)}; allowed: {MASK_BITS[0]}..{MASK_BITS[-1]} for each "
                          f"of the {len(shape.layers)} layers of {shape.name}")
 
-    fits: list[Fit] = []
+    if fits is None:
+        fits = LayerFits(network, prepared, pictures, fit, progress)
+    found: list[Fit] = []
+    refinements: list[Refine] = []
     with progress("fit", len(shape.layers)) as advance:
-        for weight, bits in zip(network.weights, mask_bits, strict=True):
-            fits.append(fit_masks(weight, bits, fit))
+        for position, bits in enumerate(mask_bits):
+            layer_fit, refine = fits.get(position, bits)
+            found.append(layer_fit)
+            refinements.append(refine)
             advance(1)
-    refinements: list[Refine] = [keep_masks if fit in PRESCRIBING_RULES else nearest_masks] * len(fits)
-    if fit == OUTPUT_RULE:
-        moments = measure_moments(network, prepared, pictures, progress)
-        with progress("fit outputs", len(shape.layers)) as advance:
-            for position in range(1, len(fits)):  # the first layer has a better way, below
-                channels = ChannelFit(moments[position])
-                fits[position] = channels.fit(network.weights[position], fits[position], mask_bits[position])
-                refinements[position] = channels
-                advance(1)
-    if fit not in PRESCRIBING_RULES:
-        window = WindowFit(pixel_moment(pictures, prepared, progress))
-        fits[0] = _refined(network.weights[0], fits[0], np.asarray(prepared.scale), mask_bits[0], window)
-        refinements[0] = window
-    fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f in fits))
+    fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f in found))
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
 
     folded: list[FoldedLayer] = []
     inputs = image_scale(prepared, activation_bits)
     for position, layer in enumerate(shape.layers):
-        folded.append(fold_layer(layer, network.weights[position], network.biases[position], fits[position],
+        folded.append(fold_layer(layer, network.weights[position], network.biases[position], found[position],
                                  mask_bits[position], ranges.cap[position], inputs, activation_bits,
                                  refinements[position]))
         inputs = map_scale(folded[-1].layer)
@@ -98,15 +87,6 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
     )
     return result, report
-
-
-def _refined(weight: np.ndarray, fit: Fit, scale: np.ndarray, mask_bits: int, refine: Refine) -> Fit:
-    """The fit refined with scalars about as fine as they will be: the output scale, and with it the shift,
-    is known only after calibration, which should see the refined weights."""
-    largest = float((fit.alpha * scale).max(initial=0.0))
-    unit = (largest or 1.0) / SCALAR_MAX / scale
-    mask, alpha = refine(weight.astype(np.float64), fit, unit, mask_bits)
-    return Fit(mask, alpha * unit)
 
 
 def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: Activity,

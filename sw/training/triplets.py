@@ -102,9 +102,8 @@ def grouped(groups: Sequence[int], groups_per_batch: int, pictures_per_group: in
     as many; of a smaller group they come again, differently augmented), side by side.
 
     Every epoch each group with two pictures or more comes once, in random order, with pictures drawn at
-    random; an incomplete last batch is filled up with groups of the first. Triplets are mined by process:
-    the groups of a batch should divide by their number. Raises InputError when there are too few such groups,
-    or the batch is too small for a triplet.
+    random; an incomplete last batch is filled up with groups of the first. Raises InputError when there are
+    too few such groups, or the batch is too small for a triplet.
     """
     if groups_per_batch < 2 or pictures_per_group < 2:
         raise InputError(f"batches of {groups_per_batch} groups with {pictures_per_group} pictures; "

@@ -1,0 +1,260 @@
+"""From a float network and a target to the mask bits of every layer.
+
+Measured sensitivities and an exact search (``search``) give a plan. What layers do to each other the sum of
+their sensitivities does not know; so they are measured again around that plan, and the search repeated, until
+it stays; then plans near the best one are tried, those first that promise most. Plans are compared by the
+network's descriptors with all their masks at once, in floating point; what comes out is compressed and its
+integers are measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from hw.spec import InputError
+from sw.allocate.costs import layer_costs
+from sw.allocate.measure import Distortion, PlanMeasure
+from sw.allocate.search import (
+    Plan,
+    Point,
+    best_points,
+    make_point,
+    neighbours,
+    within_distortion,
+    within_size,
+)
+from sw.allocate.sensitivity import Disturbance, Sensitivity
+from sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
+from sw.compress.layer_fits import LayerFits
+from sw.network import NetworkShape
+from sw.preprocessing import check_activation_bits, find_preprocessing
+from sw.weights import FloatNetwork
+
+DEFAULT_WIDTHS = (1, 2, 3)
+"""Those that take one pass of the array."""
+
+DEFAULT_ROUNDS = 3
+"""Most times that sensitivities are measured again."""
+
+DEFAULT_TRIALS = 16
+"""Most plans near the best one that are tried."""
+
+CORRECTIONS = 4
+"""Most searches for a cosine, each corrected by what the integers lacked of it in the one before."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Either ``bits``, the most that masks and scalars may take, or ``cosine``, the least mean cosine of the
+    descriptors; ``cycles``: most cycles, relative to one pass a layer. Raises InputError."""
+
+    bits: int | None = None
+    cosine: float | None = None
+    cycles: float = 1.0
+
+    def __post_init__(self) -> None:
+        assert (self.bits is None) != (self.cosine is None)
+        if self.cosine is not None and not 0 < self.cosine < 1:
+            raise InputError(f"cosine {self.cosine:g}; allowed: between 0 and 1")
+        if not self.cycles >= 1:
+            raise InputError(f"cycles {self.cycles:g}; allowed: 1 (one pass a layer) or more")
+
+
+@dataclass(frozen=True)
+class MeasuredPlan:
+    """A plan: its size, its relative cycles, its distortion as the sum of sensitivities, with all masks in
+    floating point, and in integers on the calibration pictures."""
+
+    plan: Plan
+    bits: int
+    cycles: float
+    predicted: float
+    masks_only: float
+    distortion: Distortion
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """found: the plan; first: what the search gave before anything was measured again; front: the best plans
+    of all sizes by the sum of sensitivities; tried: how many plans were measured, most of them in floating
+    point."""
+
+    target: Target
+    front: tuple[Point, ...]
+    first: MeasuredPlan
+    found: MeasuredPlan
+    tried: int
+
+
+class Allocator:
+    """Measures the sensitivities of ``network`` once; ``find`` answers for any target.
+
+    widths: mask bits to choose from. Raises InputError for options outside their range.
+    """
+
+    def __init__(self, network: FloatNetwork, pictures: CalibrationPictures, *, preprocessing: str,
+                 widths: Sequence[int] = DEFAULT_WIDTHS, fit: str = "least-squares", activation_bits: int = 8,
+                 percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> None:
+        prepared = find_preprocessing(preprocessing)
+        check_activation_bits(activation_bits)
+        self.network = network
+        self.costs = layer_costs(network.shape, widths, pictures.height, pictures.width)
+        fits = LayerFits(network, prepared, pictures, fit, progress)
+        self.integers = PlanMeasure(fits, pictures, preprocessing, activation_bits, percentile)
+        self._widths = tuple(sorted(widths))
+        self._progress = progress
+        self._disturbance = Disturbance(fits, pictures, prepared)
+        self._known: dict[Plan, float] = {}
+        self._tables: dict[Plan | None, Sensitivity] = {}
+        self.sensitivity = self._around(None)
+
+    def find(self, target: Target, rounds: int = DEFAULT_ROUNDS, trials: int = DEFAULT_TRIALS) -> Allocation:
+        """The plan for a target. Raises InputError when none meets it, or for negative numbers."""
+        for name, value in (("rounds", rounds), ("trials", trials)):
+            if value < 0:
+                raise InputError(f"{name} {value}; allowed: 0 or more")
+        before = len(self._known)
+        front = self._front(self.sensitivity, target)
+        if target.bits is not None:
+            first = self._choose(front, target)
+            found = self._search(first, target, rounds, trials)
+        else:
+            first, found = self._search_cosine(front, target, rounds, trials)
+        return Allocation(target, front, self.measured(first), self.measured(found),
+                          len(self._known) - before)
+
+    def measured(self, plan: Plan) -> MeasuredPlan:
+        """Any plan, compressed and measured."""
+        point = make_point(plan, self.costs, self.sensitivity.summands())
+        return MeasuredPlan(plan, point.bits, point.cycles / self.costs.cycles, point.distortion,
+                            self._masks_only(plan), self.integers(plan))
+
+    def _front(self, sensitivity: Sensitivity, target: Target) -> tuple[Point, ...]:
+        front = best_points(self.costs, sensitivity.summands(), int(target.cycles * self.costs.cycles))
+        if not front:
+            raise InputError(f"mask widths {', '.join(map(str, self._widths))} with at most "
+                             f"{target.cycles:g} times the cycles of one pass; allowed: 1..3, or more cycles")
+        return front
+
+    def _choose(self, front: Sequence[Point], target: Target) -> Plan:
+        """The front's plan for the target, or the nearest to it. Raises InputError for too small a size."""
+        if target.bits is None:
+            assert target.cosine is not None
+            return within_distortion(front, 1 - target.cosine).plan
+        point = within_size(front, target.bits)
+        if point is None:
+            smallest = self.costs.smallest
+            raise InputError(f"target size {target.bits:,} bits; allowed: at least {smallest:,} "
+                             f"({smallest / self.costs.weights:.3f} a weight, every layer at its narrowest)")
+        return point.plan
+
+    def _search_cosine(self, front: Sequence[Point], target: Target, rounds: int,
+                       trials: int) -> tuple[Plan, Plan]:
+        """Searches for plans whose masks alone reach the cosine, and a little more, until the integers do."""
+        assert target.cosine is not None
+        widest = front[-1].plan
+        if self.integers(widest).cosine < target.cosine:
+            raise InputError(f"cosine {target.cosine:g}; allowed: up to {self.integers(widest).cosine:.6f}, "
+                             "which the widest masks reach")
+        first = self._choose(front, target)
+        aim, found = target.cosine, widest
+        for _ in range(CORRECTIONS):
+            if not aim < 1 - self._masks_only(widest):
+                return first, widest
+            found = self._search(self._choose(front, replace(target, cosine=aim)),
+                                 replace(target, cosine=aim), rounds, trials)
+            lacking = target.cosine - self.integers(found).cosine
+            if lacking <= 0:
+                return first, found
+            aim += 1.1 * lacking
+        return first, widest
+
+    def _search(self, start: Plan, target: Target, rounds: int, trials: int) -> Plan:
+        """The best plan by its masks alone: sensitivities around a plan, the best plan by them, around that,
+        ...; then trials near the best."""
+        plan = start
+        best = min([start, *self._usual(target)], key=lambda p: self._rank(p, target))
+        visited: set[Plan] = set()
+        for _ in range(rounds):
+            visited.add(plan)
+            following = self._choose(self._front(self._around(plan), target), target)
+            near = [p for p in neighbours(plan, self.costs, 1) if self._affordable(p, target)]
+            best = min([best, plan, following, *near], key=lambda p: self._rank(p, target))
+            plan = best if following in visited else following
+            if plan in visited:
+                break
+        return self._try_near(best, target, trials)
+
+    def _usual(self, target: Target) -> list[Plan]:
+        """What one would take without measuring: of any two widths the wider in the first layers, in as many
+        as the size allows."""
+        plans: list[Plan] = []
+        for narrow, wide in combinations(self._widths, 2):
+            loaded = [front_loaded(self.network.shape, wide, narrow, count)
+                      for count in range(len(self.network.shape.layers) + 1)]
+            plans += [plan for plan in loaded if self._affordable(plan, target)][-1:]
+        return plans
+
+    def _try_near(self, best: Plan, target: Target, trials: int) -> Plan:
+        with self._progress("trials", trials) as advance:
+            while trials > 0:
+                table = self._tables.get(best) or self._nearest_table(best)
+                points = [make_point(plan, self.costs, table.summands())
+                          for plan in neighbours(best, self.costs, 2)
+                          if plan not in self._known and self._affordable(plan, target)]
+                for point in sorted(points, key=lambda p: self._score(p.bits, p.distortion, target)):
+                    trials -= 1
+                    advance(1)
+                    if self._rank(point.plan, target) < self._rank(best, target):
+                        best = point.plan
+                        break
+                    if trials == 0:
+                        return best
+                else:
+                    return best
+        return best
+
+    def _nearest_table(self, plan: Plan) -> Sensitivity:
+        """The sensitivities around a plan that differs in the fewest layers."""
+        def different(base: Plan | None) -> int:
+            return len(plan) if base is None else sum(a != b for a, b in zip(plan, base, strict=True))
+
+        return self._tables[min(self._tables, key=different)]
+
+    def _affordable(self, plan: Plan, target: Target) -> bool:
+        if self.costs.plan_cycles(plan) > target.cycles * self.costs.cycles:
+            return False
+        return target.bits is None or self.costs.bits(plan) <= target.bits
+
+    def _rank(self, plan: Plan, target: Target) -> tuple[float, float, float]:
+        return self._score(self.costs.bits(plan), self._masks_only(plan), target)
+
+    def _score(self, bits: int, distortion: float, target: Target) -> tuple[float, float, float]:
+        """Less is better: for a size the distortion; for a cosine, once it is reached, the size."""
+        if target.cosine is None:
+            return 0, distortion, bits
+        if distortion <= 1 - target.cosine:
+            return 0, bits, distortion
+        return 1, distortion, bits
+
+    def _masks_only(self, plan: Plan) -> float:
+        if plan not in self._known:
+            self._known[plan] = self._disturbance.measure(plan)
+        return self._known[plan]
+
+    def _around(self, base: Plan | None) -> Sensitivity:
+        """Measured once; around a plan it is also the measure of all plans that differ in one layer."""
+        if base not in self._tables:
+            table = self._disturbance.around(base, self._widths, self._progress)
+            self._tables[base] = table
+            if base is not None:
+                self._known[base] = table.at_base
+                for position, layer in enumerate(table.descriptor):
+                    for width, value in layer.items():
+                        self._known[(*base[:position], width, *base[position + 1 :])] = value
+        return self._tables[base]
+
+
+def front_loaded(shape: NetworkShape, wide: int, narrow: int, count: int) -> Plan:
+    """The source paper's choice: ``wide`` masks in the first ``count`` layers, ``narrow`` in the others."""
+    return (wide,) * count + (narrow,) * (len(shape.layers) - count)

@@ -1,0 +1,69 @@
+"""What each width of a layer's masks costs: stored bits, and cycles of the array."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hw.spec import MASK_BITS, PASSES, TAPS, InputError, kernel_bits
+from sw.network import ConvShape, NetworkShape
+
+LANES = 16
+"""Input and output lanes of the array that cycles are counted for, as in the configuration ``edge``. Costs
+are compared with each other, and their ratios hardly depend on it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One width for one layer. bits: of all its masks and scalars; cycles: in which the array computes it."""
+
+    mask_bits: int
+    bits: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Costs:
+    """choices: for each layer by rising width; weights: of the network; cycles: with one pass a layer."""
+
+    choices: tuple[tuple[Choice, ...], ...]
+    weights: int
+    cycles: int
+
+    @property
+    def smallest(self) -> int:
+        """Bits of the network with every layer at its narrowest."""
+        return sum(layer[0].bits for layer in self.choices)
+
+    def bits(self, plan: Sequence[int]) -> int:
+        return sum(choice.bits for choice in self.chosen(plan))
+
+    def plan_cycles(self, plan: Sequence[int]) -> int:
+        return sum(choice.cycles for choice in self.chosen(plan))
+
+    def chosen(self, plan: Sequence[int]) -> tuple[Choice, ...]:
+        """The choices of a plan, mask bits by layer."""
+        return tuple(next(c for c in layer if c.mask_bits == width)
+                     for layer, width in zip(self.choices, plan, strict=True))
+
+
+def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: int) -> Costs:
+    """Costs of every layer at each of ``widths``, on images of ``height`` x ``width``. Raises InputError for
+    no width or one that the engine does not have."""
+    allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]}, each once"
+    if not widths or len(set(widths)) != len(widths) or not set(widths) <= set(MASK_BITS):
+        raise InputError(f"mask widths {','.join(map(str, widths))!r}; allowed: {allowed}")
+    choices, cycles = [], 0
+    for layer in shape.layers:
+        kernels = layer.in_channels * layer.out_channels
+        one_pass = _one_pass(layer, height, width)
+        cycles += one_pass
+        choices.append(tuple(Choice(b, kernels * kernel_bits(b), PASSES[b] * one_pass)
+                             for b in sorted(widths)))
+        if layer.pool:
+            height, width = height // 2, width // 2
+    kernels = sum(layer.in_channels * layer.out_channels for layer in shape.layers)
+    return Costs(tuple(choices), TAPS * kernels, cycles)
+
+
+def _one_pass(layer: ConvShape, height: int, width: int) -> int:
+    """Cycles of a layer whose masks take one pass (docs/architecture.md)."""
+    return -(-layer.in_channels // LANES) * -(-layer.out_channels // LANES) * height * width

@@ -1,0 +1,106 @@
+"""What a plan really does: the network compressed by it, its integers run, its descriptors compared."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from sw.allocate.search import Plan
+from sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
+from sw.compress.calibrate import CalibrationPictures
+from sw.compress.layer_fits import LayerFits
+from sw.compress.pipeline import compress
+from sw.compressed import CompressedNetwork
+from sw.float_network import FloatModel, real_batch
+from sw.images import quantise_pixels
+from sw.preprocessing import find_preprocessing
+from sw.reference import Reference
+from sw.training.descriptors import NipDescriptor
+from sw.weights import FloatNetwork
+
+
+def in_memory(pictures: CalibrationPictures, count: int) -> CalibrationPictures:
+    """``count`` of the pictures, or all if there are fewer, spread evenly and read once. Raises InputError
+    for a bad picture."""
+    chosen = np.linspace(0, len(pictures.names) - 1, min(count, len(pictures.names))).round().astype(int)
+    loaded = [pictures.load(n) for n in chosen.tolist()]
+    return replace(pictures, names=tuple(pictures.names[n] for n in chosen), load=loaded.__getitem__)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """1 - cosine of pooled descriptors to the float network's, by picture."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def highest(self) -> float:
+        return max(self.values)
+
+    @property
+    def cosine(self) -> float:
+        """Mean over the pictures."""
+        return 1 - self.mean
+
+
+class Gauge:
+    """Descriptors of the float network on some pictures, to hold integer networks against."""
+
+    def __init__(self, network: FloatNetwork, preprocessing: str, pictures: CalibrationPictures) -> None:
+        self._network = network
+        self._preprocessing = find_preprocessing(preprocessing)
+        self._pool = NipDescriptor()
+        count = len(pictures.names)
+        batch = max(1, PIXELS_AT_ONCE // (pictures.height * pictures.width))
+        self._batches = [[pictures.load(n) for n in range(first, min(first + batch, count))]
+                         for first in range(0, count, batch)]
+
+    @cached_property
+    def _wanted(self) -> list[torch.Tensor]:
+        model = FloatModel(self._network)
+        return [self._pool(model.run(real_batch(batch, self._preprocessing))[-1]) for batch in self._batches]
+
+    def measure(self, integers: CompressedNetwork) -> Distortion:
+        """The network's distortion on every picture."""
+        reference = Reference(integers)
+        values: list[float] = []
+        for batch, wanted in zip(self._batches, self._wanted, strict=True):
+            pixels = [quantise_pixels(p, self._preprocessing, integers.activation_bits) for p in batch]
+            found = self._pool(reference.last(torch.from_numpy(np.stack(pixels))))
+            values += distortion(found, wanted).tolist()
+        return Distortion(tuple(values))
+
+
+class PlanMeasure:
+    """Compresses by a plan and measures, on the calibration pictures; every plan once."""
+
+    def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: str,
+                 activation_bits: int, percentile: float) -> None:
+        self._fits = fits
+        self._pictures = pictures
+        self._preprocessing = preprocessing
+        self._activation_bits = activation_bits
+        self._percentile = percentile
+        self._gauge = Gauge(fits.network, preprocessing, pictures)
+        self._networks: dict[Plan, CompressedNetwork] = {}
+        self._known: dict[Plan, Distortion] = {}
+
+    def compress(self, plan: Plan) -> CompressedNetwork:
+        """The network with these widths. Raises InputError as ``sw.compress.pipeline.compress`` does."""
+        if plan not in self._networks:
+            self._networks[plan], _ = compress(
+                self._fits.network, plan, self._pictures, preprocessing=self._preprocessing,
+                activation_bits=self._activation_bits, fit=self._fits.rule, percentile=self._percentile,
+                fits=self._fits,
+            )
+        return self._networks[plan]
+
+    def __call__(self, plan: Plan) -> Distortion:
+        if plan not in self._known:
+            self._known[plan] = self._gauge.measure(self.compress(plan))
+        return self._known[plan]

@@ -1,0 +1,68 @@
+"""Fits of a network's layers, each made once: whoever compresses a network in many ways asks here."""
+
+import numpy as np
+
+from hw.spec import SCALAR_MAX
+from sw.compress.calibrate import CalibrationPictures, Progress, silent
+from sw.compress.fit import OUTPUT_RULE, Fit, find_rule, fit_masks
+from sw.compress.output_fit import ChannelFit, measure_moments
+from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
+from sw.preprocessing import Preprocessing
+from sw.weights import FloatNetwork
+
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
+
+
+class LayerFits:
+    """Masks and scalars of every layer of ``network`` by the rule ``rule``, at any width.
+
+    A layer's fit does not depend on the widths of the others: what rules ask of pictures, they ask of the
+    float network. Raises InputError for an unknown rule, and for a bad picture.
+    """
+
+    def __init__(self, network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
+                 rule: str, progress: Progress = silent) -> None:
+        find_rule(rule)
+        self.network = network
+        self.rule = rule
+        self._scale = np.asarray(preprocessing.scale)
+        self._known: dict[tuple[int, int], tuple[Fit, Refine]] = {}
+        self._channels: dict[int, ChannelFit] = {}
+        self._moments: list[np.ndarray] = []
+        self._window: WindowFit | None = None
+        if rule == OUTPUT_RULE:
+            self._moments = measure_moments(network, preprocessing, pictures, progress)
+        if rule not in PRESCRIBING_RULES:
+            self._window = WindowFit(pixel_moment(pictures, preprocessing, progress))
+
+    def get(self, position: int, mask_bits: int) -> tuple[Fit, Refine]:
+        """The layer's fit and how its scalars are to be rounded."""
+        key = (position, mask_bits)
+        if key not in self._known:
+            self._known[key] = self._make(position, mask_bits)
+        return self._known[key]
+
+    def _make(self, position: int, mask_bits: int) -> tuple[Fit, Refine]:
+        weight = self.network.weights[position]
+        fit = fit_masks(weight, mask_bits, self.rule)
+        if self.rule in PRESCRIBING_RULES:
+            return fit, keep_masks
+        if position == 0:  # few input channels: the output's error is followed through every change
+            assert self._window is not None
+            return _refined(weight, fit, self._scale, mask_bits, self._window), self._window
+        if self.rule == OUTPUT_RULE:
+            if position not in self._channels:
+                self._channels[position] = ChannelFit(self._moments[position])
+            channels = self._channels[position]
+            return channels.fit(weight, fit, mask_bits), channels
+        return fit, nearest_masks
+
+
+def _refined(weight: np.ndarray, fit: Fit, scale: np.ndarray, mask_bits: int, refine: Refine) -> Fit:
+    """The fit refined with scalars about as fine as they will be: the output scale, and with it the shift,
+    is known only after calibration, which should see the refined weights."""
+    largest = float((fit.alpha * scale).max(initial=0.0))
+    unit = (largest or 1.0) / SCALAR_MAX / scale
+    mask, alpha = refine(weight.astype(np.float64), fit, unit, mask_bits)
+    return Fit(mask, alpha * unit)
