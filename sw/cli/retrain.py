@@ -40,8 +40,8 @@ def retrain(
         str | None, typer.Option(help="Float weights: teacher, and start with --start float.")
     ] = None,
     start_from: Annotated[
-        str, typer.Option("--start", help="Weights to start from: network (its own) or float (--weights).")
-    ] = "network",
+        str, typer.Option("--start", help="From: network (its own weights), float (--weights) or auto.")
+    ] = "auto",
     float_only: Annotated[
         bool, typer.Option("--float", help="Train the float network --network; writes float weights.")
     ] = False,
@@ -55,6 +55,9 @@ def retrain(
         str | None, typer.Option(help="Float weights of another teacher than --weights.")
     ] = None,
     teacher_network: Annotated[str | None, typer.Option(help="Its network; default: the student's.")] = None,
+    teacher_preprocessing: Annotated[
+        str | None, typer.Option(help="What its weights expect; default: what the student's do.")
+    ] = None,
     loss: Annotated[
         str, typer.Option(help="distill, relational, labels, triplet, or a sum as distill+0.5*triplet.")
     ] = "distill",
@@ -121,7 +124,8 @@ def retrain(
     with distributed.processes(chosen):
         torch.manual_seed(seed)
         student, own = _student(network, fresh, weights, start_from, float_only, options, training, size)
-        guide = start.make_teacher(own, teacher, teacher_network, _name(student), student.preprocessing.name)
+        guide = start.make_teacher(own, teacher, teacher_network, teacher_preprocessing, _name(student),
+                                   student.preprocessing.name)
         criterion = Loss(_shape(student), losses, guide, len(found.classes))
         settings = DataSettings(size, size, batch, Augmentation() if augment else None, seed, workers,
                                 distributed.rank(), distributed.world_size(), unreadable_share)

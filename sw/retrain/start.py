@@ -22,7 +22,11 @@ from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, ne
 from sw.training.samples import TrainingSet
 from sw.weights import FloatNetwork, load_weights
 
-STARTS = ("network", "float")
+STARTS = ("auto", "network", "float")
+
+SAME_MASKS = 0.999
+"""Share of taps in which a network's masks are those of the rule on the float weights: then it holds nothing
+that these do not, and training starts from them."""
 
 CALIBRATION_PICTURES = 16
 """Training pictures on which ranges are measured where there is no compressed network yet."""
@@ -83,29 +87,49 @@ def compressed_start(
 def quantised_student(
     network: CompressedNetwork, weights: FloatNetwork | None, start: str, options: QuantiseOptions
 ) -> QuantisedNetwork:
-    """The student of a compressed network. Raises InputError for ``start`` float without weights."""
+    """The student of a compressed network.
+
+    start: ``network``, its own integers as weights: nothing else is known of them, and with one bit all are
+    equally far from turning; ``float``, the float weights; ``auto``: float, unless there are none or the
+    network's masks are not theirs (because it was fitted to its output, or retrained). Raises InputError for
+    ``start`` float without weights.
+    """
     if start not in STARTS:
         raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
     if start == "float" and weights is None:
         raise InputError("start float needs the float weights; allowed: --weights FILE")
     network_shape(network)
-    return QuantisedNetwork(network, options, weights if start == "float" else None)
+    if weights is None or start == "network":
+        return QuantisedNetwork(network, options)
+    student = QuantisedNetwork(network, options, weights)
+    if start == "float" or _same_masks(network, student.export()) >= SAME_MASKS:
+        return student
+    return QuantisedNetwork(network, options)
+
+
+def _same_masks(a: CompressedNetwork, b: CompressedNetwork) -> float:
+    """Share of equal taps, the first layer aside, which compress refines by its output."""
+    pairs = list(zip(a.layers, b.layers, strict=True))
+    pairs = pairs[1:] or pairs
+    return sum(int((x.mask == y.mask).sum()) for x, y in pairs) / sum(x.mask.size for x, _ in pairs)
 
 
 def make_teacher(
     weights: FloatNetwork | None,
     source: str | None,
     network: str | None,
+    preprocessing: str | None,
     own_network: str,
-    preprocessing: str,
+    own_preprocessing: str,
 ) -> FloatConvs | None:
-    """The teacher: the file ``source`` (of ``network``, or of the student's), else the student's own float
-    weights unless they are random. Raises InputError."""
-    prepared = find_preprocessing(preprocessing)
+    """The teacher: the file ``source``, else the student's own float weights unless they are random.
+    ``network`` and ``preprocessing`` are the teacher's, None for the student's. Raises InputError."""
+    prepared = find_preprocessing(preprocessing or own_preprocessing)
     if source is not None:
-        return FloatConvs(load_float(source, network or own_network, preprocessing), prepared)
-    if network is not None:
-        raise InputError(f"teacher network {network} without a teacher; allowed: --teacher FILE")
+        return FloatConvs(load_float(source, network or own_network, prepared.name), prepared)
+    if network is not None or preprocessing is not None:
+        raise InputError(f"teacher network {network}, preprocessing {preprocessing} without a teacher; "
+                         "allowed: with --teacher FILE")
     if weights is None or weights.untrained == frozenset(layer.name for layer in weights.shape.layers):
         return None
     return FloatConvs(weights, prepared)

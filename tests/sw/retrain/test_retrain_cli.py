@@ -199,7 +199,7 @@ def test_labels_and_unreadable_pictures(
         (("--loss", "labels", "--freeze", "conv8_1"), "frozen layer 'conv8_1'; allowed: conv1_1"),
         (("--loss", "labels", "--device", "tpu"), "device 'tpu'; allowed here: auto, cpu"),
         (("--loss", "labels", "--device", "cpu", "--precision", "mixed"), "precision 'mixed' on cpu"),
-        (("--loss", "labels", "--start", "best"), "start 'best'; allowed: network, float"),
+        (("--loss", "labels", "--start", "best"), "start 'best'; allowed: auto, network, float"),
         (("--loss", "labels", "--plot", "a.svg"), "together with --log"),
         (("--loss", "triplet", "--batch", "5"), "batch 5 with loss triplet"),
     ],
