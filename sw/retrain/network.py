@@ -176,13 +176,19 @@ class QuantisedNetwork(nn.Module):
     """A compressed network with float weights behind it.
 
     Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then (by least squares) the first forward pass equals it.
+    compressed network's own: then (by least squares) the first forward pass equals it; latent: float weights
+    for ``latent_parameters``, where the network's own are taken.
 
     Raises InputError when the weights do not fit the network.
     """
 
     def __init__(
-        self, network: CompressedNetwork, options: QuantiseOptions, weights: FloatNetwork | None = None
+        self,
+        network: CompressedNetwork,
+        options: QuantiseOptions,
+        weights: FloatNetwork | None = None,
+        *,
+        latent: FloatNetwork | None = None,
     ) -> None:
         super().__init__()
         if options.fit not in fitting.RULES:
@@ -192,7 +198,7 @@ class QuantisedNetwork(nn.Module):
         self.preprocessing = find_preprocessing(network.preprocessing)
         self.pad = network.pad
         masters = (
-            real_parameters(network)
+            (real_parameters(network) if latent is None else latent_parameters(network, latent))
             if weights is None
             else [
                 (torch.from_numpy(w), torch.from_numpy(b))
@@ -365,6 +371,33 @@ def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torc
         bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
         found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
         scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
+    return found
+
+
+LEAST_LATENT = 0.1
+"""Least size, in parts of the scalar, of a one-bit weight whose sign the float weight does not share."""
+
+
+def latent_parameters(
+    network: CompressedNetwork, weights: FloatNetwork
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) as ``real_parameters``, but in one-bit layers with sizes from the float weights.
+
+    A one-bit kernel tells only its signs and the mean of its sizes. Taps that are small in float, or of the
+    other sign there, are those that may turn: they are made small, the mean of every kernel stays.
+    """
+    found = []
+    stored = zip(network.layers, real_parameters(network), weights.weights, strict=True)
+    for layer, (weight, bias), floats in stored:
+        if layer.mask_bits > 1:
+            found.append((weight, bias))
+            continue
+        alpha = weight.abs().mean(dim=(2, 3), keepdim=True)
+        size = (torch.from_numpy(floats).double() * weight.sign()).clamp(min=0)
+        size /= size.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30)
+        size = size.clamp(min=LEAST_LATENT)
+        size /= size.mean(dim=(2, 3), keepdim=True)
+        found.append((weight.sign() * size * alpha, bias))
     return found
 
 

@@ -89,10 +89,9 @@ def quantised_student(
 ) -> QuantisedNetwork:
     """The student of a compressed network.
 
-    start: ``network``, its own integers as weights: nothing else is known of them, and with one bit all are
-    equally far from turning; ``float``, the float weights; ``auto``: float, unless there are none or the
-    network's masks are not theirs (because it was fitted to its output, or retrained). Raises InputError for
-    ``start`` float without weights.
+    start: ``network``, its own integers as weights, with one bit sized as the float ones; ``float``, the
+    float weights; ``auto``: float, unless there are none or the network's masks are not theirs (because it
+    was fitted to its output, or retrained). Raises InputError for ``start`` float without weights.
     """
     if start not in STARTS:
         raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
@@ -100,11 +99,11 @@ def quantised_student(
         raise InputError("start float needs the float weights; allowed: --weights FILE")
     network_shape(network)
     if weights is None or start == "network":
-        return QuantisedNetwork(network, options)
+        return QuantisedNetwork(network, options, latent=weights)
     student = QuantisedNetwork(network, options, weights)
     if start == "float" or _same_masks(network, student.export()) >= SAME_MASKS:
         return student
-    return QuantisedNetwork(network, options)
+    return QuantisedNetwork(network, options, latent=weights)
 
 
 def _same_masks(a: CompressedNetwork, b: CompressedNetwork) -> float:
@@ -128,8 +127,10 @@ def make_teacher(
     if source is not None:
         return FloatConvs(load_float(source, network or own_network, prepared.name), prepared)
     if network is not None or preprocessing is not None:
-        raise InputError(f"teacher network {network}, preprocessing {preprocessing} without a teacher; "
-                         "allowed: with --teacher FILE")
+        raise InputError(
+            f"teacher network {network}, preprocessing {preprocessing} without a teacher; "
+            "allowed: with --teacher FILE"
+        )
     if weights is None or weights.untrained == frozenset(layer.name for layer in weights.shape.layers):
         return None
     return FloatConvs(weights, prepared)
