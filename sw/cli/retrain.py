@@ -64,6 +64,12 @@ def retrain(
     feature_layers: Annotated[
         str, typer.Option(help="Layers whose features are distilled, by comma; default: where it pools.")
     ] = "",
+    classifier: Annotated[
+        Path | None, typer.Option(help="With labels: classifier file of an earlier run to go on with.")
+    ] = None,
+    save_classifier: Annotated[
+        Path | None, typer.Option(help="With labels: file to write the classifier to.")
+    ] = None,
     mining: Annotated[str, typer.Option(help=f"Of triplets: {', '.join(MINERS)}.")] = "batch-hard",
     margin: Annotated[float, typer.Option(help="Of triplets.")] = 0.1,
     fit: Annotated[str, typer.Option(help="Quantiser: least-squares, vendor or paper.")] = "least-squares",
@@ -109,7 +115,7 @@ def retrain(
     """
     chosen = start.choose_device(device)
     mixed = _mixed(precision, chosen)
-    for path in (output, checkpoint, log, plot):
+    for path in (output, checkpoint, log, plot, save_classifier):
         if path is not None:
             check_output(path)
     _check_suffixes(output, checkpoint, log, plot)
@@ -127,6 +133,11 @@ def retrain(
         guide = start.make_teacher(own, teacher, teacher_network, teacher_preprocessing, _name(student),
                                    student.preprocessing.name)
         criterion = Loss(_shape(student), losses, guide, len(found.classes))
+        if (classifier or save_classifier) and criterion.head is None:
+            raise InputError(f"classifier {classifier or save_classifier} with loss {loss}; "
+                             "allowed: with labels")
+        if classifier is not None and criterion.head is not None:
+            start.load_classifier(criterion.head, classifier)
         settings = DataSettings(size, size, batch, Augmentation() if augment else None, seed, workers,
                                 distributed.rank(), distributed.world_size(), unreadable_share)
         check = None if held is None else DataSettings(validation_size, validation_size, min(8, len(held)))
@@ -146,6 +157,8 @@ def retrain(
         if distributed.rank():
             return
     _write(student, output)
+    if save_classifier is not None and criterion.head is not None:
+        start.save_classifier(criterion.head, save_classifier)
     if plot is not None and log is not None:
         plot_curves(read_log(log), plot)
     payload = _payload(result, student, output, chosen, losses, train) | {

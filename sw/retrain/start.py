@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from hw.spec import InputError
 from sw.compress.calibrate import CalibrationPictures, Progress
@@ -19,6 +20,7 @@ from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.retrain import fitting
 from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, network_shape
+from sw.training.labels import Classifier
 from sw.training.samples import TrainingSet
 from sw.weights import FloatNetwork, load_weights
 
@@ -144,6 +146,25 @@ def save_float(network: FloatNetwork, path: Path) -> None:
         tensors[f"features.{index}.bias"] = torch.from_numpy(np.ascontiguousarray(bias))
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors))
+
+
+def save_classifier(head: Classifier, path: Path) -> None:
+    """Writes the classifier, for training that goes on from it. Raises InputError."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save({name: t.cpu().contiguous() for name, t in head.state_dict().items()}))
+
+
+def load_classifier(head: Classifier, path: Path) -> None:
+    """Reads ``head`` from a file of ``save_classifier``. Raises InputError."""
+    allowed = "allowed: a classifier written by retrain, of the same network and classes"
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable classifier ({str(error)[:100]}); {allowed}") from error
+    wanted = {name: list(t.shape) for name, t in head.state_dict().items()}
+    if {name: list(t.shape) for name, t in found.items()} != wanted:
+        raise InputError(f"{path}: other tensors than {wanted}; {allowed}")
+    head.load_state_dict(found)
 
 
 def choose_device(name: str) -> torch.device:

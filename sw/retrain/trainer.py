@@ -197,7 +197,9 @@ class Trainer:
                         break
         seconds = time.perf_counter() - started
         if self._best:
-            self.student.load_state_dict(self._best)
+            self.student.load_state_dict(_part(self._best, "student."))
+            if self.loss.head is not None:
+                self.loss.head.load_state_dict(_part(self._best, "loss."))
             self._set_mask_bits(self._target)
             self._quantise(search=True)
         scored = [h for h in self._history if h.get("eligible")] or self._history[-1:]
@@ -308,7 +310,9 @@ class Trainer:
         rivals = [h.get("measure", 0.0) for h in self._history if h["eligible"]]
         self._history.append(entry)
         if eligible and ("measure" not in found or not rivals or found["measure"] > max(rivals)):
-            self._best = {name: tensor.detach().clone() for name, tensor in self.student.state_dict().items()}
+            kept = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
+            kept |= {f"loss.{name}": tensor for name, tensor in self._head_state().items()}
+            self._best = {name: tensor.detach().clone() for name, tensor in kept.items()}
         if log is not None:
             _write(log, {"step": self._step, "validation": found})
 
@@ -380,6 +384,10 @@ class Trainer:
         if not kept and self._history:
             _write(file, {"step": 0, "validation": _figures(self._history[0])})
         return file
+
+
+def _part(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _optimiser(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:

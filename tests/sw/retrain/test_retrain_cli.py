@@ -179,6 +179,36 @@ def test_labels_and_unreadable_pictures(
     assert list(json.loads(out)["unreadable"]) == ["n00000001_broken.png"]
 
 
+def test_the_classifier_goes_on(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Integers are measured with the float network's classifier, before training and after."""
+    head, weights = tmp_path / "head.safetensors", tmp_path / "f.safetensors"
+    common = ("--network", NETWORK, "--images", images, "--loss", "labels", *QUICK, "--json")
+    code, out, _ = run(
+        capsys, "--float", "--weights", "random:1", "-o", weights, "--save-classifier", head, *common
+    )
+    assert code == 0
+    best = json.loads(out)["validation"]["after"]
+    code, out, _ = run(
+        capsys,
+        "--float",
+        "--weights",
+        weights,
+        "-o",
+        tmp_path / "g.safetensors",
+        "--classifier",
+        head,
+        *common,
+    )
+    assert code == 0
+    before = json.loads(out)["validation"]["before"]
+    assert {name: before[name] for name in best} == pytest.approx(best)
+    code, _, error = run(
+        capsys, "--weights", weights, "-o", tmp_path / "o.safetensors", "--classifier", weights, *common
+    )
+    assert code == 2
+    assert "other tensors than" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
