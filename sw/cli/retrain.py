@@ -88,6 +88,9 @@ def retrain(
     freeze: Annotated[str, typer.Option(help="Layers that stay as they are, by comma.")] = "",
     layout: Annotated[str, typer.Option(help=f"Of the folder: {AUTO}, {', '.join(LAYOUTS)}.")] = AUTO,
     augment: Annotated[bool, typer.Option(help="Random crops, mirrors and colours.")] = True,
+    crop_area: Annotated[
+        tuple[float, float], typer.Option(help="Least and greatest share of a picture that a crop keeps.")
+    ] = Augmentation().area,
     held_out: Annotated[float, typer.Option(help="Share of the pictures for validation, 0 for none.")] = 0.05,
     validation_size: Annotated[int, typer.Option(help="Side of a validation picture.")] = 224,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and checkpoints.")] = 50,
@@ -138,12 +141,14 @@ def retrain(
                              "allowed: with labels")
         if classifier is not None and criterion.head is not None:
             start.load_classifier(criterion.head, classifier)
-        settings = DataSettings(size, size, batch, Augmentation() if augment else None, seed, workers,
+        changed = Augmentation(area=crop_area) if augment else None
+        settings = DataSettings(size, size, batch, changed, seed, workers,
                                 distributed.rank(), distributed.world_size(), unreadable_share)
         check = None if held is None else DataSettings(validation_size, validation_size, min(8, len(held)))
         order = _order(training, losses, batch, seed)
-        about = {"loss": asdict(losses), "options": asdict(options), "data": [size, batch, seed, augment],
-                 "network": _name(student), "images": len(found)}
+        about = {"loss": asdict(losses), "options": asdict(options),
+                 "data": [size, batch, seed, augment, *crop_area], "network": _name(student),
+                 "images": len(found)}
         with TrainingData(training, settings, order) as data:
             def validation() -> Any:
                 assert held is not None

@@ -68,7 +68,7 @@ def test_training_forward_is_the_exported_network(
         (y * torch.from_numpy(rng.standard_normal(y.shape).astype(np.float32))).mean().backward()
         optimiser.step()
         optimiser.zero_grad()
-        student.quantise(search=step == 1)
+        student.quantise("search" if step == 1 else "follow")
     assert_equal(student, rng)
 
 
@@ -78,9 +78,11 @@ def test_starts_as_the_compressed_network(mask_bits: int, rng: np.random.Generat
     student = QuantisedNetwork(network, QuantiseOptions())
     x = torch.from_numpy(rng.integers(0, 256, (1, 3, 10, 10)).astype(np.uint8))
     expected = Reference(network).run(x)
-    found = student.integer_maps(x.float(), range(3))
-    for (index, y, _), wanted in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(y.detach().numpy(), wanted.numpy(), err_msg=f"layer {index}")
+    for how in ("keep", "follow", "search"):
+        student.quantise(how)
+        found = student.integer_maps(x.float(), range(3))
+        for (index, y, _), wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(y.detach().numpy(), wanted.numpy(), err_msg=f"{how}, layer {index}")
 
 
 def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
@@ -89,7 +91,7 @@ def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
     for layer in student.convs():
         layer.weight.data += 0.5 * layer.weight.data.abs()
         layer.log_range.data += 4.0
-    student.quantise(search=True)
+    student.quantise("search")
     assert_equal(student, rng)
 
 
