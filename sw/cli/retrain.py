@@ -107,8 +107,10 @@ def retrain(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File (.safetensors) to write, and to continue from if it exists.")
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="File of JSON lines to write, one a step.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log.")] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log-file", help="File of JSON lines to write, one a step.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log-file.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Retrain a network so that its integers retrieve like floats.
@@ -191,7 +193,7 @@ def _check_suffixes(output: Path, checkpoint: Path | None, log: Path | None, plo
         if path is not None and path.suffix != ".safetensors":
             raise InputError(f"{what} {path}: suffix {path.suffix!r}; allowed: .safetensors")
     if plot is not None and (log is None or plot.suffix not in CURVE_SUFFIXES):
-        raise InputError(f"plot {plot}; allowed: {', '.join(CURVE_SUFFIXES)}, together with --log FILE")
+        raise InputError(f"plot {plot}; allowed: {', '.join(CURVE_SUFFIXES)}, together with --log-file FILE")
 
 
 def _fresh(network: Path | None, shape: str | None, weights: str | None, float_only: bool, mask_bits: str,

@@ -99,7 +99,7 @@ def test_from_float_weights_to_a_network_of_the_other_commands(
         "--images",
         images,
         *QUICK,
-        "--log",
+        "--log-file",
         log,
         "--plot",
         plot,
@@ -230,7 +230,7 @@ def test_the_classifier_goes_on(tmp_path: Path, images: Path, capsys: pytest.Cap
         (("--loss", "labels", "--device", "tpu"), "device 'tpu'; allowed here: auto, cpu"),
         (("--loss", "labels", "--device", "cpu", "--precision", "mixed"), "precision 'mixed' on cpu"),
         (("--loss", "labels", "--start", "best"), "start 'best'; allowed: auto, network, float"),
-        (("--loss", "labels", "--plot", "a.svg"), "together with --log"),
+        (("--loss", "labels", "--plot", "a.svg"), "together with --log-file"),
         (("--loss", "triplet", "--batch", "5"), "batch 5 with loss triplet"),
     ],
 )
