@@ -26,7 +26,6 @@ def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:  # 
 
 GENERATED_PICTURES = 8
 DEFAULT_PERCENTILE = 99.99
-DEFAULT_SIZE = (224, 224)
 
 # A non-negative float32, read as an integer, grows with its value: its exponent and upper mantissa bits are
 # the number of a histogram cell whose relative width is 2**-MANTISSA_BITS everywhere.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import MASK_MAGNITUDES, TAPS, InputError, mask_values
+from hw.spec import MASK_MAGNITUDES, TAPS, InputError
 
 KERNELS_AT_ONCE = 1 << 14
 """Kernels in a slice, so that the temporary arrays stay in the processor's cache."""
@@ -156,11 +156,6 @@ def find_rule(name: str) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.nda
     if name not in FIT_RULES:
         raise InputError(f"fit {name!r} is not known; allowed: {', '.join(FIT_RULES)}")
     return FIT_RULES[name]
-
-
-def allowed_values(mask: np.ndarray, mask_bits: int) -> bool:
-    """Whether every tap is a value that ``mask_bits`` can hold."""
-    return bool(np.isin(mask, mask_values(mask_bits)).all())
 
 
 def sqnr_db(weights: np.ndarray, approximation: np.ndarray) -> float | None:

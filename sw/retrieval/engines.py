@@ -62,6 +62,11 @@ class Engine(Protocol):
         ...
 
 
+def engine_names() -> list[str]:
+    """The engines that are installed."""
+    return sorted({entry.name for entry in entry_points(group=ENGINE_GROUP)})
+
+
 def make_engine(name: str, request: EngineRequest) -> Engine:
     """The engine called ``name``. Raises InputError."""
     known = {entry.name: entry for entry in entry_points(group=ENGINE_GROUP)}

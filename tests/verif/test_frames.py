@@ -326,7 +326,7 @@ def test_random_frames(config, part, rng, tmp_path):
 @pytest.mark.regress
 @every_config
 def test_many_random_frames(config, rng, tmp_path):
-    assert sum(random_frame(config, rng, tmp_path, n + 1) for n in range(3000)) > 1_000_000
+    assert sum(random_frame(config, rng, tmp_path, n + 1) for n in range(4000)) > 1_000_000
 
 
 # --- the comparison can fail ----------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from sw.cli.output import JsonOption, emit
 from sw.compress.fit import FIT_RULES
 from sw.network import VGG_BLOCKS, parse_network
 from sw.preprocessing import PREPROCESSINGS
-from sw.retrieval.crops import PRESETS
+from sw.retrieval.engines import engine_names
+from sw.retrieval.extract import POOLINGS
 from sw.retrieval.protocols import PROTOCOLS
 
 ROW_BANKS = 3
@@ -27,7 +28,10 @@ def list_(json: JsonOption = False) -> None:
         "fits": list(FIT_RULES),
         "preprocessings": list(PREPROCESSINGS),
         "protocols": [{"name": p.name, "layout": p.layout, "source": p.source} for p in PROTOCOLS.values()],
-        "crops": dict(PRESETS),
+        "poolings": {
+            name: {"crops": crops, "chain": chain.text} for name, (crops, chain) in POOLINGS.items()
+        },
+        "engines": engine_names(),
     }
     emit(payload, lambda console: _show(payload, console), json)
 
@@ -70,5 +74,6 @@ def _show(payload: dict[str, Any], console: Console) -> None:
     console.print("")
     console.print(f"Fitting rules:   {', '.join(payload['fits'])}")
     console.print(f"Preprocessings:  {', '.join(payload['preprocessings'])}")
-    crops = (f"{name} ({terms})" for name, terms in payload["crops"].items())
-    console.print(f"Crops:           {', '.join(crops)}", highlight=False)
+    console.print(f"Engines:         {', '.join(payload['engines'])}")
+    poolings = (f"{name} ({found['crops']})" for name, found in payload["poolings"].items())
+    console.print(f"Poolings:        {', '.join(poolings)}", highlight=False)

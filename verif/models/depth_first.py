@@ -57,12 +57,14 @@ def _rows(plan: Plan, number: int, chunk: int, done: int, available: int) -> int
     if record.layer is None:
         return available - done
     complete = available == record.height
-    rows = (available if complete else available - 1) - done
+    # An odd last row that pooling drops is not computed.
+    computed = record.layer.rows(record.height)
+    rows = min(available if complete else available - 1, computed) - done
     at_once = record.layer.rows_at_once(plan.config)
     rows = min(rows, at_once * (plan.config.partial_depth // record.width))
-    if done + rows < record.height:
+    if done + rows < computed:
         rows -= rows % at_once
-    if record.layer.shape.pool and done + rows < record.height:
+    if record.layer.shape.pool and done + rows < computed:
         rows -= rows % 2
     return max(rows, 0)
 

@@ -55,9 +55,12 @@ def test_a_reader_may_be_left_early(tmp_path):
     found.close()  # must not hang
 
 
-def test_few_pictures_need_no_process():
+def test_few_pictures_and_few_processors_need_no_process(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert usual_workers(FEW_PICTURES) == 0
-    assert usual_workers(FEW_PICTURES + 1) >= 1
+    assert usual_workers(FEW_PICTURES + 1) == 2
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert usual_workers(FEW_PICTURES + 1) == 0
 
 
 def test_reading_starts_quickly():
