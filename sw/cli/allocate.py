@@ -201,6 +201,10 @@ def _payload(allocator: Allocator, allocation: Allocation, compared: Sequence[Me
         if measured.plan in seen:
             other = seen[measured.plan]
             result |= {"cosine_held_out": other.cosine, "cosine_held_out_lowest": 1 - other.highest}
+            if measured.plan != allocation.found.plan:
+                nearer = seen[allocation.found.plan].values
+                result["held_out_worse"] = sum(
+                    mine > found for mine, found in zip(other.values, nearer, strict=True))
         return result
 
     return {

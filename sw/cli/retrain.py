@@ -40,8 +40,8 @@ def retrain(
         str | None, typer.Option(help="Float weights: teacher, and start with --start float.")
     ] = None,
     start_from: Annotated[
-        str, typer.Option("--start", help="Weights to start from: network (its own) or float (--weights).")
-    ] = "network",
+        str, typer.Option("--start", help="From: network (its own weights), float (--weights) or auto.")
+    ] = "auto",
     float_only: Annotated[
         bool, typer.Option("--float", help="Train the float network --network; writes float weights.")
     ] = False,
@@ -55,22 +55,31 @@ def retrain(
         str | None, typer.Option(help="Float weights of another teacher than --weights.")
     ] = None,
     teacher_network: Annotated[str | None, typer.Option(help="Its network; default: the student's.")] = None,
+    teacher_preprocessing: Annotated[
+        str | None, typer.Option(help="What its weights expect; default: what the student's do.")
+    ] = None,
     loss: Annotated[
         str, typer.Option(help="distill, relational, labels, triplet, or a sum as distill+0.5*triplet.")
     ] = "distill",
     feature_layers: Annotated[
         str, typer.Option(help="Layers whose features are distilled, by comma; default: where it pools.")
     ] = "",
+    classifier: Annotated[
+        Path | None, typer.Option(help="With labels: classifier file of an earlier run to go on with.")
+    ] = None,
+    save_classifier: Annotated[
+        Path | None, typer.Option(help="With labels: file to write the classifier to.")
+    ] = None,
     mining: Annotated[str, typer.Option(help=f"Of triplets: {', '.join(MINERS)}.")] = "batch-hard",
     margin: Annotated[float, typer.Option(help="Of triplets.")] = 0.1,
     fit: Annotated[str, typer.Option(help="Quantiser: least-squares, vendor or paper.")] = "least-squares",
     learn_ranges: Annotated[bool, typer.Option(help="Train the activation ranges.")] = True,
     learn_scalars: Annotated[bool, typer.Option(help="Train the scalars instead of fitting them.")] = False,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 300,
-    batch: Annotated[int, typer.Option(help="Pictures in a step, of all processes.")] = 8,
+    batch: Annotated[int, typer.Option(help="Pictures in a step, of all processes.")] = 16,
     size: Annotated[int, typer.Option(help="Side of a training picture, pixels.")] = 96,
     optimiser: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adam",
-    rate: Annotated[float, typer.Option(help="Learning rate, in parts of each layer's weights.")] = 0.002,
+    rate: Annotated[float, typer.Option(help="Learning rate, in parts of each layer's weights.")] = 0.006,
     range_rate: Annotated[float, typer.Option(help="The same for activation ranges.")] = 0.002,
     schedule: Annotated[str, typer.Option(help="Of the rate: constant, cosine or step.")] = "cosine",
     warmup: Annotated[int, typer.Option(help="Steps over which the rate rises.")] = 0,
@@ -79,6 +88,9 @@ def retrain(
     freeze: Annotated[str, typer.Option(help="Layers that stay as they are, by comma.")] = "",
     layout: Annotated[str, typer.Option(help=f"Of the folder: {AUTO}, {', '.join(LAYOUTS)}.")] = AUTO,
     augment: Annotated[bool, typer.Option(help="Random crops, mirrors and colours.")] = True,
+    crop_area: Annotated[
+        tuple[float, float], typer.Option(help="Least and greatest share of a picture that a crop keeps.")
+    ] = Augmentation().area,
     held_out: Annotated[float, typer.Option(help="Share of the pictures for validation, 0 for none.")] = 0.05,
     validation_size: Annotated[int, typer.Option(help="Side of a validation picture.")] = 224,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and checkpoints.")] = 50,
@@ -95,8 +107,10 @@ def retrain(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File (.safetensors) to write, and to continue from if it exists.")
     ] = None,
-    log: Annotated[Path | None, typer.Option(help="File of JSON lines to write, one a step.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log.")] = None,
+    log: Annotated[
+        Path | None, typer.Option("--log-file", help="File of JSON lines to write, one a step.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log-file.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Retrain a network so that its integers retrieve like floats.
@@ -106,7 +120,7 @@ def retrain(
     """
     chosen = start.choose_device(device)
     mixed = _mixed(precision, chosen)
-    for path in (output, checkpoint, log, plot):
+    for path in (output, checkpoint, log, plot, save_classifier):
         if path is not None:
             check_output(path)
     _check_suffixes(output, checkpoint, log, plot)
@@ -121,14 +135,22 @@ def retrain(
     with distributed.processes(chosen):
         torch.manual_seed(seed)
         student, own = _student(network, fresh, weights, start_from, float_only, options, training, size)
-        guide = start.make_teacher(own, teacher, teacher_network, _name(student), student.preprocessing.name)
+        guide = start.make_teacher(own, teacher, teacher_network, teacher_preprocessing, _name(student),
+                                   student.preprocessing.name)
         criterion = Loss(_shape(student), losses, guide, len(found.classes))
-        settings = DataSettings(size, size, batch, Augmentation() if augment else None, seed, workers,
+        if (classifier or save_classifier) and criterion.head is None:
+            raise InputError(f"classifier {classifier or save_classifier} with loss {loss}; "
+                             "allowed: with labels")
+        if classifier is not None and criterion.head is not None:
+            start.load_classifier(criterion.head, classifier)
+        changed = Augmentation(area=crop_area) if augment else None
+        settings = DataSettings(size, size, batch, changed, seed, workers,
                                 distributed.rank(), distributed.world_size(), unreadable_share)
         check = None if held is None else DataSettings(validation_size, validation_size, min(8, len(held)))
         order = _order(training, losses, batch, seed)
-        about = {"loss": asdict(losses), "options": asdict(options), "data": [size, batch, seed, augment],
-                 "network": _name(student), "images": len(found)}
+        about = {"loss": asdict(losses), "options": asdict(options),
+                 "data": [size, batch, seed, augment, *crop_area], "network": _name(student),
+                 "images": len(found)}
         with TrainingData(training, settings, order) as data:
             def validation() -> Any:
                 assert held is not None
@@ -142,6 +164,8 @@ def retrain(
         if distributed.rank():
             return
     _write(student, output)
+    if save_classifier is not None and criterion.head is not None:
+        start.save_classifier(criterion.head, save_classifier)
     if plot is not None and log is not None:
         plot_curves(read_log(log), plot)
     payload = _payload(result, student, output, chosen, losses, train) | {
@@ -169,7 +193,7 @@ def _check_suffixes(output: Path, checkpoint: Path | None, log: Path | None, plo
         if path is not None and path.suffix != ".safetensors":
             raise InputError(f"{what} {path}: suffix {path.suffix!r}; allowed: .safetensors")
     if plot is not None and (log is None or plot.suffix not in CURVE_SUFFIXES):
-        raise InputError(f"plot {plot}; allowed: {', '.join(CURVE_SUFFIXES)}, together with --log FILE")
+        raise InputError(f"plot {plot}; allowed: {', '.join(CURVE_SUFFIXES)}, together with --log-file FILE")
 
 
 def _fresh(network: Path | None, shape: str | None, weights: str | None, float_only: bool, mask_bits: str,

@@ -28,7 +28,7 @@ from sw.training.labels import Classifier, label_loss
 from sw.training.triplets import MARGIN, triplet_loss
 
 LOSSES: dict[str, dict[str, float]] = {
-    "distill": {"features": 1.0, "descriptor": 1.0},
+    "distill": {"features": 1.0, "descriptor": 4.0, "relation": 1.0},
     "relational": {"relation": 1.0},
     "labels": {"labels": 1.0},
     "triplet": {"triplet": 1.0},

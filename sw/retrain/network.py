@@ -7,6 +7,7 @@ and teacher need not know which they have.
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from sw.reference import LAYOUT
 from sw.retrain import arithmetic, fitting
 from sw.retrain.folding import Integers, fold
 from sw.weights import FloatNetwork
+
+Fitting = Literal["search", "follow", "keep"]
+"""How masks are fitted: by the rule itself; quickly, by one alternation from the last (least squares only);
+or not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
 
 Outputs = dict[int, torch.Tensor]
 """Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
@@ -49,14 +54,14 @@ class QuantisedConv(nn.Module):
 
     Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
     of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
-    learned; ``mask_bits``; ``last_alpha``: fitted scalars of the last ``quantise``, from which a quick fit
-    starts.
+    learned; ``mask_bits``; ``last_mask``, ``last_alpha``: of the last fit, from which a quick one starts.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter
     log_range: nn.Parameter
     last_alpha: torch.Tensor
+    last_mask: torch.Tensor
 
     def __init__(
         self,
@@ -80,6 +85,8 @@ class QuantisedConv(nn.Module):
             requires_grad=options.learn_ranges,
         )
         self.register_buffer("last_alpha", torch.zeros(layer.alpha.shape, dtype=torch.float64))
+        self.register_buffer("last_mask", torch.zeros(layer.mask.shape, dtype=torch.int8))
+        self._refit = True
         self.scalars: nn.Parameter | None = None
         if options.learn_scalars:
             start = fitting.fit(self.weight.detach(), self.mask_bits, options.fit)[1]
@@ -93,23 +100,19 @@ class QuantisedConv(nn.Module):
         return self._integers
 
     @torch.no_grad()
-    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], *, search: bool) -> None:
-        """Fits and folds the present weights. inputs: scale and zero by input channel; search: by the rule
-        itself, otherwise (least squares) by one alternation from the last scalars.
+    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], how: Fitting) -> None:
+        """Fits and folds the present weights. inputs: scale and zero by input channel.
 
         The layer's largest scalar decides its shift: this is where Algorithm 1 of Yang et al. looks up the
         weights' maximum value anew before it quantises.
         """
+        if how != "keep" and (self.weight.requires_grad or self._refit):
+            mask, alpha = self._fit(self.weight.detach().double(), how)
+            self.last_mask.copy_(mask)
+            self.last_alpha.copy_(alpha)
+            self._refit = False
+        fitted = self.last_mask.double(), self.last_alpha
         weight = self.weight.double()
-        if self.scalars is not None:
-            alpha = self.scalars.double().clamp(min=0)
-            ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
-            fitted = fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
-        elif search or self.options.fit != "least-squares" or self.mask_bits == 1:
-            fitted = fitting.fit(weight, self.mask_bits, self.options.fit)
-        else:
-            fitted = fitting.follow(weight, self.last_alpha, self.mask_bits)
-        self.last_alpha.copy_(fitted[1])
         refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
         self._integers = fold(
             weight,
@@ -122,6 +125,35 @@ class QuantisedConv(nn.Module):
             refine=refine,
         )
         self._inputs = inputs
+
+    def _fit(self, weight: torch.Tensor, how: Fitting) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.scalars is not None:
+            alpha = self.scalars.double().clamp(min=0)
+            ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
+            return fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
+        if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
+            return fitting.fit(weight, self.mask_bits, self.options.fit)
+        near = fitting.follow(weight, self.last_alpha, self.mask_bits)
+        if how == "follow":
+            return near
+        # Of equally good fits the one nearer to the last: levels half as large with scalars twice as large
+        # fit the same weights, and may not fit 8 bits.
+        return fitting.better(weight, near, fitting.fit(weight, self.mask_bits, self.options.fit))
+
+    def set_mask_bits(self, mask_bits: int) -> None:
+        """Another width, from the next ``quantise`` on."""
+        if mask_bits == self.mask_bits:
+            return
+        self.mask_bits, self._refit = mask_bits, True
+        if self.scalars is not None:
+            start = fitting.fit(self.weight.detach(), mask_bits, self.options.fit)[1]
+            self.scalars.data.copy_(start)
+
+    def recall(self, mask: torch.Tensor, alpha: torch.Tensor) -> None:
+        """Takes masks and real scalars as those of the last fit."""
+        self.last_mask.copy_(mask)
+        self.last_alpha.copy_(alpha)
+        self._refit = False
 
     def forward(
         self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
@@ -176,13 +208,19 @@ class QuantisedNetwork(nn.Module):
     """A compressed network with float weights behind it.
 
     Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then (by least squares) the first forward pass equals it.
+    compressed network's own: then (by least squares) the first forward pass equals it; latent: float weights
+    for ``latent_parameters``, where the network's own are taken.
 
     Raises InputError when the weights do not fit the network.
     """
 
     def __init__(
-        self, network: CompressedNetwork, options: QuantiseOptions, weights: FloatNetwork | None = None
+        self,
+        network: CompressedNetwork,
+        options: QuantiseOptions,
+        weights: FloatNetwork | None = None,
+        *,
+        latent: FloatNetwork | None = None,
     ) -> None:
         super().__init__()
         if options.fit not in fitting.RULES:
@@ -192,7 +230,7 @@ class QuantisedNetwork(nn.Module):
         self.preprocessing = find_preprocessing(network.preprocessing)
         self.pad = network.pad
         masters = (
-            real_parameters(network)
+            (real_parameters(network) if latent is None else latent_parameters(network, latent))
             if weights is None
             else [
                 (torch.from_numpy(w), torch.from_numpy(b))
@@ -215,18 +253,17 @@ class QuantisedNetwork(nn.Module):
         )
         self._exact: arithmetic.Exactness = {}
         if weights is None:
-            self._recall_scalars(network)
-        self.quantise(search=weights is not None)
+            self._recall(network)
+        self.quantise("search" if weights is not None else "keep")
 
-    def _recall_scalars(self, network: CompressedNetwork) -> None:
-        """The network's own scalars as what a quick fit starts from. A search might find the same weights
-        with levels half as large and scalars twice as large, which need not fit 8 bits."""
+    def _recall(self, network: CompressedNetwork) -> None:
+        """The network's own masks and scalars as the last fit."""
         scale = image_scale(self.preprocessing, self.activation_bits).scale
         for layer, stored in zip(self.convs(), network.layers, strict=True):
-            alpha = torch.from_numpy(stored.alpha * (stored.scale * 2.0**-stored.shift / scale))
-            layer.last_alpha.copy_(alpha)
+            alpha = stored.alpha * (stored.scale * 2.0**-stored.shift / scale)
+            layer.recall(torch.from_numpy(stored.mask), torch.from_numpy(alpha))
             if layer.scalars is not None:
-                layer.scalars.data.copy_(alpha)
+                layer.scalars.data.copy_(layer.last_alpha)
             scale = np.full(stored.shape.out_channels, stored.scale)
 
     def convs(self) -> list[QuantisedConv]:
@@ -236,13 +273,13 @@ class QuantisedNetwork(nn.Module):
     def device(self) -> torch.device:
         return self.convs()[0].weight.device
 
-    def quantise(self, *, search: bool) -> None:
+    def quantise(self, how: Fitting) -> None:
         """The integers of all layers from the present parameters; to be called after each change of them."""
         first = image_scale(self.preprocessing, self.activation_bits)
         inputs = tuple(torch.from_numpy(v).to(self.device) for v in (first.scale, first.zero))
         scale, zero = inputs
         for layer in self.convs():
-            layer.quantise((scale, zero), search=search)
+            layer.quantise((scale, zero), how)
             channels = layer.shape.out_channels
             scale = torch.full((channels,), layer.integers.scale, dtype=torch.float64, device=self.device)
             zero = torch.zeros(channels, dtype=torch.float64, device=self.device)
@@ -250,10 +287,14 @@ class QuantisedNetwork(nn.Module):
     def set_mask_bits(self, mask_bits: Sequence[int]) -> None:
         """Other mask widths, layer by layer, from the next ``quantise`` on."""
         for layer, bits in zip(self.convs(), mask_bits, strict=True):
-            if layer.mask_bits != bits and layer.scalars is not None:
-                start = fitting.fit(layer.weight.detach(), bits, layer.options.fit)[1]
-                layer.scalars.data.copy_(start)
+            layer.set_mask_bits(bits)
+
+    def loaded(self, mask_bits: Sequence[int]) -> None:
+        """To be called after ``load_state_dict``: takes the widths, and the fit, of what was loaded."""
+        for layer, bits in zip(self.convs(), mask_bits, strict=True):
             layer.mask_bits = bits
+            layer.recall(layer.last_mask, layer.last_alpha)
+        self.quantise("keep")
 
     def integer_maps(
         self, pixels: torch.Tensor, wanted: Collection[int]
@@ -365,6 +406,33 @@ def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torc
         bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
         found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
         scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
+    return found
+
+
+LEAST_LATENT = 0.1
+"""Least size, in parts of the scalar, of a one-bit weight whose sign the float weight does not share."""
+
+
+def latent_parameters(
+    network: CompressedNetwork, weights: FloatNetwork
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) as ``real_parameters``, but in one-bit layers with sizes from the float weights.
+
+    A one-bit kernel tells only its signs and the mean of its sizes. Taps that are small in float, or of the
+    other sign there, are those that may turn: they are made small, the mean of every kernel stays.
+    """
+    found = []
+    stored = zip(network.layers, real_parameters(network), weights.weights, strict=True)
+    for layer, (weight, bias), floats in stored:
+        if layer.mask_bits > 1:
+            found.append((weight, bias))
+            continue
+        alpha = weight.abs().mean(dim=(2, 3), keepdim=True)
+        size = (torch.from_numpy(floats).double() * weight.sign()).clamp(min=0)
+        size /= size.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30)
+        size = size.clamp(min=LEAST_LATENT)
+        size /= size.mean(dim=(2, 3), keepdim=True)
+        found.append((weight.sign() * size * alpha, bias))
     return found
 
 

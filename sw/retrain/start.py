@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from hw.spec import InputError
 from sw.compress.calibrate import CalibrationPictures, Progress
@@ -19,10 +20,15 @@ from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.retrain import fitting
 from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, network_shape
+from sw.training.labels import Classifier
 from sw.training.samples import TrainingSet
 from sw.weights import FloatNetwork, load_weights
 
-STARTS = ("network", "float")
+STARTS = ("auto", "network", "float")
+
+SAME_MASKS = 0.999
+"""Share of taps in which a network's masks are those of the rule on the float weights: then it holds nothing
+that these do not, and training starts from them."""
 
 CALIBRATION_PICTURES = 16
 """Training pictures on which ranges are measured where there is no compressed network yet."""
@@ -83,29 +89,50 @@ def compressed_start(
 def quantised_student(
     network: CompressedNetwork, weights: FloatNetwork | None, start: str, options: QuantiseOptions
 ) -> QuantisedNetwork:
-    """The student of a compressed network. Raises InputError for ``start`` float without weights."""
+    """The student of a compressed network.
+
+    start: ``network``, its own integers as weights, with one bit sized as the float ones; ``float``, the
+    float weights; ``auto``: float, unless there are none or the network's masks are not theirs (because it
+    was fitted to its output, or retrained). Raises InputError for ``start`` float without weights.
+    """
     if start not in STARTS:
         raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
     if start == "float" and weights is None:
         raise InputError("start float needs the float weights; allowed: --weights FILE")
     network_shape(network)
-    return QuantisedNetwork(network, options, weights if start == "float" else None)
+    if weights is None or start == "network":
+        return QuantisedNetwork(network, options, latent=weights)
+    student = QuantisedNetwork(network, options, weights)
+    if start == "float" or _same_masks(network, student.export()) >= SAME_MASKS:
+        return student
+    return QuantisedNetwork(network, options, latent=weights)
+
+
+def _same_masks(a: CompressedNetwork, b: CompressedNetwork) -> float:
+    """Share of equal taps, the first layer aside, which compress refines by its output."""
+    pairs = list(zip(a.layers, b.layers, strict=True))
+    pairs = pairs[1:] or pairs
+    return sum(int((x.mask == y.mask).sum()) for x, y in pairs) / sum(x.mask.size for x, _ in pairs)
 
 
 def make_teacher(
     weights: FloatNetwork | None,
     source: str | None,
     network: str | None,
+    preprocessing: str | None,
     own_network: str,
-    preprocessing: str,
+    own_preprocessing: str,
 ) -> FloatConvs | None:
-    """The teacher: the file ``source`` (of ``network``, or of the student's), else the student's own float
-    weights unless they are random. Raises InputError."""
-    prepared = find_preprocessing(preprocessing)
+    """The teacher: the file ``source``, else the student's own float weights unless they are random.
+    ``network`` and ``preprocessing`` are the teacher's, None for the student's. Raises InputError."""
+    prepared = find_preprocessing(preprocessing or own_preprocessing)
     if source is not None:
-        return FloatConvs(load_float(source, network or own_network, preprocessing), prepared)
-    if network is not None:
-        raise InputError(f"teacher network {network} without a teacher; allowed: --teacher FILE")
+        return FloatConvs(load_float(source, network or own_network, prepared.name), prepared)
+    if network is not None or preprocessing is not None:
+        raise InputError(
+            f"teacher network {network}, preprocessing {preprocessing} without a teacher; "
+            "allowed: with --teacher FILE"
+        )
     if weights is None or weights.untrained == frozenset(layer.name for layer in weights.shape.layers):
         return None
     return FloatConvs(weights, prepared)
@@ -119,6 +146,25 @@ def save_float(network: FloatNetwork, path: Path) -> None:
         tensors[f"features.{index}.bias"] = torch.from_numpy(np.ascontiguousarray(bias))
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors))
+
+
+def save_classifier(head: Classifier, path: Path) -> None:
+    """Writes the classifier, for training that goes on from it. Raises InputError."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save({name: t.cpu().contiguous() for name, t in head.state_dict().items()}))
+
+
+def load_classifier(head: Classifier, path: Path) -> None:
+    """Reads ``head`` from a file of ``save_classifier``. Raises InputError."""
+    allowed = "allowed: a classifier written by retrain, of the same network and classes"
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a readable classifier ({str(error)[:100]}); {allowed}") from error
+    wanted = {name: list(t.shape) for name, t in head.state_dict().items()}
+    if {name: list(t.shape) for name, t in found.items()} != wanted:
+        raise InputError(f"{path}: other tensors than {wanted}; {allowed}")
+    head.load_state_dict(found)
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from sw.compress.calibrate import Progress, silent
 from sw.retrain import distributed
 from sw.retrain.checkpoint import Checkpoint, State, load_checkpoint, save_checkpoint
 from sw.retrain.losses import Loss
-from sw.retrain.network import QuantisedNetwork
+from sw.retrain.network import Fitting, QuantisedNetwork
 from sw.retrain.schedule import check_schedule, mask_bits_at, rate_factor
 from sw.retrain.validation import Student, measure
 from sw.training.data import Batch, TrainingData
@@ -178,7 +178,7 @@ class Trainer:
         Raises InputError when training diverges."""
         resumed = self._resume()
         if not resumed:
-            self._quantise(search=True)
+            self._quantise("keep")
             self._validate()
         started, first = time.perf_counter(), self._step
         with self._log_file() as log, self.progress("retrain", self.settings.steps) as advance:
@@ -189,7 +189,7 @@ class Trainer:
                     self._train(batch.to(self.device), log)
                     advance(1)
                     if self._step % self.settings.validate_every == 0 or self._step == self.settings.steps:
-                        self._quantise(search=True)
+                        self._quantise("search")
                         self._validate(log)
                         self._save()
                         stopped = self._stop()
@@ -197,9 +197,11 @@ class Trainer:
                         break
         seconds = time.perf_counter() - started
         if self._best:
-            self.student.load_state_dict(self._best)
-            self._set_mask_bits(self._target)
-            self._quantise(search=True)
+            self.student.load_state_dict(_part(self._best, "student."))
+            if self.loss.head is not None:
+                self.loss.head.load_state_dict(_part(self._best, "loss."))
+            if isinstance(self.student, QuantisedNetwork):
+                self.student.loaded(self._target)
         scored = [h for h in self._history if h.get("eligible")] or self._history[-1:]
         best = max(scored, key=lambda h: h.get("measure", 0.0))
         steps = self._step - first
@@ -243,7 +245,7 @@ class Trainer:
             group["lr"] = rate * factor
         self._optimiser.step()
         self._step += 1
-        self._quantise(search=self._step % settings.search_every == 0)
+        self._quantise("follow" if self._step % settings.search_every else "search")
         self._losses.append(value)
         if log is not None:
             seconds = time.perf_counter() - started
@@ -268,16 +270,16 @@ class Trainer:
             for name, value in terms.items()
         }
 
-    def _quantise(self, *, search: bool) -> None:
+    def _quantise(self, how: Fitting) -> None:
         if isinstance(self.student, QuantisedNetwork):
-            self.student.quantise(search=search)
+            self.student.quantise(how)
 
     def _set_mask_bits(self, bits: tuple[int, ...]) -> None:
         if isinstance(self.student, QuantisedNetwork) and bits != tuple(
             c.mask_bits for c in self.student.convs()
         ):
             self.student.set_mask_bits(bits)
-            self.student.quantise(search=True)
+            self.student.quantise("search")
 
     def _freeze(self) -> None:
         names = [layer.name for layer in _shapes(self.student)]
@@ -308,7 +310,9 @@ class Trainer:
         rivals = [h.get("measure", 0.0) for h in self._history if h["eligible"]]
         self._history.append(entry)
         if eligible and ("measure" not in found or not rivals or found["measure"] > max(rivals)):
-            self._best = {name: tensor.detach().clone() for name, tensor in self.student.state_dict().items()}
+            kept = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
+            kept |= {f"loss.{name}": tensor for name, tensor in self._head_state().items()}
+            self._best = {name: tensor.detach().clone() for name, tensor in kept.items()}
         if log is not None:
             _write(log, {"step": self._step, "validation": found})
 
@@ -359,9 +363,7 @@ class Trainer:
         self._optimiser.load_state_dict({**state, "state": found.optimiser})
         bits = mask_bits_at(self.settings.gradual, self._target, max(0, self._step - 1), self.settings.steps)
         if isinstance(self.student, QuantisedNetwork):
-            for layer, width in zip(self.student.convs(), bits, strict=True):
-                layer.mask_bits = width
-        self._quantise(search=True)
+            self.student.loaded(bits)
         return True
 
     def _log_file(self) -> "nullcontext[None] | IO[str]":
@@ -380,6 +382,10 @@ class Trainer:
         if not kept and self._history:
             _write(file, {"step": 0, "validation": _figures(self._history[0])})
         return file
+
+
+def _part(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _optimiser(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:

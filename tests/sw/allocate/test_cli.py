@@ -41,6 +41,9 @@ def test_the_plan_is_what_compress_takes_and_has_the_size(folder, capsys):
     for plan in [found, *found["compared"]]:
         assert 0 < plan["cosine_lowest"] <= plan["cosine"] < 1
         assert 0 < plan["cosine_held_out"] < 1
+    for plan in found["compared"]:
+        assert 0 <= plan["held_out_worse"] <= found["held_out_pictures"] == 3
+    assert next(p for p in found["compared"] if p["mask_bits"] == "1*2")["held_out_worse"] == 3
     assert [layer["name"] for layer in found["layers"]] == ["conv1_1", "conv1_2"]
     for layer in found["layers"]:
         assert [choice["mask_bits"] for choice in layer["choices"]] == [1, 2, 3]

@@ -1,19 +1,25 @@
 """The forward pass of training is the exported network, bit for bit; folding is that of compress."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from hw.spec import MASK_BITS
+from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.fold import InputScale, fold_layer
+from sw.compress.pipeline import compress
 from sw.compress.refine import keep_masks, nearest_masks
 from sw.compressed import CompressedNetwork
-from sw.network import ConvShape
+from sw.network import ConvShape, parse_network
 from sw.reference import Reference
 from sw.retrain import fitting
 from sw.retrain.folding import fold
 from sw.retrain.network import QuantisedNetwork, QuantiseOptions
+from sw.retrain.start import quantised_student
+from sw.weights import random_network as float_random
 from verif.models.random_network import random_network, stack
 
 
@@ -62,7 +68,7 @@ def test_training_forward_is_the_exported_network(
         (y * torch.from_numpy(rng.standard_normal(y.shape).astype(np.float32))).mean().backward()
         optimiser.step()
         optimiser.zero_grad()
-        student.quantise(search=step == 1)
+        student.quantise("search" if step == 1 else "follow")
     assert_equal(student, rng)
 
 
@@ -72,9 +78,11 @@ def test_starts_as_the_compressed_network(mask_bits: int, rng: np.random.Generat
     student = QuantisedNetwork(network, QuantiseOptions())
     x = torch.from_numpy(rng.integers(0, 256, (1, 3, 10, 10)).astype(np.uint8))
     expected = Reference(network).run(x)
-    found = student.integer_maps(x.float(), range(3))
-    for (index, y, _), wanted in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(y.detach().numpy(), wanted.numpy(), err_msg=f"layer {index}")
+    for how in ("keep", "follow", "search"):
+        student.quantise(how)
+        found = student.integer_maps(x.float(), range(3))
+        for (index, y, _), wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(y.detach().numpy(), wanted.numpy(), err_msg=f"{how}, layer {index}")
 
 
 def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
@@ -83,7 +91,7 @@ def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
     for layer in student.convs():
         layer.weight.data += 0.5 * layer.weight.data.abs()
         layer.log_range.data += 4.0
-    student.quantise(search=True)
+    student.quantise("search")
     assert_equal(student, rng)
 
 
@@ -118,3 +126,37 @@ def test_fitting_and_folding_are_those_of_compress(
     np.testing.assert_array_equal(found.alpha.numpy(), wanted.layer.alpha)
     np.testing.assert_array_equal(found.bias.numpy(), wanted.layer.bias)
     assert (found.shift, found.scale, found.raised) == (wanted.layer.shift, wanted.layer.scale, wanted.raised)
+
+
+def test_latent_weights_stand_for_the_same_integers(rng: np.random.Generator) -> None:
+    """One-bit weights with sizes from float ones: the same network, and a tap that float has otherwise is
+    nearest to turning."""
+    shape = parse_network("vgg11/16:pool2")
+    weights = float_random(shape, 5)
+    network, _ = compress(weights, [1, 1], generated_pictures(16, 16, count=1), preprocessing="none")
+    layer = network.layers[1]
+    mask = layer.mask.copy()
+    mask[3, 2, 1, 1] *= -1
+    turned = replace(network, layers=(network.layers[0], replace(layer, mask=mask)))
+    student = QuantisedNetwork(turned, QuantiseOptions(), latent=weights)
+    assert_equal(student, rng)
+    x = torch.from_numpy(rng.integers(0, 256, (1, 3, 16, 16)).astype(np.uint8))
+    wanted = Reference(turned).last(x)
+    found = student.integer_maps(x.float(), [1])[0][1]
+    np.testing.assert_array_equal(found.detach().numpy(), wanted.numpy())
+    kernel = student.convs()[1].weight.detach()[3, 2].abs()
+    assert kernel[1, 1] == pytest.approx(float(kernel.min()))
+    assert kernel.max() > 1.5 * kernel.mean()
+
+
+def test_start_is_found_out() -> None:
+    """From float weights where the network holds no more than they do, else from the network."""
+    shape = parse_network("vgg11/16:pool2")
+    weights = float_random(shape, 5)
+    network, _ = compress(weights, [3, 1], generated_pictures(16, 16, count=1), preprocessing="none")
+    student = quantised_student(network, weights, "auto", QuantiseOptions())
+    np.testing.assert_array_equal(student.convs()[1].weight.detach().numpy(), weights.weights[1])
+    layer = network.layers[1]
+    turned = replace(network, layers=(network.layers[0], replace(layer, mask=-layer.mask)))
+    student = quantised_student(turned, weights, "auto", QuantiseOptions())
+    np.testing.assert_array_equal(np.sign(student.convs()[1].weight.detach().numpy()), turned.layers[1].mask)

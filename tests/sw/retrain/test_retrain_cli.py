@@ -99,7 +99,7 @@ def test_from_float_weights_to_a_network_of_the_other_commands(
         "--images",
         images,
         *QUICK,
-        "--log",
+        "--log-file",
         log,
         "--plot",
         plot,
@@ -179,6 +179,36 @@ def test_labels_and_unreadable_pictures(
     assert list(json.loads(out)["unreadable"]) == ["n00000001_broken.png"]
 
 
+def test_the_classifier_goes_on(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Integers are measured with the float network's classifier, before training and after."""
+    head, weights = tmp_path / "head.safetensors", tmp_path / "f.safetensors"
+    common = ("--network", NETWORK, "--images", images, "--loss", "labels", *QUICK, "--json")
+    code, out, _ = run(
+        capsys, "--float", "--weights", "random:1", "-o", weights, "--save-classifier", head, *common
+    )
+    assert code == 0
+    best = json.loads(out)["validation"]["after"]
+    code, out, _ = run(
+        capsys,
+        "--float",
+        "--weights",
+        weights,
+        "-o",
+        tmp_path / "g.safetensors",
+        "--classifier",
+        head,
+        *common,
+    )
+    assert code == 0
+    before = json.loads(out)["validation"]["before"]
+    assert {name: before[name] for name in best} == pytest.approx(best)
+    code, _, error = run(
+        capsys, "--weights", weights, "-o", tmp_path / "o.safetensors", "--classifier", weights, *common
+    )
+    assert code == 2
+    assert "other tensors than" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -199,8 +229,8 @@ def test_labels_and_unreadable_pictures(
         (("--loss", "labels", "--freeze", "conv8_1"), "frozen layer 'conv8_1'; allowed: conv1_1"),
         (("--loss", "labels", "--device", "tpu"), "device 'tpu'; allowed here: auto, cpu"),
         (("--loss", "labels", "--device", "cpu", "--precision", "mixed"), "precision 'mixed' on cpu"),
-        (("--loss", "labels", "--start", "best"), "start 'best'; allowed: network, float"),
-        (("--loss", "labels", "--plot", "a.svg"), "together with --log"),
+        (("--loss", "labels", "--start", "best"), "start 'best'; allowed: auto, network, float"),
+        (("--loss", "labels", "--plot", "a.svg"), "together with --log-file"),
         (("--loss", "triplet", "--batch", "5"), "batch 5 with loss triplet"),
     ],
 )
@@ -240,11 +270,8 @@ def test_needs_a_network(tmp_path: Path, images: Path, capsys: pytest.CaptureFix
 
 
 def test_losses_add_up() -> None:
-    assert parse_losses("distill+0.5*triplet+descriptor") == {
-        "features": 1.0,
-        "descriptor": 2.0,
-        "triplet": 0.5,
-    }
+    assert parse_losses("features+0.5*triplet+2*features") == {"features": 3.0, "triplet": 0.5}
+    assert set(parse_losses("distill")) == {"features", "descriptor", "relation"}
 
 
 def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
