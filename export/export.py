@@ -73,8 +73,11 @@ def export_network(
     table = seal_table(encode_table(plan), plan, rom.words, constants)
     _check_agreement(plan, rom)
     with atomic_directory(directory) as temporary:
-        for stem, words in ((WEIGHTS, rom.words), (TABLE, table), (DESCRIPTOR, constants)):
-            for suffix in FORMATS if words is not None else ():
+        images = {WEIGHTS: rom.words, TABLE: table}
+        if constants is not None:
+            images[DESCRIPTOR] = constants
+        for stem, words in images.items():
+            for suffix in FORMATS:
                 write_words(words, temporary / f"{stem}.{suffix}")
         manifest = _manifest(network, plan, rom, table, constants, temporary)
         write_manifest(manifest, temporary)
