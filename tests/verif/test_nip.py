@@ -26,3 +26,14 @@ def test_descriptor_unit_equals_the_integer_chain(config, tmp_path, seed):
 )
 def test_sums_of_squares_of_regions(config, tmp_path, seed):
     run_block("nip_squares", config, tmp_path, seed)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "isqrt", "nip_multiply", "nip_reciprocal", "nip_rows", "nip_whitening", "nip_output", "nip_header",
+        "nip_vectors",
+    ],
+)  # fmt: skip
+def test_small_blocks_equal_their_models(block, tmp_path, seed):
+    run_block(block, block_config(2, 2, 8), tmp_path, seed)
