@@ -229,6 +229,14 @@ async def refusals(dut):
     features = random_map(source, CONFIG, *size)
     place = random_place(source, CONFIG, *size)
 
+    async def begun() -> None:
+        """A first crop, after which more are to come."""
+        unit.rom = good
+        command = {"first_crop": 1, "last_crop": 0, "first_rotation": 1, "last_rotation": 1, "output": 0}
+        outcome = await unit.frame(Frame(features, place, command, b""))
+        if outcome is None or outcome.error:
+            raise fail(f"{outcome} of a first crop")
+
     async def refused(cause: int, rom: list[int] | None = None, **changes: Any) -> None:
         command = {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": 0}
         for name in command.keys() & changes.keys():
@@ -260,4 +268,8 @@ async def refusals(dut):
     await refused(NIP_ERROR_PARTIAL, first_row=1)
     await refused(NIP_ERROR_PARTIAL, rows=size[1] + 1)
     await refused(NIP_ERROR_SEQUENCE, first_crop=0)
+    await refused(NIP_ERROR_SEQUENCE, first_rotation=0)
+    await begun()
+    await refused(NIP_ERROR_SEQUENCE, first_crop=0, first_rotation=0)
+    await begun()
     await refused(NIP_ERROR_SEQUENCE, first_rotation=0)
