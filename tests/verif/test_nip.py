@@ -1,6 +1,25 @@
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
+from hw.spec import NipConfig
+from hw.verilog import memory_files, nip_files
 from verif.blocks import block_config, config_label, run_block
+from verif.rtl import block_sources
+from verif.verilator import lint
+
+WAIVERS = Path(str(resources.files("verif") / "lint.vlt"))
+SMALL = NipConfig(channels=16, rom_words=1024, whitening=False)
+
+
+def small_unit(config, folder):
+    """Files of a unit that cannot whiten, for 16 channels."""
+    found = [folder / file.name for file in nip_files(config, SMALL)]
+    for path, file in zip(found, nip_files(config, SMALL), strict=True):
+        path.write_text(file.text, encoding="utf-8")
+    unused = {file.name for file in memory_files()} - {"kestrel_ram_1r1w.v"}
+    return [path for path in found if path.name not in unused]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +56,15 @@ def test_sums_of_squares_of_regions(config, tmp_path, seed):
 )  # fmt: skip
 def test_small_blocks_equal_their_models(block, tmp_path, seed):
     run_block(block, block_config(2, 2, 8), tmp_path, seed)
+
+
+def test_a_small_unit_without_whitening(tmp_path, seed):
+    config = block_config(4, 4, 8, max_width=8)
+    run_block("nip", config, tmp_path / "run", seed, small_unit(config, tmp_path))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+def test_the_unit_is_clean(lanes, tmp_path):
+    config = block_config(lanes, lanes, 8)
+    lint(block_sources("nip", config), "kestrel_nip", WAIVERS)
+    lint(small_unit(config, tmp_path), "kestrel_nip", WAIVERS)
