@@ -14,7 +14,7 @@ from verif.chip_bench import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, NETWORK_SEED
 from verif.cocotb_support import fail
 from verif.models.engine_case import descriptor_constants
 
-PATIENCE = 5 * MODEL.total
+PATIENCE = 5 * MODEL.total + 10000
 
 
 class CocotbBoard:
