@@ -9,6 +9,10 @@ from hw.register_file import register_layout
 from hw.registers import BY_NAME, CORE_CAUSES, REGISTER_BITS
 from hw.spec import ERROR_BITS
 
+_CAUSES = [f.name for f in BY_NAME["error"].fields]
+REFUSED = 1 << _CAUSES.index("write_busy")
+"""In the layout of register error, which has no gaps."""
+
 
 class Control(wiring.Component):
     """Whatever ends a frame other than well does so by ``core_abort``: the core is reset, the streams are
@@ -122,7 +126,8 @@ class Control(wiring.Component):
             ),
             self.check_abort.eq(self.request.abort & checking),
             self.interrupts.checked.eq(self.check_done),
-            self.interrupts.error.eq(self.causes.as_value().any()),
+            # A refused write has been told of by its answer.
+            self.interrupts.error.eq((self.causes.as_value() & ~REFUSED).any()),
             self.causes.write_busy.eq(self.write_refused),
         ]
         good = self.good_table & self.good_weights & self.good_descriptor

@@ -160,7 +160,9 @@ class Engine(wiring.Component):
             counters.events.array.eq(reader.active),
             counters.events.input.eq(image_input.active & ~waits),
             counters.events.input_stall.eq(image_input.active & waits),
-            counters.events.output.eq(output.active & ~(output.tvalid & ~self.m_axis_tready)),
+            counters.events.output.eq(
+                (output.active & ~(output.tvalid & ~self.m_axis_tready)) | other.active
+            ),
             counters.events.output_stall.eq(output.active & output.tvalid & ~self.m_axis_tready),
             counters.events.weight_stall.eq(sequencer.starved),
             counters.addr.eq(self.counter_addr),

@@ -17,7 +17,8 @@ _AXIL = (
     ("output", "awready", 1), ("input", "wdata", REGISTER_BITS), ("input", "wstrb", REGISTER_BITS // 8),
     ("input", "wvalid", 1), ("output", "wready", 1), ("output", "bresp", 2), ("output", "bvalid", 1),
     ("input", "bready", 1), ("input", "araddr", ADDRESS_BITS), ("input", "arprot", 3),
-    ("input", "arvalid", 1), ("output", "arready", 1), ("output", "rdata", REGISTER_BITS), ("output", "rresp", 2),
+    ("input", "arvalid", 1), ("output", "arready", 1), ("output", "rdata", REGISTER_BITS),
+    ("output", "rresp", 2),
     ("output", "rvalid", 1), ("input", "rready", 1),
 )  # fmt: skip
 

@@ -63,7 +63,7 @@ class RegisterFile(wiring.Component):
                 ports[register.name] = In(layout)
             else:
                 init = {f.name: f.reset for f in register.fields}
-                ports[register.name] = Out(layout, init=init)
+                ports[register.name] = Out(layout, init=init)  # pyright: ignore[reportCallIssue]
             if register.access == "w1c":
                 ports[f"{register.name}_set"] = In(layout)
         super().__init__(ports)

@@ -123,7 +123,7 @@ CORE_CAUSES = tuple(cause for cause in CAUSES if cause.bit < 16)
 
 INTERRUPTS = (
     BitField("done", 0, 1, "a frame has ended well"),
-    BitField("error", 1, 1, "a cause was set in ERROR"),
+    BitField("error", 1, 1, "a cause was set in ERROR, other than write_busy"),
     BitField("checked", 2, 1, "a self-check has ended"),
 )
 

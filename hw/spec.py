@@ -587,8 +587,8 @@ DESCRIPTOR_FIELDS = (
     Field("words", 9, 0, 32),
 )
 """Header of the descriptor ROM. channels, height, width: of the map; dimensions: of the descriptor; low: in
-units of 2**-NIP_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension; bases
-are word addresses; words: of the whole image."""
+units of 2**-NIP_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension;
+bases are word addresses; words: of the whole image."""
 
 DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
 

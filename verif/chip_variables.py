@@ -14,3 +14,9 @@ CAUSE_VARIABLE = "KESTREL_CAUSE"
 
 EXPECTED_FILE = "expected.npy"
 """Features of the pictures, in the run's folder."""
+
+TURNS_VARIABLE = "KESTREL_TURNS"
+"""Disturbances of a run of ``verif.benches.chip_robustness``."""
+
+COUNTS_FILE = "counts.json"
+"""What it did and found, in the run's folder."""

@@ -14,9 +14,13 @@ from hw.spec import (
     NIP_SCALE_BITS,
     InputError,
 )
+from sw.compressed import CompressedNetwork
+from sw.retrieval.crops import parse_crops
+from sw.retrieval.descriptor import Descriptors
+from sw.retrieval.engines import network_digest
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
 from sw.retrieval.nip import ACROSS, MOMENTS, NipSettings, map_regions
-from sw.retrieval.quantise import LEVELS, Quantiser
+from sw.retrieval.quantise import LEVELS, Quantiser, fit_quantiser
 from sw.retrieval.rois import Region
 from sw.retrieval.whitening import Whitening
 
@@ -151,3 +155,39 @@ def make_constants(
         thresholds=np.clip(thresholds, -one, one),
         whitening=made,
     )
+
+
+def trained_constants(
+    network: CompressedNetwork,
+    descriptors: Descriptors,
+    name: str,
+    height: int,
+    width: int,
+    whitening: Whitening | None = None,
+    threshold: str = "median",
+) -> DescriptorConstants:
+    """For images of height x width: range and thresholds of ``descriptors``, those of training photographs
+    (their own, if they have codes). They also say which chain it is. name: theirs, for errors. Raises
+    InputError if they were made with another network, image size or whitening, or with a chain that the chip
+    does not have."""
+    settings = descriptors.settings
+    digest = "" if whitening is None else whitening.digest
+    for what, found, wanted in (
+        ("arithmetic", settings.arithmetic, "integer"),
+        ("network", settings.network, network_digest(network)),
+        ("height", settings.height, height),
+        ("width", settings.width, width),
+        ("whitening", settings.whitening, digest),
+    ):
+        if found != wanted:
+            raise InputError(f"{name}: {what} is {found!r}; allowed: {wanted!r}, as of the chip")
+    terms = parse_crops(settings.crops)
+    if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
+        raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
+    pools = sum(layer.shape.pool for layer in network.layers)
+    size = height >> pools, width >> pools
+    codes = descriptors.codes
+    quantiser = fit_quantiser(descriptors.vectors, threshold) if codes is None else codes.quantiser
+    regions = chip_regions(parse_chain(settings.pooling), *size)
+    channels = network.layers[-1].shape.out_channels
+    return make_constants(channels, regions, *size, quantiser, whitening)

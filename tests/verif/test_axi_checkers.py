@@ -31,6 +31,8 @@ def test_a_port_that_keeps_the_rules_passes(tmp_path, seed):
         (4, "the payload changed before READY"),
         (5, "a write answer without a write"),
         (6, "read data without a read"),
+        (8, "an answer other than OKAY and SLVERR"),
+        (9, "an answer other than OKAY and SLVERR"),
         (7, "VALID during or right after a reset"),
     ],
 )

@@ -57,7 +57,8 @@ module kestrel_axi_lite_checker #(
         else $error("AXI: a write answer without a write");
     read_asked: assert property (@(posedge clk) disable iff (rst || !armed) rvalid |-> reads > 0)
         else $error("AXI: read data without a read");
-    known_answers: assert property (@(posedge clk) disable iff (rst || !armed)
-        (bvalid |-> !bresp[0]) and (rvalid |-> !rresp[0]))
+    known_write_answers: assert property (@(posedge clk) disable iff (rst || !armed) bvalid |-> !bresp[0])
+        else $error("AXI: an answer other than OKAY and SLVERR");
+    known_read_answers: assert property (@(posedge clk) disable iff (rst || !armed) rvalid |-> !rresp[0])
         else $error("AXI: an answer other than OKAY and SLVERR");
 endmodule

@@ -14,10 +14,19 @@ from hw.spec import InputError
 from sw.cli.output import JsonOption, emit, progress
 from sw.compressed import CompressedNetwork, load_network
 from sw.files import check_output
-from sw.images import generate_picture, load_image
+from sw.images import generate_picture, load_image, open_image
 from sw.preprocessing import find_preprocessing
+from sw.retrieval.descriptor import load_descriptors
+from sw.retrieval.extract import POOLINGS
+from sw.retrieval.quantise import Quantiser
 from verif.cli.config_options import ConfigOption, SetOption, Top, chosen_config
-from verif.cli.simulate_chip import show_chip, simulate_chip
+from verif.cli.simulate_chip import (
+    DescriptorOptions,
+    show_chip,
+    show_descriptors,
+    simulate_chip,
+    simulate_descriptors,
+)
 from verif.frame import Pauses, Waves
 from verif.simulate import FrameReport, Simulation
 
@@ -47,6 +56,17 @@ def simulate(
     top: Annotated[
         Top, typer.Option(help="engine: every layer is compared; chip: through its bus and streams.")
     ] = Top.ENGINE,
+    pooling: Annotated[
+        str | None, typer.Option(help=f"With top chip: end in a descriptor; {', '.join(POOLINGS)}.")
+    ] = None,
+    rotations: Annotated[int, typer.Option(help="With pooling: rotations of the picture: 1, 2 or 4.")] = 1,
+    whitening: Annotated[
+        Path | None, typer.Option(help="With pooling: whitening file of mode after, from `kestrel whiten`.")
+    ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(help="With pooling: descriptor file with codes, whose ranges and thresholds are used."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate the engine in Verilator and compare every element of every layer with the reference; or the
@@ -56,6 +76,18 @@ def simulate(
     """
     chosen = chosen_config(config, settings)
     compressed = load_network(network)
+    if pooling is not None:
+        if top is not Top.CHIP:
+            raise InputError(f"pooling {pooling} with top engine; allowed: with top chip")
+        chosen_options = DescriptorOptions(
+            height, width, pooling, rotations, whitening, None if codes is None else _quantiser(codes)
+        )
+        pictures = [(image, _picture(image, height, width)) for image in images]
+        found = simulate_descriptors(compressed, chosen, pictures, chosen_options, pauses, seed)
+        emit(found, lambda console: show_descriptors(console, found), json)
+        if not found["equal"] or not found["cycles_as_modelled"]:
+            raise typer.Exit(EXIT_MISMATCH)
+        return
     frames = [(image, _pixels(image, compressed, height, width)) for image in images]
     if waves is not None and top is Top.CHIP:
         raise InputError(f"waves {waves} with top chip; allowed: with top engine")
@@ -87,6 +119,20 @@ def simulate(
     emit(payload, lambda console: _show(console, done, payload), json)
     if not payload["bit_exact"] or not payload["cycles_as_modelled"]:
         raise typer.Exit(EXIT_MISMATCH)
+
+
+def _picture(image: str, height: int, width: int) -> np.ndarray:
+    """uint8 RGB [H, W, 3], in its own size; a generated one twice as high and wide as the crops."""
+    if match := re.fullmatch(r"random:(\d{1,9})", image):
+        return generate_picture(2 * height, 2 * width, int(match[1]))
+    return open_image(Path(image))
+
+
+def _quantiser(path: Path) -> Quantiser:
+    codes = load_descriptors(path).codes
+    if codes is None:
+        raise InputError(f"codes {path}: descriptors without codes; allowed: made with --codes")
+    return codes.quantiser
 
 
 def _pixels(image: str, network: CompressedNetwork, height: int, width: int) -> np.ndarray:

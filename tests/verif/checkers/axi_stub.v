@@ -39,10 +39,10 @@ module kestrel_top (
     assign s_axil_wready = 1'b1;
     assign s_axil_arready = 1'b1;
     assign s_axis_tready = 1'b1;
-    assign s_axil_bvalid = `MODE == 5 ? late : 1'b0;
-    assign s_axil_bresp = 2'd0;
-    assign s_axil_rvalid = `MODE == 6 ? late : 1'b0;
-    assign s_axil_rresp = 2'd0;
+    assign s_axil_bvalid = `MODE == 5 || `MODE == 8 ? late : 1'b0;
+    assign s_axil_bresp = `MODE == 8 ? 2'd3 : 2'd0;
+    assign s_axil_rvalid = `MODE == 6 || `MODE == 9 ? late : 1'b0;
+    assign s_axil_rresp = `MODE == 9 ? 2'd1 : 2'd0;
     assign s_axil_rdata = 32'd0;
     assign m_axis_tvalid = (`MODE == 1 ? count > 5'd4 && !late : `MODE == 7 ? 1'b1 : count > 5'd4);
     assign m_axis_tdata = `MODE == 2 && late ? 16'd2 : 16'd1;

@@ -1,0 +1,80 @@
+"""The chip under disturbances: resets, aborts, wrong frame lengths, hammered registers, pauses, power-up
+states; after each a correct frame. Counts go to build/bench/robustness.json."""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from hw.chip_config import ChipConfig
+from hw.config import NAMED
+from hw.spec import NipConfig
+from sw.files import atomic_write
+from verif.chip_case import run_chip, write_case
+from verif.chip_variables import COUNTS_FILE, TURNS_VARIABLE
+from verif.verilator import BenchFailed
+
+WORK = Path("build/bench/robustness")
+SMALL = replace(
+    NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
+    table_words=512,
+)  # fmt: skip
+CHIPS = {
+    "2x2": ChipConfig(SMALL),
+    "1x1 checked at start-up": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1), startup_check=True),
+    "4x2 row groups": ChipConfig(
+        replace(SMALL, input_lanes=4, load_kernels=2, stream_bytes=3, row_groups=True)
+    ),
+    "2x2 with descriptors": ChipConfig(SMALL, NipConfig(8, 256)),
+}
+
+
+def measure(seeds: int, turns: int, first: int) -> dict[str, object]:
+    """Seeds in turn on every chip: each a power-up state, a network and ``turns`` disturbances."""
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
+    start = time.perf_counter()
+    for seed in range(first, first + seeds):
+        name = list(CHIPS)[seed % len(CHIPS)]
+        workdir = WORK / f"{seed}"
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_case(CHIPS[name], "tiny", seed, workdir)
+        env = {TURNS_VARIABLE: str(turns)}
+        try:
+            run_chip(CHIPS[name], "verif.benches.chip_robustness", workdir, "tiny", seed, env=env)
+        except BenchFailed as error:
+            failures.append(f"seed {seed}, {name}: {str(error).strip()[-800:]}")
+            continue
+        counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
+        print(f"seed {seed}, {name}: {counts['correct frames']} correct frames so far", file=sys.stderr)
+    return {
+        "bench": "robustness",
+        "seeds": seeds,
+        "disturbances": seeds * turns,
+        "counts": dict(counts),
+        "failures": failures,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20, help="simulations, each with its power-up state")
+    parser.add_argument("--turns", type=int, default=20, help="disturbances in each")
+    parser.add_argument("--first", type=int, default=1, help="first seed")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/robustness.json"))
+    arguments = parser.parse_args()
+    report = measure(arguments.seeds, arguments.turns, arguments.first)
+    text = json.dumps(report, indent=2)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(arguments.output) as path:
+        path.write_text(text + "\n", encoding="utf-8")
+    print(text)
+    return int(bool(report["failures"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

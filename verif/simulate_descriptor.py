@@ -1,0 +1,160 @@
+"""Pictures through the simulated chip to descriptors, the C driver as its host, and through the reference."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.descriptor import encode_descriptor
+from hw.chip_config import ChipConfig
+from hw.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
+from hw.spec import NIP, EngineConfig, InputError, NipConfig
+from sw.compressed import CompressedNetwork
+from sw.cycles import FrameCycles, frame_cycles
+from sw.plan import Plan, make_plan
+from sw.preprocessing import find_preprocessing
+from sw.retrieval.chip_constants import chip_regions, make_constants
+from sw.retrieval.crops import cut_crops
+from sw.retrieval.extract import Describer, make_describer
+from sw.retrieval.integer_nip import DescriptorConstants, describe, vector_of
+from sw.retrieval.integer_nip import region_squares as squares_of
+from sw.retrieval.nip_cycles import nip_cycles
+from sw.retrieval.quantise import Quantiser
+from verif.chip_frame import ChipInput, run_chip_frames
+from verif.frame import Pauses, write_descriptor, write_files
+from verif.rtl import build_chip
+from verif.verilator import Build
+
+KINDS = {"bytes": DESCRIPTOR_BYTES, "bits": DESCRIPTOR_BITS}
+
+
+@dataclass(frozen=True)
+class DescriptorReport:
+    """A picture's descriptor in one kind: what came out and what the reference gives; for each frame the
+    chip's cycles and the closed form's; of the last frame, what its cycles went into."""
+
+    kind: str
+    found: bytes
+    expected: bytes
+    frames: int
+    cycles: tuple[int, ...]
+    model_cycles: tuple[int, ...]
+    nip_cycles: tuple[int, ...]
+    counters: dict[str, int]
+    calls: tuple[tuple[str, str], ...]
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        return len(self.expected) > 0 and self.found == self.expected
+
+
+def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
+    """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
+    even = dimension**-0.5
+    low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
+    return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
+
+
+class DescriptorSimulation:
+    """A network on a chip with a descriptor unit, for one size of crops. ``quantiser``: of the bytes and bits
+    (None: ``plain_quantiser``). Raises InputError for what the chip cannot do."""
+
+    def __init__(
+        self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, pooling: str,
+        *, rotations: int = 1, whitening: Path | None = None, quantiser: Quantiser | None = None,
+        nip: NipConfig = NIP,
+    ) -> None:  # fmt: skip
+        self.network = network
+        self.chip = ChipConfig(config, nip)
+        self.describer: Describer = make_describer(
+            network, height=height, width=width, pooling=pooling, rotations=rotations, whitening=whitening
+        )
+        if self.describer.crops.joins:
+            raise InputError(f"pooling {pooling!r} joins maps; allowed on the chip: crops that are summed")
+        self.plan: Plan = make_plan(network, config, height, width)
+        self.model: FrameCycles = frame_cycles(self.plan)
+        last = self.plan.records[-1]
+        regions = chip_regions(self.describer.chain, last.height, last.width)
+        whitened = self.describer.whitening is not None
+        self.constants: DescriptorConstants = make_constants(
+            last.channels, regions, last.height, last.width,
+            quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
+        )  # fmt: skip
+        self.words = encode_descriptor(self.constants, nip)
+        self.build: Build = build_chip(self.chip)
+
+    def run(
+        self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
+        progress: Callable[[int], None] = lambda cycles: None,
+    ) -> DescriptorReport:  # fmt: skip
+        """A picture, uint8 RGB [H, W, 3]: a self-check, then a frame for each crop of each rotation. Raises
+        SimulationError, and InputError for weighted crops."""
+        start = time.perf_counter()
+        inputs = cut_crops(rgb, self.describer.crops)
+        if any(weight != 1 for weight in inputs.weights):
+            raise InputError(f"crops {self.describer.crops.crops!r} with weights; allowed on the chip: all 1")
+        crops = len(inputs.pictures) // inputs.rotations
+        parts = [_part(n, crops, inputs.rotations) for n in range(len(inputs.pictures))]
+        pixels = [find_preprocessing(self.network.preprocessing).pixels(p) for p in inputs.pictures]
+        select = KINDS[kind]
+        with tempfile.TemporaryDirectory(prefix="kestrel-") as name:
+            folder = Path(name)
+            write_files(self.network, self.plan, pixels[0], folder)
+            write_descriptor(self.network, self.plan, self.words, folder)
+            frames = [
+                ChipInput(p, BY_NAME["part"].pack(**part)) for p, part in zip(pixels, parts, strict=True)
+            ]
+            run = run_chip_frames(
+                self.build, self.chip.engine, frames, folder,
+                select=select, pauses=pauses, seed=seed, progress=progress,
+            )  # fmt: skip
+        maps = self.describer.engine.features(inputs.pictures)
+        turns = [list(maps[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
+        nip = tuple(self._nip_cycles(part, select) for part in parts)
+        base = self.model.total - self.model.records[-1].cycles
+        return DescriptorReport(
+            kind=kind,
+            found=run.outputs[-1].data,
+            expected=describe(turns, self.constants, select - 1),
+            frames=run.frames,
+            cycles=tuple(output.cycles for output in run.outputs),
+            model_cycles=tuple(base + cycles for cycles in nip),
+            nip_cycles=nip,
+            counters=run.outputs[-1].counters,
+            calls=run.calls,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _nip_cycles(self, part: dict[str, int], select: int) -> int:
+        return nip_cycles(
+            self.constants, self.chip.engine, last_crop=bool(part["last_crop"]),
+            last_rotation=bool(part["last_rotation"]), output=select - 1,
+        )  # fmt: skip
+
+    def float_cosine(self, rgb: np.ndarray) -> float:
+        """Of the integer descriptor, before bytes and bits, and the float chain's."""
+        inputs = cut_crops(rgb, self.describer.crops)
+        maps = self.describer.engine.features(inputs.pictures)
+        rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
+        crops = len(inputs.pictures) // inputs.rotations
+        turns = [np.concatenate(rows[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
+        mine = vector_of(turns, crops * len(self.constants.regions), self.constants).astype(np.float64)
+        other = self.describer.describe_picture(rgb).astype(np.float64)
+        return float(mine @ other / np.sqrt((mine @ mine) * (other @ other)))
+
+
+def _part(number: int, crops: int, rotations: int) -> dict[str, int]:
+    turn, crop = divmod(number, crops)
+    flags = {
+        "first_crop": crop == 0, "last_crop": crop == crops - 1,
+        "first_rotation": turn == 0, "last_rotation": turn == rotations - 1,
+    }  # fmt: skip
+    return {name: int(flag) for name, flag in flags.items()}
+
+
+def all_equal(reports: Sequence[DescriptorReport]) -> bool:
+    return bool(reports) and all(report.equal for report in reports)
