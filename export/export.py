@@ -7,6 +7,7 @@ the manifest.
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.descriptor import decode_descriptor, encode_descriptor
 from export.formats import FORMATS, write_words
 from export.header import HEADER, c_header
 from export.manifest import (
@@ -23,15 +24,17 @@ from export.manifest import (
 from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
 from export.table import encode_table, network_crc, seal_table
 from export.words import Words
-from hw.spec import KIND_CONV, EngineConfig, InputError
+from hw.spec import KIND_CONV, KIND_OUTPUT, EngineConfig, InputError
 from sw.bounds import check_accumulators
 from sw.compressed import CompressedLayer, CompressedNetwork, validate
 from sw.files import atomic_directory, check_output_directory
 from sw.network import ConvShape
 from sw.plan import Plan, make_plan
+from sw.retrieval.integer_nip import DescriptorConstants
 
 WEIGHTS = "weights"
 TABLE = "table"
+DESCRIPTOR = "descriptor"
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,39 @@ class ExportReport:
 
 
 def export_network(
-    network: CompressedNetwork, config: EngineConfig, height: int, width: int, directory: Path
+    network: CompressedNetwork,
+    config: EngineConfig,
+    height: int,
+    width: int,
+    directory: Path,
+    descriptor: DescriptorConstants | None = None,
 ) -> ExportReport:
-    """Write the export of a network for images of ``height`` x ``width`` on an engine.
+    """Write the export of a network for images of ``height`` x ``width`` on an engine; with ``descriptor``
+    for a chip with a descriptor unit.
 
     The folder appears whole or not at all; an earlier export there is replaced, any other folder that is not
     empty is refused. Raises InputError for a network that is not valid, whose accumulators could overflow,
-    or that the configuration cannot hold, and for a folder that cannot be written.
+    or that the configuration cannot hold (for a descriptor: with the last map whole), for constants of
+    another map, and for a folder that cannot be written.
     """
     check_output_directory(directory)
     validate(network)
     check_accumulators(network)
     plan = make_plan(network, config, height, width)
     rom = encode_weights(network, config)
-    table = seal_table(encode_table(plan), plan, rom.words)
+    constants = None if descriptor is None else encode_descriptor(descriptor)
+    if descriptor is not None:
+        _check_descriptor(plan, descriptor)
+    table = seal_table(encode_table(plan), plan, rom.words, constants)
     _check_agreement(plan, rom)
     with atomic_directory(directory) as temporary:
-        for stem, words in ((WEIGHTS, rom.words), (TABLE, table)):
+        images = {WEIGHTS: rom.words, TABLE: table}
+        if constants is not None:
+            images[DESCRIPTOR] = constants
+        for stem, words in images.items():
             for suffix in FORMATS:
                 write_words(words, temporary / f"{stem}.{suffix}")
-        manifest = _manifest(network, plan, rom, table, temporary)
+        manifest = _manifest(network, plan, rom, table, constants, temporary)
         write_manifest(manifest, temporary)
         names = sorted(path.name for path in temporary.iterdir())
     return ExportReport(directory, manifest, tuple(directory / name for name in names))
@@ -119,8 +135,41 @@ def _check_agreement(plan: Plan, rom: RomImage) -> None:
     assert planned == [(layer.word, layer.words) for layer in rom.layers]
 
 
+def _check_descriptor(plan: Plan, descriptor: DescriptorConstants) -> None:
+    """Raises InputError unless they fit the last map, and that lies whole in the memory at the end."""
+    last = plan.records[-1]
+    expected = (last.channels, last.height, last.width)
+    found = (descriptor.channels, descriptor.height, descriptor.width)
+    if found != expected:
+        raise InputError(f"descriptor constants of maps {list(found)}; allowed: {list(expected)}")
+    if sum(plan.records[visit.record].kind == KIND_OUTPUT for visit in plan.visits) != 1:
+        raise InputError(
+            f"configuration {plan.config.name!r}: the last map does not lie whole in the feature memory, "
+            "which a descriptor needs; allowed: larger feature_words, or a smaller image"
+        )
+
+
+def import_descriptor(directory: Path) -> DescriptorConstants | None:
+    """The descriptor unit's constants in an export, None if it has none. Raises InputError, naming the
+    file."""
+    manifest = read_manifest(directory)
+    verify_files(directory, manifest)
+    if manifest.descriptor is None:
+        return None
+    path = directory / f"{DESCRIPTOR}.bin"
+    try:
+        return decode_descriptor(read_memory(path, manifest.descriptor))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _manifest(
-    network: CompressedNetwork, plan: Plan, rom: RomImage, table: Words, directory: Path
+    network: CompressedNetwork,
+    plan: Plan,
+    rom: RomImage,
+    table: Words,
+    descriptor: Words | None,
+    directory: Path,
 ) -> Manifest:
     """The manifest of the image files in ``directory``; writes the header, which it lists too."""
     records = [record for record in plan.records if record.kind == KIND_CONV]
@@ -159,6 +208,7 @@ def _manifest(
             weights=MemoryEntry.of(rom.words),
             table=MemoryEntry.of(table),
             network_crc32=network_crc(table),
+            descriptor=None if descriptor is None else MemoryEntry.of(descriptor),
             files=tuple(file_entry(path) for path in files),
         )
 

@@ -43,6 +43,14 @@ def c_header(manifest: Manifest) -> str:
         ("KESTREL_TABLE_WORDS", f"{manifest.table.words}UL"),
         ("KESTREL_TABLE_CRC32", f"0x{manifest.table.crc32:08X}UL"),
         ("KESTREL_NETWORK_CRC32", f"0x{manifest.network_crc32:08X}UL"),
+        *(
+            (
+                ("KESTREL_DESCRIPTOR_WORDS", f"{manifest.descriptor.words}UL"),
+                ("KESTREL_DESCRIPTOR_CRC32", f"0x{manifest.descriptor.crc32:08X}UL"),
+            )
+            if manifest.descriptor
+            else ()
+        ),
         ("KESTREL_LAYER_COUNT", str(len(manifest.layers))),
     ]
     width = max(len(name) for name, _ in values)

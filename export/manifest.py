@@ -81,6 +81,7 @@ class Manifest:
     weights: MemoryEntry
     table: MemoryEntry
     network_crc32: int
+    descriptor: MemoryEntry | None
     files: tuple[FileEntry, ...]
 
 
@@ -149,18 +150,23 @@ def _manifest(found: object) -> Manifest:
     version = found.get("version")
     if version != VERSION:
         raise InputError(f"version = {version!r:.40}; allowed: {VERSION}")
+    # Exports without a descriptor unit have none.
+    given = {name: value for name, value in found.items() if (name, value) != ("descriptor", None)}
+    kinds_of_descriptor = {"descriptor": dict} if "descriptor" in given else {}
     values: dict[str, Any] = _checked(
-        found,
+        given,
         "",
         {
             "version": int, "network": str, "activation_bits": int, "preprocessing": str, "config": dict,
             "height": int, "width": int, "layers": list, "weight_bits": int, "rom_bits": int,
             "overhead": float, "weights": dict, "table": dict, "network_crc32": int, "files": list,
+            **kinds_of_descriptor,
         },
     )  # fmt: skip
     config = _config(values["config"])
     layers = tuple(_entry(LayerEntry, v, f"layers[{n}]") for n, v in enumerate(values["layers"]))
-    memories = {name: _entry(MemoryEntry, values[name], name) for name in ("weights", "table")}
+    names = ("weights", "table", *kinds_of_descriptor)
+    memories = {name: _entry(MemoryEntry, values[name], name) for name in names}
     files = tuple(_entry(FileEntry, v, f"files[{n}]") for n, v in enumerate(values["files"]))
     for n, entry in enumerate(files):
         # A name with a folder in it would reach out of the export.
@@ -187,7 +193,7 @@ def _manifest(found: object) -> Manifest:
     _require("number of layers", len(layers), 1 <= len(layers) <= LAYERS_MAX, f"1..{LAYERS_MAX}")
     for n, layer in enumerate(layers):
         _check_layer(layer, f"layers[{n}]", config)
-    values |= memories
+    values |= {"descriptor": None} | memories
     return Manifest(**{**values, "config": config, "layers": layers, "files": files})
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hw.spec import (
+    NIP_CHANNELS_MAX,
     NIP_FRACTION,
     NIP_GAIN_SHIFT,
     NIP_MATRIX_BITS,
@@ -13,14 +14,20 @@ from hw.spec import (
     NIP_SCALE_BITS,
     InputError,
 )
+from sw.compressed import CompressedNetwork
+from sw.retrieval.crops import parse_crops
+from sw.retrieval.descriptor import Descriptors
+from sw.retrieval.engines import network_digest
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
 from sw.retrieval.nip import ACROSS, MOMENTS, NipSettings, map_regions
-from sw.retrieval.quantise import LEVELS, Quantiser
+from sw.retrieval.quantise import LEVELS, Quantiser, fit_quantiser
 from sw.retrieval.rois import Region
 from sw.retrieval.whitening import Whitening
 
 GAIN_MAX = (1 << 32) - 1
 OFFSET_MAX = (1 << 31) - 1
+TOP = (1 << (NIP_MATRIX_BITS - 1)) - 1
+SCALE_MAX = (1 << NIP_SCALE_BITS) - 1
 
 _CHAIN = re.compile(
     rf"(?P<moment>{'|'.join(MOMENTS)}) over (?:levels (?P<levels>[0-9+]+)|the whole map)"
@@ -50,28 +57,49 @@ def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, .
     return tuple(Region(r.top + border, r.left + border, r.height, r.width) for r in found)
 
 
-def integer_whitening(whitening: Whitening) -> IntegerWhitening:
-    """Each row in steps of its largest element / 127, rounded as ``round_rows`` says; the steps relative to
-    the largest one, which is 2**16 - 1. An offset is the integer row times the mean, so rounding the row does
-    not move the mean. Raises InputError for a whitening that is not applied after the average."""
+def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> IntegerWhitening:
+    """Each row in steps of its largest element / 127 (a multiple of 2**-16 of the largest row's), rounded as
+    ``round_rows`` says. With ``pairs`` a second row takes what rounding the first left over (None: if there
+    are rows enough). An offset is the integer row times the mean, so rounding does not move the mean. Raises
+    InputError for a whitening that is not applied after the average.
+    """
     if whitening.mode != "after":
         raise InputError(
             f"whitening of mode {whitening.mode!r}; allowed on the chip: after (trained with --mode after)"
         )
     projection = whitening.projection.astype(np.float64)
-    top = (1 << (NIP_MATRIX_BITS - 1)) - 1
-    steps = np.abs(projection).max(axis=1) / top
-    steps[steps == 0] = 1.0
-    matrix = round_rows(projection, steps)
-    offsets = np.rint(matrix @ whitening.mean.astype(np.float64) * (1 << NIP_MEAN_FRACTION))
+    if pairs is None:
+        pairs = 2 * len(projection) <= NIP_CHANNELS_MAX
+    unit = np.abs(projection).max() / TOP / SCALE_MAX
+    covered = np.zeros_like(projection)
+    rows: list[np.ndarray] = []
+    scales: list[np.ndarray] = []
+    for last in (False, True) if pairs else (True,):
+        left = projection - covered
+        scale = np.clip(np.ceil(np.abs(left).max(axis=1) / TOP / unit - 1e-9), 1, SCALE_MAX)
+        steps = scale * unit
+        # A first row need only be near: the second one makes up for it.
+        row = round_rows(projection, left, steps) if last else np.rint(left / steps[:, None])
+        covered += row * steps[:, None]
+        rows.append(row)
+        scales.append(scale)
+    matrix = np.stack(rows, axis=1).reshape(-1, projection.shape[1])
+    # The chip's roots are rounded down: their average lies half a step lower.
+    mean = whitening.mean.astype(np.float64) - 0.5 / (1 << NIP_FRACTION)
+    offsets = np.rint(matrix @ mean * (1 << NIP_MEAN_FRACTION))
     if np.abs(offsets).max() > OFFSET_MAX:
         raise InputError(f"whitening with a mean of length {np.linalg.norm(whitening.mean):.3g}; allowed: 1")
-    scales = np.rint(steps / steps.max() * ((1 << NIP_SCALE_BITS) - 1))
-    return IntegerWhitening(matrix.astype(np.int8), offsets.astype(np.int64), scales.astype(np.int64))
+    return IntegerWhitening(
+        matrix.astype(np.int8),
+        offsets.astype(np.int64),
+        np.stack(scales, axis=1).ravel().astype(np.int64),
+        pairs,
+    )
 
 
-def round_rows(projection: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """float64 [D, C], [D] -> integers of 8 bits, float64 [D, C], times ``steps`` close to ``projection``.
+def round_rows(projection: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """float64 [D, C], [D] -> integers of 8 bits, float64 [D, C], times ``steps`` close to ``rows``, which are
+    those of ``projection`` or a part of them.
 
     What counts is the error of the whitened vectors, e' S e for an error e of a row, S the covariance of the
     vectors; and S is known, since the rows of P whiten: its inverse is P'P (in directions that P does not
@@ -86,12 +114,11 @@ def round_rows(projection: np.ndarray, steps: np.ndarray) -> np.ndarray:
     half = kept[:, None] * axes  # its square is S^-1
     variances = ((axes / kept[:, None]) ** 2).sum(axis=0)
     order = np.argsort(-variances, kind="stable")
-    upper = np.linalg.qr(half[:, order], mode="r")
-    top = (1 << (NIP_MATRIX_BITS - 1)) - 1
-    left = projection[:, order] / steps[:, None]
+    upper = np.linalg.cholesky(half[:, order].T @ half[:, order]).T
+    left = rows[:, order] / steps[:, None]
     rounded = np.zeros_like(left)
     for column in range(left.shape[1]):
-        rounded[:, column] = np.clip(np.rint(left[:, column]), -top, top)
+        rounded[:, column] = np.clip(np.rint(left[:, column]), -TOP, TOP)
         error = left[:, column] - rounded[:, column]
         left[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :] / upper[column, column])
     found = np.empty_like(rounded)
@@ -109,7 +136,7 @@ def make_constants(
 ) -> DescriptorConstants:
     """For maps of ``channels`` x height x width; see ``chip_regions``. Raises InputError."""
     made = None if whitening is None else integer_whitening(whitening)
-    dimensions = channels if made is None else len(made.matrix)
+    dimensions = channels if whitening is None else whitening.dimension
     if quantiser.thresholds.size != dimensions:
         raise InputError(
             f"thresholds of {quantiser.thresholds.size} dimensions; allowed: {dimensions}, the descriptor's"
@@ -128,3 +155,39 @@ def make_constants(
         thresholds=np.clip(thresholds, -one, one),
         whitening=made,
     )
+
+
+def trained_constants(
+    network: CompressedNetwork,
+    descriptors: Descriptors,
+    name: str,
+    height: int,
+    width: int,
+    whitening: Whitening | None = None,
+    threshold: str = "median",
+) -> DescriptorConstants:
+    """For images of height x width: range and thresholds of ``descriptors``, those of training photographs
+    (their own, if they have codes). They also say which chain it is. name: theirs, for errors. Raises
+    InputError if they were made with another network, image size or whitening, or with a chain that the chip
+    does not have."""
+    settings = descriptors.settings
+    digest = "" if whitening is None else whitening.digest
+    for what, found, wanted in (
+        ("arithmetic", settings.arithmetic, "integer"),
+        ("network", settings.network, network_digest(network)),
+        ("height", settings.height, height),
+        ("width", settings.width, width),
+        ("whitening", settings.whitening, digest),
+    ):
+        if found != wanted:
+            raise InputError(f"{name}: {what} is {found!r}; allowed: {wanted!r}, as of the chip")
+    terms = parse_crops(settings.crops)
+    if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
+        raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
+    pools = sum(layer.shape.pool for layer in network.layers)
+    size = height >> pools, width >> pools
+    codes = descriptors.codes
+    quantiser = fit_quantiser(descriptors.vectors, threshold) if codes is None else codes.quantiser
+    regions = chip_regions(parse_chain(settings.pooling), *size)
+    channels = network.layers[-1].shape.out_channels
+    return make_constants(channels, regions, *size, quantiser, whitening)

@@ -61,7 +61,7 @@ def nip_parts(
     if last_crop and last_rotation:
         if output != NIP_OUTPUT_SUMS:
             parts["final"] = normalise
-        parts["output"] = _output(dimensions, output)
+        parts["output"] = output_cycles(dimensions, output)
     return parts
 
 
@@ -72,7 +72,7 @@ def square_cycles(region: Region, channels: int, lanes: int) -> int:
     return region.top + 1 + reading + 3 + last_lanes(channels, lanes)
 
 
-def _output(dimensions: int, output: int) -> int:
+def output_cycles(dimensions: int, output: int) -> int:
     if output == NIP_OUTPUT_BYTES:
         return 6 * dimensions
     if output == NIP_OUTPUT_BITS:

@@ -61,6 +61,30 @@ FAULTS = {
         "sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;",
         "(adopt|go|starved|load_start): item",
     ),
+    "a word's sums go on from the last one's": (
+        "nip_squares", CONFIG, "nip_squares", r"starts_3 \? 32'd0 : squares", "squares", "map .*, not "
+    ),
+    "a reciprocal is a digit short": (
+        "nip_reciprocal", CONFIG, "nip_reciprocal", r"steps > 5'h11", "steps > 5'h10",
+        "(reciprocal|amount): item",
+    ),
+    "the root of a pass that copied is taken for the next one's": (
+        "nip_vectors", CONFIG, "nip_vectors", r"squares_it \? stage_3", "squares_it ? stage_2",
+        "SQUARE|sums|best",
+    ),
+    "the rows of a pair are not added up": (
+        "nip_whitening", CONFIG, "nip_whitening", r"pairs & in_word\[0\]", "1'h0 & in_word[0]", "matrix"
+    ),
+    "a descriptor's sums end a byte early": (
+        "nip_output", CONFIG, "nip_output", r"part == 2'h3", "part == 2'h2", "vector"
+    ),
+    "a header of another map is taken": (
+        "nip_header", CONFIG, "nip_header", r"rom_data\[15:0\] != channels", "1'h0",
+        "bad_map",
+    ),
+    "a crop of another rotation continues the sum": (
+        "nip", CONFIG, "nip", r"command\[2\] == begun_first", "1'h1", "not error 4"
+    ),
     "a layer has one input group too many": (
         "sequencer", ROOMY, "sequencer", r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
     ),

@@ -13,10 +13,12 @@ from export.descriptor import encode_descriptor
 from hw.schedule import layer_layout, visit_layout
 from hw.spec import (
     DESCRIPTOR_WORD_BITS,
+    NIP,
     NIP_ERROR_MAP,
     NIP_ERROR_PARTIAL,
     NIP_ERROR_ROM,
     NIP_ERROR_SEQUENCE,
+    bits_for,
 )
 from sw.geometry import BANKS, group_count, last_lanes
 from sw.retrieval.integer_nip import DescriptorConstants
@@ -54,6 +56,7 @@ class Unit:
         self.dut, self.source = dut, source
         self.block = Block(dut, "nip")
         self.rom: list[int] = []
+        self.whitens = len(dut.rom_addr) == bits_for(NIP.rom_words - 1)  # else the small unit of the tests
         Clock(dut.clk, PERIOD_NS, unit="ns").start()
 
     async def reset(self) -> None:
@@ -187,7 +190,7 @@ async def descriptors(dut):
     unit = Unit(dut, source)
     await unit.reset()
     for number in range(14):
-        constants = random_constants(source, *random_size(source, number))
+        constants = random_constants(source, *random_size(source, number), unit.whitens)
         output = OUTPUTS[number % len(OUTPUTS)]
         frames = descriptor_frames(source, CONFIG, constants, output)
         await unit.descriptor(frames, constants, source.choice((0, 0.3, 0.8)))
@@ -200,7 +203,7 @@ async def resets_in_the_middle(dut):
     unit = Unit(dut, source)
     await unit.reset()
     for number in range(25):
-        constants = random_constants(source, *random_size(source, 20))
+        constants = random_constants(source, *random_size(source, 20), unit.whitens)
         output = source.choice(OUTPUTS)
         unit.rom = encode_descriptor(constants).to_ints()
         first = next(descriptor_frames(source, CONFIG, constants, output))
@@ -224,10 +227,18 @@ async def refusals(dut):
     unit = Unit(dut, source)
     await unit.reset()
     size = random_size(source, 2)
-    constants = random_constants(source, *size)
+    constants = random_constants(source, *size, unit.whitens)
     good = encode_descriptor(constants).to_ints()
     features = random_map(source, CONFIG, *size)
     place = random_place(source, CONFIG, *size)
+
+    async def begun() -> None:
+        """A first crop, after which more are to come."""
+        unit.rom = good
+        command = {"first_crop": 1, "last_crop": 0, "first_rotation": 1, "last_rotation": 1, "output": 0}
+        outcome = await unit.frame(Frame(features, place, command, b""))
+        if outcome is None or outcome.error:
+            raise fail(f"{outcome} of a first crop")
 
     async def refused(cause: int, rom: list[int] | None = None, **changes: Any) -> None:
         command = {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": 0}
@@ -260,4 +271,8 @@ async def refusals(dut):
     await refused(NIP_ERROR_PARTIAL, first_row=1)
     await refused(NIP_ERROR_PARTIAL, rows=size[1] + 1)
     await refused(NIP_ERROR_SEQUENCE, first_crop=0)
+    await refused(NIP_ERROR_SEQUENCE, first_rotation=0)
+    await begun()
+    await refused(NIP_ERROR_SEQUENCE, first_crop=0, first_rotation=0)
+    await begun()
     await refused(NIP_ERROR_SEQUENCE, first_rotation=0)

@@ -6,8 +6,13 @@ from typing import Annotated
 import typer
 
 from export.export import export_network
+from hw.spec import InputError
 from sw.cli.output import JsonOption, emit
 from sw.compressed import load_network
+from sw.retrieval.chip_constants import trained_constants
+from sw.retrieval.descriptor import load_descriptors
+from sw.retrieval.quantise import THRESHOLDS
+from sw.retrieval.whitening import load_whitening
 from verif.cli.config_options import ConfigOption, SetOption, chosen_config
 
 
@@ -18,10 +23,32 @@ def export(
     settings: SetOption = None,
     height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
     width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
+    descriptor: Annotated[
+        Path | None,
+        typer.Option(help="For the descriptor unit: descriptors of training photographs (.npz), from "
+                     "`kestrel describe` with this network, image size, pooling and whitening."),
+    ] = None,
+    whitening: Annotated[
+        Path | None, typer.Option(help="With --descriptor: the whitening file, trained with --mode after.")
+    ] = None,
+    threshold: Annotated[
+        str, typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}.")
+    ] = "median",
     json: JsonOption = False,
 ) -> None:
-    """Write weight ROM, schedule table, C header and manifest."""
-    report = export_network(load_network(network), chosen_config(config, settings), height, width, output)
+    """Write weight ROM, schedule table, C header and manifest; with --descriptor the descriptor ROM."""
+    if threshold not in THRESHOLDS:
+        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+    if whitening is not None and descriptor is None:
+        raise InputError(f"whitening {whitening}; allowed: with --descriptor")
+    loaded = load_network(network)
+    constants = None
+    if descriptor is not None:
+        constants = trained_constants(
+            loaded, load_descriptors(descriptor), str(descriptor), height, width,
+            None if whitening is None else load_whitening(whitening), threshold,
+        )  # fmt: skip
+    report = export_network(loaded, chosen_config(config, settings), height, width, output, constants)
     manifest = report.manifest
     payload = {
         "files": list(report.files),
@@ -36,6 +63,8 @@ def export(
         "table_words": manifest.table.words,
         "weights_crc32": manifest.weights.crc32,
         "table_crc32": manifest.table.crc32,
+        "descriptor_words": manifest.descriptor.words if manifest.descriptor else 0,
+        "descriptor_crc32": manifest.descriptor.crc32 if manifest.descriptor else None,
     }
     emit(
         payload,

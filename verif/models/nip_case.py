@@ -51,15 +51,17 @@ class Frame:
     sent: bytes = field(repr=False)
 
 
-def random_constants(source: Random, channels: int, height: int, width: int) -> DescriptorConstants:
-    """Regions anywhere, of one pixel and of all; any thresholds, with and without whitening."""
+def random_constants(
+    source: Random, channels: int, height: int, width: int, whitens: bool = True
+) -> DescriptorConstants:
+    """Regions anywhere, of one pixel and of all; any thresholds; with ``whitens`` some with whitening."""
     if source.random() < 0.3:
         regions = roi_grid(height, width, (1, 2))
     else:
         regions = tuple(random_region(source, height, width) for _ in range(source.randint(1, 4)))
     whitening = None
     dimensions = channels
-    if source.random() < 0.6:
+    if whitens and source.random() < 0.6:
         dimensions = source.choice((1, channels, source.randint(1, channels + 2)))
         rng = np.random.default_rng(source.getrandbits(32))
         top = 1 << NIP_MATRIX_BITS - 1
