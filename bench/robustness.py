@@ -32,32 +32,38 @@ CHIPS = {
 }
 
 
-def measure(seeds: int, turns: int, first: int) -> dict[str, object]:
-    """Seeds in turn on every chip: each a power-up state, a network and ``turns`` disturbances."""
+def measure(seeds: int, turns: int, first: int, output: Path) -> dict[str, object]:
+    """Seeds in turn on every chip: each a power-up state, a network and ``turns`` disturbances. What is known
+    is written after each."""
     counts: Counter[str] = Counter()
     failures: list[str] = []
     start = time.perf_counter()
-    for seed in range(first, first + seeds):
+    report: dict[str, object] = {}
+    for done, seed in enumerate(range(first, first + seeds), 1):
         name = list(CHIPS)[seed % len(CHIPS)]
         workdir = WORK / f"{seed}"
         workdir.mkdir(parents=True, exist_ok=True)
         write_case(CHIPS[name], "tiny", seed, workdir)
-        env = {TURNS_VARIABLE: str(turns)}
         try:
-            run_chip(CHIPS[name], "verif.benches.chip_robustness", workdir, "tiny", seed, env=env)
+            run_chip(
+                CHIPS[name], "verif.benches.chip_robustness", workdir, "tiny", seed,
+                env={TURNS_VARIABLE: str(turns)},
+            )  # fmt: skip
+            counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
         except BenchFailed as error:
             failures.append(f"seed {seed}, {name}: {str(error).strip()[-800:]}")
-            continue
-        counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
         print(f"seed {seed}, {name}: {counts['correct frames']} correct frames so far", file=sys.stderr)
-    return {
-        "bench": "robustness",
-        "seeds": seeds,
-        "disturbances": seeds * turns,
-        "counts": dict(counts),
-        "failures": failures,
-        "seconds": time.perf_counter() - start,
-    }
+        report = {
+            "bench": "robustness",
+            "seeds": done,
+            "disturbances": done * turns,
+            "counts": dict(counts),
+            "failures": failures,
+            "seconds": time.perf_counter() - start,
+        }
+        with atomic_write(output) as path:
+            path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
 
 
 def main() -> int:
@@ -67,12 +73,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="first seed")
     parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/robustness.json"))
     arguments = parser.parse_args()
-    report = measure(arguments.seeds, arguments.turns, arguments.first)
-    text = json.dumps(report, indent=2)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(arguments.output) as path:
-        path.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    report = measure(arguments.seeds, arguments.turns, arguments.first, arguments.output)
+    print(json.dumps(report, indent=2))
     return int(bool(report["failures"]))
 
 

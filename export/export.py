@@ -22,7 +22,7 @@ from export.manifest import (
     write_manifest,
 )
 from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
-from export.table import encode_table, seal_table
+from export.table import encode_table, network_crc, seal_table
 from export.words import Words
 from hw.spec import KIND_CONV, KIND_OUTPUT, EngineConfig, InputError
 from sw.bounds import check_accumulators
@@ -93,7 +93,12 @@ def import_network(directory: Path) -> CompressedNetwork:
     """
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
-    read_memory(directory / f"{TABLE}.bin", manifest.table)
+    table = read_memory(directory / f"{TABLE}.bin", manifest.table)
+    if network_crc(table) != manifest.network_crc32:
+        raise InputError(
+            f"{directory / 'manifest.json'}: network_crc32 = {manifest.network_crc32:08x}; "
+            f"expected: {network_crc(table):08x}, as in the table"
+        )
     path = directory / f"{WEIGHTS}.bin"
     words = read_memory(path, manifest.weights)
     shapes = [
@@ -202,6 +207,7 @@ def _manifest(
             overhead=rom.overhead,
             weights=MemoryEntry.of(rom.words),
             table=MemoryEntry.of(table),
+            network_crc32=network_crc(table),
             descriptor=None if descriptor is None else MemoryEntry.of(descriptor),
             files=tuple(file_entry(path) for path in files),
         )

@@ -42,6 +42,7 @@ def c_header(manifest: Manifest) -> str:
         ("KESTREL_TABLE_WORD_BITS", str(manifest.table.word_bits)),
         ("KESTREL_TABLE_WORDS", f"{manifest.table.words}UL"),
         ("KESTREL_TABLE_CRC32", f"0x{manifest.table.crc32:08X}UL"),
+        ("KESTREL_NETWORK_CRC32", f"0x{manifest.network_crc32:08X}UL"),
         *(
             (
                 ("KESTREL_DESCRIPTOR_WORDS", f"{manifest.descriptor.words}UL"),

@@ -13,7 +13,7 @@ from export.words import Words
 from hw.spec import LAYERS_MAX, MASK_BITS, EngineConfig, InputError, kernel_bits
 
 MANIFEST = "manifest.json"
-VERSION = 1
+VERSION = 2
 CHANNELS_MAX = 1 << 16
 
 
@@ -63,7 +63,8 @@ class Manifest:
     """Everything about an export but the images themselves.
 
     ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is by what share the
-    ROM is larger than masks, scalars and biases together.
+    ROM is larger than masks, scalars and biases together; ``network_crc32`` is what the table says of itself
+    (``export.table.network_crc``), and what the chip gives as its identification.
     """
 
     version: int
@@ -79,6 +80,7 @@ class Manifest:
     overhead: float
     weights: MemoryEntry
     table: MemoryEntry
+    network_crc32: int
     descriptor: MemoryEntry | None
     files: tuple[FileEntry, ...]
 
@@ -157,7 +159,8 @@ def _manifest(found: object) -> Manifest:
         {
             "version": int, "network": str, "activation_bits": int, "preprocessing": str, "config": dict,
             "height": int, "width": int, "layers": list, "weight_bits": int, "rom_bits": int,
-            "overhead": float, "weights": dict, "table": dict, "files": list, **kinds_of_descriptor,
+            "overhead": float, "weights": dict, "table": dict, "network_crc32": int, "files": list,
+            **kinds_of_descriptor,
         },
     )  # fmt: skip
     config = _config(values["config"])

@@ -171,7 +171,7 @@ def change(manifest: dict[str, Any], path: tuple[str | int, ...], value: object)
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("version",), 2, r"version = 2; allowed: 1"),
+        (("version",), 3, r"version = 3; allowed: 2"),
         (("network",), ..., r"network: missing"),
         (("network",), 5, r"network = 5; allowed: str"),
         (("surplus",), 1, r"surplus: not known; allowed: version, "),
@@ -191,6 +191,7 @@ def change(manifest: dict[str, Any], path: tuple[str | int, ...], value: object)
         (("layers", 1, "shift"), 2, r"layer conv1: shift = 2; allowed: 3\.\.15"),
         (("layers", 1), 3, r"layers\[1\] = 3; allowed: an object"),
         (("weights", "crc32"), 1, r"weights\.bin: CRC-32 [0-9a-f]{8}; expected: 00000001"),
+        (("network_crc32",), 1, r"manifest\.json: network_crc32 = 00000001; expected: [0-9a-f]{8}"),
         (("table", "crc32"), 1, r"table\.bin: CRC-32 [0-9a-f]{8}; expected: 00000001"),
         (("weights", "words"), 3, r"weights\.bin: \d+ bytes; allowed: 24, 3 words of 64 bits"),
         (("weights", "word_bits"), 32, r"weights\.word_bits = 32; allowed: 64"),
