@@ -17,6 +17,9 @@ from pathlib import Path
 
 from verif.liberty import Library, compile_function
 
+STEP_PS = 10
+"""Resolution of delays: coarser merges events of different copies, which is what makes them cheap."""
+
 INPUT_DELAY_PS = 100
 """Inputs change so long after the clock edge, as if registers drove them."""
 
@@ -103,6 +106,10 @@ class Netlist:
                 self.gates.append(Gate(compiled[kind, pin], inputs, nets[pin], (kind, pin)))
 
 
+def _steps_ps(delay_ns: float) -> int:
+    return max(1, round(1000 * delay_ns / STEP_PS)) * STEP_PS
+
+
 class GateSimulation:
     """``copies`` of a netlist, each with a state of its own, all zero at first.
 
@@ -126,9 +133,9 @@ class GateSimulation:
                 self.fanout[net].append(n)
             cell, pin = gate.driver
             load = netlist.load[gate.output]
-            self.delay.append(max(1, round(1000 * library.cells[cell].delay_ns(pin, load))))
+            self.delay.append(_steps_ps(library.cells[cell].delay_ns(pin, load)))
         self.register_delay = [
-            [round(1000 * library.cells[r.cell].delay_ns(pin, netlist.load[net])) for pin, net, _ in r.outputs]
+            [_steps_ps(library.cells[r.cell].delay_ns(pin, netlist.load[net])) for pin, net, _ in r.outputs]
             for r in netlist.registers
         ]
         self.last = [0] * len(netlist.gates)
@@ -155,7 +162,7 @@ class GateSimulation:
         self._settle()
 
     def cycle(self, inputs: Mapping[str, Sequence[int]]) -> None:
-        """A clock edge: registers take what stands at their inputs, ports take ``inputs``; then it settles."""
+        """A clock edge: registers take what stands at their inputs, ports take ``inputs``; all settles."""
         before = dict(self.value) if self.counting else {}
         events: list[tuple[int, int, Net]] = []
         for register, delays in zip(self.netlist.registers, self.register_delay, strict=True):
@@ -244,7 +251,9 @@ class GateSimulation:
             held = self.cycles * self.copies - changes
             clock += changes * cell.clock_fj(True) + held * cell.clock_fj(False)
             clock += self.cycles * self.copies * 2 * half * cell.inputs[cell.clock]
-        quiet = sum(n * (half * netlist.load[net] + internal.get(net, 0.0)) for net, n in self.settled.items())
+        quiet = sum(
+            n * (half * netlist.load[net] + internal.get(net, 0.0)) for net, n in self.settled.items()
+        )
         return Energy(
             switching=sum(n * half * netlist.load[net] for net, n in self.toggles.items()),
             internal=sum(n * internal.get(net, 0.0) for net, n in self.toggles.items()),
