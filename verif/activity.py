@@ -1,9 +1,9 @@
 """What happens in the engine's Verilog during a frame: changes of registers, accesses of memories, and the
 streams at the array's ports.
 
-Probes are bound into the modules, so the engine and its harness are those of every simulation. Registers are
-the signals that the Verilog assigns at the clock edge, each bit counted once, whatever it drives: a count that
-knows no load. A memory's bits are those of its ports.
+Probes are bound into the modules, so the engine and its harness are those of every simulation. Registers
+are the signals that the Verilog assigns at the clock edge, each bit counted once, whatever it drives: a count
+that knows no load. A memory's bits are those of its ports.
 """
 
 import re
@@ -71,7 +71,8 @@ module {PREFIX}memory_probe #(parameter WIDTH = 1, parameter ADDR_BITS = 1) (
     end
 {_report('"memory %m %0d %0d %0d %0d %0d", WIDTH, changes, reads, writes, bits_written')}
 endmodule
-module {PREFIX}array_probe #(parameter AHEAD = 1, parameter LOAD = 1, parameter WINDOW = 1, parameter SUMS = 1)
+module {PREFIX}array_probe
+    #(parameter AHEAD = 1, parameter LOAD = 1, parameter WINDOW = 1, parameter SUMS = 1)
     (input clk, input [AHEAD-1:0] ahead, input [LOAD-1:0] load, input [WINDOW-1:0] window,
      input [SUMS-1:0] sums);
     reg [8*1024-1:0] name;
