@@ -2,8 +2,8 @@
 
 The dot product (``DOT_PRODUCT``) stands where the kernel unit does: the same ports, weights in a shadow and a
 working register, loaded and swapped in the same cycles, two register stages, one window a cycle. Its
-activations are 8 bits without sign, its weights 8 bits with, its sum exact. Between the stages stand the sums of three rows, the
-place with the fewest registers.
+activations are 8 bits without sign, its weights 8 bits with, its sum exact. Between the stages stand the sums
+of three rows, the place with the fewest registers.
 """
 
 from dataclasses import dataclass
