@@ -1,7 +1,7 @@
 """One frame through the simulated engine: files in, feature maps out."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,8 +111,10 @@ def run_files(
     waves: Waves | None = None,
     seed: int = 1,
     progress: Callable[[int], None] = lambda cycles: None,
+    arguments: Sequence[str] = (),
 ) -> FrameRun:
-    """Like ``run_frame``, with the files of ``write_files`` already in ``workdir``."""
+    """Like ``run_frame``, with the files of ``write_files`` already in ``workdir``. ``arguments``
+    (``+name=value``) go to the binary."""
     pauses = pauses or Pauses()
     names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
     command = [
@@ -123,6 +125,7 @@ def run_files(
         *([str(waves.file), str(waves.start), str(waves.cycles)] if waves else []),
         *rom_arguments(workdir),
         *random_start(seed),
+        *arguments,
     ]
     _run(command, workdir / "log.txt", progress)
     stats = _read_stats(workdir / "stats.txt")

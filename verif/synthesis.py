@@ -163,7 +163,7 @@ def standard_cells(
     folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), options: str = ""
 ) -> StandardCells:
     """Synthesise one block with the library. ``cut`` names signals whose drivers are left out; ``options``
-    go to yosys' ``synth``. Raises SynthesisError.
+    go to yosys' ``synth``. The sized netlist is left in ``folder``, as yosys' JSON. Raises SynthesisError.
     """
     script = ABC_SCRIPT.format(period=round(1000 * period_ns)).replace(";", "\n")
     (folder / "abc.constr").write_text(f"set_driving_cell {DRIVER}\n", encoding="utf-8")
@@ -176,6 +176,7 @@ def standard_cells(
             f"dfflibmap -liberty {liberty}",
             f"abc -liberty {liberty} -constr abc.constr -script abc.script",
             f"tee -q -o stat.json stat -json -liberty {liberty}",
+            f"write_json {block}.json",
         ],
         folder,
     )
