@@ -27,6 +27,9 @@ from sw.training.samples import AUTO, LAYOUTS, TrainingSet, load_training_set
 from sw.training.triplets import MINERS, grouped
 
 PICTURES_PER_GROUP = 2
+CROP_SPREAD = (0.55, 1.6)
+"""Areas of crops around that of equal scale."""
+
 CURVE_SUFFIXES = (".svg", ".png", ".pdf")
 
 
@@ -75,11 +78,11 @@ def retrain(
     fit: Annotated[str, typer.Option(help="Quantiser: least-squares, vendor or paper.")] = "least-squares",
     learn_ranges: Annotated[bool, typer.Option(help="Train the activation ranges.")] = True,
     learn_scalars: Annotated[bool, typer.Option(help="Train the scalars instead of fitting them.")] = False,
-    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 300,
-    batch: Annotated[int, typer.Option(help="Pictures in a step, of all processes.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 150,
+    batch: Annotated[int, typer.Option(help="Pictures in a step, of all processes.")] = 8,
     size: Annotated[int, typer.Option(help="Side of a training picture, pixels.")] = 96,
     optimiser: Annotated[str, typer.Option(help="adam, adamw or sgd.")] = "adam",
-    rate: Annotated[float, typer.Option(help="Learning rate, in parts of each layer's weights.")] = 0.006,
+    rate: Annotated[float, typer.Option(help="Learning rate, in parts of each layer's weights.")] = 0.003,
     range_rate: Annotated[float, typer.Option(help="The same for activation ranges.")] = 0.002,
     schedule: Annotated[str, typer.Option(help="Of the rate: constant, cosine or step.")] = "cosine",
     warmup: Annotated[int, typer.Option(help="Steps over which the rate rises.")] = 0,
@@ -89,8 +92,10 @@ def retrain(
     layout: Annotated[str, typer.Option(help=f"Of the folder: {AUTO}, {', '.join(LAYOUTS)}.")] = AUTO,
     augment: Annotated[bool, typer.Option(help="Random crops, mirrors and colours.")] = True,
     crop_area: Annotated[
-        tuple[float, float], typer.Option(help="Least and greatest share of a picture that a crop keeps.")
-    ] = Augmentation().area,
+        tuple[float, float] | None,
+        typer.Option(help="Least and greatest share of a picture that a crop keeps; default: such that "
+                          "things are as large in it as in a validation picture."),
+    ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the pictures for validation, 0 for none.")] = 0.05,
     validation_size: Annotated[int, typer.Option(help="Side of a validation picture.")] = 224,
     validate_every: Annotated[int, typer.Option(help="Steps between validations and checkpoints.")] = 50,
@@ -143,13 +148,14 @@ def retrain(
                              "allowed: with labels")
         if classifier is not None and criterion.head is not None:
             start.load_classifier(criterion.head, classifier)
-        changed = Augmentation(area=crop_area) if augment else None
+        area = crop_area or _same_scale(size, validation_size)
+        changed = Augmentation(area=area) if augment else None
         settings = DataSettings(size, size, batch, changed, seed, workers,
                                 distributed.rank(), distributed.world_size(), unreadable_share)
         check = None if held is None else DataSettings(validation_size, validation_size, min(8, len(held)))
         order = _order(training, losses, batch, seed)
         about = {"loss": asdict(losses), "options": asdict(options),
-                 "data": [size, batch, seed, augment, *crop_area], "network": _name(student),
+                 "data": [size, batch, seed, augment, *area], "network": _name(student),
                  "images": len(found)}
         with TrainingData(training, settings, order) as data:
             def validation() -> Any:
@@ -175,6 +181,12 @@ def retrain(
     if unreadable:
         note(f"kestrel: {len(unreadable)} pictures could not be read")
     emit(payload, lambda console: _show(console, payload), json)
+
+
+def _same_scale(size: int, validation_size: int) -> tuple[float, float]:
+    """Shares of a picture that, at ``size``, have about the scale of the whole one at ``validation_size``."""
+    share = (size / validation_size) ** 2
+    return min(1.0, CROP_SPREAD[0] * share), min(1.0, CROP_SPREAD[1] * share)
 
 
 def _names(text: str) -> tuple[str, ...]:

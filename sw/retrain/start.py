@@ -26,9 +26,9 @@ from sw.weights import FloatNetwork, load_weights
 
 STARTS = ("auto", "network", "float")
 
-SAME_MASKS = 0.999
-"""Share of taps in which a network's masks are those of the rule on the float weights: then it holds nothing
-that these do not, and training starts from them."""
+SAME_KERNELS = 0.99
+"""Share of kernels in which a network is what the rule makes of the float weights: then it holds nothing that
+these do not, and training starts from them."""
 
 CALIBRATION_PICTURES = 16
 """Training pictures on which ranges are measured where there is no compressed network yet."""
@@ -92,7 +92,7 @@ def quantised_student(
     """The student of a compressed network.
 
     start: ``network``, its own integers as weights, with one bit sized as the float ones; ``float``, the
-    float weights; ``auto``: float, unless there are none or the network's masks are not theirs (because it
+    float weights; ``auto``: float, unless there are none or the network's kernels are not theirs (because it
     was fitted to its output, or retrained). Raises InputError for ``start`` float without weights.
     """
     if start not in STARTS:
@@ -103,16 +103,19 @@ def quantised_student(
     if weights is None or start == "network":
         return QuantisedNetwork(network, options, latent=weights)
     student = QuantisedNetwork(network, options, weights)
-    if start == "float" or _same_masks(network, student.export()) >= SAME_MASKS:
+    if start == "float" or _same_kernels(network, student.export()) >= SAME_KERNELS:
         return student
     return QuantisedNetwork(network, options, latent=weights)
 
 
-def _same_masks(a: CompressedNetwork, b: CompressedNetwork) -> float:
-    """Share of equal taps, the first layer aside, which compress refines by its output."""
+def _same_kernels(a: CompressedNetwork, b: CompressedNetwork) -> float:
+    """Share of kernels with equal masks and scalars; the first layer aside, which compress refines by its
+    output."""
     pairs = list(zip(a.layers, b.layers, strict=True))
     pairs = pairs[1:] or pairs
-    return sum(int((x.mask == y.mask).sum()) for x, y in pairs) / sum(x.mask.size for x, _ in pairs)
+    equal = sum(int(((x.mask == y.mask).all(axis=(2, 3)) & (x.alpha == y.alpha)).sum())
+                for x, y in pairs if x.shift == y.shift)  # fmt: skip
+    return equal / sum(x.alpha.size for x, _ in pairs)
 
 
 def make_teacher(
