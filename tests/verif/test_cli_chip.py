@@ -24,7 +24,7 @@ NANO = NAMED["nano"]
     [
         ChipConfig(NANO),
         ChipConfig(
-            replace(NANO, input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, row_groups=True)
+            NANO.with_options(input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, row_groups=True)
         ),
         ChipConfig(NANO, NipConfig(8, 256), startup_check=True),
     ],
