@@ -6,7 +6,7 @@ CONFIG ?= edge
 SEEDS ?= 20
 REGRESS_ARGS ?=
 PYTEST_ARGS ?=
-BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distractors.py
+BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distractors.py bench/robustness.py
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -45,6 +45,8 @@ BLOCKS = (
     "image_input", "feature_memory", "feature_output", "weight_loader", "sequencer", "engine",
     "isqrt", "nip_multiply", "nip_reciprocal", "nip_squares", "nip_vectors", "nip_rows", "nip_whitening",
     "nip_output", "nip_header", "nip",
+    "axi_lite", "register_file", "control", "rom_check", "table_watch", "stream_input", "stream_output",
+    "byte_packer", "core", "top",
 )  # fmt: skip
 """The order in which sums can be formed: what is boxed comes before what holds it."""
 

@@ -24,8 +24,8 @@ _AXIL = (
 
 
 def wrapper(chip: ChipConfig) -> VerilogFile:
-    """The chip as ``kestrel_axi``: aclk, aresetn (active low), s_axi_*, s_axis_*, m_axis_*, interrupt. The
-    names are those by which an IP packager infers clock, reset, interrupt and AXI interfaces."""
+    """The chip as ``kestrel_axi``: aclk, aresetn (active low), s_axi_*, s_axis_*, m_axis_*, irq. The
+    names are those by which an IP packager infers clock, reset and AXI interfaces."""
     config = chip.engine
     image, words = PIXEL_BITS * config.stream_bytes, config.word_lanes
     ports = [("input", "aclk", 1, "clk"), ("input", "aresetn", 1, "")]
@@ -40,7 +40,7 @@ def wrapper(chip: ChipConfig) -> VerilogFile:
         ("output", "m_axis_tlast", 1, "m_axis_tlast"),
         ("output", "m_axis_tvalid", 1, "m_axis_tvalid"),
         ("input", "m_axis_tready", 1, "m_axis_tready"),
-        ("output", "interrupt", 1, "irq"),
+        ("output", "irq", 1, "irq"),
     ]
     declared = [
         f"    {way:<6} wire {f'[{bits - 1}:0] ' if bits > 1 else ''}{name}" for way, name, bits, _ in ports

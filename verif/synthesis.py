@@ -21,14 +21,17 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from hw.chip_config import ChipConfig
 from hw.place import PREFIX
-from hw.spec import EngineConfig
-from hw.verilog import MEMORIES, engine_files, nip_files
+from hw.spec import NIP, EngineConfig
+from hw.verilog import MEMORIES, chip_files, engine_files
 
 BOXED: dict[str, tuple[str, ...]] = {
     "output_lane": ("kernel_unit",),
     "array": ("output_lane",),
     "engine": ("output_lane",),
+    "core": ("output_lane", "nip"),
+    "top": ("core",),
 }
 """Modules that a block holds many times; they are not flattened into it."""
 
@@ -100,9 +103,9 @@ def run_yosys(commands: Iterable[str], folder: Path) -> str:
 
 
 def write_sources(config: EngineConfig, folder: Path) -> None:
-    """The engine's and the descriptor unit's Verilog, a file a module, for the functions below."""
+    """The chip's and the engine's Verilog, a file a module, for the functions below."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (*engine_files(config), *nip_files(config)):
+    for file in (*engine_files(config), *chip_files(ChipConfig(config, NIP))):
         (folder / file.name).write_text(file.text, encoding="utf-8")
     for memory in MEMORIES:
         # As a black box a memory has ports only: yosys would look for the image of a ROM with a body.

@@ -1,5 +1,6 @@
 """The chip's top level: its bench, and chips whose ROMs are not in order."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from hw.spec import (
     NipConfig,
 )
 from verif.chip_case import run_chip, write_case
-from verif.chip_variables import CAUSE_VARIABLE, FAULT_VARIABLE
+from verif.chip_variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
 SMALL = replace(
     NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
@@ -45,6 +46,16 @@ def test_the_chip(name, case, tmp_path, seed):
     chip = CHIPS[name]
     write_case(chip, case, seed, tmp_path)
     assert len(run_chip(chip, "verif.benches.chip", tmp_path, case, seed).ran) == TESTS
+
+
+def test_disturbances_of_every_kind(tmp_path, seed):
+    """A small part of what ``bench/robustness.py`` does."""
+    chip = CHIPS["nano"]
+    write_case(chip, CASE, seed, tmp_path)
+    run_chip(chip, "verif.benches.chip_robustness", tmp_path, CASE, seed, env={TURNS_VARIABLE: "8"})
+    counts = json.loads((tmp_path / COUNTS_FILE).read_text())
+    assert counts["correct frames"] >= 9
+    assert counts["errors found"] == 2
 
 
 @pytest.mark.parametrize("name", ["describes", "describes without whitening"])

@@ -64,6 +64,7 @@ class Vectors:
 
     def expect(self, mode, fresh, amount, reciprocal):
         """What the pass makes of the vectors; the squares that it adds to the total."""
+
         def roots():
             shifted = [(s << 31 >> amount) & 0xFFFFFFFF for s in self.squares]
             ratios = [s * reciprocal >> 16 & 0xFFFFFFFF for s in shifted]

@@ -25,8 +25,10 @@ def export(
     width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
     descriptor: Annotated[
         Path | None,
-        typer.Option(help="For the descriptor unit: descriptors of training photographs (.npz), from "
-                     "`kestrel describe` with this network, image size, pooling and whitening."),
+        typer.Option(
+            help="For the descriptor unit: descriptors of training photographs (.npz), from "
+            "`kestrel describe` with this network, image size, pooling and whitening."
+        ),
     ] = None,
     whitening: Annotated[
         Path | None, typer.Option(help="With --descriptor: the whitening file, trained with --mode after.")
