@@ -129,8 +129,8 @@ def measure_layers(
         rows[record.name] = {unit: asdict(energy) for unit, energy in energies.items()}
         rows[record.name]["ratio"] = round(energies[DOT_PRODUCT].pj / energies[KERNEL_UNIT].pj, 3)
         console.print(
-            f"{record.name}: {energies[KERNEL_UNIT].pj:.2f} pJ, dot product {energies[DOT_PRODUCT].pj:.2f} pJ "
-            f"({time.perf_counter() - start:.0f} s)"
+            f"{record.name}: {energies[KERNEL_UNIT].pj:.2f} pJ, dot product "
+            f"{energies[DOT_PRODUCT].pj:.2f} pJ ({time.perf_counter() - start:.0f} s)"
         )
     total = sum(cycles[name] for name in rows)
     keys = [key for key, value in rows[next(iter(rows))][KERNEL_UNIT].items() if isinstance(value, float)]
@@ -168,7 +168,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
     energies = Table(title="pJ a unit and cycle, mean over the layers")
     for table, columns in (
         (registers, ("mask bits", "class", "bits", "changes a cycle", "a bit")),
-        (energies, ("mask bits", "unit", "total", "without glitches", "pJ a MAC", "mJ a frame", "mW", "ratio")),
+        (energies, ("mask bits", "unit", "total", "no glitches", "pJ a MAC", "mJ a frame", "mW", "ratio")),
     ):
         for column in columns:
             table.add_column(column, justify="right" if column not in ("class", "unit") else "left")
@@ -184,7 +184,8 @@ def show(console: Console, report: dict[str, Any]) -> None:
                 energies.add_row(
                     bits, unit, f"{mean[unit]['pj']:.3f}", f"{mean[unit]['pj_without_glitches']:.3f}",
                     f"{frame[unit]['pj_per_mac']:.3f}", f"{frame[unit]['mj_per_frame']:.2f}",
-                    f"{frame[unit]['mw_at_period']:.0f}", f"{mean['ratio']:.2f}" if unit != KERNEL_UNIT else "",
+                    f"{frame[unit]['mw_at_period']:.0f}",
+                    f"{mean['ratio']:.2f}" if unit == DOT_PRODUCT else "",
                 )  # fmt: skip
     console.print(registers)
     if energies.row_count:
