@@ -8,7 +8,7 @@ from hw.spec import ACCUMULATOR_BITS, KIND_CONV, KIND_OUTPUT, PASSES
 from sw.geometry import BANKS, group_count
 from sw.plan import Plan
 
-READ_AHEAD = 4
+READ_AHEAD = 3
 """Words that the weight loader reads beyond a tile at most, and reads again if the next tile begins there."""
 
 
