@@ -100,12 +100,12 @@ def activity_rows(activity: Activity) -> dict[str, Any]:
     return {"cycles": activity.cycles, "registers": classes, "memories": memories}
 
 
-def synthesise(config: EngineConfig, liberty: Path, period_ns: float) -> dict[str, Any]:
-    """Map both units; their area and path."""
+def synthesise(config: EngineConfig, liberty: Path, period_ns: float, units: list[str]) -> dict[str, Any]:
+    """Map the units; their area and path."""
     folder = WORK / config.name
     write_sources(config, folder)
     (folder / f"{PREFIX}{DOT_PRODUCT}.v").write_text(DOT_PRODUCT_VERILOG, encoding="utf-8")
-    found = {unit: standard_cells(folder, unit, liberty, period_ns) for unit in UNITS}
+    found = {unit: standard_cells(folder, unit, liberty, period_ns) for unit in units}
     return {
         unit: {"area": cells.area, "flip_flops": cells.flip_flops, "path_ns": cells.path_ns}
         for unit, cells in found.items()
@@ -115,7 +115,7 @@ def synthesise(config: EngineConfig, liberty: Path, period_ns: float) -> dict[st
 def measure_layers(
     recording: Recording, library: Library, arguments: argparse.Namespace, console: Console
 ) -> dict[str, dict[str, Any]]:
-    """Both units' energies by layer, and their means weighted by the layers' cycles."""
+    """The units' energies by layer, and their means weighted by the layers' cycles."""
     plan = recording.plan
     cycles = {record.name: record.cycles for record in frame_cycles(plan).layers}
     rows: dict[str, dict[str, Any]] = {}
@@ -125,24 +125,27 @@ def measure_layers(
         start = time.perf_counter()
         pieces = recording.pieces(number, arguments.pieces, arguments.cycles, arguments.seed)
         folder = WORK / plan.config.name
-        energies = {unit: measure(folder / f"{unit}.json", unit, library, pieces) for unit in UNITS}
-        rows[record.name] = {unit: asdict(energy) for unit, energy in energies.items()}
-        rows[record.name]["ratio"] = round(energies[DOT_PRODUCT].pj / energies[KERNEL_UNIT].pj, 3)
-        console.print(
-            f"{record.name}: {energies[KERNEL_UNIT].pj:.2f} pJ, dot product {energies[DOT_PRODUCT].pj:.2f} pJ "
-            f"({time.perf_counter() - start:.0f} s)"
-        )
+        row: dict[str, Any] = {}
+        for unit in arguments.units:
+            row[unit] = asdict(measure(folder / f"{unit}.json", unit, library, pieces))
+        rows[record.name] = row | _ratios(row)
+        told = ", ".join(f"{unit} {row[unit]['pj']:.3f} pJ" for unit in arguments.units)
+        console.print(f"{record.name}: {told} ({time.perf_counter() - start:.0f} s)")
     total = sum(cycles[name] for name in rows)
-    keys = [key for key, value in rows[next(iter(rows))][KERNEL_UNIT].items() if isinstance(value, float)]
+    keys = ("pj", "switching", "internal", "registers", "clock", "pj_without_glitches", "leakage_uw")
     mean: dict[str, Any] = {
         unit: {key: sum(row[unit][key] * cycles[name] for name, row in rows.items()) / total for key in keys}
-        for unit in UNITS
+        for unit in arguments.units
     }
-    mean["ratio"] = mean[DOT_PRODUCT]["pj"] / mean[KERNEL_UNIT]["pj"]
-    mean["ratio_without_glitches"] = (
-        mean[DOT_PRODUCT]["pj_without_glitches"] / mean[KERNEL_UNIT]["pj_without_glitches"]
-    )
-    return {"layers": rows, "mean": mean}
+    return {"layers": rows, "mean": mean | _ratios(mean)}
+
+
+def _ratios(row: dict[str, Any]) -> dict[str, float]:
+    """Dot product to kernel unit, if both are there."""
+    if not row.keys() >= set(UNITS):
+        return {}
+    keys = {"ratio": "pj", "ratio_without_glitches": "pj_without_glitches"}
+    return {name: round(row[DOT_PRODUCT][key] / row[KERNEL_UNIT][key], 3) for name, key in keys.items()}
 
 
 def frame_figures(config: EngineConfig, mean: dict[str, Any], period_ns: float) -> dict[str, Any]:
@@ -152,7 +155,7 @@ def frame_figures(config: EngineConfig, mean: dict[str, Any], period_ns: float) 
     cycles = frame_cycles(plan).compute
     units = config.input_lanes * config.output_lanes
     figures: dict[str, Any] = {"array_cycles": cycles, "units": units}
-    for unit in UNITS:
+    for unit in (unit for unit in UNITS if unit in mean):
         pj = mean[unit]["pj"]
         figures[unit] = {
             "pj_per_mac": pj / TAPS,
@@ -168,7 +171,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
     energies = Table(title="pJ a unit and cycle, mean over the layers")
     for table, columns in (
         (registers, ("mask bits", "class", "bits", "changes a cycle", "a bit")),
-        (energies, ("mask bits", "unit", "total", "without glitches", "pJ a MAC", "mJ a frame", "mW", "ratio")),
+        (energies, ("mask bits", "unit", "total", "no glitches", "pJ a MAC", "mJ a frame", "mW", "ratio")),
     ):
         for column in columns:
             table.add_column(column, justify="right" if column not in ("class", "unit") else "left")
@@ -180,11 +183,12 @@ def show(console: Console, report: dict[str, Any]) -> None:
             )  # fmt: skip
         if "energy" in entry:
             mean, frame = entry["energy"]["mean"], entry["frame"]
-            for unit in UNITS:
+            for unit in (unit for unit in UNITS if unit in mean):
                 energies.add_row(
                     bits, unit, f"{mean[unit]['pj']:.3f}", f"{mean[unit]['pj_without_glitches']:.3f}",
                     f"{frame[unit]['pj_per_mac']:.3f}", f"{frame[unit]['mj_per_frame']:.2f}",
-                    f"{frame[unit]['mw_at_period']:.0f}", f"{mean['ratio']:.2f}" if unit != KERNEL_UNIT else "",
+                    f"{frame[unit]['mw_at_period']:.0f}",
+                    f"{mean['ratio']:.2f}" if "ratio" in mean else "",
                 )  # fmt: skip
     console.print(registers)
     if energies.row_count:
@@ -204,7 +208,7 @@ def run(arguments: argparse.Namespace, config: EngineConfig, liberty: Path | Non
     if liberty:
         library = load_library(liberty)
         report |= {"library": liberty.stem, "voltage": library.voltage}
-        report["synthesis"] = synthesise(config, liberty, arguments.period)
+        report["synthesis"] = synthesise(config, liberty, arguments.period, arguments.units)
     network_name, masks, *size = FRAME
     frame = plan_frame(network_name, named_layers(network_name, masks), config.activation_bits, config, *size)
     report["memory_accesses_of_a_frame"] = {
@@ -243,12 +247,16 @@ def main() -> int:
     add("--compressed", action="append", type=Path, help="compressed network, instead; may be repeated")
     add("--image", default="random:1", help="photograph, or random:SEED")
     add("--size", default="56x56", help="HEIGHTxWIDTH of the frame that is simulated")
+    add("--units", default=",".join(UNITS), help=f"of {', '.join(UNITS)}; the dot product takes the time")
     add("--period", type=float, default=2.5, help="clock period in ns that gates are sized for")
     add("--pieces", type=int, default=4, help="pieces of each layer; every unit of the array runs in each")
     add("--cycles", type=int, default=12, help="cycles counted in a piece")
     add("--seed", type=int, default=1, help="seed of the choice of pieces")
     add("-o", "--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
+    arguments.units = arguments.units.split(",")
+    if not set(arguments.units) <= set(UNITS):
+        parser.error(f"--units {','.join(arguments.units)}: allowed: {', '.join(UNITS)}")
     liberty = None
     if not arguments.liberty:
         print("no library given (--liberty or KESTREL_LIBERTY): no energies", file=sys.stderr)

@@ -8,6 +8,9 @@ from hw.spec import ACCUMULATOR_BITS, KIND_CONV, KIND_OUTPUT, PASSES
 from sw.geometry import BANKS, group_count
 from sw.plan import Plan
 
+READ_AHEAD = 3
+"""Words that the weight loader reads beyond a tile at most, and reads again if the next tile begins there."""
+
 
 @dataclass(frozen=True)
 class Accesses:
@@ -30,8 +33,9 @@ def memory_accesses(plan: Plan) -> dict[str, Accesses]:
     """Feature memory (all banks of both parts), partial sums, the pooling's line, weight ROM.
 
     A window takes a word of each of three banks; the output stream reads all banks too. A map is written
-    once. Partial sums are read unless a sum begins and written unless it ends. The weight ROM is read once a
-    visit of a layer. Not for row groups, which write several rows at once.
+    once. Partial sums are read unless a sum begins and written unless it ends. Of the weight ROM these are
+    the words that hold the tiles, in every visit of a layer and every digit; the loader reads up to
+    ``READ_AHEAD`` words more at the end of each. Not for row groups, which write several rows at once.
     """
     config = plan.config
     feature_reads = feature_writes = sums = line = weights = 0
@@ -51,7 +55,9 @@ def memory_accesses(plan: Plan) -> dict[str, Accesses]:
         sums += pixels * out_groups * (in_passes - 1)
         line += record.out_height * record.out_width * out_groups if shape.pool else 0
     for visit in plan.visits:
-        weights += plan.records[visit.record].weight_words
+        record = plan.records[visit.record]
+        if record.layer is not None:
+            weights += record.weight_words * PASSES[record.layer.mask_bits]
     return {
         "features": Accesses(config.word_bits, feature_reads, feature_writes),
         "partial sums": Accesses(config.output_lanes * ACCUMULATOR_BITS, sums, sums),

@@ -141,7 +141,7 @@ class Recording:
         shadow = np.zeros((*grid, self._kernel_bits), dtype=np.uint8)
         shadow8 = np.zeros((*grid, TAPS * WEIGHT_BITS), dtype=np.uint8)
         digits, alpha, working = shadow[..., SCALAR_BITS:].copy(), shadow[..., :SCALAR_BITS].copy(), shadow8
-        swaps = np.flatnonzero(self.first)
+        swaps = [int(n) for n in np.flatnonzero(self.first)]
         events = sorted([(n, 2) for n in self.loads] + [(n, 1) for n in swaps] + [(n + 1, 0) for n in swaps])
         found, at = [], 0
         for start in starts:
