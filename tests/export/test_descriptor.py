@@ -49,7 +49,8 @@ def same(a, b):
 def test_what_is_read_is_what_was_written(seed):
     source = Random(seed)
     for _ in range(60):
-        constants = random_constants(source, *(source.randint(1, n) for n in (40, 9, 9)))
+        channels, height, width = (source.randint(1, n) for n in (40, 9, 9))
+        constants = random_constants(source, channels, height, width)
         same(constants, decode_descriptor(encode_descriptor(constants)))
 
 

@@ -182,7 +182,7 @@ def test_sums_are_those_before_whitening(rng):
     constants = make_constants(48, chip_regions(chain, 12, 12), 12, 12, quantiser, whitening)
     sent = describe([[maps[0], maps[1]], [maps[2], maps[3]]], constants, NIP_OUTPUT_SUMS)
     turns = [
-        sum(unit(region_squares(f, r)) for f in crops for r in constants.regions)
+        np.sum([unit(region_squares(f, r)) for f in crops for r in constants.regions], axis=0)
         for crops in (maps[0:2], maps[2:4])
     ]
     assert np.frombuffer(sent, "<u4").tolist() == np.maximum(*turns).tolist()
