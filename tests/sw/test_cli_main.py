@@ -153,14 +153,7 @@ def test_list_names_what_the_options_take(capsys):
     assert set(listed["fits"]) == {"least-squares", "output", "vendor", "paper"}
     assert set(listed["preprocessings"]) == {"caffe", "torchvision", "none"}
     assert [protocol["name"] for protocol in listed["protocols"]] == [
-        "holidays",
-        "oxford5k",
-        "paris6k",
-        "roxford5k",
-        "rparis6k",
-        "ukbench",
-        "groups",
-    ]
+        "holidays", "oxford5k", "paris6k", "roxford5k", "rparis6k", "ukbench", "groups"]
     assert listed["crops"]["rnip9x"] == "whole,levels:1+2"
     assert main.run(["list"]) == 0
     assert "vgg16" in capsys.readouterr().out

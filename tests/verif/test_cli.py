@@ -1,6 +1,7 @@
 """``kestrel export``, ``verilog`` and ``simulate`` as a user runs them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from export.manifest import read_manifest
 from sw.cli.main import run
 from sw.compressed import load_network, same
 from sw.images import generate_picture
+from sw.retrieval.descriptor import Descriptors, DescriptorSettings, save_descriptors
+from sw.retrieval.engines import network_digest
+from sw.retrieval.nip import NipSettings
 from verif.cli.config_options import chosen_config
 from verif.rtl import build_engine
 
@@ -315,3 +320,37 @@ def test_a_second_build_of_a_configuration_comes_from_the_cache():
     config = chosen_config("nano", None)
     build_engine(config)
     assert build_engine(config).hit
+
+
+# --------------------------------------------------------------------------------------------------------
+# export --descriptor
+# --------------------------------------------------------------------------------------------------------
+
+
+def test_export_with_a_descriptor(folder, capsys):
+    from export.export import import_descriptor
+
+    network = load_network("n.safetensors")
+    channels = network.layers[-1].shape.out_channels
+    settings = DescriptorSettings(
+        network_digest(network), "integer", 16, 16, network.preprocessing, "whole", NipSettings().text, 1, ""
+    )
+    vectors = np.eye(channels, dtype=np.float32)
+    descriptors = Descriptors(settings, tuple(map(str, range(channels))), vectors)
+    save_descriptors(descriptors, "train.npz")
+    assert run([*EXPORT, "--descriptor", "train.npz", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    entry = read_manifest(Path("out")).descriptor
+    assert entry is not None
+    found = import_descriptor(Path("out"))
+    assert found is not None
+    assert (found.channels, found.whitening) == (channels, None)
+    assert report["descriptor_words"] == entry.words
+    for arguments, message in (
+        ([*EXPORT, "--descriptor", "train.npz", "--threshold", "mode"], "'mode'; allowed: median, mean"),
+        ([*EXPORT, "--whitening", "w.safetensors"], "allowed: with --descriptor"),
+        ([*changed(EXPORT, height="32"), "--descriptor", "train.npz"], "height is 16; allowed: 32"),
+    ):
+        code, _, error = call(arguments, capsys)
+        assert code == 2
+        assert message in " ".join(error.split())
