@@ -136,8 +136,7 @@ def test_impossible_configurations_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    ("lanes", "group"),
-    [(1, 0), (2, 0), (3, 1), (6, 2), (11, 2), (12, 4), (16, 4), (32, 8), (128, 32)],
+    ("lanes", "group"), [(1, 0), (2, 0), (3, 1), (6, 2), (11, 2), (12, 4), (16, 4), (32, 8), (128, 32)],
 )
 def test_row_groups_are_powers_of_two_of_which_there_are_three(lanes, group):
     config = NAMED["nano"].with_options(input_lanes=lanes, output_lanes=lanes)

@@ -19,10 +19,8 @@ PICTURES = generated_pictures(20, 24, seed=1, count=3)
 @pytest.fixture(scope="module")
 def activations():
     """All activations of each layer, before pooling."""
-    runs = [
-        [result.relu.numpy().ravel() for result in FloatModel(NETWORK).layers(x)]
-        for x in (real_batch([PICTURES.load(n)], CAFFE) for n in range(3))
-    ]
+    runs = [[result.relu.numpy().ravel() for result in FloatModel(NETWORK).layers(x)]
+            for x in (real_batch([PICTURES.load(n)], CAFFE) for n in range(3))]
     return [np.concatenate(values) for values in zip(*runs, strict=True)]
 
 

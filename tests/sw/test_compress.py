@@ -28,10 +28,8 @@ def run_both(network, integers):
     picture = generate_picture(64, 48, 77)
     preprocessing = find_preprocessing(integers.preprocessing)
     x = quantise_pixels(picture, preprocessing, integers.activation_bits)
-    return (
-        Reference(integers).run(torch.from_numpy(x)[None]),
-        FloatModel(network).run(real_batch([picture], preprocessing)),
-    )
+    return (Reference(integers).run(torch.from_numpy(x)[None]),
+            FloatModel(network).run(real_batch([picture], preprocessing)))
 
 
 def cosine(a, b):
@@ -45,43 +43,23 @@ def cosine(a, b):
 VGG16 = parse_network("vgg16")
 
 
-@pytest.mark.parametrize(
-    ("text", "network", "bits"),
-    [
-        ("3*7,1*6", "vgg16", (3,) * 7 + (1,) * 6),
-        ("5*2,4*1,3*2,2*1,1*1", "vgg16:pool3", (5, 5, 4, 3, 3, 2, 1)),
-        ("3", "vgg11", (3,) * 8),
-        ("3*7", "vgg16:pool3", (3,) * 7),
-        ("1,2", "vgg16:pool1", (1, 2)),
-        (" 3 * 1 , 1 ", "vgg16:pool1", (3, 1)),
-        ("2", "vgg16:conv1_1", (2,)),
-    ],
-)
+@pytest.mark.parametrize(("text", "network", "bits"), [
+    ("3*7,1*6", "vgg16", (3,) * 7 + (1,) * 6),
+    ("5*2,4*1,3*2,2*1,1*1", "vgg16:pool3", (5, 5, 4, 3, 3, 2, 1)),
+    ("3", "vgg11", (3,) * 8),
+    ("3*7", "vgg16:pool3", (3,) * 7),
+    ("1,2", "vgg16:pool1", (1, 2)),
+    (" 3 * 1 , 1 ", "vgg16:pool1", (3, 1)),
+    ("2", "vgg16:conv1_1", (2,)),
+])
 def test_mask_plans(text, network, bits):
     assert parse_mask_plan(text, parse_network(network)) == bits
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        ",",
-        "3*7",
-        "3*7,1*7",
-        "6*13",
-        "0*13",
-        "3*7,1*0",
-        "3**7",
-        "3*7;1*6",
-        "-3",
-        "three",
-        "3*7,",
-        "3.0",
-        "3*1",
-        "3*13,1*0",
-        "999999*13",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    "", ",", "3*7", "3*7,1*7", "6*13", "0*13", "3*7,1*0", "3**7", "3*7;1*6", "-3", "three", "3*7,", "3.0",
+    "3*1", "3*13,1*0", "999999*13",
+])
 def test_bad_mask_plans_are_refused(text):
     """Breaks if a plan is stretched or cut in silence to fit the network."""
     with pytest.raises(InputError, match=r"mask bits .*allowed: 1\.\.5 bits, as 3\*7,1\*6"):
@@ -98,15 +76,8 @@ def test_vgg16_takes_the_published_bits():
     bits = 0
     for shape, mask_bits in zip(VGG16.layers, parse_mask_plan("3*7,1*6", VGG16), strict=True):
         kernels = (shape.out_channels, shape.in_channels)
-        empty = CompressedLayer(
-            shape,
-            mask_bits,
-            np.zeros((1, 1, 3, 3), np.int8),
-            np.broadcast_to(np.uint8(0), kernels),
-            np.zeros(1, np.int16),
-            3,
-            1.0,
-        )
+        empty = CompressedLayer(shape, mask_bits, np.zeros((1, 1, 3, 3), np.int8),
+                                np.broadcast_to(np.uint8(0), kernels), np.zeros(1, np.int16), 3, 1.0)
         bits += empty.weight_bits
     assert bits == 31_255_104
 
@@ -122,10 +93,8 @@ def small():
 def test_report_counts_what_is_stored(small):
     network, integers, report = small
     kernels = sum(w.shape[0] * w.shape[1] for w in network.weights)
-    stored = [
-        w.shape[0] * w.shape[1] * (8 + 9 * bits)
-        for w, bits in zip(network.weights, [3] * 7 + [1] * 6, strict=True)
-    ]
+    stored = [w.shape[0] * w.shape[1] * (8 + 9 * bits)
+              for w, bits in zip(network.weights, [3] * 7 + [1] * 6, strict=True)]
     assert report.bits == integers.weight_bits == sum(stored)
     assert report.bytes == (report.bits + 7) // 8
     assert report.ratio == pytest.approx(9 * 32 * kernels / report.bits)
@@ -199,18 +168,15 @@ def test_compression_is_reproducible(small):
     assert same(integers, again)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fit": "best"}, "fit 'best'"),
-        ({"activation_bits": 3}, r"activation bits = 3; allowed: 4\.\.8"),
-        ({"preprocessing": "keras"}, "preprocessing 'keras'"),
-        ({"percentile": 10}, "percentile 10"),
-        ({"mask_bits": (3,)}, "mask bits"),
-        ({"mask_bits": (3, 6)}, "mask bits"),
-        ({"pictures": generated_pictures(1, 9)}, "1 x 9 is too small"),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"fit": "best"}, "fit 'best'"),
+    ({"activation_bits": 3}, r"activation bits = 3; allowed: 4\.\.8"),
+    ({"preprocessing": "keras"}, "preprocessing 'keras'"),
+    ({"percentile": 10}, "percentile 10"),
+    ({"mask_bits": (3,)}, "mask bits"),
+    ({"mask_bits": (3, 6)}, "mask bits"),
+    ({"pictures": generated_pictures(1, 9)}, "1 x 9 is too small"),
+])
 def test_bad_options_are_refused(options, message):
     network = random_network(parse_network("vgg16/32:pool1"), 0)
     settings = {"mask_bits": (3, 3), "pictures": PICTURES, "preprocessing": "caffe"} | options
@@ -222,10 +188,8 @@ def test_networks_that_could_overflow_are_refused():
     """2,200 inputs in pairs that cancel on every picture, so calibration sees a small output and scalars
     become as large as they can; were one of each pair alone, the sum would pass 2**31."""
     shape = parse_network("vgg16:conv1_2")
-    wide = tuple(
-        type(layer)(layer.name, c_in, c_out, False)
-        for layer, c_in, c_out in zip(shape.layers, (3, 2200), (2200, 1), strict=True)
-    )
+    wide = tuple(type(layer)(layer.name, c_in, c_out, False)
+                 for layer, c_in, c_out in zip(shape.layers, (3, 2200), (2200, 1), strict=True))
     shape = type(shape)("wide", wide, shape.features)
     first = np.abs(random_network(shape, 0).weights[0])
     first[1::2] = first[::2]

@@ -34,28 +34,9 @@ def folder(tmp_path):
 
 def test_json_is_one_object_with_the_promised_keys(folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
-    code = run(
-        [
-            "compress",
-            "w.npz",
-            "-o",
-            "n.safetensors",
-            *SMALL,
-            "--mask-bits",
-            "3*1,1*1",
-            "--fit",
-            "least-squares",
-            "--activation-bits",
-            "5",
-            "--preprocessing",
-            "caffe",
-            "--calibrate",
-            "photos",
-            "--percentile",
-            "99.9",
-            "--json",
-        ]
-    )
+    code = run(["compress", "w.npz", "-o", "n.safetensors", *SMALL, "--mask-bits", "3*1,1*1", "--fit",
+                "least-squares", "--activation-bits", "5", "--preprocessing", "caffe", "--calibrate",
+                "photos", "--percentile", "99.9", "--json"])
     assert code == 0
     found = json.loads(capsys.readouterr().out)
     assert {"bytes", "bits", "ratio", "bits_per_weight", "layers"} <= found.keys()
@@ -110,10 +91,7 @@ def test_missing_layers_are_filled_on_request_and_marked(folder, capsys, monkeyp
 
 
 GOOD = {
-    "WEIGHTS": "w.npz",
-    "-o": "n.safetensors",
-    "--network": "vgg16/32:pool1",
-    "--calibration-size": "16x16",
+    "WEIGHTS": "w.npz", "-o": "n.safetensors", "--network": "vgg16/32:pool1", "--calibration-size": "16x16",
 }
 BAD = {
     "weights missing": ({"WEIGHTS": "none.npz"}, "none.npz: no such file"),

@@ -27,18 +27,13 @@ def network(mask_bits=(3, 1)):
     layers, channels = [], 3
     for n, bits in enumerate(mask_bits):
         outputs = 2 * (n + 1)
-        layers.append(
-            CompressedLayer(
-                ConvShape(f"conv{n + 1}_1", channels, outputs, pool=n == 1),
-                bits,
-                generator.choice(mask_values(bits), (outputs, channels, 3, 3)).astype(np.int8),
-                generator.choice([0, 1, 255], (outputs, channels)).astype(np.uint8),
-                np.resize([BIAS_MIN, BIAS_MAX], outputs).astype(np.int16),
-                shift=(3, 15)[n % 2],
-                scale=0.1 * (n + 1),
-                trained=n == 0,
-            )
-        )
+        layers.append(CompressedLayer(
+            ConvShape(f"conv{n + 1}_1", channels, outputs, pool=n == 1), bits,
+            generator.choice(mask_values(bits), (outputs, channels, 3, 3)).astype(np.int8),
+            generator.choice([0, 1, 255], (outputs, channels)).astype(np.uint8),
+            np.resize([BIAS_MIN, BIAS_MAX], outputs).astype(np.int16),
+            shift=(3, 15)[n % 2], scale=0.1 * (n + 1), trained=n == 0,
+        ))
         channels = outputs
     return CompressedNetwork("vgg16/8:pool3", 5, "caffe", np.array([0, 31, 7], np.uint8), tuple(layers))
 
@@ -111,45 +106,29 @@ INVALID = {
     "activation bits": (lambda n: replace(n, activation_bits=9), r"activation_bits = 9; allowed: 4\.\.8"),
     "preprocessing": (lambda n: replace(n, preprocessing="?"), r"preprocessing = '\?'; allowed: caffe"),
     "no layers": (lambda n: replace(n, layers=()), r"number of layers = 0"),
-    "pad value": (
-        lambda n: replace(n, pad=np.array([32, 0, 0], np.uint8)),
-        r"pad reaches 0\.\.32; allowed: 0\.\.31",
-    ),
+    "pad value": (lambda n: replace(n, pad=np.array([32, 0, 0], np.uint8)),
+                  r"pad reaches 0\.\.32; allowed: 0\.\.31"),
     "pad length": (lambda n: replace(n, pad=np.zeros(2, np.uint8)), r"pad is uint8 \[2\]"),
     "pad type": (lambda n: replace(n, pad=np.zeros(3, np.int64)), r"pad is int64"),
-    "names twice": (
-        lambda n: with_layer(n, shape=replace(n.layers[1].shape, name="conv1_1")),
-        r"each name once",
-    ),
+    "names twice": (lambda n: with_layer(n, shape=replace(n.layers[1].shape, name="conv1_1")),
+                    r"each name once"),
     "layer name": (lambda n: with_layer(n, shape=replace(n.layers[1].shape, name="../x")), r"layer name = "),
-    "chain": (
-        lambda n: with_layer(n, shape=replace(n.layers[1].shape, in_channels=3)),
-        r"layer conv2_1: in_channels = 3; allowed: 2",
-    ),
-    "out channels": (
-        lambda n: with_layer(n, shape=replace(n.layers[1].shape, out_channels=5)),
-        r"conv2_1: mask is int8 \[4, 2, 3, 3\]; allowed: int8 \[5, 2, 3, 3\]",
-    ),
+    "chain": (lambda n: with_layer(n, shape=replace(n.layers[1].shape, in_channels=3)),
+              r"layer conv2_1: in_channels = 3; allowed: 2"),
+    "out channels": (lambda n: with_layer(n, shape=replace(n.layers[1].shape, out_channels=5)),
+                     r"conv2_1: mask is int8 \[4, 2, 3, 3\]; allowed: int8 \[5, 2, 3, 3\]"),
     "mask bits": (lambda n: with_layer(n, mask_bits=6), r"conv2_1: mask_bits = 6; allowed: 1\.\.5"),
-    "mask value": (
-        lambda n: with_layer(n, mask=n.layers[1].mask * 0),
-        r"mask contains 0; allowed with 1 bits",
-    ),
-    "mask gap": (
-        lambda n: with_layer(n, mask_bits=3, mask=set_entry(n.layers[1].mask, 3)),
-        r"mask contains 3",
-    ),
-    "mask range": (
-        lambda n: with_layer(n, mask_bits=4, mask=set_entry(n.layers[1].mask, -8)),
-        r"mask reaches -8",
-    ),
+    "mask value": (lambda n: with_layer(n, mask=n.layers[1].mask * 0),
+                   r"mask contains 0; allowed with 1 bits"),
+    "mask gap": (lambda n: with_layer(n, mask_bits=3, mask=set_entry(n.layers[1].mask, 3)),
+                 r"mask contains 3"),
+    "mask range": (lambda n: with_layer(n, mask_bits=4, mask=set_entry(n.layers[1].mask, -8)),
+                   r"mask reaches -8"),
     "mask type": (lambda n: with_layer(n, mask=n.layers[1].mask.astype(np.int16)), r"mask is int16"),
     "alpha shape": (lambda n: with_layer(n, alpha=n.layers[1].alpha[:3]), r"alpha is uint8 \[3, 2\]"),
     "alpha type": (lambda n: with_layer(n, alpha=n.layers[1].alpha.astype(float)), r"alpha is float64"),
-    "bias high": (
-        lambda n: with_layer(n, bias=set_entry(n.layers[1].bias, 2048)),
-        r"bias reaches .*-2048\.\.2047",
-    ),
+    "bias high": (lambda n: with_layer(n, bias=set_entry(n.layers[1].bias, 2048)),
+                  r"bias reaches .*-2048\.\.2047"),
     "bias low": (lambda n: with_layer(n, bias=set_entry(n.layers[1].bias, -2049)), r"bias reaches -2049"),
     "shift low": (lambda n: with_layer(n, shift=2), r"shift = 2; allowed: 3\.\.15"),
     "shift high": (lambda n: with_layer(n, shift=16), r"shift = 16"),
@@ -219,10 +198,8 @@ BAD_FILES = {
     "cut in the data": (lambda p: cut(p, -3), "not a readable network file"),
     "float weights": (lambda p: save_file({"features.0.weight": np.ones(3)}, p), "not a compressed network"),
     "not json": (lambda p: save_file({"pad": np.ones(3)}, p, metadata={METADATA_KEY: "{"}), "not JSON"),
-    "json of a list": (
-        lambda p: save_file({"pad": np.ones(3)}, p, metadata={METADATA_KEY: "[]"}),
-        "'version'",
-    ),
+    "json of a list": (lambda p: save_file({"pad": np.ones(3)}, p, metadata={METADATA_KEY: "[]"}),
+                       "'version'"),
     "later version": (lambda p: rewritten(p, set_key(version=2)), "format version 2; allowed: 1"),
     "version text": (lambda p: rewritten(p, set_key(version="1")), "metadata 'version' = '1'; allowed: int"),
     "no name": (lambda p: rewritten(p, lambda d: d.pop("name")), "metadata 'name' = None"),
@@ -234,10 +211,8 @@ BAD_FILES = {
     "scale whole": (lambda p: rewritten(p, set_layer(scale=1)), "metadata 'scale' = 1; allowed: float"),
     "tensor missing": (lambda p: rewritten(p, drop=("1.bias",)), "tensor '1.bias' missing"),
     "tensor extra": (lambda p: rewritten(p, **{"2.bias": np.zeros(1)}), "tensor '2.bias' not expected"),
-    "mask shape": (
-        lambda p: rewritten(p, **{"0.mask": np.zeros((2, 3, 9), np.int8)}),
-        r"mask is int8 \[2, 3, 9\]",
-    ),
+    "mask shape": (lambda p: rewritten(p, **{"0.mask": np.zeros((2, 3, 9), np.int8)}),
+                   r"mask is int8 \[2, 3, 9\]"),
 }
 
 

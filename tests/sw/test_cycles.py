@@ -137,9 +137,8 @@ def test_depth_first_pays_a_drained_pipeline_for_each_change_of_layer():
     alternating = frame_cycles(replace(plan, visits=found.visits))
     whole = frame_cycles(plan)
     # To another layer or the output; also the image comes in pieces, but its changes count as the input's.
-    changes = sum(
-        a.record != b.record and a.record > 0 for a, b in zip(found.visits, found.visits[1:], strict=False)
-    )
+    changes = sum(a.record != b.record and a.record > 0
+                  for a, b in zip(found.visits, found.visits[1:], strict=False))
     assert changes > 3
     assert alternating.compute == 3 * 256 + changes * (DRAIN + 1)
     assert whole.compute == 3 * 256 + 3 * (DRAIN + 1)

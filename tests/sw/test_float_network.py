@@ -22,15 +22,8 @@ def plain_layer(x, weight, bias, pool):
             y[:, row, column] = np.maximum((weight * window).sum(axis=(1, 2, 3)) + bias, 0)
     if not pool:
         return y
-    return np.stack(
-        [
-            [
-                [c[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max() for j in range(width // 2)]
-                for i in range(height // 2)
-            ]
-            for c in y
-        ]
-    )
+    return np.stack([[[c[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].max() for j in range(width // 2)]
+                      for i in range(height // 2)] for c in y])
 
 
 def test_every_layer_equals_plain_loops():

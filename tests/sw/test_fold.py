@@ -19,17 +19,8 @@ PLAIN = InputScale(np.ones(2), np.zeros(2))
 def fold(weight, bias, cap, inputs=PLAIN, mask_bits=3, activation_bits=8, refine=nearest_masks, fit=None):
     weight = np.asarray(weight, dtype=np.float32)
     shape = ConvShape("conv1_1", weight.shape[1], weight.shape[0], pool=False)
-    return fold_layer(
-        shape,
-        weight,
-        np.asarray(bias, dtype=np.float32),
-        fit or fit_masks(weight, mask_bits),
-        mask_bits,
-        cap,
-        inputs,
-        activation_bits,
-        refine,
-    )
+    return fold_layer(shape, weight, np.asarray(bias, dtype=np.float32), fit or fit_masks(weight, mask_bits),
+                      mask_bits, cap, inputs, activation_bits, refine)
 
 
 def exact_weights(alpha, mask, unit):
@@ -40,20 +31,10 @@ def exact_weights(alpha, mask, unit):
 MASK = np.array([[4, 0, -1], [2, 1, 0], [-4, -2, 1]])
 
 
-@pytest.mark.parametrize(
-    ("alpha_max", "shift"),
-    [
-        (255.0, SHIFT_MIN),
-        (255.49 / 8, 3),
-        (255.5 / 16, 3),
-        (255.49 / 16, 4),
-        (1.0, 7),
-        (255.4 / 2**15, 15),
-        (1e-9, SHIFT_MAX),
-        (0.0, SHIFT_MAX),
-        (1e9, SHIFT_MIN),
-    ],
-)
+@pytest.mark.parametrize(("alpha_max", "shift"), [
+    (255.0, SHIFT_MIN), (255.49 / 8, 3), (255.5 / 16, 3), (255.49 / 16, 4), (1.0, 7), (255.4 / 2**15, 15),
+    (1e-9, SHIFT_MAX), (0.0, SHIFT_MAX), (1e9, SHIFT_MIN),
+])
 def test_shift_is_the_largest_that_fits(alpha_max, shift):
     """Breaks if a bit of the scalars is given away, or one overflows by rounding."""
     assert largest_shift(alpha_max) == shift
@@ -94,21 +75,15 @@ def test_integers_follow_the_float_layer(name, bits, oracle):
 
     x = preprocessing.real_input(rgb).astype(np.float64)
     framed = np.pad(x, ((0, 0), (1, 1), (1, 1)))
-    wanted = (
-        sum(
-            np.einsum("oi,ihw->ohw", weight[:, :, r, c], framed[:, r : r + 6, c : c + 7])
-            for r in range(3)
-            for c in range(3)
-        )
-        + bias[:, None, None]
-    )
+    wanted = sum(np.einsum("oi,ihw->ohw", weight[:, :, r, c], framed[:, r : r + 6, c : c + 7])
+                 for r in range(3) for c in range(3)) + bias[:, None, None]
     cap = float(wanted.max())
     found = fold(weight, bias, cap, image_scale(preprocessing, bits), activation_bits=bits)
     network = CompressedNetwork("one", bits, name, preprocessing.pad(bits), (found.layer,))
     (y,) = oracle(network, quantise_pixels(rgb, preprocessing, bits)[None])
     unit = found.layer.scale
     # Half a unit by the output, a sixteenth by the bias, and half a scalar step for every input.
-    reach = 2.0**-found.layer.shift * 0.5 * np.abs(mask).sum(axis=(1, 2, 3)).max() * (1 << bits)
+    reach = (2.0 ** -found.layer.shift * 0.5 * np.abs(mask).sum(axis=(1, 2, 3)).max() * (1 << bits))
     inside = np.abs(y[0] - np.clip(wanted / unit, 0, (1 << bits) - 1))[:, 1:-1, 1:-1]
     assert inside.max() <= 0.5 + 1 / 16 + reach, f"seed {SEED}"
     assert inside.mean() <= 0.6, f"seed {SEED}"

@@ -99,20 +99,17 @@ GREY = np.asarray(Image.fromarray(RGB).convert("L"))[:, :, None].repeat(3, axis=
 OVER_WHITE = np.concatenate([RGB[:1], np.full((3, 5, 3), 255, np.uint8)])
 
 
-@pytest.mark.parametrize(
-    ("name", "make", "wanted"),
-    [
-        ("grey.png", as_mode("L"), GREY),
-        ("two-level.png", as_mode("1"), None),
-        ("palette.png", as_mode("P"), None),
-        ("grey-alpha.png", as_mode("LA"), GREY),
-        ("16-bit.png", as_16_bits, RGB[:, :, :1].repeat(3, axis=2)),
-        ("alpha.png", with_alpha, OVER_WHITE),
-        ("cmyk.tif", as_mode("CMYK"), RGB),
-        ("ycbcr.jpg", as_mode("YCbCr"), None),
-        ("animation.gif", as_mode("P"), None),
-    ],
-)
+@pytest.mark.parametrize(("name", "make", "wanted"), [
+    ("grey.png", as_mode("L"), GREY),
+    ("two-level.png", as_mode("1"), None),
+    ("palette.png", as_mode("P"), None),
+    ("grey-alpha.png", as_mode("LA"), GREY),
+    ("16-bit.png", as_16_bits, RGB[:, :, :1].repeat(3, axis=2)),
+    ("alpha.png", with_alpha, OVER_WHITE),
+    ("cmyk.tif", as_mode("CMYK"), RGB),
+    ("ycbcr.jpg", as_mode("YCbCr"), None),
+    ("animation.gif", as_mode("P"), None),
+])
 def test_every_mode_becomes_rgb(tmp_path, name, make, wanted):
     """Breaks if a mode gives another shape or type, or 16-bit samples are cut off at white."""
     make(tmp_path / name)
@@ -149,19 +146,12 @@ def test_one_pixel_and_very_long_images(tmp_path, size):
 # --- larger than is kept ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "convert"),
-    [
-        ("a.jpg", lambda image: image),
-        ("a.png", lambda image: image),
-        ("grey.png", lambda x: x.convert("L")),
-        ("palette.png", lambda image: image.convert("P", colors=256)),
-        ("alpha.png", lambda x: x.convert("RGBA")),
-        ("cmyk.jpg", lambda image: image.convert("CMYK")),
-        ("two.png", lambda image: image.convert("1")),
-        ("16-bit.png", lambda x: Image.fromarray(np.asarray(x.convert("L")).astype(np.uint16) << 8)),
-    ],
-)
+@pytest.mark.parametrize(("name", "convert"), [
+    ("a.jpg", lambda image: image), ("a.png", lambda image: image), ("grey.png", lambda x: x.convert("L")),
+    ("palette.png", lambda image: image.convert("P", colors=256)), ("alpha.png", lambda x: x.convert("RGBA")),
+    ("cmyk.jpg", lambda image: image.convert("CMYK")), ("two.png", lambda image: image.convert("1")),
+    ("16-bit.png", lambda x: Image.fromarray(np.asarray(x.convert("L")).astype(np.uint16) << 8)),
+])
 @pytest.mark.parametrize(("kept", "factor"), [(96 * 64, 1), (96 * 64 - 1, 2), (96 * 16, 2), (300, 8)])
 def test_large_images_are_reduced_while_they_are_read(tmp_path, monkeypatch, name, convert, kept, factor):
     """The orientation has to survive it, and the picture must be the average of what it was."""
@@ -260,14 +250,11 @@ def test_folder_is_listed_in_order(tmp_path):
     assert [p.name for p in list_images(tmp_path)] == ["10.jpeg", "a.png", "b.JPG"]
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: None, "no such folder"),
-        (lambda p: p.touch(), "is not a folder"),
-        (lambda p: p.mkdir(), "no images; allowed: at least one"),
-    ],
-)
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda p: None, "no such folder"),
+    (lambda p: p.touch(), "is not a folder"),
+    (lambda p: p.mkdir(), "no images; allowed: at least one"),
+])
 def test_bad_folders_are_refused(tmp_path, make, message):
     make(tmp_path / "x")
     with pytest.raises(InputError, match=message):

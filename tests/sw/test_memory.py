@@ -27,9 +27,7 @@ def test_needs_of_a_small_network_by_hand():
     hidden = 2 * 2 * 3 * 2
     # The output may lie where the image was.
     assert needs.features == (
-        MemorySize(3 * max(image, output), 3 * 2 * 32768),
-        MemorySize(3 * hidden, 3 * 2 * 32768),
-    )
+        MemorySize(3 * max(image, output), 3 * 2 * 32768), MemorySize(3 * hidden, 3 * 2 * 32768))
     assert needs.feature_bytes == 3 * (image + hidden)
     assert needs.feature_bytes_configured == 2 * 3 * 2 * 32768
     assert needs.partial_sums == MemorySize(8 * 6 * 2 * 4, 256 * 2 * 4)
@@ -64,14 +62,9 @@ def test_shadow_registers_do_not_depend_on_the_network():
     assert shadow_bits(EDGE) == 256 * 35 + 16 * 12 + 16 * 8
 
 
-@pytest.mark.parametrize(
-    ("network", "config", "height", "width"),
-    [
-        ("vgg16", EDGE, 224, 224),
-        ("vgg11/8", NANO, 37, 45),
-        ("vgg16/8:conv3_2", EDGE, 64, 96),
-    ],
-)
+@pytest.mark.parametrize(("network", "config", "height", "width"), [
+    ("vgg16", EDGE, 224, 224), ("vgg11/8", NANO, 37, 45), ("vgg16/8:conv3_2", EDGE, 64, 96),
+])
 def test_what_is_in_use_always_fits_what_is_reserved(network, config, height, width):
     """And nothing is left at the end, and something all the time between."""
     plan = plan_frame(network, named_layers(network, "3"), 8, config, height, width)

@@ -98,11 +98,8 @@ def test_moments_are_those_of_each_layers_input():
     for moment, framed in zip(moments, maps, strict=True):
         wanted = np.zeros(moment.shape)
         for x in framed:
-            windows = [
-                x[:, r : r + 3, c : c + 3].ravel()
-                for r in range(x.shape[1] - 2)
-                for c in range(x.shape[2] - 2)
-            ]
+            windows = [x[:, r : r + 3, c : c + 3].ravel()
+                       for r in range(x.shape[1] - 2) for c in range(x.shape[2] - 2)]
             wanted += np.mean([np.outer(w, w) for w in windows], axis=0) / 2
         np.testing.assert_allclose(moment, wanted, rtol=1e-4, atol=1e-5 * wanted.max())
 
@@ -117,10 +114,8 @@ def test_few_bits_profit_most():
     cosines = {}
     for fit in ("least-squares", "output"):
         integers, _ = compress(network, (1,) * 7, pictures, preprocessing="caffe", fit=fit)
-        weights = tuple(
-            (layer.mask * layer.alpha[:, :, None, None] * 2.0**-layer.shift).astype(np.float32)
-            for layer in integers.layers
-        )
+        weights = tuple((layer.mask * layer.alpha[:, :, None, None] * 2.0**-layer.shift).astype(np.float32)
+                        for layer in integers.layers)
         # The integers' weights in units of the layers' scales; a float run needs the real ones.
         scales = [1.0, *(layer.scale for layer in integers.layers)]
         weights = tuple(w * np.float32(b / a) for w, a, b in zip(weights, scales, scales[1:], strict=False))

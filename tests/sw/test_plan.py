@@ -35,13 +35,7 @@ def test_records_follow_each_other(network):
         assert record.read == before.write
         assert (record.height, record.width) == (before.out_height, before.out_width)
     assert [(r.height, r.width) for r in plan.records] == [
-        (21, 18),
-        (21, 18),
-        (21, 18),
-        (10, 9),
-        (10, 9),
-        (5, 4),
-    ]
+        (21, 18), (21, 18), (21, 18), (10, 9), (10, 9), (5, 4)]
     assert [r.write.part for r in plan.records if r.write is not None] == [0, 1, 0, 1, 0]
 
 
@@ -92,16 +86,13 @@ def test_report_adds_up():
     assert asdict(conv1_1)["name"] == "conv1_1"
 
 
-@pytest.mark.parametrize(
-    ("height", "rows"),
-    [
-        (14, 14),  # in tens, 4 rows would be left
-        (20, 10),
-        (22, 11),
-        (31, 16),  # 15 rows are left, the first rest that is long enough
-        (10, 10),
-    ],
-)
+@pytest.mark.parametrize(("height", "rows"), [
+    (14, 14),  # in tens, 4 rows would be left
+    (20, 10),
+    (22, 11),
+    (31, 16),  # 15 rows are left, the first rest that is long enough
+    (10, 10),
+])
 def test_strips_leave_no_rest_that_would_show_a_weight_load(height, rows):
     """Loading a tile of 256 kernels and fetching the records takes 91 cycles here, ten rows of 10 pixels."""
     layer = PlanLayer(ConvShape("conv", 32, 32, False), 3, 0, False)

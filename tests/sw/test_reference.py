@@ -81,7 +81,9 @@ def test_extremes(mask_bits: int, pixel: int, bias: int, shift: int, oracle: Ora
     """Every scalar 255 and every tap at either end: one channel is just within float32, two are not."""
     for channels in ((1, 2), (2, 1), (9, 3, 2)):
         for tap in (mask_values(mask_bits)[0], mask_values(mask_bits)[-1]):
-            network = constant_network(stack(channels), mask_bits, tap=tap, bias=bias, shift=shift, pad=pixel)
+            network = constant_network(
+                stack(channels), mask_bits, tap=tap, bias=bias, shift=shift, pad=pixel
+            )
             x = torch.full((1, channels[0], 3, 4), pixel, dtype=torch.uint8)
             compare(network, x, oracle)
 

@@ -25,10 +25,8 @@ def test_a_folder_of_scenes_is_a_benchmark_of_groups(tmp_path):
 
 
 def test_a_seed_gives_the_same_views_and_another_seed_others():
-    a, b, other = (
-        [hashlib.sha256(view.tobytes()).hexdigest() for view in scene_views(32, 40, 3, seed)]
-        for seed in (1, 1, 2)
-    )
+    a, b, other = ([hashlib.sha256(view.tobytes()).hexdigest() for view in scene_views(32, 40, 3, seed)]
+                   for seed in (1, 1, 2))
     assert a == b
     assert len({*a, *other}) == 6
 
@@ -42,9 +40,8 @@ def test_views_of_a_place_share_more_than_views_of_different_places():
 
     places = [[signature(v) for v in scene_views(48, 64, 4, seed)] for seed in range(8)]
     same = np.mean([np.linalg.norm(p[i] - p[j]) for p in places for i in range(4) for j in range(i)])
-    others = np.mean(
-        [np.linalg.norm(p[i] - q[i]) for n, p in enumerate(places) for q in places[:n] for i in range(4)]
-    )
+    others = np.mean([np.linalg.norm(p[i] - q[i]) for n, p in enumerate(places) for q in places[:n]
+                      for i in range(4)])
     assert same < others
 
 
@@ -54,16 +51,11 @@ def test_a_view_is_no_copy_of_another():
         assert np.abs(view.astype(int) - first).mean() > 8
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0, 2, 1, 40, 40), "groups 0; allowed: 1..999"),
-        ((1, 100, 1, 40, 40), "views 100; allowed: 1..99"),
-        ((1, 2, -1, 40, 40), "seed -1; allowed: 0.."),
-        ((1, 2, 1, 15, 40), "height 15; allowed: 16..4096"),
-        ((1, 2, 1, 40, 5000), "width 5000"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((0, 2, 1, 40, 40), "groups 0; allowed: 1..999"), ((1, 100, 1, 40, 40), "views 100; allowed: 1..99"),
+    ((1, 2, -1, 40, 40), "seed -1; allowed: 0.."), ((1, 2, 1, 15, 40), "height 15; allowed: 16..4096"),
+    ((1, 2, 1, 40, 5000), "width 5000"),
+])
 def test_refusals_write_nothing(arguments, message, tmp_path):
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
         groups, views, seed, height, width = arguments

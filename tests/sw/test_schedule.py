@@ -48,9 +48,8 @@ def test_vgg16_fits_edge_depth_first_and_costs_nearly_nothing():
     assert feature_bytes(made) == 881_664  # the aim: at most 1.0e6
     assert cycles.compute == 6_826_913  # the aim: at most 1 % more than 6,824,105
     assert sum(record.exposed for record in cycles.layers) == 0
-    changes = sum(
-        a.record != b.record and a.record > 0 for a, b in zip(made.visits, made.visits[1:], strict=False)
-    )
+    changes = sum(a.record != b.record and a.record > 0
+                  for a, b in zip(made.visits, made.visits[1:], strict=False))
     assert cycles.compute == STREAMING + changes * DRAINED
 
 
@@ -61,19 +60,12 @@ def test_vgg16_fits_asic():
     assert frame_cycles(made).compute < 1.01 * whole.compute
 
 
-@pytest.mark.parametrize(
-    ("network", "height", "width"),
-    [
-        ("vgg11", 224, 224),
-        (
-            "vgg13",
-            224,
-            160,
-        ),  # conv5_1's 14 rows of 10 in strips of 10 and 4 would show 57,579 cycles of loads
-        ("vgg19:conv5_1", 224, 224),
-        ("vgg16:pool3", 97, 131),
-    ],
-)
+@pytest.mark.parametrize(("network", "height", "width"), [
+    ("vgg11", 224, 224),
+    ("vgg13", 224, 160),  # conv5_1's 14 rows of 10 in strips of 10 and 4 would show 57,579 cycles of loads
+    ("vgg19:conv5_1", 224, 224),
+    ("vgg16:pool3", 97, 131),
+])
 def test_other_networks_and_sizes_on_edge(network, height, width):
     layers = named_layers(network, "3")
     made = plan_frame(network, layers, 8, EDGE, height, width)
@@ -90,11 +82,8 @@ def test_layer_by_layer_is_preferred_where_it_fits():
 
 def test_of_those_that_fit_the_one_that_loses_least_is_taken():
     found = choose_schedule("vgg16", VGG16, EDGE, 224, 224)
-    fitting = [
-        s
-        for s in depth_first_schedules("vgg16", VGG16, EDGE, 224, 224)
-        if all(a <= b for a, b in zip(s.feature_words, EDGE.feature_words, strict=True))
-    ]
+    fitting = [s for s in depth_first_schedules("vgg16", VGG16, EDGE, 224, 224)
+               if all(a <= b for a, b in zip(s.feature_words, EDGE.feature_words, strict=True))]
     assert found.lost == min(s.lost for s in fitting)
     assert len(fitting) > 1
 
@@ -109,21 +98,12 @@ def test_regions_that_live_at_one_time_do_not_share_addresses():
         assert first.end <= second.base or second.end <= first.base
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (
-            EDGE.with_options(feature_words=(2000, 2000)),
-            r"needs \d+ and \d+ words a bank .* has 2000 and 2000",
-        ),
-        (
-            EDGE.with_options(partial_depth=400, max_width=400),
-            "conv1_2 needs 448 partial sums for 2 rows of 224",
-        ),
-        (EDGE.with_options(weight_words=1000), "words of weight ROM; configuration 'edge' has 1000"),
-        (EDGE.with_options(max_width=200), r"image 224 x 224; allowed .* width 1\.\.200"),
-    ],
-)
+@pytest.mark.parametrize(("config", "message"), [
+    (EDGE.with_options(feature_words=(2000, 2000)), r"needs \d+ and \d+ words a bank .* has 2000 and 2000"),
+    (EDGE.with_options(partial_depth=400, max_width=400), "conv1_2 needs 448 partial sums for 2 rows of 224"),
+    (EDGE.with_options(weight_words=1000), "words of weight ROM; configuration 'edge' has 1000"),
+    (EDGE.with_options(max_width=200), r"image 224 x 224; allowed .* width 1\.\.200"),
+])
 def test_what_does_not_fit_is_refused_with_the_figures(config, message):
     with pytest.raises(InputError, match=message):
         plan(config)

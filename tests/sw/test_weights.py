@@ -114,44 +114,28 @@ BAD_FILES = {
     "npz-empty": ("w.npz", lambda p: p.touch(), r"not a readable npz"),
     "npz-truncated": ("w.npz", truncated, r"npz"),
     "npz-is-npy": ("w.npz", npy, r"a single array"),
-    "npz-objects": (
-        "w.npz",
-        lambda p: write(p, changed(features__0__bias=np.array([None]))),
-        r"features\.0\.bias",
-    ),
+    "npz-objects": ("w.npz", lambda p: write(p, changed(features__0__bias=np.array([None]))),
+                    r"features\.0\.bias"),
     "pth-garbage": ("w.pth", garbage, r"not a readable \.pth"),
     "pth-empty": ("w.pth", lambda p: p.touch(), r"not a readable \.pth"),
     "pth-truncated": ("w.pth", truncated, r"not a readable \.pth"),
     "pth-code": ("w.pth", lambda p: torch.save({"features.0.weight": Custom()}, p), r"weights only"),
     "pth-list": ("w.pth", lambda p: torch.save([1, 2], p), r"holds a list"),
-    "pth-number": (
-        "w.pth",
-        lambda p: torch.save(dict.fromkeys(arrays(), 1.0), p),
-        r"is a float; allowed: a tensor",
-    ),
-    "first-missing": (
-        "w.npz",
-        lambda p: np.savez(p, a=np.ones(2)),
-        r"conv1_1 .*features\.0\.weight.* torchvision's",
-    ),
+    "pth-number": ("w.pth", lambda p: torch.save(dict.fromkeys(arrays(), 1.0), p),
+                   r"is a float; allowed: a tensor"),
+    "first-missing": ("w.npz", lambda p: np.savez(p, a=np.ones(2)),
+                      r"conv1_1 .*features\.0\.weight.* torchvision's"),
     "bias-missing": ("w.npz", lambda p: write(p, changed(features__3__bias=None)), r"features\.3\.bias"),
-    "shape": (
-        "w.npz",
-        lambda p: write(p, changed(features__0__weight=np.ones((1, 3, 5, 5), np.float32))),
-        r"features\.0\.weight \(conv1_1\) has shape 1 x 3 x 5 x 5; allowed: 1 x 3 x 3 x 3",
-    ),
-    "scalar": ("w.npz", lambda p: write(p, changed(features__0__bias=np.float32(1))), r"has shape \(\)"),
+    "shape": ("w.npz", lambda p: write(p, changed(features__0__weight=np.ones((1, 3, 5, 5), np.float32))),
+              r"features\.0\.weight \(conv1_1\) has shape 1 x 3 x 5 x 5; allowed: 1 x 3 x 3 x 3"),
+    "scalar": ("w.npz", lambda p: write(p, changed(features__0__bias=np.float32(1))),
+               r"has shape \(\)"),
     "integers": ("w.npz", lambda p: write(p, changed(features__0__bias=np.ones(1, np.int32))), r"type int32"),
-    "complex": (
-        "w.npz",
-        lambda p: write(p, changed(features__0__bias=np.ones(1, np.complex64))),
-        r"complex64",
-    ),
-    "whole.safetensors": (
-        "w.safetensors",
-        lambda p: write(p, changed(features__0__bias=np.ones(1, np.int64))),
-        r"type int64",
-    ),
+    "complex": ("w.npz", lambda p: write(p, changed(features__0__bias=np.ones(1, np.complex64))),
+                r"complex64"),
+    "whole.safetensors": ("w.safetensors",
+                          lambda p: write(p, changed(features__0__bias=np.ones(1, np.int64))),
+                          r"type int64"),
     "nan": ("w.safetensors", lambda p: write(p, with_value(np.nan)), r"features\.3\.bias .*contains nan"),
     "infinity": ("w.pth", lambda p: write(p, with_value(-np.inf)), r"contains -inf; allowed: finite"),
     "overflow": ("w.npz", lambda p: write(p, changed(features__0__bias=np.array([1e300]))), r"contains inf"),
@@ -241,16 +225,11 @@ def test_a_missing_layer_names_both_ways_out(tmp_path):
         load_weights(source, parse_network("vgg11/64:conv3_1"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"features__3__bias": None}, r"conv2_1 .* is missing \(no key features\.3\.bias\); .*key names"),
-        (
-            {f"features__{n}__{part}": None for n in (0, 3) for part in ("weight", "bias")},
-            "no layer of .* to fill up",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"features__3__bias": None}, r"conv2_1 .* is missing \(no key features\.3\.bias\); .*key names"),
+    ({f"features__{n}__{part}": None for n in (0, 3) for part in ("weight", "bias")},
+     "no layer of .* to fill up"),
+])
 def test_half_a_layer_and_a_foreign_file_are_refused_all_the_same(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         load_weights(write(tmp_path / "w.npz", changed(**change)), SHAPE, fill_seed=1)

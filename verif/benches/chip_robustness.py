@@ -93,13 +93,15 @@ class Run:
             raise fail("a reset left something")
 
     async def abort(self) -> None:
-        await self._interrupted()
+        await self.chip.idle()
         before = await self.chip.read("frames")
+        await self._interrupted()
         await self.chip.write("control", abort=1)
         await self.chip.idle()
         aborted = "aborted" in await self.chip.errors()
-        if aborted == (await self.chip.read("frames") > before) and not aborted:
-            raise fail("neither aborted nor done")
+        ended = await self.chip.read("frames") - before
+        if aborted == bool(ended) or ended > 1:
+            raise fail(f"aborted {aborted}, {ended} frames counted")
         self.counts["aborts in time"] += aborted
         await self.chip.restart(0)
 

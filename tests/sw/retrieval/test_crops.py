@@ -19,26 +19,14 @@ from sw.retrieval.crops import (
 from sw.retrieval.rois import Region, roi_grid
 
 
-@pytest.mark.parametrize(
-    ("crops", "size", "count"),
-    [
-        ("nip", (480, 640), 1),
-        ("rnip5x", (480, 640), 5),
-        ("rnip5x", (500, 500), 5),
-        ("rnip14x", (480, 640), 14),
-        ("rnip9x", (480, 640), 9),
-        ("rnip9x", (640, 480), 9),
-        ("rnip9x", (500, 500), 5),
-        ("rnip3x3", (480, 640), 9),
-        ("levels:1+2+3", (480, 640), 20),
-        ("levels:2", (480, 640), 6),
-        ("whole,grid:2x4", (480, 640), 9),
-        ("rnip14x", (1, 1), 1),
-        ("rnip3x3", (1, 1), 1),
-        ("rnip3x3", (1, 9000), 3),
-        ("rnip9x", (2, 9000), 1 + 7 + 2 * 8),
-    ],
-)
+@pytest.mark.parametrize(("crops", "size", "count"), [
+    ("nip", (480, 640), 1), ("rnip5x", (480, 640), 5), ("rnip5x", (500, 500), 5),
+    ("rnip14x", (480, 640), 14),
+    ("rnip9x", (480, 640), 9), ("rnip9x", (640, 480), 9), ("rnip9x", (500, 500), 5),
+    ("rnip3x3", (480, 640), 9), ("levels:1+2+3", (480, 640), 20), ("levels:2", (480, 640), 6),
+    ("whole,grid:2x4", (480, 640), 9), ("rnip14x", (1, 1), 1), ("rnip3x3", (1, 1), 1),
+    ("rnip3x3", (1, 9000), 3), ("rnip9x", (2, 9000), 1 + 7 + 2 * 8),
+])
 def test_numbers_of_crops(crops, size, count):
     assert len(crop_grid(crops, *size)) == count
 
@@ -65,9 +53,7 @@ def test_tiles():
 
 def test_weights_and_the_same_crop_once():
     assert crop_grid("whole*2,levels:1+2*0.5", 50, 50)[:2] == (
-        Crop(Region(0, 0, 50, 50), 2.0),
-        Crop(Region(0, 0, 33, 33), 0.5),
-    )
+        Crop(Region(0, 0, 50, 50), 2.0), Crop(Region(0, 0, 33, 33), 0.5))
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1, 1), (1, 50), (33, 2), (7, 5000)])
@@ -84,40 +70,19 @@ def test_crops_lie_inside_and_cover_what_they_should(size, crops):
         assert seen.all()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "rnip7x",
-        "levels:",
-        "levels:0",
-        "levels:17",
-        "square:1+",
-        "grid:0x3",
-        "grid:3",
-        "whole*0",
-        "whole*x",
-        "whole,,whole",
-        "levels:1 ",
-        "grid:33x1",
-    ],
-)
+@pytest.mark.parametrize("text", ["", "rnip7x", "levels:", "levels:0", "levels:17", "square:1+", "grid:0x3",
+                                  "grid:3", "whole*0", "whole*x", "whole,,whole", "levels:1 ", "grid:33x1"])
 def test_bad_specifications_are_refused(text):
     with pytest.raises(InputError, match=r"crops .*; allowed: "):
         parse_crops(text)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"rotations": 3}, "rotations 3; allowed: 1, 2, 4"),
-        ({"fit": "pad"}, "fit 'pad'; allowed: stretch, keep"),
-        ({"filter": "nearest"}, "filter 'nearest'; allowed: bicubic"),
-        ({"height": 0}, "height 0; allowed: 1"),
-        ({"width": 9000}, "width 9000"),
-        ({"height": 7, "least": 8}, r"height 7; allowed: 8\.\.8192"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"rotations": 3}, "rotations 3; allowed: 1, 2, 4"),
+    ({"fit": "pad"}, "fit 'pad'; allowed: stretch, keep"),
+    ({"filter": "nearest"}, "filter 'nearest'; allowed: bicubic"), ({"height": 0}, "height 0; allowed: 1"),
+    ({"width": 9000}, "width 9000"), ({"height": 7, "least": 8}, r"height 7; allowed: 8\.\.8192"),
+])
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         CropSettings(**arguments)
@@ -154,19 +119,10 @@ def test_rotations_turn_every_crop():
             np.testing.assert_array_equal(made.pictures[6 * turns + n], np.rot90(part, turns))
 
 
-@pytest.mark.parametrize(
-    ("size", "wanted"),
-    [
-        ((480, 640), (48, 64)),
-        ((640, 480), (64, 48)),
-        ((480, 480), (48, 48)),
-        ((300, 900), (21, 64)),
-        ((900, 300), (64, 21)),
-        ((1, 5000), (8, 64)),
-        ((24, 32), (48, 64)),
-        ((427, 640), (43, 64)),
-    ],
-)
+@pytest.mark.parametrize(("size", "wanted"), [
+    ((480, 640), (48, 64)), ((640, 480), (64, 48)), ((480, 480), (48, 48)), ((300, 900), (21, 64)),
+    ((900, 300), (64, 21)), ((1, 5000), (8, 64)), ((24, 32), (48, 64)), ((427, 640), (43, 64)),
+])
 def test_crops_that_keep_their_proportions(size, wanted):
     settings = CropSettings(height=48, width=64, fit="keep", least=8)
     assert settings.input_size(*size) == wanted

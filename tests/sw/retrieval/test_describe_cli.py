@@ -65,27 +65,8 @@ def test_json_is_one_object_with_the_promised_keys(folder, capsys):
 
 
 def test_options_of_the_chain_are_recorded(folder):
-    assert (
-        describe(
-            "photos/0.png",
-            "-o",
-            "d.npz",
-            "--rois",
-            "1+2",
-            "--moment",
-            "std",
-            "--across",
-            "std",
-            "--no-region-norm",
-            "--crops",
-            "grid:2x2~25",
-            "--fit",
-            "keep",
-            "--filter",
-            "box",
-        )
-        == 0
-    )
+    assert describe("photos/0.png", "-o", "d.npz", "--rois", "1+2", "--moment", "std", "--across", "std",
+                    "--no-region-norm", "--crops", "grid:2x2~25", "--fit", "keep", "--filter", "box") == 0
     settings = load_descriptors("d.npz").settings
     assert settings.pooling == "std over levels 1+2, no L2, std"
     assert (settings.crops, settings.resize) == ("grid:2x2~25", "keep, box")
@@ -140,26 +121,8 @@ def test_codes_with_ranges_and_thresholds_of_a_training_folder(folder, kind):
 
 @pytest.mark.parametrize("mode", ["roi", "after"])
 def test_whitening_is_learned_and_used(folder, capsys, mode):
-    assert (
-        run(
-            [
-                "whiten",
-                "n.safetensors",
-                "train",
-                "-o",
-                "w.safetensors",
-                "--dimension",
-                "3",
-                "--mode",
-                mode,
-                "--limit",
-                "4",
-                *SMALL,
-                "--json",
-            ]
-        )
-        == 0
-    )
+    assert run(["whiten", "n.safetensors", "train", "-o", "w.safetensors", "--dimension", "3", "--mode", mode,
+                "--limit", "4", *SMALL, "--json"]) == 0
     found = answer(capsys)
     assert (found["dimension"], found["from_dimension"], found["images"], found["vectors"]) == (3, 4, 4, 56)
     assert describe("photos", "-o", "d.npz", "--whitening", "w.safetensors", "--rotations", "2") == 0
@@ -212,14 +175,11 @@ def test_bad_options_are_refused_in_one_line(folder, capsys, arguments, message)
     assert sorted(folder.iterdir()) == before, "nothing is left behind"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-o", "w.npz"], "suffix '.npz'; allowed: .safetensors"),
-        (["-o", "w.safetensors", "--mode", "x"], "mode 'x'"),
-        (["-o", "w.safetensors", "--dimension", "5"], "dimension 5; allowed: 1..4"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["-o", "w.npz"], "suffix '.npz'; allowed: .safetensors"),
+    (["-o", "w.safetensors", "--mode", "x"], "mode 'x'"),
+    (["-o", "w.safetensors", "--dimension", "5"], "dimension 5; allowed: 1..4"),
+])
 def test_bad_options_of_whiten_are_refused(folder, capsys, arguments, message):
     assert run(["whiten", "n.safetensors", "train", *arguments, *SMALL]) == 2
     assert message in capsys.readouterr().err

@@ -58,19 +58,13 @@ def test_every_setting_decides_what_may_be_compared(field):
 
 
 def arrays(**changes):
-    good = {
-        "vectors": np.zeros((2, 3), np.float32),
-        "names": np.array(["a", "b"]),
-        "settings": np.array(json.dumps(asdict(SETTINGS))),
-    }
+    good = {"vectors": np.zeros((2, 3), np.float32), "names": np.array(["a", "b"]),
+            "settings": np.array(json.dumps(asdict(SETTINGS)))}
     return {key: value for key, value in {**good, **changes}.items() if value is not None}
 
 
-CODED = {
-    "codes": np.zeros((2, 3), np.uint8),
-    "thresholds": np.zeros(3, np.float32),
-    "quantiser": np.array('{"kind": "bytes", "low": 0, "high": 1, "source": ""}'),
-}
+CODED = {"codes": np.zeros((2, 3), np.uint8), "thresholds": np.zeros(3, np.float32),
+         "quantiser": np.array('{"kind": "bytes", "low": 0, "high": 1, "source": ""}')}
 BAD = {
     "no vectors": arrays(vectors=None),
     "float64": arrays(vectors=np.zeros((2, 3))),

@@ -14,13 +14,8 @@ SCRIPT = Path(__file__).resolve().parents[3] / "bench" / "distractors.py"
 
 
 def bench(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], text=True, capture_output=True,
+                          check=False, timeout=300)
 
 
 def test_recall_time_and_memory_of_each_kind(rng, tmp_path):
@@ -29,20 +24,8 @@ def test_recall_time_and_memory_of_each_kind(rng, tmp_path):
     settings = DescriptorSettings("ab" * 32, "integer", 64, 64, "none", "whole", "x", 1, "")
     save_descriptors(Descriptors(settings, tuple(map(str, range(60))), vectors), tmp_path / "d.npz")
     kinds = "floats-hnsw,floats-flat,bytes-ivf,bits-flat"
-    done = bench(
-        "--descriptors",
-        tmp_path / "d.npz",
-        "--count",
-        2000,
-        "--queries",
-        30,
-        "--kinds",
-        kinds,
-        "-o",
-        tmp_path / "out.json",
-        "--threads",
-        1,
-    )
+    done = bench("--descriptors", tmp_path / "d.npz", "--count", 2000, "--queries", 30, "--kinds", kinds,
+                 "-o", tmp_path / "out.json", "--threads", 1)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["count"], found["dimension"], found["centres"], found["around"]) == (2000, 24, 60, "d.npz")
@@ -65,14 +48,11 @@ def test_recall_time_and_memory_of_each_kind(rng, tmp_path):
     assert done.stdout.count("recall at 10") == 4
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--kinds", "floats-tree"], "kind 'floats-tree'; allowed: floats-flat"),
-        (["--count", "3"], "at least 10 descriptors"),
-        (["--descriptors", "missing.npz"], "missing.npz: no such file"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--kinds", "floats-tree"], "kind 'floats-tree'; allowed: floats-flat"),
+    (["--count", "3"], "at least 10 descriptors"),
+    (["--descriptors", "missing.npz"], "missing.npz: no such file"),
+])
 def test_refusals(arguments, message, tmp_path):
     done = bench(*arguments, "-o", tmp_path / "out.json")
     assert done.returncode == 2

@@ -35,8 +35,7 @@ def group_benchmark(groups):
     images = tuple(f"{n}.jpg" for n in range(len(groups)))
     judged = tuple(
         Judgement(tuple(m for m, other in enumerate(groups) if other == group and m != n), (n,))
-        for n, group in enumerate(groups)
-    )
+        for n, group in enumerate(groups))
     return Benchmark("groups", Path("d"), images, tuple(Query(i, i) for i in images), {ALL: judged})
 
 
@@ -71,20 +70,16 @@ def test_a_run_is_the_direct_one(rng, codes):
     vectors[1] = vectors[0]  # a tie
     quantiser = fit_quantiser(vectors)
     benchmark = group_benchmark(groups)
-    found = evaluate(
-        benchmark, Descriptors(SETTINGS, benchmark.images, vectors), codes=codes, quantiser=quantiser
-    )
+    found = evaluate(benchmark, Descriptors(SETTINGS, benchmark.images, vectors), codes=codes,
+                     quantiser=quantiser)
     if codes == "floats":
         expected = direct(vectors, groups, inner)
     elif codes == "bytes":
         expected = direct(from_bytes(to_bytes(vectors, quantiser), quantiser), groups, inner)
     else:
         packed = to_bits(vectors, quantiser)
-        expected = direct(
-            packed,
-            groups,
-            lambda a, b: -sum((int(x) ^ int(y)).bit_count() for x, y in zip(a, b, strict=True)),
-        )
+        expected = direct(packed, groups, lambda a, b: -sum((int(x) ^ int(y)).bit_count()
+                                                            for x, y in zip(a, b, strict=True)))
     all_ = found.splits[ALL]
     assert (found.map, all_.recall[5], all_.found[5]) == pytest.approx(expected, abs=1e-12)
     assert found.images == 90
@@ -135,11 +130,8 @@ def test_splits_have_their_own_queries_and_the_headline_stands_at_the_top():
     half, two_thirds = (0 + 1 / 2) / 2, (1 / 2 + 2 / 3) / 2
     payload = as_payload(found)
     assert payload["split"] == "medium"
-    assert (
-        payload["map"]
-        == payload["splits"]["medium"]["map"]
-        == pytest.approx(((half + two_thirds) / 2 + 1) / 2)
-    )
+    assert payload["map"] == payload["splits"]["medium"]["map"] == pytest.approx(
+        ((half + two_thirds) / 2 + 1) / 2)
     assert payload["splits"]["easy"] | {"queries": 1, "map": pytest.approx(half)} == payload["splits"]["easy"]
     assert payload["splits"]["hard"]["map"] == pytest.approx((half + 1) / 2)
     both = pytest.approx((2 / 3 + 1) / 2)
@@ -205,15 +197,10 @@ def test_runs_over_other_queries_cannot_be_compared(run):
         compare(run, other, "q.csv")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "query,split\na,all\n",
-        "query,split,positives,ap\na,all,1,2.5\n",
-        "query,split,positives,ap\na,all,one,0.5\n",
-        "query,split,positives,ap\na\n",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    "query,split\na,all\n", "query,split,positives,ap\na,all,1,2.5\n",
+    "query,split,positives,ap\na,all,one,0.5\n", "query,split,positives,ap\na\n",
+])
 def test_files_by_query_that_are_none_are_refused(run, tmp_path, text):
     path = tmp_path / "q.csv"
     path.write_text(text)

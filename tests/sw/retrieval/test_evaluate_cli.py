@@ -18,23 +18,8 @@ SMALL = ["--height", "16", "--width", "16", "--workers", "0"]
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "net.safetensors"
-    assert (
-        run(
-            [
-                "compress",
-                "random:1",
-                "-o",
-                str(path),
-                "--network",
-                "vgg16/16:pool1",
-                "--mask-bits",
-                "3",
-                "--calibration-size",
-                "16x16",
-            ]
-        )
-        == 0
-    )
+    assert run(["compress", "random:1", "-o", str(path), "--network", "vgg16/16:pool1", "--mask-bits", "3",
+                "--calibration-size", "16x16"]) == 0
     return path
 
 
@@ -89,19 +74,8 @@ def test_table_is_for_people(user, capsys):
 
 
 def test_a_descriptor_file_gives_the_same(user, capsys):
-    first = evaluate(
-        capsys,
-        "net.safetensors",
-        "--dataset",
-        "set",
-        "--pooling",
-        "rnip5x",
-        "--save",
-        "d.npz",
-        "--per-query",
-        "a.csv",
-        *SMALL,
-    )
+    first = evaluate(capsys, "net.safetensors", "--dataset", "set", "--pooling", "rnip5x", "--save", "d.npz",
+                     "--per-query", "a.csv", *SMALL)
     second = evaluate(capsys, "--descriptors", "d.npz", "--dataset", "set", "--compare", "a.csv")
     for key in ("map", "recall", "queries", "images"):
         assert first[key] == second[key]
@@ -137,9 +111,8 @@ def test_boxed_queries_are_cut_from_their_pictures(user, capsys):
     (truth / "a_1_query.txt").write_text("oxc1_00000 10.4 5.6 40 300")
     for kind, text in (("good", "00001"), ("ok", "00002"), ("junk", "00000")):
         (truth / f"a_1_{kind}.txt").write_text(text)
-    found = evaluate(
-        capsys, "net.safetensors", "--dataset", "set", "--protocol", "oxford5k", "--save", "d.npz", *SMALL
-    )
+    found = evaluate(capsys, "net.safetensors", "--dataset", "set", "--protocol", "oxford5k", "--save",
+                     "d.npz", *SMALL)
     assert (found["queries"], found["images"]) == (1, 12)
     saved = load_descriptors("d.npz")
     assert saved.names[-1] == "query:a_1"
@@ -177,26 +150,20 @@ def test_runs_over_other_sets_are_not_compared(user, capsys):
     assert "a.csv: query '00300.png'" in message
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dataset", "set"], "one of a network and --descriptors"),
-        (
-            ["net.safetensors", "--descriptors", "d.npz", "--dataset", "set"],
-            "one of a network and --descriptors",
-        ),
-        (["net.safetensors", "--dataset", "set", "--codes", "nibbles"], "codes 'nibbles'; allowed: floats"),
-        (["net.safetensors", "--dataset", "set", "--protocol", "inria"], "protocol 'inria' is not known"),
-        (["net.safetensors", "--dataset", "none"], "none: no such folder"),
-        (["net.safetensors", "--dataset", "set", "--average-precision", "x"], "average precision 'x'"),
-        (["net.safetensors", "--dataset", "set", "--threshold", "x"], "threshold 'x'; allowed: median, mean"),
-        (["net.safetensors", "--dataset", "set", "--save", "d.csv"], "suffix '.csv'; allowed: .npz"),
-        (["net.safetensors", "--dataset", "set", "--per-query", "no/q.csv"], "does not exist"),
-        (["net.safetensors", "--dataset", "set", "--compare", "no.csv"], "no.csv: no such file"),
-        (["--descriptors", "no.npz", "--dataset", "set"], "no.npz: no such file"),
-        (["net.safetensors", "--dataset", "set", "--engine", "float"], "--weights"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--dataset", "set"], "one of a network and --descriptors"),
+    (["net.safetensors", "--descriptors", "d.npz", "--dataset", "set"], "one of a network and --descriptors"),
+    (["net.safetensors", "--dataset", "set", "--codes", "nibbles"], "codes 'nibbles'; allowed: floats"),
+    (["net.safetensors", "--dataset", "set", "--protocol", "inria"], "protocol 'inria' is not known"),
+    (["net.safetensors", "--dataset", "none"], "none: no such folder"),
+    (["net.safetensors", "--dataset", "set", "--average-precision", "x"], "average precision 'x'"),
+    (["net.safetensors", "--dataset", "set", "--threshold", "x"], "threshold 'x'; allowed: median, mean"),
+    (["net.safetensors", "--dataset", "set", "--save", "d.csv"], "suffix '.csv'; allowed: .npz"),
+    (["net.safetensors", "--dataset", "set", "--per-query", "no/q.csv"], "does not exist"),
+    (["net.safetensors", "--dataset", "set", "--compare", "no.csv"], "no.csv: no such file"),
+    (["--descriptors", "no.npz", "--dataset", "set"], "no.npz: no such file"),
+    (["net.safetensors", "--dataset", "set", "--engine", "float"], "--weights"),
+])
 def test_what_cannot_be_used_is_refused_in_one_line(user, capsys, arguments, message):
     assert message in refused(capsys, *arguments)
 

@@ -90,11 +90,8 @@ def test_rnip_against_a_direct_implementation(mode, rotations, photos, tmp_path)
     settings: dict[str, Any] = {**SMALL, "crops": "whole,levels:2", "rotations": rotations}
     path = None if mode is None else whitened(tmp_path, mode, **settings)
     describer = make_describer(NETWORK, **settings, whitening=path)
-    matrix, mean = (
-        (None, None)
-        if describer.whitening is None
-        else (describer.whitening.projection.astype(float), describer.whitening.mean.astype(float))
-    )
+    matrix, mean = (None, None) if describer.whitening is None else (
+        describer.whitening.projection.astype(float), describer.whitening.mean.astype(float))
     found = describer.describe(photos, names(photos))
     assert found.vectors.dtype == np.float32
     assert found.vectors.shape == (6, 3 if mode else 4) == (6, describer.dimension)
@@ -106,12 +103,8 @@ def test_rnip_against_a_direct_implementation(mode, rotations, photos, tmp_path)
         np.testing.assert_allclose(vector, wanted, rtol=0, atol=1e-6)
 
 
-KINDS = [
-    (pooling, fit)
-    for pooling in POOLINGS
-    for fit in ("stretch", "keep")
-    if fit == "stretch" or "mosaic" not in POOLINGS[pooling][0]
-]  # which cannot keep proportions
+KINDS = [(pooling, fit) for pooling in POOLINGS for fit in ("stretch", "keep")
+         if fit == "stretch" or "mosaic" not in POOLINGS[pooling][0]]  # which cannot keep proportions
 
 
 @pytest.mark.parametrize(("pooling", "fit"), KINDS)
@@ -180,21 +173,16 @@ def test_float_engine_is_the_float_network(photos):
         np.testing.assert_allclose(vector, wanted / np.linalg.norm(wanted), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"engine": "gpu"}, "engine 'gpu'; allowed: float, reference, rtl"),
-        ({"engine": "float"}, "engine float needs the float weights"),
-        ({"engine_options": {"config": "nano"}}, "engine reference has no option config"),
-        ({"pooling": "gem"}, "pooling 'gem'; allowed: nip, rnip5x"),
-        ({"crops": "rnip7x"}, "crops 'rnip7x'"),
-        ({"rotations": 3}, "rotations 3"),
-        ({"height": 3}, "height 3"),
-        ({"whitening": "nowhere"}, "nowhere: no such file"),
-        ({"engine": "rtl", "engine_options": {"lanes": "2"}}, "engine rtl has no option lanes"),
-        ({"engine": "rtl", "engine_options": {"processes": "none"}}, "processes 'none'; allowed: 1"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"engine": "gpu"}, "engine 'gpu'; allowed: float, reference, rtl"),
+    ({"engine": "float"}, "engine float needs the float weights"),
+    ({"engine_options": {"config": "nano"}}, "engine reference has no option config"),
+    ({"pooling": "gem"}, "pooling 'gem'; allowed: nip, rnip5x"),
+    ({"crops": "rnip7x"}, "crops 'rnip7x'"), ({"rotations": 3}, "rotations 3"), ({"height": 3}, "height 3"),
+    ({"whitening": "nowhere"}, "nowhere: no such file"), ({"engine": "rtl", "engine_options": {"lanes": "2"}},
+                                                         "engine rtl has no option lanes"),
+    ({"engine": "rtl", "engine_options": {"processes": "none"}}, "processes 'none'; allowed: 1"),
+])
 def test_impossible_describers_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         make_describer(NETWORK, **arguments)
@@ -247,9 +235,8 @@ def test_bad_files_are_told_of_and_left_out(photos, workers):
     with pytest.raises(InputError, match=r"bad\.jpg: not a readable image"):
         describer.describe(paths, names(paths), workers=workers)
     told = []
-    found = describer.describe(
-        paths, names(paths), workers=workers, skip=lambda name, error: told.append((name, str(error)))
-    )
+    found = describer.describe(paths, names(paths), workers=workers,
+                               skip=lambda name, error: told.append((name, str(error))))
     assert found.names == ("0.png", "1.png")
     assert [name for name, _ in told] == ["bad.jpg", "cut.png"]
     np.testing.assert_array_equal(found.vectors, describer.describe(photos[:2], ["a", "b"]).vectors)

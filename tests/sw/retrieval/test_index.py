@@ -11,9 +11,8 @@ from sw.retrieval.index import DescriptorIndex
 from sw.retrieval.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
 from sw.retrieval.structures import Kind
 
-SETTINGS = DescriptorSettings(
-    "ab" * 32, "integer", 224, 224, "caffe", "whole", "sqrt over levels 1+2+3, L2, mean", 1, ""
-)
+SETTINGS = DescriptorSettings("ab" * 32, "integer", 224, 224, "caffe", "whole",
+                              "sqrt over levels 1+2+3, L2, mean", 1, "")
 DIMENSION = 20  # no multiple of 8
 
 
@@ -62,9 +61,8 @@ def test_the_quantiser_is_learned_once_and_kept(rng, tmp_path):
     assert (again.low, again.high, again.source) == (wanted.low, wanted.high, "100 descriptors")
 
 
-@pytest.mark.parametrize(
-    ("codes", "structure"), [("floats", "ivf"), ("bytes", "hnsw"), ("bits", "hnsw"), ("bytes", "flat")]
-)
+@pytest.mark.parametrize(("codes", "structure"), [("floats", "ivf"), ("bytes", "hnsw"), ("bits", "hnsw"),
+                                                  ("bytes", "flat")])
 def test_an_index_is_what_it_was_after_saving_and_loading(codes, structure, rng, tmp_path):
     base = made(rng, 200)
     index = filled(Kind(codes, structure), base)
@@ -140,28 +138,13 @@ def rewritten(path, **parts):
             archive.writestr(name, content)
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"format": "other"},
-        {"version": 2},
-        {"dimension": 24},
-        {"dimension": "x"},
-        {"names": ["a"]},
-        {"names": 7},
-        {"codes": "words"},
-        {"codes": "bits"},
-        {"structure": "hnsw"},
-        {"settings": {"network": "x"}},
-        {"quantiser": {}},
-        {"vectors_faiss": b"junk"},
-        {"vectors_faiss": b""},
-        {"vectors_faiss": None},
-        {"thresholds_npy": b"\x93NUMPY"},
-        {"numbers_npy": None},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("parts", [
+    {"format": "other"}, {"version": 2}, {"dimension": 24}, {"dimension": "x"}, {"names": ["a"]},
+    {"names": 7}, {"codes": "words"}, {"codes": "bits"}, {"structure": "hnsw"},
+    {"settings": {"network": "x"}}, {"quantiser": {}}, {"vectors_faiss": b"junk"},
+    {"vectors_faiss": b""}, {"vectors_faiss": None},
+    {"thresholds_npy": b"\x93NUMPY"}, {"numbers_npy": None},
+], ids=str)
 def test_an_index_whose_parts_do_not_fit_is_one_clear_line(parts, rng, tmp_path):
     path = tmp_path / "photos.index"
     filled(Kind("floats", "flat"), made(rng, 30)).save(path)
@@ -181,7 +164,7 @@ def test_a_damaged_index_is_refused_wherever_the_damage_is(rng, tmp_path):
         payload = [(i.header_offset + 64, i.file_size) for i in archive.infolist()]
     places = [start + int(rng.integers(size - 40)) for start, size in payload if size > 100]
     for place in places:  # inside members: the checksums find it
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1:])
         with pytest.raises(InputError, match="i: not a readable index"):
             DescriptorIndex.load(path)
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
@@ -217,10 +200,8 @@ def test_a_write_that_fails_leaves_the_old_index(rng, tmp_path, monkeypatch):
 def test_a_quantiser_given_is_taken(rng):
     base = made(rng, 30)
     q = Quantiser(-2.0, 2.0, np.full(DIMENSION, 0.1, np.float32), "elsewhere")
-    index = filled(
-        Kind("bytes", "flat"), replace(base, codes=Codes("bytes", to_bytes(base.vectors, q), q)), quantiser=q
-    )
+    index = filled(Kind("bytes", "flat"), replace(base, codes=Codes("bytes", to_bytes(base.vectors, q), q)),
+                   quantiser=q)
     assert index.describe()["quantiser"] == {"low": -2.0, "high": 2.0, "source": "elsewhere"}
     assert index.search(base.vectors[:1], 1)[0].scores[0] == pytest.approx(
-        float((from_bytes(to_bytes(base.vectors[:1], q), q).astype(np.float64) ** 2).sum()), abs=1e-6
-    )
+        float((from_bytes(to_bytes(base.vectors[:1], q), q).astype(np.float64) ** 2).sum()), abs=1e-6)

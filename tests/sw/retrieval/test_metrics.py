@@ -33,23 +33,19 @@ def plain_program(ranked, positives, junk):
     kept = [image for image in ranked if image not in junk]
     return sum(
         len(positives & set(kept[: place + 1])) / (place + 1)
-        for place, image in enumerate(kept)
-        if image in positives
+        for place, image in enumerate(kept) if image in positives
     ) / len(positives)
 
 
-@pytest.mark.parametrize(
-    ("ranks", "positives", "trapezoid", "plain"),
-    [
-        ([0], 1, 1.0, 1.0),
-        ([1], 1, 1 / 4, 1 / 2),  # from precision 0 to 1/2
-        ([0, 1, 2], 3, 1.0, 1.0),
-        ([0, 2], 2, (1 + (1 / 2 + 2 / 3) / 2) / 2, (1 + 2 / 3) / 2),
-        ([1, 3], 2, ((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2, (1 / 2 + 2 / 4) / 2),
-        ([0], 2, 1 / 2, 1 / 2),  # the other one is not ranked at all
-        ([], 2, 0.0, 0.0),
-    ],
-)
+@pytest.mark.parametrize(("ranks", "positives", "trapezoid", "plain"), [
+    ([0], 1, 1.0, 1.0),
+    ([1], 1, 1 / 4, 1 / 2),  # from precision 0 to 1/2
+    ([0, 1, 2], 3, 1.0, 1.0),
+    ([0, 2], 2, (1 + (1 / 2 + 2 / 3) / 2) / 2, (1 + 2 / 3) / 2),
+    ([1, 3], 2, ((0 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2, (1 / 2 + 2 / 4) / 2),
+    ([0], 2, 1 / 2, 1 / 2),  # the other one is not ranked at all
+    ([], 2, 0.0, 0.0),
+])
 def test_average_precision_by_hand(ranks, positives, trapezoid, plain):
     ranks = np.array(ranks, dtype=np.int64)
     assert trapezoid_average_precision(ranks, positives) == pytest.approx(trapezoid, abs=1e-15)

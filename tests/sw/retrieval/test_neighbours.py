@@ -142,12 +142,8 @@ def test_another_kind_or_size_or_broken_bytes_are_not_read(rng):
 
     assert len(read()) == 50
     cases: list[dict[str, Any]] = [
-        {"kind": Kind("floats", "hnsw")},
-        {"kind": Kind("bits", "flat")},
-        {"dimension": 16},
-        {"numbers": found.numbers[:-1]},
-        {"content": whole[:100]},
-        {"content": b""},
+        {"kind": Kind("floats", "hnsw")}, {"kind": Kind("bits", "flat")}, {"dimension": 16},
+        {"numbers": found.numbers[:-1]}, {"content": whole[:100]}, {"content": b""},
     ]
     for wrong in cases:
         with pytest.raises(ValueError, match=r"FAISS cannot read it|instead of"):
@@ -159,15 +155,8 @@ def test_more_effort_finds_more(rng):
     exact = filled(Kind("floats", "flat"), values).search(queries, 10)[1]
     for structure in ("hnsw", "ivf"):
         found = filled(Kind("floats", structure), values)
-        shares = [
-            np.mean(
-                [
-                    len(set(a) & set(b)) / 10
-                    for a, b in zip(found.search(queries, 10, effort)[1], exact, strict=True)
-                ]
-            )
-            for effort in (1, 30, 3000)
-        ]
+        shares = [np.mean([len(set(a) & set(b)) / 10 for a, b in zip(
+            found.search(queries, 10, effort)[1], exact, strict=True)]) for effort in (1, 30, 3000)]
         assert shares[0] < shares[1] <= shares[2], (structure, shares)
         assert shares[2] > 0.99, (structure, shares)
 
@@ -178,8 +167,7 @@ def test_cells_grow_with_the_root_and_keep_enough_vectors_each():
 
 def test_refusals(rng):
     for codes, structure, message in (
-        ("words", "flat", "codes 'words'"),
-        ("bits", "tree", "structure 'tree'"),
+        ("words", "flat", "codes 'words'"), ("bits", "tree", "structure 'tree'"),
         ("bits", "ivf", "structure 'ivf' of bits; allowed: flat or hnsw"),
     ):
         with pytest.raises(InputError, match=message):

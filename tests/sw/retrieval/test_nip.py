@@ -69,12 +69,8 @@ class Linear:
 
 
 def chain(rotations, settings, weights, whitening=None):
-    return combine(
-        [[crop_vectors(c, settings, whitening) for c in crops] for crops in rotations],
-        weights,
-        settings,
-        whitening,
-    )
+    return combine([[crop_vectors(c, settings, whitening) for c in crops] for crops in rotations], weights,
+                   settings, whitening)
 
 
 CHAINS = [
@@ -117,27 +113,24 @@ def test_sums_of_integers_are_exact(rng):
     assert region_vectors(features, NipSettings("std", (), False))[0, 0] == 0.0
     features = rng.integers(0, 256, (3, 41, 57)).astype(np.uint8)
     squares = (features.astype(int) ** 2).sum(axis=(1, 2))
-    np.testing.assert_array_equal(
-        region_vectors(features, NipSettings("sqrt-sum", (), False))[0], np.sqrt(squares)
-    )
+    np.testing.assert_array_equal(region_vectors(features, NipSettings("sqrt-sum", (), False))[0],
+                                  np.sqrt(squares))
 
 
 def test_scale_does_not_matter(rng):
     """So that integers need not be multiplied by their scale, whatever it is."""
     features = rng.integers(0, 128, (5, 7, 7)).astype(np.uint8)
     for settings in CHAINS:
-        np.testing.assert_allclose(
-            chain([[features]], settings, [1.0]),
-            chain([[features * np.uint8(2)]], settings, [1.0]),
-            rtol=1e-6,
-        )
+        np.testing.assert_allclose(chain([[features]], settings, [1.0]),
+                                   chain([[features * np.uint8(2)]], settings, [1.0]), rtol=1e-6)
 
 
 def test_layout_in_memory_does_not_matter(rng):
     features = rng.integers(0, 256, (16, 9, 9)).astype(np.uint8)
     other = np.ascontiguousarray(features.transpose(1, 2, 0)).transpose(2, 0, 1)
     for settings in CHAINS:
-        np.testing.assert_array_equal(chain([[features]], settings, [1.0]), chain([[other]], settings, [1.0]))
+        np.testing.assert_array_equal(chain([[features]], settings, [1.0]),
+                                      chain([[other]], settings, [1.0]))
 
 
 def test_dead_features_give_zero_and_not_nan():
@@ -161,16 +154,13 @@ def test_a_border_never_leaves_nothing(rng):
     np.testing.assert_allclose(found[0], features[:, 1:3, 1:6].mean(axis=(1, 2)))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"border": -1}, r"border -1; allowed: 0\.\.64"),
-        ({"moment": "cube"}, "moment 'cube'; allowed: sqrt, sqrt-sum, std, mean, max"),
-        ({"across": "max"}, "moment over regions 'max'; allowed: mean, std"),
-        ({"levels": (0,)}, r"levels 0; allowed: each 1\.\.16"),
-        ({"levels": (1, 17)}, r"levels 1\+17"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"border": -1}, r"border -1; allowed: 0\.\.64"),
+    ({"moment": "cube"}, "moment 'cube'; allowed: sqrt, sqrt-sum, std, mean, max"),
+    ({"across": "max"}, "moment over regions 'max'; allowed: mean, std"),
+    ({"levels": (0,)}, r"levels 0; allowed: each 1\.\.16"),
+    ({"levels": (1, 17)}, r"levels 1\+17"),
+])
 def test_unknown_settings_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         NipSettings(**arguments)

@@ -48,28 +48,19 @@ def photos(tmp_path):
 
 def test_the_page_shows_each_query_with_its_marked_matches(photos, tmp_path):
     results = [
-        Result(
-            "0.png",
-            (Match("0.png", 1.0, IGNORED), Match("1.png", 0.75, RIGHT), Match("2.png", 0.5, WRONG)),
-            2,
-        ),
+        Result("0.png", (Match("0.png", 1.0, IGNORED), Match("1.png", 0.75, RIGHT),
+                         Match("2.png", 0.5, WRONG)), 2),
         Result("elsewhere", (Match("gone.png", 7.0, None),), None),
     ]
     out = tmp_path / "page.html"
-    write_page(
-        out, results, {"index": "some <index>"}, "inner product", photos, {"elsewhere": photos / "2.png"}
-    )
+    write_page(out, results, {"index": "some <index>"}, "inner product", photos,
+               {"elsewhere": photos / "2.png"})
     text = out.read_text(encoding="utf-8")
     page = Page(text)
     assert page.open == []
     assert [(f[0], f[1]) for f in page.figures] == [
-        ("query", "0.png"),
-        ("ignored", "0.png"),
-        ("right", "1.png"),
-        ("wrong", "2.png"),
-        ("query", "elsewhere"),
-        ("unjudged", None),
-    ]
+        ("query", "0.png"), ("ignored", "0.png"), ("right", "1.png"), ("wrong", "2.png"),
+        ("query", "elsewhere"), ("unjudged", None)]
     assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
     assert page.figures[4][2] == page.figures[3][2] == thumbnail(photos / "2.png")
     assert "✓" in page.figures[2][3]

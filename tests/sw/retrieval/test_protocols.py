@@ -18,26 +18,16 @@ def touch(folder, *names):
 
 def judged(benchmark, split=ALL):
     """query -> (positives, ignored), by name."""
-
     def names(rows):
         return {benchmark.images[row] for row in rows}
 
-    return {
-        query.name: (names(j.positives), names(j.ignored))
-        for query, j in zip(benchmark.queries, benchmark.judgements[split], strict=True)
-    }
+    return {query.name: (names(j.positives), names(j.ignored))
+            for query, j in zip(benchmark.queries, benchmark.judgements[split], strict=True)}
 
 
 def test_holidays_asks_with_x00_for_the_others_and_leaves_itself_out(tmp_path):
-    touch(
-        tmp_path,
-        "jpg1/100000.jpg",
-        "jpg1/100001.jpg",
-        "jpg1/100002.jpg",
-        "jpg2/149901.jpg",
-        "jpg2/149900.jpg",
-        "jpg2/149800.jpg",
-    )
+    touch(tmp_path, "jpg1/100000.jpg", "jpg1/100001.jpg", "jpg1/100002.jpg", "jpg2/149901.jpg",
+          "jpg2/149900.jpg", "jpg2/149800.jpg")
     found = load_benchmark("holidays", tmp_path)
     assert len(found.images) == 6
     assert judged(found) == {
@@ -79,18 +69,15 @@ def test_groups_by_manifest(tmp_path):
     assert judged(found) == {"a/x.jpg": ({"b/y.jpg"}, {"a/x.jpg"}), "b/y.jpg": ({"a/x.jpg"}, {"b/y.jpg"})}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name,group\nx.jpg,1\n", "columns 'name, group'; allowed: file and group"),
-        ("file,group\nx.jpg,1\nq.jpg,1\n", r"line 3: file 'q\.jpg' is not there"),
-        ("file,group\n../x.jpg,1\n", "lies outside the folder"),
-        ("file,group\nx.jpg,1\nx.jpg,2\n", "comes twice"),
-        ("file,group\nx.jpg,1\n", "no query has an image to be found"),
-        (b"file,group\n\xff\xfe,1\n", "not a CSV file in UTF-8"),
-        ("", "allowed: file and group"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    ("name,group\nx.jpg,1\n", "columns 'name, group'; allowed: file and group"),
+    ("file,group\nx.jpg,1\nq.jpg,1\n", r"line 3: file 'q\.jpg' is not there"),
+    ("file,group\n../x.jpg,1\n", "lies outside the folder"),
+    ("file,group\nx.jpg,1\nx.jpg,2\n", "comes twice"),
+    ("file,group\nx.jpg,1\n", "no query has an image to be found"),
+    (b"file,group\n\xff\xfe,1\n", "not a CSV file in UTF-8"),
+    ("", "allowed: file and group"),
+])
 def test_a_broken_manifest_is_refused(tmp_path, text, message):
     touch(tmp_path, "x.jpg")
     (tmp_path / "manifest.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -100,19 +87,8 @@ def test_a_broken_manifest_is_refused(tmp_path, text, message):
 
 @pytest.fixture
 def oxford(tmp_path):
-    touch(
-        tmp_path,
-        *(
-            f"oxbuild_images/{name}.jpg"
-            for name in (
-                "all_souls_000013",
-                "all_souls_000026",
-                "all_souls_000051",
-                "radcliffe_000001",
-                "radcliffe_000002",
-            )
-        ),
-    )
+    touch(tmp_path, *(f"oxbuild_images/{name}.jpg" for name in (
+        "all_souls_000013", "all_souls_000026", "all_souls_000051", "radcliffe_000001", "radcliffe_000002")))
     truth = tmp_path / "gt_files_170407"
     truth.mkdir()
     (truth / "all_souls_1_query.txt").write_text("oxc1_all_souls_000013 136.5 34.1 648.5 955.7\n")
@@ -131,10 +107,8 @@ def test_oxford_reads_the_published_files(oxford):
     here = "oxbuild_images/"
     assert judged(found) == {
         # The image that the query is cut from is good and stays in the list.
-        "all_souls_1": (
-            {f"{here}all_souls_000013.jpg", f"{here}all_souls_000026.jpg"},
-            {f"{here}all_souls_000051.jpg"},
-        ),
+        "all_souls_1": ({f"{here}all_souls_000013.jpg", f"{here}all_souls_000026.jpg"},
+                        {f"{here}all_souls_000051.jpg"}),
         "radcliffe_3": ({f"{here}radcliffe_000002.jpg"}, set()),
     }
     query = found.queries[0]
@@ -150,24 +124,20 @@ def test_paris_has_folders_and_no_prefix(tmp_path):
     (tmp_path / "defense_1_ok.txt").write_text("")
     (tmp_path / "defense_1_junk.txt").write_text("paris_eiffel_000001")
     found = load_benchmark("paris6k", tmp_path)
-    assert judged(found) == {
-        "defense_1": ({"paris/defense/paris_defense_000605.jpg"}, {"paris/eiffel/paris_eiffel_000001.jpg"})
-    }
+    assert judged(found) == {"defense_1": ({"paris/defense/paris_defense_000605.jpg"},
+                                           {"paris/eiffel/paris_eiffel_000001.jpg"})}
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("all_souls_1_query.txt", "oxc1_all_souls_000013 1 2 3", "left, top, right, bottom"),
-        ("all_souls_1_query.txt", "oxc1_all_souls_000013 10 2 3 40", "left, top, right, bottom"),
-        ("all_souls_1_query.txt", "", "left, top, right, bottom"),
-        ("all_souls_1_query.txt", "oxc1_nowhere 1 2 3 4", "names 'nowhere'"),
-        ("all_souls_1_good.txt", "all_souls_000099", "names 'all_souls_000099'"),
-        ("all_souls_1_junk.txt", "all_souls_000026", "also good or ok"),
-        ("all_souls_1_ok.txt", None, "no such ground-truth file"),
-        ("all_souls_1_ok.txt", b"\xff", "not text"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("all_souls_1_query.txt", "oxc1_all_souls_000013 1 2 3", "left, top, right, bottom"),
+    ("all_souls_1_query.txt", "oxc1_all_souls_000013 10 2 3 40", "left, top, right, bottom"),
+    ("all_souls_1_query.txt", "", "left, top, right, bottom"),
+    ("all_souls_1_query.txt", "oxc1_nowhere 1 2 3 4", "names 'nowhere'"),
+    ("all_souls_1_good.txt", "all_souls_000099", "names 'all_souls_000099'"),
+    ("all_souls_1_junk.txt", "all_souls_000026", "also good or ok"),
+    ("all_souls_1_ok.txt", None, "no such ground-truth file"),
+    ("all_souls_1_ok.txt", b"\xff", "not text"),
+])
 def test_broken_oxford_files_are_refused(oxford, name, text, message):
     path = oxford / "gt_files_170407" / name
     path.unlink() if text is None else path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -210,18 +180,15 @@ def test_revisited_queries_without_a_box_are_whole_images(tmp_path, truth):
     assert found.pictures == (*found.images, "jpg/q1.jpg")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: t.pop("imlist"), "imlist is missing"),
-        (lambda t: t["qimlist"].append("q2"), "3 names in qimlist, 2 entries in gnd"),
-        (lambda t: t["gnd"][0]["easy"].append(5), r"gnd\[0\]: easy is no list of indices; allowed: 0\.\.4"),
-        (lambda t: t["gnd"][0]["easy"].append(True), r"gnd\[0\]: easy is no list of indices"),
-        (lambda t: t["gnd"][0]["easy"].append(1), "two of easy, hard and junk"),
-        (lambda t: t["gnd"][1].update(bbx=[3, 3, 2, 4]), r"gnd\[1\]: bbx is \[3, 3, 2, 4\]"),
-        (lambda t: t["imlist"].append("d9"), "names 'd9'"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda t: t.pop("imlist"), "imlist is missing"),
+    (lambda t: t["qimlist"].append("q2"), "3 names in qimlist, 2 entries in gnd"),
+    (lambda t: t["gnd"][0]["easy"].append(5), r"gnd\[0\]: easy is no list of indices; allowed: 0\.\.4"),
+    (lambda t: t["gnd"][0]["easy"].append(True), r"gnd\[0\]: easy is no list of indices"),
+    (lambda t: t["gnd"][0]["easy"].append(1), "two of easy, hard and junk"),
+    (lambda t: t["gnd"][1].update(bbx=[3, 3, 2, 4]), r"gnd\[1\]: bbx is \[3, 3, 2, 4\]"),
+    (lambda t: t["imlist"].append("d9"), "names 'd9'"),
+])
 def test_broken_revisited_truth_is_refused(tmp_path, truth, change, message):
     change(truth)
     with pytest.raises(InputError, match=message):

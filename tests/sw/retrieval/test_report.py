@@ -29,23 +29,8 @@ SMALL = ["--height", "16", "--width", "16"]
 def user(tmp_path_factory):
     """A folder with a network, a set of four groups of three views and training pictures."""
     folder = tmp_path_factory.mktemp("user")
-    assert (
-        run(
-            [
-                "compress",
-                "random:1",
-                "-o",
-                str(folder / "net.safetensors"),
-                "--network",
-                "vgg16/16:pool1",
-                "--mask-bits",
-                "3",
-                "--calibration-size",
-                "16x16",
-            ]
-        )
-        == 0
-    )
+    assert run(["compress", "random:1", "-o", str(folder / "net.safetensors"), "--network", "vgg16/16:pool1",
+                "--mask-bits", "3", "--calibration-size", "16x16"]) == 0
     (folder / "set").mkdir()
     (folder / "train").mkdir()
     for group in range(4):
@@ -72,42 +57,15 @@ def small_large(monkeypatch):
 
 def report(capsys, *arguments):
     capsys.readouterr()
-    assert (
-        run(
-            [
-                "report",
-                "retrieval",
-                "--dataset",
-                "set",
-                "--network",
-                "net.safetensors",
-                *SMALL,
-                *map(str, arguments),
-                "--json",
-            ]
-        )
-        == 0
-    ), capsys.readouterr().err
+    assert run(["report", "retrieval", "--dataset", "set", "--network", "net.safetensors", *SMALL,
+                *map(str, arguments), "--json"]) == 0, capsys.readouterr().err
     return json.loads(capsys.readouterr().out)
 
 
 def evaluated(capsys, *arguments):
     capsys.readouterr()
-    assert (
-        run(
-            [
-                "evaluate",
-                "net.safetensors",
-                "--dataset",
-                "set",
-                "--workers",
-                "0",
-                *map(str, arguments),
-                "--json",
-            ]
-        )
-        == 0
-    ), capsys.readouterr().err
+    assert run(["evaluate", "net.safetensors", "--dataset", "set", "--workers", "0", *map(str, arguments),
+                "--json"]) == 0, capsys.readouterr().err
     return json.loads(capsys.readouterr().out)
 
 
@@ -118,19 +76,8 @@ def row(found, **wanted):
 
 
 def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
-    found = report(
-        capsys,
-        "--weights",
-        "random:1",
-        "--train",
-        "train",
-        "-o",
-        tmp_path / "out",
-        "--whitening-mode",
-        "roi",
-        "--rotations",
-        "2",
-    )
+    found = report(capsys, "--weights", "random:1", "--train", "train", "-o", tmp_path / "out",
+                   "--whitening-mode", "roi", "--rotations", "2")
     assert len(found["rows"]) == (2 * 4 + 1) * 2 * 3
     whitened = tmp_path / "out" / "whitening-integer-16x16-rnip9x.safetensors"
     assert load_whitening(whitened).mode == "roi"
@@ -146,9 +93,8 @@ def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
          ["--height", 24, "--width", 32, "--fit", "keep", "--engine", "float", "--weights", "random:1"]),
     ):  # fmt: skip
         mine = row(found, **wanted)
-        theirs = evaluated(
-            capsys, *common, "--pooling", mine["pooling"], "--codes", mine["codes"], *arguments
-        )
+        theirs = evaluated(capsys, *common, "--pooling", mine["pooling"], "--codes", mine["codes"],
+                           *arguments)
         assert mine["map"] == theirs["map"], wanted
         assert mine["recall"] == theirs["recall"]
         assert mine["dimension"] == theirs["settings"]["dimension"]
@@ -158,9 +104,8 @@ def test_descriptors_of_the_store_are_the_describers(here, tmp_path):
     plain = {name: crops for name, crops in PRESETS.items() if "mosaic" not in crops}
     union = ",".join(plain.values())
     paths = sorted((here / "set").iterdir())[:3]
-    store = CropStore(
-        tmp_path, make_describer("net.safetensors", height=16, width=16, crops=union, rotations=4)
-    )
+    store = CropStore(tmp_path, make_describer("net.safetensors", height=16, width=16, crops=union,
+                                               rotations=4))
     pictures = [Picture(path.name, path) for path in paths]
     store.fill(pictures, "features")
     for name, crops in plain.items():
@@ -172,35 +117,15 @@ def test_descriptors_of_the_store_are_the_describers(here, tmp_path):
 
 
 def test_mosaics_stand_beside_crops_and_other_chains(here, tmp_path, capsys):
-    found = report(
-        capsys,
-        "--train",
-        "train",
-        "-o",
-        tmp_path / "out",
-        "--poolings",
-        "nip,rnip18m,rmac,sqrt",
-        "--rotations",
-        "2",
-    )
+    found = report(capsys, "--train", "train", "-o", tmp_path / "out", "--poolings", "nip,rnip18m,rmac,sqrt",
+                   "--rotations", "2")
     assert row(found, pooling="rnip18m", whitening="", codes="floats")["crops"] == 18
     for pooling in ("nip", "rnip18m", "rmac", "sqrt"):
         path = tmp_path / "out" / f"whitening-integer-16x16-{pooling}.safetensors"
         for whitening, arguments in (("", ()), ("after", ("--whitening", path))):
             mine = row(found, pooling=pooling, whitening=whitening, codes="bytes")
-            theirs = evaluated(
-                capsys,
-                "--rotations",
-                "2",
-                "--train",
-                "train",
-                "--pooling",
-                pooling,
-                "--codes",
-                "bytes",
-                *SMALL,
-                *arguments,
-            )
+            theirs = evaluated(capsys, "--rotations", "2", "--train", "train", "--pooling", pooling,
+                               "--codes", "bytes", *SMALL, *arguments)
             assert mine["map"] == theirs["map"], (pooling, whitening)
 
 
@@ -210,25 +135,8 @@ def test_every_pooling_has_a_name_to_print():
 
 def test_a_whitening_of_the_report_is_that_of_whiten(here, tmp_path, capsys):
     report(capsys, "--train", "train", "-o", tmp_path / "out", "--poolings", "rnip5x")
-    assert (
-        run(
-            [
-                "whiten",
-                "net.safetensors",
-                "train",
-                "-o",
-                str(tmp_path / "w.safetensors"),
-                "--pooling",
-                "rnip5x",
-                "--mode",
-                "after",
-                "--workers",
-                "0",
-                *SMALL,
-            ]
-        )
-        == 0
-    )
+    assert run(["whiten", "net.safetensors", "train", "-o", str(tmp_path / "w.safetensors"), "--pooling",
+                "rnip5x", "--mode", "after", "--workers", "0", *SMALL]) == 0
     mine = load_whitening(tmp_path / "out" / "whitening-integer-16x16-rnip5x.safetensors")
     theirs = load_whitening(tmp_path / "w.safetensors")
     assert (mine.settings, mine.vectors, mine.pictures) == (theirs.settings, theirs.vectors, theirs.pictures)
@@ -268,20 +176,8 @@ def test_a_stopped_run_continues(here, tmp_path, capsys, counting, monkeypatch):
     whole = report(capsys, "-o", tmp_path / "whole", "--poolings", "nip,rnip5x")
     counting.crops.clear()
     monkeypatch.setattr(counting, "limit", 32)
-    command = [
-        "report",
-        "retrieval",
-        "--dataset",
-        "set",
-        "--network",
-        "net.safetensors",
-        *SMALL,
-        "-o",
-        str(tmp_path / "out"),
-        "--poolings",
-        "nip,rnip5x",
-        "--json",
-    ]
+    command = ["report", "retrieval", "--dataset", "set", "--network", "net.safetensors", *SMALL,
+               "-o", str(tmp_path / "out"), "--poolings", "nip,rnip5x", "--json"]
     assert run(command) == 130
     monkeypatch.setattr(counting, "limit", 10**9)
     done = len(list((tmp_path / "out" / "features").rglob("*.npz")))
@@ -297,26 +193,11 @@ def test_a_stopped_run_continues(here, tmp_path, capsys, counting, monkeypatch):
 
 
 def test_files_of_a_report(here, tmp_path, capsys, small_large):
-    found = report(
-        capsys,
-        "--weights",
-        "random:1",
-        "--train",
-        "train",
-        "-o",
-        tmp_path / "out",
-        "--poolings",
-        "nip,rnip9x",
-        "--keep-features",
-    )
+    found = report(capsys, "--weights", "random:1", "--train", "train", "-o", tmp_path / "out",
+                   "--poolings", "nip,rnip9x", "--keep-features")
     out = tmp_path / "out"
     assert {file.rpartition("/")[2] for file in found["files"]} == {
-        "report.html",
-        "report.md",
-        "report.json",
-        "map.svg",
-        "differences.svg",
-    }
+        "report.html", "report.md", "report.json", "map.svg", "differences.svg"}
     assert (out / "features").is_dir()
     stored = json.loads((out / "report.json").read_text())
     assert stored["rows"] == found["rows"]
@@ -334,14 +215,9 @@ def test_files_of_a_report(here, tmp_path, capsys, small_large):
     assert found["model_bytes"]["float"] == 4 * 9 * (3 * 4 + 4 * 4)
     assert found["model_bytes"]["integer"] == (3 * 4 + 4 * 4) * 35 // 8 + 1
     abouts = Counter(d["about"] for d in found["differences"])
-    assert abouts == {
-        "integer against float network": 4,
-        "more crops": 2,
-        "whitening": 2,
-        "bytes against floats": 4,
-        "bits against floats": 4,
-        "small input with RNIP against large input with NIP": 6,
-    }
+    assert abouts == {"integer against float network": 4, "more crops": 2, "whitening": 2,
+                      "bytes against floats": 4, "bits against floats": 4,
+                      "small input with RNIP against large input with NIP": 6}
     for difference in found["differences"]:
         assert difference["low"] <= difference["difference"] <= difference["high"]
         expected = difference["this"]["map"] - difference["other"]["map"]
@@ -361,22 +237,8 @@ def test_a_bad_picture_is_named_once_and_left_out(here, tmp_path, capsys, small_
     for path in (here / "set").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "00301.png").write_bytes(b"no picture")
-    arguments = [
-        "report",
-        "retrieval",
-        "--dataset",
-        str(folder),
-        "--network",
-        "net.safetensors",
-        *SMALL,
-        "--weights",
-        "random:1",
-        "-o",
-        str(tmp_path / "out"),
-        "--poolings",
-        "nip",
-        "--json",
-    ]
+    arguments = ["report", "retrieval", "--dataset", str(folder), "--network", "net.safetensors", *SMALL,
+                 "--weights", "random:1", "-o", str(tmp_path / "out"), "--poolings", "nip", "--json"]
     capsys.readouterr()
     assert run(arguments) == 0
     found = json.loads(capsys.readouterr().out)
@@ -385,21 +247,18 @@ def test_a_bad_picture_is_named_once_and_left_out(here, tmp_path, capsys, small_
     assert "00301.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"kind": "area"}, "report 'area'; allowed: retrieval"),
-        ({"--poolings": "nip,x"}, "pooling 'x'; allowed: nip"),
-        ({"--whitening-mode": "x"}, "whitening mode 'x'; allowed: roi, after"),
-        ({"-o": "no/o"}, "does not exist"),
-        ({"-o": "net.safetensors"}, "is a file"),
-        ({"--weights": "none.npz"}, "none.npz"),
-        ({"--threshold": "x"}, "threshold 'x'"),
-        ({"--network": "none.safetensors"}, "none.safetensors"),
-        ({"--train": "none"}, "none: no such folder"),
-        ({"--dataset": "none"}, "none: no such folder"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"kind": "area"}, "report 'area'; allowed: retrieval"),
+    ({"--poolings": "nip,x"}, "pooling 'x'; allowed: nip"),
+    ({"--whitening-mode": "x"}, "whitening mode 'x'; allowed: roi, after"),
+    ({"-o": "no/o"}, "does not exist"),
+    ({"-o": "net.safetensors"}, "is a file"),
+    ({"--weights": "none.npz"}, "none.npz"),
+    ({"--threshold": "x"}, "threshold 'x'"),
+    ({"--network": "none.safetensors"}, "none.safetensors"),
+    ({"--train": "none"}, "none: no such folder"),
+    ({"--dataset": "none"}, "none: no such folder"),
+])
 def test_what_cannot_be_used_is_refused_in_one_line(here, capsys, changes, message):
     options = {"--dataset": "set", "--network": "net.safetensors", "-o": "o", **changes}
     kind = options.pop("kind", "retrieval")

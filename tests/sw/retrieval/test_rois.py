@@ -6,17 +6,10 @@ import pytest
 from sw.retrieval.rois import Region, extra_regions, roi_grid
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "counts"),
-    [
-        (7, 7, (1, 4, 9)),
-        (28, 28, (1, 4, 9)),
-        (15, 20, (2, 6, 12)),
-        (20, 15, (2, 6, 12)),
-        (60, 80, (2, 6, 12)),
-        (1, 1, (1, 4, 9)),
-    ],
-)
+@pytest.mark.parametrize(("height", "width", "counts"), [
+    (7, 7, (1, 4, 9)), (28, 28, (1, 4, 9)), (15, 20, (2, 6, 12)), (20, 15, (2, 6, 12)), (60, 80, (2, 6, 12)),
+    (1, 1, (1, 4, 9)),
+])
 def test_numbers_of_regions(height, width, counts):
     assert tuple(len(roi_grid(height, width, [level])) for level in (1, 2, 3)) == counts
     assert len(roi_grid(height, width, (1, 2, 3))) == sum(counts)
@@ -34,20 +27,11 @@ def test_regions_of_a_15_x_20_map():
     assert roi_grid(20, 15, (2,)) == tuple(Region(y, x, 10, 10) for y in (0, 5, 10) for x in (0, 5))
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "extra"),
-    [
-        (10, 10, 0),
-        (3, 4, 1),
-        (10, 15, 1),
-        (10, 16, 1),
-        (10, 18, 1),  # two overlap by 20%, three by 60%: as near, so the fewer
-        (10, 19, 2),
-        (10, 24, 2),
-        (10, 60, 6),
-        (10, 1000, 6),
-    ],
-)
+@pytest.mark.parametrize(("height", "width", "extra"), [
+    (10, 10, 0), (3, 4, 1), (10, 15, 1), (10, 16, 1),
+    (10, 18, 1),  # two overlap by 20%, three by 60%: as near, so the fewer
+    (10, 19, 2), (10, 24, 2), (10, 60, 6), (10, 1000, 6),
+])
 def test_extra_regions(height, width, extra):
     assert extra_regions(height, width) == extra_regions(width, height) == extra
 
@@ -82,8 +66,7 @@ def test_against_a_direct_implementation(rng):
             side = max(1, int(2 * short / (level + 1)))
             rows, columns = level + extra * (height > width), level + extra * (width > height)
             tops = [int(i * (height - side) / (rows - 1) + 1e-9) if rows > 1 else 0 for i in range(rows)]
-            lefts = [
-                int(i * (width - side) / (columns - 1) + 1e-9) if columns > 1 else 0 for i in range(columns)
-            ]
+            lefts = [int(i * (width - side) / (columns - 1) + 1e-9) if columns > 1 else 0
+                     for i in range(columns)]
             wanted += [Region(top, left, side, side) for top in tops for left in lefts]
         assert roi_grid(height, width, (1, 2, 3)) == tuple(wanted), (height, width)

@@ -41,29 +41,9 @@ def place(tmp_path_factory):
     for n, name in enumerate(("net", "other")):
         network = random_network(np.random.default_rng(n), parse_network(NAME).layers, 3, name=NAME)
         save_network(network, folder / f"{name}.safetensors")
-    assert (
-        main.run(
-            [
-                "describe",
-                str(folder / "net.safetensors"),
-                str(folder / "scenes"),
-                "-o",
-                str(folder / "d.npz"),
-                *SIZE,
-                "--rotations",
-                "2",
-                "--crops",
-                "whole,grid:1x2*0.5",
-                "--rois",
-                "1+2",
-                "--filter",
-                "lanczos",
-                "--workers",
-                "0",
-            ]
-        )
-        == 0
-    )
+    assert main.run(["describe", str(folder / "net.safetensors"), str(folder / "scenes"), "-o",
+                     str(folder / "d.npz"), *SIZE, "--rotations", "2", "--crops", "whole,grid:1x2*0.5",
+                     "--rois", "1+2", "--filter", "lanczos", "--workers", "0"]) == 0
     return folder
 
 
@@ -90,15 +70,10 @@ def refusal(capsys, *arguments):
     return err.removeprefix("kestrel: error: ").strip()
 
 
-@pytest.mark.parametrize(
-    "chain",
-    [
-        *(chain for _, chain in POOLINGS.values()),
-        NipSettings(moment="std", levels=(2, 4), region_norm=False),
-        NipSettings(moment="sqrt-sum", across="std"),
-    ],
-    ids=lambda chain: chain.text,
-)
+@pytest.mark.parametrize("chain", [
+    *(chain for _, chain in POOLINGS.values()), NipSettings(moment="std", levels=(2, 4), region_norm=False),
+    NipSettings(moment="sqrt-sum", across="std"),
+], ids=lambda chain: chain.text)
 def test_a_recorded_chain_is_understood_again(chain):
     assert parse_chain(chain.text) == chain
 
@@ -109,13 +84,8 @@ def test_a_chain_that_is_none_is_refused():
 
 
 def test_truth_knows_right_wrong_and_ignored_by_name(tmp_path):
-    benchmark = Benchmark(
-        "groups",
-        tmp_path,
-        ("a", "b", "c", "d"),
-        (Query("a", "a"), Query("b", "b")),
-        {"all": (Judgement((1,), (0,)), Judgement((0, 3), ()))},
-    )
+    benchmark = Benchmark("groups", tmp_path, ("a", "b", "c", "d"), (Query("a", "a"), Query("b", "b")),
+                          {"all": (Judgement((1,), (0,)), Judgement((0, 3), ()))})
     truth = Truth(benchmark)
     assert [truth.verdict("a", name) for name in "abcd"] == [IGNORED, RIGHT, WRONG, WRONG]
     assert [truth.verdict("b", name) for name in "abcd"] == [RIGHT, WRONG, WRONG, RIGHT]
@@ -130,13 +100,8 @@ def test_wanted_counts_the_right_ones_that_the_index_holds(place):
     given = load_descriptors(place / "d.npz")
     index = DescriptorIndex.create(Kind("floats", "flat"), given)
     index.add(given, "d")
-    benchmark = Benchmark(
-        "groups",
-        place,
-        (*given.names[:3], "absent"),
-        (Query("q", given.names[0]),),
-        {"all": (Judgement((1, 2, 3), (0,)),)},
-    )
+    benchmark = Benchmark("groups", place, (*given.names[:3], "absent"), (Query("q", given.names[0]),),
+                          {"all": (Judgement((1, 2, 3), (0,)),)})
     result = search(index, given.vectors[:2], given.names[:2], 12, truth=Truth(benchmark))
     assert (result[0].wanted, result[0].right) == (2, 2)
     assert (result[1].wanted, result[1].right) == (None, 0)
@@ -155,29 +120,15 @@ def test_a_describer_is_made_from_the_settings_of_an_index(place):
     with pytest.raises(InputError, match="the index cannot be compared: whitening is '' in the one and 'ee"):
         describer_like(replace(given.settings, whitening="ee" * 32), place / "net.safetensors")
     with pytest.raises(InputError, match="cannot be compared: arithmetic is 'integer'"):
-        describer_like(
-            replace(given.settings, arithmetic="float"), place / "net.safetensors", engine="reference"
-        )
+        describer_like(replace(given.settings, arithmetic="float"), place / "net.safetensors",
+                       engine="reference")
 
 
 def test_from_pictures_to_a_page(inside, capsys):
     added = run(capsys, "index", "add", "i", "d.npz")
     assert (added["created"], added["added"], added["count"], added["codes"]) == (True, 12, 12, "floats")
-    found = run(
-        capsys,
-        "search",
-        "i",
-        "scenes/00101.png",
-        "scenes/00200.png",
-        "--network",
-        "net.safetensors",
-        "-n",
-        "12",
-        "--dataset",
-        "scenes",
-        "--html",
-        "page.html",
-    )
+    found = run(capsys, "search", "i", "scenes/00101.png", "scenes/00200.png", "--network", "net.safetensors",
+                "-n", "12", "--dataset", "scenes", "--html", "page.html")
     assert (found["measure"], found["exact"], found["html"]) == ("inner product", True, "page.html")
     given = load_descriptors("d.npz")
     for query, row in zip(found["queries"], (4, 6), strict=True):
@@ -271,23 +222,8 @@ def test_refusals_are_one_line_and_leave_the_index_alone(inside, capsys):
 def test_a_picture_outside_the_ground_truth_is_searched_and_not_judged(inside, capsys):
     run(capsys, "index", "add", "i", "d.npz")
     Image.open("scenes/00000.png").save("copy.png")
-    assert (
-        main.run(
-            [
-                "search",
-                "i",
-                "copy.png",
-                "--network",
-                "net.safetensors",
-                "--dataset",
-                "scenes",
-                "--html",
-                "page.html",
-                "--json",
-            ]
-        )
-        == 0
-    )
+    assert main.run(["search", "i", "copy.png", "--network", "net.safetensors", "--dataset", "scenes",
+                     "--html", "page.html", "--json"]) == 0
     out, err = capsys.readouterr()
     (query,) = json.loads(out)["queries"]
     assert (query["query"], query["matches"][0]["name"]) == ("copy.png", "00000.png")
@@ -309,9 +245,8 @@ def test_sub_commands_are_listed_and_explained(capsys):
 
 def test_scenes_are_written_by_their_command(tmp_path, capsys):
     out = str(tmp_path / "s")
-    made = run(
-        capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--height", "32", "--width", "40"
-    )
+    made = run(capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--height", "32",
+               "--width", "40")
     assert (made["images"], made["manifest"]) == (4, f"{out}/manifest.csv")
     assert len(list(tmp_path.glob("s/*.png"))) == 4
     assert "groups 0; allowed: 1..999" in refusal(capsys, "scenes", "-o", out, "--groups", "0")

@@ -11,17 +11,8 @@ from sw.retrieval.descriptor import DescriptorSettings
 from sw.retrieval.nip import normalise
 from sw.retrieval.whitening import Scatter, load_whitening, save_whitening
 
-SETTINGS = DescriptorSettings(
-    network="n",
-    arithmetic="integer",
-    height=224,
-    width=224,
-    preprocessing="caffe",
-    crops="whole",
-    pooling="sqrt",
-    rotations=1,
-    whitening="",
-)
+SETTINGS = DescriptorSettings(network="n", arithmetic="integer", height=224, width=224, preprocessing="caffe",
+                              crops="whole", pooling="sqrt", rotations=1, whitening="")
 
 
 def vectors(rng, count=400, dimension=12):
@@ -69,14 +60,11 @@ def test_dimensions_that_never_vary_are_left_out(rng):
         scatter(x[:3]).fit(3, "roi", SETTINGS)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda s: s.fit(None, "before", SETTINGS), "whitening mode 'before'; allowed: roi, after"),
-        (lambda s: s.fit(0, "roi", SETTINGS), r"whitening dimension 0; allowed: 1\.\."),
-        (lambda s: Scatter(3).fit(None, "roi", SETTINGS), "0 training vectors; allowed: at least 2"),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda s: s.fit(None, "before", SETTINGS), "whitening mode 'before'; allowed: roi, after"),
+    (lambda s: s.fit(0, "roi", SETTINGS), r"whitening dimension 0; allowed: 1\.\."),
+    (lambda s: Scatter(3).fit(None, "roi", SETTINGS), "0 training vectors; allowed: at least 2"),
+])
 def test_impossible_ones_are_refused(call, message, rng):
     with pytest.raises(InputError, match=message):
         call(scatter(vectors(rng)))
@@ -96,19 +84,10 @@ def test_file_comes_back(tmp_path, rng):
     assert load_whitening(tmp_path / "v.safetensors").digest != found.digest, "the mode changes descriptors"
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("network", "other"),
-        ("arithmetic", "float"),
-        ("height", 128),
-        ("width", 128),
-        ("preprocessing", "none"),
-        ("crops", "square:1+2"),
-        ("pooling", "max"),
-        ("resize", "keep, box"),
-    ],
-)
+@pytest.mark.parametrize(("field", "value"), [
+    ("network", "other"), ("arithmetic", "float"), ("height", 128), ("width", 128), ("preprocessing", "none"),
+    ("crops", "square:1+2"), ("pooling", "max"), ("resize", "keep, box"),
+])
 def test_descriptors_of_other_settings_are_refused(field, value, rng):
     white = scatter(vectors(rng)).fit(5, "roi", SETTINGS)
     white.check(SETTINGS, "w")
@@ -123,9 +102,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, rng):
     save_whitening(scatter(vectors(rng)).fit(5, "roi", SETTINGS), good)
     content = good.read_bytes()
     bad = {
-        "empty": b"",
-        "text": b"hello, this is no such file",
-        "cut": content[:-7],
+        "empty": b"", "text": b"hello, this is no such file", "cut": content[:-7],
         "mode": content.replace(b'\\"mode\\": \\"roi\\"', b'\\"mode\\": \\"rot\\"'),
         "version": content.replace(b'\\"version\\": 1', b'\\"version\\": 7'),
         "setting": content.replace(b'\\"width\\"', b'\\"wydth\\"'),
