@@ -154,12 +154,8 @@ def test_list_names_what_the_options_take(capsys):
     assert set(listed["preprocessings"]) == {"caffe", "torchvision", "none"}
     assert [protocol["name"] for protocol in listed["protocols"]] == [
         "holidays", "oxford5k", "paris6k", "roxford5k", "rparis6k", "ukbench", "groups"]
-<<<<<<< HEAD
     assert listed["poolings"]["rnip9x"]["crops"] == "whole,levels:1+2"
     assert {"nip", "rnip5x", "rnip14x", "rnip3x3", "rnip18m", "rmac", "sqrt"} <= set(listed["poolings"])
     assert listed["engines"] == ["float", "reference", "rtl"]
-=======
-    assert listed["crops"]["rnip9x"] == "whole,levels:1+2"
->>>>>>> top
     assert main.run(["list"]) == 0
     assert "vgg16" in capsys.readouterr().out
