@@ -33,7 +33,7 @@ from sw.compressed import CompressedNetwork, load_network
 from sw.cycles import frame_cycles
 from sw.images import generate_picture, load_image
 from sw.network import parse_network
-from sw.plan import make_plan, plan_frame
+from sw.plan import Plan, make_plan, plan_frame
 from sw.plan_report import named_layers
 from sw.preprocessing import find_preprocessing
 from sw.weights import FloatNetwork, load_weights
@@ -148,10 +148,20 @@ def _ratios(row: dict[str, Any]) -> dict[str, float]:
     return {name: round(row[DOT_PRODUCT][key] / row[KERNEL_UNIT][key], 3) for name, key in keys.items()}
 
 
-def frame_figures(config: EngineConfig, mean: dict[str, Any], period_ns: float) -> dict[str, Any]:
-    """Of a frame and of the clock: all units at the mean energy in every cycle of the layers."""
+def frame_plan(config: EngineConfig) -> Plan | None:
+    """FRAME's plan, if it fits the configuration."""
     network, masks, height, width = FRAME
-    plan = plan_frame(network, named_layers(network, masks), config.activation_bits, config, height, width)
+    layers = named_layers(network, masks)
+    try:
+        return plan_frame(network, layers, config.activation_bits, config, height, width)
+    except InputError as error:
+        print(f"no figures of a frame: {error}", file=sys.stderr)
+        return None
+
+
+def frame_figures(plan: Plan, mean: dict[str, Any], period_ns: float) -> dict[str, Any]:
+    """Of a frame and of the clock: all units at the mean energy in every cycle of the layers."""
+    config = plan.config
     cycles = frame_cycles(plan).compute
     units = config.input_lanes * config.output_lanes
     figures: dict[str, Any] = {"array_cycles": cycles, "units": units}
@@ -182,12 +192,15 @@ def show(console: Console, report: dict[str, Any]) -> None:
                 str(row["changes_per_bit_and_cycle"]),
             )  # fmt: skip
         if "energy" in entry:
-            mean, frame = entry["energy"]["mean"], entry["frame"]
+            mean, frame = entry["energy"]["mean"], entry.get("frame", {})
             for unit in (unit for unit in UNITS if unit in mean):
+                of_frame = [
+                    f"{frame[unit][key]:.{digits}f}" if frame else "-"
+                    for key, digits in (("mj_per_frame", 2), ("mw_at_period", 0))
+                ]
                 energies.add_row(
                     bits, unit, f"{mean[unit]['pj']:.3f}", f"{mean[unit]['pj_without_glitches']:.3f}",
-                    f"{frame[unit]['pj_per_mac']:.3f}", f"{frame[unit]['mj_per_frame']:.2f}",
-                    f"{frame[unit]['mw_at_period']:.0f}",
+                    f"{mean[unit]['pj'] / TAPS:.3f}", *of_frame,
                     f"{mean['ratio']:.2f}" if "ratio" in mean else "",
                 )  # fmt: skip
     console.print(registers)
@@ -209,12 +222,12 @@ def run(arguments: argparse.Namespace, config: EngineConfig, liberty: Path | Non
         library = load_library(liberty)
         report |= {"library": liberty.stem, "voltage": library.voltage}
         report["synthesis"] = synthesise(config, liberty, arguments.period, arguments.units)
-    network_name, masks, *size = FRAME
-    frame = plan_frame(network_name, named_layers(network_name, masks), config.activation_bits, config, *size)
-    report["memory_accesses_of_a_frame"] = {
-        name: asdict(accesses) | {"bits_read": accesses.bits_read, "bits_written": accesses.bits_written}
-        for name, accesses in memory_accesses(frame).items()
-    }
+    frame = frame_plan(config)
+    if frame:
+        report["memory_accesses_of_a_frame"] = {
+            name: asdict(accesses) | {"bits_read": accesses.bits_read, "bits_written": accesses.bits_written}
+            for name, accesses in memory_accesses(frame).items()
+        }
     build = build_probed(config, WORK / "probed")
     for network in networks:
         bits = ",".join(str(b) for b in sorted({layer.mask_bits for layer in network.layers}))
@@ -225,7 +238,8 @@ def run(arguments: argparse.Namespace, config: EngineConfig, liberty: Path | Non
             console.print(f"mask bits {bits}")
             recording = Recording(activity.array, plan, floats.weights)
             entry["energy"] = measure_layers(recording, library, arguments, console)
-            entry["frame"] = frame_figures(config, entry["energy"]["mean"], arguments.period)
+            if frame:
+                entry["frame"] = frame_figures(frame, entry["energy"]["mean"], arguments.period)
         activity.array.unlink()
         report["networks"][bits] = entry
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
