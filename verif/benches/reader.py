@@ -84,9 +84,8 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
     yield inputs(source, layer, **hand_over()), IDLE
     for number in range(count):
         this = tile
-        pixels = strip.rows * strip.region.width
         for column in columns(strip, this["group_offset"]):
-            at_once = column.last and pixels > AHEAD and number < count - 1 and source.random() < 0.7
+            at_once = column.last and strip.pixels > AHEAD and number < count - 1 and source.random() < 0.7
             go = hand_over() if at_once else None
             yield (
                 inputs(source, layer, **(go or {})),
@@ -109,7 +108,7 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
             if source.random() < stop:
                 return
         if go is None and number < count - 1:
-            for _ in range(source.randint(max(0, AHEAD - pixels), 3)):
+            for _ in range(source.randint(max(0, AHEAD - strip.pixels), 3)):
                 yield inputs(source, layer), IDLE
             yield inputs(source, layer, **hand_over()), IDLE
     for _ in range(2):
