@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hw.spec import MASK_BITS
+from hw.spec.masks import MASK_BITS
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.fold import InputScale, fold_layer
