@@ -151,6 +151,9 @@ FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]]
     "paper": _paper,
 }
 
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
+
 
 def find_rule(name: str) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:
     """The fitting rule called ``name``. Raises InputError."""

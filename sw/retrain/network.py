@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from hw.spec import BIAS_FRACTION, PIXEL_BITS, InputError
+from sw.compress.fit import PRESCRIBING_RULES
 from sw.compress.fold import image_scale
 from sw.compressed import CompressedLayer, CompressedNetwork
 from sw.network import NetworkShape, parse_network
@@ -30,9 +31,6 @@ or not at all, the last ones folded with the present ranges and biases. Frozen l
 
 Outputs = dict[int, torch.Tensor]
 """Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
-
-PRESCRIBING_RULES = ("vendor", "paper")
-"""Rules whose masks do not follow rounded scalars; as in ``sw.compress.pipeline``."""
 
 
 @dataclass(frozen=True)
