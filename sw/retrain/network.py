@@ -1,8 +1,4 @@
-"""The networks that are trained: one whose forward pass is the chip's integers, and a float one.
-
-Both take uint8 RGB pictures and give the real activations of the layers asked for, so that losses, trainer
-and teacher need not know which they have.
-"""
+"""The network whose forward pass is the chip's integers, trained through its real parameters."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -14,23 +10,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hw.spec import BIAS_FRACTION, PIXEL_BITS, InputError
+from hw.spec import PIXEL_BITS, InputError
 from sw.compress.fit import PRESCRIBING_RULES
 from sw.compress.fold import image_scale
 from sw.compressed import CompressedLayer, CompressedNetwork
-from sw.network import NetworkShape, parse_network
 from sw.preprocessing import Preprocessing, find_preprocessing
 from sw.reference import LAYOUT
 from sw.retrain import arithmetic, fitting
+from sw.retrain.floats import Outputs
 from sw.retrain.folding import Integers, fold
+from sw.retrain.parameters import latent_parameters, real_parameters
 from sw.weights import FloatNetwork
 
 Fitting = Literal["search", "follow", "keep"]
 """How masks are fitted: by the rule itself; quickly, by one alternation from the last (least squares only);
 or not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
-
-Outputs = dict[int, torch.Tensor]
-"""Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
 
 
 @dataclass(frozen=True)
@@ -344,96 +338,6 @@ class QuantisedNetwork(nn.Module):
         )
 
 
-class FloatConvs(nn.Module):
-    """The float network as a module: the teacher, and what float training trains.
-
-    Parameters: the network and its preprocessing.
-    """
-
-    def __init__(self, network: FloatNetwork, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.shape = network.shape
-        self.preprocessing = preprocessing
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=LAYOUT)) for w in network.weights
-        )
-        self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy())) for b in network.biases)
-
-    def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
-        """As QuantisedNetwork's."""
-        x = real_pixels(pictures, self.preprocessing).contiguous(memory_format=LAYOUT)
-        found: Outputs = {}
-        for index, layer in enumerate(self.shape.layers):
-            x = functional.conv2d(x, self.weights[index], self.biases[index], padding=1).relu()
-            if layer.pool:
-                x = functional.max_pool2d(x, 2)
-            if index in wanted:
-                found[index] = x
-            if index == max(wanted):
-                break
-        return found
-
-    def export(self) -> FloatNetwork:
-        return FloatNetwork(
-            self.shape,
-            tuple(w.detach().cpu().contiguous().numpy().copy() for w in self.weights),
-            tuple(b.detach().cpu().numpy().copy() for b in self.biases),
-        )
-
-
-def network_shape(network: CompressedNetwork) -> NetworkShape:
-    """The shape by the network's name. Raises InputError if its layers are not those."""
-    shape = parse_network(network.name)
-    if shape.layers != tuple(layer.shape for layer in network.layers):
-        raise InputError(
-            f"network {network.name}: its layers are not those of that name; "
-            "allowed: a network made by compress"
-        )
-    return shape
-
-
-def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
-    inputs = image_scale(find_preprocessing(network.preprocessing), network.activation_bits)
-    scale, zero = inputs.scale, inputs.zero
-    found = []
-    for layer in network.layers:
-        product = layer.alpha[:, :, None, None].astype(np.float64) * layer.mask * 2.0**-layer.shift
-        weight = product * (layer.scale / scale)[:, None, None]
-        at_zero = (product.sum(axis=(2, 3)) * zero).sum(axis=1)
-        bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
-        found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
-        scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
-    return found
-
-
-LEAST_LATENT = 0.1
-"""Least size, in parts of the scalar, of a one-bit weight whose sign the float weight does not share."""
-
-
-def latent_parameters(
-    network: CompressedNetwork, weights: FloatNetwork
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) as ``real_parameters``, but in one-bit layers with sizes from the float weights.
-
-    A one-bit kernel tells only its signs and the mean of its sizes. Taps that are small in float, or of the
-    other sign there, are those that may turn: they are made small, the mean of every kernel stays.
-    """
-    found = []
-    stored = zip(network.layers, real_parameters(network), weights.weights, strict=True)
-    for layer, (weight, bias), floats in stored:
-        if layer.mask_bits > 1:
-            found.append((weight, bias))
-            continue
-        alpha = weight.abs().mean(dim=(2, 3), keepdim=True)
-        size = (torch.from_numpy(floats).double() * weight.sign()).clamp(min=0)
-        size /= size.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30)
-        size = size.clamp(min=LEAST_LATENT)
-        size /= size.mean(dim=(2, 3), keepdim=True)
-        found.append((weight.sign() * size * alpha, bias))
-    return found
-
-
 def integer_pixels(
     pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
 ) -> torch.Tensor:
@@ -443,11 +347,3 @@ def integer_pixels(
         step = 1 << (PIXEL_BITS - activation_bits)
         x = ((x + step // 2) / step).floor().clamp(max=(1 << activation_bits) - 1)
     return x
-
-
-def real_pixels(pictures: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 RGB [N, H, W, 3] -> the float network's input, float32 [N, 3, H, W]."""
-    x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
-    mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
-    scale = torch.tensor(preprocessing.scale, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
-    return (x - mean) * scale

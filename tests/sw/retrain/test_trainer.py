@@ -19,8 +19,9 @@ from sw.compressed import same
 from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.reference import Reference
+from sw.retrain.floats import FloatConvs
 from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions
+from sw.retrain.network import QuantisedNetwork, QuantiseOptions
 from sw.retrain.trainer import Result, Trainer, TrainSettings
 from sw.training.augment import Augmentation
 from sw.training.data import DataSettings, TrainingData, in_order
