@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import MASK_MAGNITUDES, TAPS, InputError
+from hw.spec import TAPS, InputError
+from hw.spec.masks import MASK_MAGNITUDES
 
 KERNELS_AT_ONCE = 1 << 14
 """Kernels in a slice, so that the temporary arrays stay in the processor's cache."""
@@ -153,6 +154,9 @@ FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]]
     "vendor": _vendor,
     "paper": _paper,
 }
+
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
 
 
 def find_rule(name: str) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:

@@ -4,14 +4,19 @@ import numpy as np
 
 from hw.spec import SCALAR_MAX, InputError
 from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.fit import FIT_RULES, OUTPUT_RULE, SEQUENTIAL_RULE, Fit, find_rule, fit_masks
+from sw.compress.fit import (
+    FIT_RULES,
+    OUTPUT_RULE,
+    PRESCRIBING_RULES,
+    SEQUENTIAL_RULE,
+    Fit,
+    find_rule,
+    fit_masks,
+)
 from sw.compress.output_fit import ChannelFit, measure_moments
 from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
 from sw.preprocessing import Preprocessing
 from sw.weights import FloatNetwork
-
-PRESCRIBING_RULES = ("vendor", "paper")
-"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
 
 
 class LayerFits:

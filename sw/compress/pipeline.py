@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, MASK_BITS, InputError
+from hw.spec import BIAS_FRACTION, InputError
+from hw.spec.masks import MASK_BITS
 from sw.bounds import accumulator_range, check_accumulators
 from sw.compress.activity import Activity, measure_activity
 from sw.compress.calibrate import (

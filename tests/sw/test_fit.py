@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hw.spec import MASK_BITS, MASK_MAGNITUDES, InputError, mask_values
+from hw.spec import InputError
+from hw.spec.masks import MASK_BITS, MASK_MAGNITUDES, mask_values
 from sw.compress import fit as fit_module
 from sw.compress.fit import FIT_RULES, fit_masks, nearest_mask, sqnr_db
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hw.spec import MASK_BITS
+from hw.spec.masks import MASK_BITS
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.fold import InputScale, fold_layer
@@ -17,7 +17,8 @@ from sw.network import ConvShape, parse_network
 from sw.reference import Reference
 from sw.retrain import fitting
 from sw.retrain.folding import fold
-from sw.retrain.network import QuantisedNetwork, QuantiseOptions
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.quantised_conv import QuantiseOptions
 from sw.retrain.start import quantised_student
 from sw.weights import random_network as float_random
 from verif.models.random_network import random_network, stack
