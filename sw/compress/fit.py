@@ -144,9 +144,13 @@ def _ratio(w: np.ndarray, step: np.ndarray) -> np.ndarray:
 OUTPUT_RULE = "output"
 """Starts from least squares here; ``sw.compress.output_fit`` goes on with calibration pictures."""
 
+SEQUENTIAL_RULE = "sequential"
+"""The same, layer after layer: ``sw.compress.sequential``."""
+
 FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]] = {
     "least-squares": _least_squares,
     OUTPUT_RULE: _least_squares,
+    SEQUENTIAL_RULE: _least_squares,
     "vendor": _vendor,
     "paper": _paper,
 }

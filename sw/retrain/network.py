@@ -13,7 +13,7 @@ from sw.preprocessing import Preprocessing, find_preprocessing
 from sw.reference import LAYOUT
 from sw.retrain import arithmetic, fitting
 from sw.retrain.floats import Outputs
-from sw.retrain.parameters import latent_parameters, real_parameters
+from sw.retrain.parameters import latent_parameters
 from sw.retrain.quantised_conv import Fitting, QuantisedConv, QuantiseOptions
 from sw.weights import FloatNetwork
 
@@ -22,8 +22,8 @@ class QuantisedNetwork(nn.Module):
     """A compressed network with float weights behind it.
 
     Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then (by least squares) the first forward pass equals it; latent: float weights
-    for ``latent_parameters``, where the network's own are taken.
+    compressed network's own: then the first forward pass equals it; latent: float weights for
+    ``latent_parameters``, where the network's own are taken.
 
     Raises InputError when the weights do not fit the network.
     """
@@ -44,7 +44,7 @@ class QuantisedNetwork(nn.Module):
         self.preprocessing = find_preprocessing(network.preprocessing)
         self.pad = network.pad
         masters = (
-            (real_parameters(network) if latent is None else latent_parameters(network, latent))
+            latent_parameters(network, options.fit, latent)
             if weights is None
             else [
                 (torch.from_numpy(w), torch.from_numpy(b))

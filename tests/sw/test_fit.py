@@ -147,5 +147,5 @@ def test_sqnr_is_ten_log_ten():
 
 
 def test_unknown_rule_is_refused():
-    with pytest.raises(InputError, match=r"fit 'lloyd' .* least-squares, output, vendor, paper"):
+    with pytest.raises(InputError, match=r"fit 'lloyd' .* least-squares, output, sequential, vendor, paper"):
         fit_masks(kernels(1), 3, "lloyd")
