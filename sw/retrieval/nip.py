@@ -29,6 +29,9 @@ mean; maximum (R-MAC)."""
 ACROSS = ("mean", "std")
 """Over the regions, by dimension: average, or standard deviation (the A-S-M order of moments)."""
 
+DOUBTFUL = 2.0**-30
+"""Share of a channel's sum over the map below which a region's, a difference of sums, may be rounding."""
+
 
 @dataclass(frozen=True)
 class NipSettings:
@@ -124,7 +127,10 @@ def _region_sums(values: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
         bottom, right = region.top + region.height, region.left + region.width
         row[:] = (table[:, bottom, right] - table[:, region.top, right]
                   - table[:, bottom, region.left] + table[:, region.top, region.left])
-    # Rounding of floats may leave a sum of squares just below zero; integers are exact.
+    # Rounding of floats may leave something where all is zero, and what is normalised would be that: sums far
+    # below the map's are taken anew. Integers are exact.
+    for number, channel in np.argwhere((sums != 0) & (np.abs(sums) < DOUBTFUL * table[:, -1, -1])):
+        sums[number, channel] = _inside(values[channel : channel + 1], regions[number]).sum()
     return np.maximum(sums, 0.0)
 
 

@@ -39,7 +39,8 @@ def test_recall_time_and_memory_of_each_kind(rng, tmp_path):
     graph, cells = results["floats-hnsw"]["searches"], results["bytes-ivf"]["searches"]
     assert [search["effort"] for search in graph] == [24, 96, 384]
     assert graph[-1]["recall_at_10"] > 0.95
-    assert 0 < cells[0]["recall_at_10_of_floats"] <= cells[-1]["recall_at_10_of_floats"]
+    # Further cells may hold what only bytes take for nearer: a few neighbours in 300.
+    assert 0 < cells[0]["recall_at_10_of_floats"] <= cells[-1]["recall_at_10_of_floats"] + 0.02
     assert cells[0]["recall_at_10"] is None  # the exact search of bytes was not asked for
     for result in results.values():
         assert result["add_seconds"] > 0

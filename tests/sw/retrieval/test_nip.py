@@ -105,6 +105,17 @@ def test_against_a_direct_implementation(settings, mode, kind, rng):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=3e-7)
 
 
+def test_a_region_of_zeros_is_zero_for_floats_too(rng):
+    """Its sum is a difference of sums, whose rounding would else be taken for a direction."""
+    for _ in range(20):
+        features = (1000 * rng.random((6, 9, 9))).astype(np.float32)
+        features[:, 3:6, 3:6] = 0
+        zero = [n for n, r in enumerate(roi_grid(9, 9, (9,))) if {r.top, r.left} <= {3, 4, 5}]
+        assert len(zero) == 9
+        for moment in ("sqrt", "sqrt-sum", "mean", "std"):
+            assert (region_vectors(features, NipSettings(moment, (9,)))[zero] == 0).all()
+
+
 def test_sums_of_integers_are_exact(rng):
     """The largest map there may be, of the greatest activation: 2**24 pixels would overflow 32 bits."""
     features = np.full((1, 2048, 1024), 255, np.uint8)
