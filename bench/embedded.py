@@ -40,11 +40,14 @@ from sw.images import list_images, open_image, resize
 from sw.network import NetworkShape, parse_network
 from sw.preprocessing import find_preprocessing
 from sw.reference import LAYOUT
+from sw.retrain.floats import FloatConvs, real_pixels
 from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, real_pixels
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.optimiser import parameter_groups
+from sw.retrain.quantised_conv import QuantiseOptions
 from sw.retrain.schedule import rate_factor
+from sw.retrain.settings import TrainSettings
 from sw.retrain.start import load_float, save_float
-from sw.retrain.trainer import TrainSettings, parameter_groups
 from sw.scenes import scene_views
 from sw.training.data import Batch
 from sw.training.descriptors import NipDescriptor

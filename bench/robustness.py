@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
-from hw.spec import NipConfig
+from hw.spec.descriptor import NipConfig
 from sw.files import atomic_write
 from verif.chip_case import run_chip, write_case
 from verif.chip_variables import COUNTS_FILE, TURNS_VARIABLE

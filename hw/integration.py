@@ -4,8 +4,8 @@ constraints and a synthesis script."""
 from collections.abc import Sequence
 
 from hw.chip_config import ChipConfig
-from hw.registers import ADDRESS_BITS, REGISTER_BITS, VERSION
 from hw.spec import PIXEL_BITS
+from hw.spec.registers import ADDRESS_BITS, REGISTER_BITS, VERSION
 from hw.verilog import CHIP_TOP, VerilogFile
 
 WRAPPER = "kestrel_axi"

@@ -10,8 +10,9 @@ import numpy as np
 
 from export.descriptor import encode_descriptor
 from hw.chip_config import ChipConfig
-from hw.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
-from hw.spec import NIP, EngineConfig, InputError, NipConfig
+from hw.spec import EngineConfig, InputError
+from hw.spec.descriptor import NIP, NipConfig
+from hw.spec.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
 from sw.compressed import CompressedNetwork
 from sw.cycles import FrameCycles, frame_cycles
 from sw.plan import Plan, make_plan

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hw.spec import SCALAR_MAX, TAPS, mask_values
+from hw.spec import SCALAR_MAX, TAPS
+from hw.spec.masks import mask_values
 from sw.compress.calibrate import CalibrationPictures, Progress, silent
 from sw.compress.fit import Fit
 from sw.compress.refine import round_half_up

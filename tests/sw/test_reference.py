@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import sw.reference
-from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, InputError, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, InputError
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.bounds import accumulator_range
 from sw.compressed import CompressedNetwork
 from sw.reference import Reference
