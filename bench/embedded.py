@@ -237,11 +237,14 @@ def retrain(places: Places, start: Path, floats: FloatNetwork, recipe: Recipe, o
 
 
 class Log:
-    """JSON lines, one a step, and from them the first and last losses."""
+    """JSON lines, one a step, and from them the first and last losses. Stages that are left out keep theirs
+    from the run that made their file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: Sequence[str]) -> None:
         self.path, self.start = path, time.perf_counter()
-        self.lines: list[dict[str, Any]] = []
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        self.lines = [line for line in map(json.loads, text.splitlines()) if line["stage"] in kept]
+        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
 
     def step(self, stage: str, figures: dict[str, float]) -> None:
         seconds = round(time.perf_counter() - self.start, 2)
@@ -280,7 +283,8 @@ def main() -> None:
     recipe = Recipe(**options)
     folder.mkdir(parents=True, exist_ok=True)
     floats, start, network = (folder / f"{name}.safetensors" for name in ("float", "start", "network"))
-    log = Log(folder / "log.jsonl")
+    done = {"float": floats.exists(), "integer": network.exists()}
+    log = Log(folder / "log.jsonl", [stage for stage in done if done[stage]])
     places = Places(photographs, recipe)
     if not floats.exists():
         save_float(train_float(places, recipe, log), floats)
