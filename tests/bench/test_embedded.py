@@ -62,7 +62,7 @@ def test_all_stages_run_and_give_the_same_file_again(script, tmp_path, monkeypat
     assert files[0] != (tmp_path / "a" / "start.safetensors").read_bytes()
     network = load_network(tmp_path / "a" / "network.safetensors")
     assert [layer.mask_bits for layer in network.layers] == [3, 3, 1, 1]
-    found = json.loads((tmp_path / "a" / "run.json").read_text())
+    found = json.loads((tmp_path / "b" / "run.json").read_text())
     assert found["float"]["steps"] == 3
     assert found["integer"]["steps"] == 2
     assert {"contrast", "features", "descriptor", "relation"} == found["integer"]["last"].keys()
