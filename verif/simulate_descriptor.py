@@ -18,7 +18,7 @@ from sw.cycles import FrameCycles, frame_cycles
 from sw.plan import Plan, make_plan
 from sw.preprocessing import find_preprocessing
 from sw.retrieval.chip_constants import chip_regions, make_constants
-from sw.retrieval.crops import cut_crops
+from sw.retrieval.crops import Inputs, cut_crops
 from sw.retrieval.extract import Describer, make_describer
 from sw.retrieval.integer_nip import DescriptorConstants, describe, vector_of
 from sw.retrieval.integer_nip import region_squares as squares_of
@@ -87,6 +87,7 @@ class DescriptorSimulation:
         )  # fmt: skip
         self.words = encode_descriptor(self.constants, nip)
         self.build: Build = build_chip(self.chip)
+        self._seen: tuple[np.ndarray, Inputs, list[np.ndarray]] | None = None
 
     def run(
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
@@ -113,14 +114,12 @@ class DescriptorSimulation:
                 self.build, self.chip.engine, frames, folder,
                 select=select, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
-        maps = self.describer.engine.features(inputs.pictures)
-        turns = [list(maps[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
         nip = tuple(self._nip_cycles(part, select) for part in parts)
         base = self.model.total - self.model.records[-1].cycles
         return DescriptorReport(
             kind=kind,
             found=run.outputs[-1].data,
-            expected=describe(turns, self.constants, select - 1),
+            expected=self.reference(rgb, select),
             frames=run.frames,
             cycles=tuple(output.cycles for output in run.outputs),
             model_cycles=tuple(base + cycles for cycles in nip),
@@ -130,6 +129,18 @@ class DescriptorSimulation:
             seconds=time.perf_counter() - start,
         )
 
+    def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
+        """What the integer reference makes of a picture; ``select`` as in register output."""
+        inputs, maps = self._features(rgb)
+        return describe(_by_rotation(maps, inputs), self.constants, select - 1)
+
+    def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[np.ndarray]]:
+        """A picture's crops and the reference's maps of them; those of the last picture are kept."""
+        if self._seen is None or not np.array_equal(self._seen[0], rgb):
+            inputs = cut_crops(rgb, self.describer.crops)
+            self._seen = rgb.copy(), inputs, list(self.describer.engine.features(inputs.pictures))
+        return self._seen[1:]
+
     def _nip_cycles(self, part: dict[str, int], select: int) -> int:
         return nip_cycles(
             self.constants, self.chip.engine, last_crop=bool(part["last_crop"]),
@@ -138,14 +149,17 @@ class DescriptorSimulation:
 
     def float_cosine(self, rgb: np.ndarray) -> float:
         """Of the integer descriptor, before bytes and bits, and the float chain's."""
-        inputs = cut_crops(rgb, self.describer.crops)
-        maps = self.describer.engine.features(inputs.pictures)
+        inputs, maps = self._features(rgb)
         rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
-        crops = len(inputs.pictures) // inputs.rotations
-        turns = [np.concatenate(rows[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
-        mine = vector_of(turns, crops * len(self.constants.regions), self.constants).astype(np.float64)
-        other = self.describer.describe_picture(rgb).astype(np.float64)
+        turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]
+        mine = vector_of(turns, len(turns[0]), self.constants).astype(np.float64)
+        other = self.describer.describe_maps(maps, inputs).astype(np.float64)
         return float(mine @ other / np.sqrt((mine @ mine) * (other @ other)))
+
+
+def _by_rotation(of_crops: list[np.ndarray], inputs: Inputs) -> list[list[np.ndarray]]:
+    crops = len(of_crops) // inputs.rotations
+    return [of_crops[n * crops : (n + 1) * crops] for n in range(inputs.rotations)]
 
 
 def _part(number: int, crops: int, rotations: int) -> dict[str, int]:

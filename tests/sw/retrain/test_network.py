@@ -22,13 +22,14 @@ from sw.retrain.parameters import vendor_weights
 from sw.retrain.quantised_conv import QuantiseOptions
 from sw.retrain.start import quantised_student
 from sw.weights import random_network as float_random
-from verif.models.random_network import random_network, stack
+from verif.models.lively_network import lively_network
+from verif.models.random_network import stack
 
 
 def draw(
     rng: np.random.Generator, mask_bits: int, activation_bits: int, channels: tuple[int, ...] = (3, 9, 8, 7)
 ) -> CompressedNetwork:
-    return random_network(rng, stack(channels, pools=[1]), mask_bits, activation_bits=activation_bits)
+    return lively_network(rng, stack(channels, pools=[1]), mask_bits, activation_bits=activation_bits)
 
 
 def assert_equal(
