@@ -112,14 +112,12 @@ class DescriptorSimulation:
                 self.build, self.chip.engine, frames, folder,
                 select=select, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
-        maps = self.describer.engine.features(inputs.pictures)
-        turns = [list(maps[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
         nip = tuple(self._nip_cycles(part, select) for part in parts)
         base = self.model.total - self.model.records[-1].cycles
         return DescriptorReport(
             kind=kind,
             found=run.outputs[-1].data,
-            expected=describe(turns, self.constants, select - 1),
+            expected=self.reference(rgb, select),
             frames=run.frames,
             cycles=tuple(output.cycles for output in run.outputs),
             model_cycles=tuple(base + cycles for cycles in nip),
@@ -128,6 +126,14 @@ class DescriptorSimulation:
             calls=run.calls,
             seconds=time.perf_counter() - start,
         )
+
+    def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
+        """What the integer reference makes of a picture; ``select`` as in register output."""
+        inputs = cut_crops(rgb, self.describer.crops)
+        crops = len(inputs.pictures) // inputs.rotations
+        maps = self.describer.engine.features(inputs.pictures)
+        turns = [list(maps[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
+        return describe(turns, self.constants, select - 1)
 
     def _nip_cycles(self, part: dict[str, int], select: int) -> int:
         return nip_cycles(
