@@ -38,7 +38,7 @@ CHIPS = {
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
 }
 CASE = "tiny"
-TESTS = 13
+TESTS = 14
 
 
 @pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny")])
