@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import NAMED
-from hw.spec import NIP_FRACTION, NIP_OUTPUT_BYTES, InputError
+from hw.spec import InputError
+from hw.spec.descriptor import NIP_FRACTION, NIP_OUTPUT_BYTES
 from sw.compressed import load_network
 from sw.images import list_images, open_image
 from sw.retrieval.chip_constants import chip_regions, make_constants

@@ -3,7 +3,8 @@
     python bench/compression.py WEIGHTS --network vgg16:pool3 --calibrate DIR -o compression.json
 
 For every setting (mask bits, fitting rule, activation bits) the network is compressed through the public
-interface and both networks run over the pictures of DIR. Reported are, averaged over the pictures: for each
+interface and both networks run over the pictures of DIR, or of ``--compare DIR``, which the network then has
+not been fitted to. Reported are, averaged over the pictures: for each
 layer the cosine between the raw features of the integer and the float network, and for the last layer the
 cosine of the pooled vectors (per channel the square root of the mean of squares, then L2).
 """
@@ -52,6 +53,10 @@ SETTINGS = (
     Setting("5*2,4*1,3*2,2*1,1*1", "output"),
     Setting("1", "output"),
     Setting("1", "output", activation_bits=5),
+    Setting("3", "sequential"),
+    Setting("3", "sequential", activation_bits=5),
+    Setting("1", "sequential"),
+    Setting("1", "sequential", activation_bits=5),
     Setting("3", "vendor"),
     Setting("3", "vendor", activation_bits=5),
     Setting("3", "paper"),
@@ -82,12 +87,12 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cosine_similarity(a.double().flatten(1), b.double().flatten(1))
 
 
-def measure(network: FloatNetwork, setting: Setting, pictures: CalibrationPictures,
-            preprocessing: str) -> Result:
-    """Compresses, runs both networks over the pictures, compares."""
+def measure(network: FloatNetwork, setting: Setting, calibration: CalibrationPictures,
+            pictures: CalibrationPictures, preprocessing: str) -> Result:
+    """Compresses by ``calibration``, runs both networks over ``pictures``, compares."""
     started = time.perf_counter()
     integers, report = compress(
-        network, parse_mask_plan(setting.mask_bits, network.shape), pictures, preprocessing=preprocessing,
+        network, parse_mask_plan(setting.mask_bits, network.shape), calibration, preprocessing=preprocessing,
         activation_bits=setting.activation_bits, fit=setting.fit, percentile=setting.percentile,
     )
     compressed = time.perf_counter()
@@ -117,6 +122,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--network", default="vgg16:pool3")
     parser.add_argument("--preprocessing", default="caffe")
     parser.add_argument("--calibrate", required=True, type=Path)
+    parser.add_argument("--compare", type=Path, help="pictures to compare on (default: those of --calibrate)")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--mask-bits", help="measure only this plan, with the three options below")
     parser.add_argument("--fit", default="least-squares")
@@ -127,12 +133,13 @@ def main(arguments: Sequence[str]) -> None:
 
     shape = parse_network(options.network)
     network = load_weights(options.weights, shape)
-    pictures = folder_pictures(options.calibrate, options.size, options.size)
+    calibration = folder_pictures(options.calibrate, options.size, options.size)
+    pictures = folder_pictures(options.compare or options.calibrate, options.size, options.size)
     settings = SETTINGS if options.mask_bits is None else (
         Setting(options.mask_bits, options.fit, options.activation_bits, options.percentile),)
     results: list[Result] = []
     for setting in settings:
-        results.append(measure(network, setting, pictures, options.preprocessing))
+        results.append(measure(network, setting, calibration, pictures, options.preprocessing))
         print(f"{setting}: pooled {results[-1].pooled:.4f}", file=sys.stderr, flush=True)
     text = json.dumps({
         "weights": Path(options.weights).name, "network": options.network, "size": options.size,

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hw.place import PREFIX
-from hw.spec import KIND_CONV, TAPS, EngineConfig, InputError
+from hw.spec import TAPS, EngineConfig, InputError
+from hw.spec.table import KIND_CONV
 from sw.cli.compress import parse_size
 from sw.compress.calibrate import folder_pictures, generated_pictures
 from sw.compress.pipeline import compress

@@ -14,7 +14,8 @@ from random import Random
 from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
-from hw.spec import DESCRIPTOR_WORD_BITS, RECORD_WORDS, TABLE_WORD_BITS, NipConfig
+from hw.spec.descriptor import DESCRIPTOR_WORD_BITS, NipConfig
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from sw.files import atomic_write
 from verif.chip_case import run_chip, write_case
 from verif.chip_variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE

@@ -38,9 +38,12 @@ from sw.images import generate_picture, quantise_pixels
 from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.reference import Reference
+from sw.retrain.floats import FloatConvs
 from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions
-from sw.retrain.trainer import Trainer, TrainSettings
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.quantised_conv import QuantiseOptions
+from sw.retrain.settings import TrainSettings
+from sw.retrain.trainer import Trainer
 from sw.training.data import DataSettings, TrainingData
 from sw.training.samples import UNKNOWN, TrainingSet
 from sw.weights import FloatNetwork, load_weights

@@ -6,7 +6,8 @@ Layout: header, regions, thresholds, whitening (docs/rom-format.md).
 import numpy as np
 
 from export.words import Words
-from hw.spec import (
+from hw.spec import InputError
+from hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
@@ -17,11 +18,9 @@ from hw.spec import (
     NIP_SCALE_BITS,
     REGION_FIELDS,
     REGION_WORDS,
-    InputError,
     NipConfig,
-    pack_record,
-    unpack_record,
 )
+from hw.spec.records import pack_record, unpack_record
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
 from sw.retrieval.rois import Region
 

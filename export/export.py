@@ -24,7 +24,8 @@ from export.manifest import (
 from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
 from export.table import encode_table, network_crc, seal_table
 from export.words import Words
-from hw.spec import KIND_CONV, KIND_OUTPUT, EngineConfig, InputError
+from hw.spec import EngineConfig, InputError
+from hw.spec.table import KIND_CONV, KIND_OUTPUT
 from sw.bounds import check_accumulators
 from sw.compressed import CompressedLayer, CompressedNetwork, validate
 from sw.files import atomic_directory, check_output_directory

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from export.formats import read_words
 from export.words import Words
-from hw.spec import LAYERS_MAX, MASK_BITS, EngineConfig, InputError, kernel_bits
+from hw.spec import EngineConfig, InputError, kernel_bits
+from hw.spec.masks import MASK_BITS
+from hw.spec.table import LAYERS_MAX
 
 MANIFEST = "manifest.json"
 VERSION = 2

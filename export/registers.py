@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hw.registers import ADDRESS_BITS, CAUSES, INTERRUPTS, REGISTERS, VERSION, Register
+from hw.spec.registers import ADDRESS_BITS, CAUSES, INTERRUPTS, REGISTERS, VERSION, Register
 
 GUARD = "KESTREL_REGISTERS_H"
 PREFIX = "KESTREL_"
@@ -30,7 +30,7 @@ def c_registers() -> str:
     causes = [f'    X({c.name.upper()}, {c.bit}, "{c.text}") \\' for c in CAUSES]
     causes[-1] = causes[-1].removesuffix(" \\")
     lines = [
-        "/* Generated from hw/registers.py. */",
+        "/* Generated from hw/spec/registers.py. */",
         f"#ifndef {GUARD}",
         f"#define {GUARD}",
         "",
@@ -50,7 +50,7 @@ def markdown_registers() -> str:
     lines = [
         "# Registers",
         "",
-        "Generated from `hw/registers.py`; a test holds this page to it. AXI4-Lite, 32 bits, "
+        "Generated from `hw/spec/registers.py`; a test holds this page to it. AXI4-Lite, 32 bits, "
         f"{1 << ADDRESS_BITS} bytes of address space.",
         "",
         "Access: `ro` is read only; `rw` is read and written; `w1c` is read, and a one written clears the "

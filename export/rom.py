@@ -12,19 +12,16 @@ import numpy as np
 from export.words import Words
 from hw.spec import (
     BIAS_BITS,
-    MASK_BITS,
     PAD_BITS,
     ROW_GROUPS,
     SCALAR_BITS,
     TAPS,
     EngineConfig,
     InputError,
-    decode_mask,
-    encode_mask,
     kernel_bits,
-    mask_values,
     tile_bits,
 )
+from hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values
 from sw.compressed import CompressedLayer, CompressedNetwork
 from sw.geometry import lanes_in_row_groups, runs_in_row_groups
 from sw.network import ConvShape

@@ -6,7 +6,10 @@ number counted from the header on: 1 + n.
 """
 
 from export.words import Words
-from hw.spec import (
+from hw.spec import ROW_GROUPS, InputError
+from hw.spec.masks import PASSES
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field, pack_record, unpack_record
+from hw.spec.table import (
     HEADER_FIELDS,
     IDENTITY_FIELDS,
     KIND_CONV,
@@ -14,19 +17,10 @@ from hw.spec import (
     KIND_INPUT,
     KIND_OUTPUT,
     LAYER_FIELDS,
-    PASSES,
-    RECORD_WORDS,
-    ROW_GROUPS,
     TABLE_MAGIC,
     TABLE_VERSION,
     TABLE_VERSION_ROW_GROUPS,
-    TABLE_WORD_BITS,
     VISIT_FIELDS,
-    VISIT_WORDS,
-    Field,
-    InputError,
-    pack_record,
-    unpack_record,
 )
 from sw.geometry import BANKS, Region, Visit, group_count, last_lanes, loaded_lanes
 from sw.plan import Plan

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from hw.output_lane import OutputLane
 from hw.pixel import PIXEL
 from hw.place import delayed, place
-from hw.spec import ROW_GROUPS, TAPS, EngineConfig, group_latency, group_sum_bits, lane_latency, lane_sum_bits
+from hw.spec import ROW_GROUPS, TAPS, EngineConfig, group_sum_bits, lane_sum_bits
+from hw.spec.timing import group_latency, lane_latency
 from hw.weights import kernel_bus
 
 

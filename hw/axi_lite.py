@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.registers import ADDRESS_BITS, REGISTER_BITS
+from hw.spec.registers import ADDRESS_BITS, REGISTER_BITS
 
 OKAY = 0
 SLVERR = 2

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from hw.spec import EngineConfig, NipConfig
+from hw.spec import EngineConfig
+from hw.spec.descriptor import NipConfig
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.chip_config import ChipConfig
 from hw.register_file import register_layout
-from hw.registers import BY_NAME, CORE_CAUSES, REGISTER_BITS
 from hw.spec import ERROR_BITS
+from hw.spec.registers import BY_NAME, CORE_CAUSES, REGISTER_BITS
 
 _CAUSES = [f.name for f in BY_NAME["error"].fields]
 REFUSED = 1 << _CAUSES.index("write_busy")

@@ -9,7 +9,9 @@ from hw.chip_config import ChipConfig
 from hw.engine import NO_OUTPUT, Engine, OtherOutput
 from hw.nip import NIP_COMMAND, Nip
 from hw.place import place
-from hw.spec import DESCRIPTOR_WORD_BITS, ERROR_BITS, NIP_ERROR_BASE, TABLE_WORD_BITS, bits_for
+from hw.spec import ERROR_BITS, bits_for
+from hw.spec.descriptor import DESCRIPTOR_WORD_BITS, NIP_ERROR_BASE
+from hw.spec.records import TABLE_WORD_BITS
 
 BYTE = 8
 

@@ -26,16 +26,13 @@ from hw.spec import (
     COUNTER_ADDRESS_BITS,
     COUNTER_BITS,
     ERROR_BITS,
-    KIND_CONV,
-    KIND_END,
-    KIND_INPUT,
-    KIND_OUTPUT,
     PIXEL_BITS,
-    TABLE_WORD_BITS,
     TRACE_ADDRESS_BITS,
     EngineConfig,
     bits_for,
 )
+from hw.spec.records import TABLE_WORD_BITS
+from hw.spec.table import KIND_CONV, KIND_END, KIND_INPUT, KIND_OUTPUT
 from hw.weights import WeightLoader
 from hw.window import Window
 from hw.writer import Writer

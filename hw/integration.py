@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from hw.chip_config import ChipConfig
 from hw.place import PREFIX
-from hw.registers import ADDRESS_BITS, REGISTER_BITS, VERSION
 from hw.spec import PIXEL_BITS
+from hw.spec.registers import ADDRESS_BITS, REGISTER_BITS, VERSION
 from hw.verilog import CHIP_TOP, MEMORIES, VerilogFile
 
 WRAPPER = "kestrel_axi"

@@ -6,16 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.kernel_unit import kernel_layout
 from hw.place import place
-from hw.spec import (
-    MASK_MAGNITUDES,
-    PASSES,
-    SCALAR_BITS,
-    TAPS,
-    EngineConfig,
-    encode_digit,
-    kernel_bits,
-    mask_digits,
-)
+from hw.spec import SCALAR_BITS, TAPS, EngineConfig, kernel_bits
+from hw.spec.masks import MASK_MAGNITUDES, PASSES, encode_digit, mask_digits
 
 
 def digit_table(mask_bits: int, digit: int, digit_bits: int) -> list[int]:

@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec import MASK_MAGNITUDES, SCALAR_BITS, TAPS, EngineConfig, product_bits, tap_sum_bits
+from hw.spec import SCALAR_BITS, TAPS, EngineConfig, product_bits, tap_sum_bits
+from hw.spec.masks import MASK_MAGNITUDES
 
 
 def kernel_layout(config: EngineConfig) -> data.StructLayout:

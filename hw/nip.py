@@ -42,7 +42,8 @@ from hw.nip_vectors import NipVectors, Pass
 from hw.nip_whitening import NipWhitening
 from hw.place import place
 from hw.schedule import feature_address_bits, layer_layout, visit_layout
-from hw.spec import (
+from hw.spec import EngineConfig, bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP,
     NIP_ERROR_BITS,
@@ -56,9 +57,7 @@ from hw.spec import (
     NIP_SUMMED_MAX,
     REGION_FIELDS,
     REGION_WORDS,
-    EngineConfig,
     NipConfig,
-    bits_for,
 )
 
 NIP_COMMAND = data.StructLayout(
@@ -97,7 +96,7 @@ class Nip(wiring.Component):
     command : In(NIP_COMMAND)
     active : Out(1)          from the cycle after ``go``
     ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls after it
-    error : Out(3)           instead of ``ending``, for one cycle: cause (hw.spec.NIP_ERRORS); nothing sent
+    error : Out(3)           instead of ``ending``, for one cycle: cause (NIP_ERRORS); nothing sent
     read_en, address : Out, banks : In   as in the feature output: the feature memory, one cycle latency;
                              the address is that of every bank
     rom_en, rom_addr : Out, rom_data : In   the descriptor ROM, one cycle latency

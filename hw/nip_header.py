@@ -6,16 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from hw.nip_output import LOW_BITS
 from hw.schedule import layer_layout
-from hw.spec import (
+from hw.spec import EngineConfig, bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_USED,
     DESCRIPTOR_MAGIC,
     DESCRIPTOR_VERSION,
     DESCRIPTOR_WORD_BITS,
     NIP_REGIONS_MAX,
-    EngineConfig,
     NipConfig,
-    bits_for,
 )
 
 

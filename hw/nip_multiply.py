@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS
+from hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS
 
 SHIFT_ORIGIN = NIP_SQUARES_BITS - 1
 """``amount`` that leaves x as it is."""

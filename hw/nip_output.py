@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.nip_multiply import PRODUCT_BITS
 from hw.nip_vectors import NUMBER
-from hw.spec import (
+from hw.spec import bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP_FRACTION,
     NIP_GAIN_SHIFT,
@@ -15,7 +16,6 @@ from hw.spec import (
     NIP_OUTPUT_SUMS,
     NIP_RECIPROCAL_BITS,
     NipConfig,
-    bits_for,
 )
 
 BYTE = 8

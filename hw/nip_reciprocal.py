@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.nip_multiply import AMOUNT_BITS
-from hw.spec import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS, NIP_TOTAL_BITS
+from hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS, NIP_TOTAL_BITS
 
 
 class NipReciprocal(wiring.Component):

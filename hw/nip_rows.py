@@ -5,13 +5,13 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.place import delayed
-from hw.spec import (
+from hw.spec import bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP_CHANNELS_MAX,
     NIP_MATRIX_BITS,
     NIP_MATRIX_ROWS,
     NIP_MEAN_FRACTION,
-    bits_for,
 )
 
 MEAN_BITS = NIP_MEAN_FRACTION + 1

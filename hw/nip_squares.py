@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from hw.feature_memory import BANKS
 from hw.place import delayed
 from hw.schedule import advanced, feature_address_bits, layer_layout
-from hw.spec import NIP_SQUARES_BITS, REGION_FIELDS, EngineConfig
+from hw.spec import EngineConfig
+from hw.spec.descriptor import NIP_SQUARES_BITS, REGION_FIELDS
 
 REGION = data.StructLayout({field.name: field.width for field in REGION_FIELDS})
 

@@ -10,13 +10,13 @@ from amaranth.lib.wiring import In, Out
 from hw.isqrt import Isqrt
 from hw.nip_multiply import AMOUNT_BITS, PRODUCT_BITS, NipMultiply, length_of
 from hw.place import PREFIX, delayed, place
-from hw.spec import (
+from hw.spec import bits_for
+from hw.spec.descriptor import (
     NIP_FRACTION,
     NIP_RECIPROCAL_BITS,
     NIP_ROOT_LATENCY,
     NIP_SQUARES_BITS,
     NipConfig,
-    bits_for,
 )
 
 NUMBER = data.StructLayout({"magnitude": NIP_SQUARES_BITS, "sign": 1})

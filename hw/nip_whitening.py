@@ -8,7 +8,8 @@ from hw.nip_multiply import AMOUNT_BITS, PRODUCT_BITS, SHIFT_ORIGIN, length_of
 from hw.nip_rows import MEAN_BITS, ROW_BITS, NipRows
 from hw.nip_vectors import NUMBER
 from hw.place import delayed, place
-from hw.spec import (
+from hw.spec import bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP_FRACTION,
     NIP_MATRIX_ROWS,
@@ -20,7 +21,6 @@ from hw.spec import (
     NIP_SQUARES_BITS,
     NIP_SUMMED_MAX,
     NipConfig,
-    bits_for,
 )
 
 SUMMED_BITS = bits_for(NIP_SUMMED_MAX)

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.kernel_unit import KernelUnit, kernel_layout
 from hw.place import place
-from hw.spec import LEVELS_PER_STAGE, ROW_GROUPS, TAPS, EngineConfig, group_sum_bits, lane_sum_bits
+from hw.spec import ROW_GROUPS, TAPS, EngineConfig, group_sum_bits, lane_sum_bits
+from hw.spec.timing import LEVELS_PER_STAGE
 
 
 class OutputLane(wiring.Component):

@@ -1,4 +1,4 @@
-"""The register file: ``hw.registers.REGISTERS`` as hardware, between the AXI4-Lite slave and the chip."""
+"""The register file: ``hw.spec.registers`` as hardware, between the AXI4-Lite slave and the chip."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.registers import (
+from hw.spec import COUNTER_ADDRESS_BITS, COUNTER_BITS
+from hw.spec.registers import (
     ADDRESS_BITS,
     BY_NAME,
     COUNTER_REGISTERS,
@@ -14,7 +15,6 @@ from hw.registers import (
     REGISTERS,
     Register,
 )
-from hw.spec import COUNTER_ADDRESS_BITS, COUNTER_BITS
 
 CONTROL = BY_NAME["control"]
 REFUSED_WHILE_BUSY = sum(CONTROL.field(name).mask for name in ("start", "check", "stream_reset"))

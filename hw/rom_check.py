@@ -9,7 +9,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.chip_config import ChipConfig
 from hw.crc import CRC_BITS, FINAL, INITIAL, crc_next
-from hw.spec import DESCRIPTOR_WORD_BITS, IDENTITY_FIELDS, IDENTITY_WORDS, TABLE_WORD_BITS, bits_for
+from hw.spec import bits_for
+from hw.spec.descriptor import DESCRIPTOR_WORD_BITS
+from hw.spec.records import TABLE_WORD_BITS
+from hw.spec.table import IDENTITY_FIELDS, IDENTITY_WORDS
 
 PIECE_BITS = 32
 """Bits that go into a CRC in a cycle."""

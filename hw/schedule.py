@@ -3,7 +3,9 @@
 from amaranth.hdl import Mux, Value
 from amaranth.lib import data
 
-from hw.spec import VISIT_FIELDS, EngineConfig, Field, bits_for, layer_fields
+from hw.spec import EngineConfig, bits_for
+from hw.spec.records import Field
+from hw.spec.table import VISIT_FIELDS, layer_fields
 
 _ADDRESS_FIELDS = frozenset(
     (

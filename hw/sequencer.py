@@ -21,28 +21,19 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.schedule import feature_address_bits, layer_layout, tile_layout, visit_layout
-from hw.spec import (
-    ERROR_BITS,
-    ERROR_TABLE_CONFIG,
-    ERROR_TABLE_MAGIC,
+from hw.spec import ERROR_BITS, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC, EngineConfig, bits_for
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
+from hw.spec.table import (
     HEADER_FIELDS,
-    HEADER_WORDS_USED,
     KIND_CONV,
     KIND_END,
-    LAYER_WORDS_USED,
-    RECORD_WORDS,
     TABLE_MAGIC,
     TABLE_VERSION,
     TABLE_VERSION_ROW_GROUPS,
-    TABLE_WORD_BITS,
     VISIT_FIELDS,
-    VISIT_WORDS,
-    EngineConfig,
-    Field,
-    bits_for,
-    drain_cycles,
     layer_fields,
 )
+from hw.spec.timing import HEADER_WORDS_USED, LAYER_WORDS_USED, drain_cycles
 
 
 class Sequencer(wiring.Component):

@@ -4,18 +4,9 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.spec import (
-    HEADER_FIELDS,
-    KIND_END,
-    LAYER_FIELDS,
-    RECORD_WORDS,
-    TABLE_WORD_BITS,
-    VISIT_FIELDS,
-    VISIT_WORDS,
-    EngineConfig,
-    Field,
-    bits_for,
-)
+from hw.spec import EngineConfig, bits_for
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
+from hw.spec.table import HEADER_FIELDS, KIND_END, LAYER_FIELDS, VISIT_FIELDS
 
 RECORD_BITS = bits_for(RECORD_WORDS - 1)
 VISIT_BITS = bits_for(VISIT_WORDS - 1)

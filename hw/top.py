@@ -13,9 +13,9 @@ from hw.control import Control
 from hw.core import BYTE, Core
 from hw.place import PREFIX, place
 from hw.register_file import RegisterFile
-from hw.registers import BY_NAME, FEATURES, IDENTIFICATION, VERSION
 from hw.rom_check import RomCheck, checked_roms
 from hw.spec import EngineConfig
+from hw.spec.registers import BY_NAME, FEATURES, IDENTIFICATION, VERSION
 from hw.stream_input import StreamInput
 from hw.stream_output import StreamOutput
 from hw.table_watch import TableWatch
@@ -29,7 +29,7 @@ class Top(wiring.Component):
 
     Members
     -------
-    s_axil_* : AXI4-Lite slave, 32 bits, ``hw.registers``
+    s_axil_* : AXI4-Lite slave, 32 bits, ``hw.spec.registers``
     s_axis_* : image, AXI4-Stream of ``stream_bytes`` bytes, see hw.image_input
     m_axis_* : features or descriptor, AXI4-Stream of ``word_lanes`` bytes
     irq : Out(1)   an enabled interrupt is pending; from a register

@@ -41,7 +41,8 @@ from hw.register_file import RegisterFile
 from hw.requantise import Requantise, requantise_lane
 from hw.rom_check import RomCheck
 from hw.sequencer import Sequencer
-from hw.spec import NIP, NIP_SQUARES_BITS, EngineConfig, NipConfig
+from hw.spec import EngineConfig
+from hw.spec.descriptor import NIP, NIP_SQUARES_BITS, NipConfig
 from hw.stream_input import StreamInput
 from hw.stream_output import StreamOutput
 from hw.table_watch import TableWatch

@@ -24,14 +24,8 @@ from amaranth.lib.wiring import In, Out
 from hw.kernel_decoder import KernelDecoder
 from hw.kernel_unit import kernel_layout
 from hw.place import delayed, place
-from hw.spec import (
-    BIAS_BITS,
-    PAD_BITS,
-    EngineConfig,
-    bias_hold_cycles,
-    bits_for,
-    kernel_bits,
-)
+from hw.spec import BIAS_BITS, PAD_BITS, EngineConfig, bits_for, kernel_bits
+from hw.spec.timing import bias_hold_cycles
 
 
 def kernel_bus(config: EngineConfig) -> data.StructLayout:

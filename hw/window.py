@@ -23,7 +23,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.pixel import EDGES, PIXEL
 from hw.place import delayed
-from hw.spec import ROW_GROUPS, TAPS, WINDOW_LATENCY, EngineConfig, bits_for
+from hw.spec import ROW_GROUPS, TAPS, EngineConfig, bits_for
+from hw.spec.timing import WINDOW_LATENCY
 from hw.weights import pad_bus
 
 

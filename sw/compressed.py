@@ -21,14 +21,13 @@ from hw.spec import (
     ACTIVATION_BITS_MIN,
     BIAS_MAX,
     BIAS_MIN,
-    LAYERS_MAX,
-    MASK_BITS,
     SHIFT_MAX,
     SHIFT_MIN,
     InputError,
     kernel_bits,
-    mask_values,
 )
+from hw.spec.masks import MASK_BITS, mask_values
+from hw.spec.table import LAYERS_MAX
 from sw.files import atomic_write
 from sw.network import ConvShape
 from sw.preprocessing import PREPROCESSINGS

@@ -15,18 +15,16 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hw.spec import (
+from hw.spec import TAPS, EngineConfig
+from hw.spec.masks import PASSES
+from hw.spec.table import KIND_CONV, KIND_INPUT
+from hw.spec.timing import (
     FILL_CYCLES,
     INPUT_LATENCY,
-    KIND_CONV,
-    KIND_INPUT,
     LAYER_FETCH,
     OUTPUT_LATENCY,
-    PASSES,
     START_CYCLES,
-    TAPS,
     VISIT_FETCH,
-    EngineConfig,
     bias_hold_cycles,
     drain_cycles,
 )

@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass
 
-from hw.spec import (
-    FILL_CYCLES,
-    LAYER_FETCH,
-    PASSES,
-    ROW_GROUPS,
-    VISIT_FETCH,
-    EngineConfig,
-    InputError,
-    tile_bits,
-)
+from hw.spec import ROW_GROUPS, EngineConfig, InputError, tile_bits
+from hw.spec.masks import PASSES
+from hw.spec.timing import FILL_CYCLES, LAYER_FETCH, VISIT_FETCH
 from sw.network import ConvShape
 
 BANKS = 3

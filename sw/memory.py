@@ -9,19 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import (
-    ACCUMULATOR_BITS,
-    BIAS_BITS,
-    KIND_CONV,
-    KIND_OUTPUT,
-    PAD_BITS,
-    PASSES,
-    RECORD_WORDS,
-    SCALAR_BITS,
-    TAPS,
-    VISIT_WORDS,
-    EngineConfig,
-)
+from hw.spec import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS, EngineConfig
+from hw.spec.masks import PASSES
+from hw.spec.records import RECORD_WORDS, VISIT_WORDS
+from hw.spec.table import KIND_CONV, KIND_OUTPUT
 from sw.geometry import BANKS, Region, group_count
 from sw.plan import Plan
 

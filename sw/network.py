@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from hw.spec import LAYERS_MAX, InputError
+from hw.spec import InputError
+from hw.spec.table import LAYERS_MAX
 
 VGG_BLOCKS: dict[str, tuple[int, ...]] = {
     "vgg11": (1, 1, 2, 2, 2),

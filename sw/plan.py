@@ -9,7 +9,8 @@ places of the maps.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, EngineConfig, InputError
+from hw.spec import EngineConfig, InputError
+from hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from sw.compressed import CompressedNetwork
 from sw.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
 from sw.schedule import Schedule, choose_schedule

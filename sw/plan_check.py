@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, ROW_GROUPS
+from hw.spec import ROW_GROUPS
+from hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from sw.geometry import BANKS, Region, Visit
 from sw.plan import Plan
 

@@ -5,7 +5,6 @@ nearer or away, turns it a little and exposes anew: what is near moves more than
 parts of it. So the pictures of a group share objects and not pixels, as photographs of a place do.
 """
 
-import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ from PIL import Image, ImageDraw
 from hw.spec import InputError
 from sw.files import atomic_directory
 from sw.images import SIDE_MAX, generate_picture
-
-MANIFEST = "manifest.csv"
+from sw.manifest import write_manifest
 
 GROUPS_MAX = 999
 VIEWS_MAX = 99
@@ -83,8 +81,7 @@ def write_scenes(output: Path, groups: int, views: int, seed: int, height: int, 
                 rows.append((f"{group:03}{view:02}.png", f"{group:03}"))
                 Image.fromarray(rgb).save(folder / rows[-1][0])
                 advance(1)
-        with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([("file", "group"), *rows])
+        write_manifest(folder, rows)
     return rows
 
 

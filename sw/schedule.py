@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from hw.spec import PASSES, EngineConfig, InputError, drain_cycles
+from hw.spec import EngineConfig, InputError
+from hw.spec.masks import PASSES
+from hw.spec.timing import drain_cycles
 from sw.geometry import (
     BANKS,
     PlanLayer,

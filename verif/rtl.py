@@ -120,6 +120,6 @@ def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]])
 @cache
 def _generator() -> str:
     """Text of everything the Verilog is generated from."""
-    folder = resources.files("hw")
-    files = [f for d in (folder, folder / "verilog") for f in d.iterdir() if f.name.endswith((".py", ".v"))]
-    return "".join(f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name))
+    files = Path(str(resources.files("hw"))).rglob("*")
+    files = sorted(path for path in files if path.suffix in {".py", ".v"})
+    return "".join(path.read_text(encoding="utf-8") for path in files)

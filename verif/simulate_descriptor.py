@@ -10,14 +10,15 @@ import numpy as np
 
 from export.descriptor import encode_descriptor
 from hw.chip_config import ChipConfig
-from hw.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
-from hw.spec import NIP, EngineConfig, InputError, NipConfig
+from hw.spec import EngineConfig, InputError
+from hw.spec.descriptor import NIP, NipConfig
+from hw.spec.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
 from sw.compressed import CompressedNetwork
 from sw.cycles import FrameCycles, frame_cycles
 from sw.plan import Plan, make_plan
 from sw.preprocessing import find_preprocessing
 from sw.retrieval.chip_constants import chip_regions, make_constants
-from sw.retrieval.crops import cut_crops
+from sw.retrieval.crops import Inputs, cut_crops
 from sw.retrieval.extract import Describer, make_describer
 from sw.retrieval.integer_nip import DescriptorConstants, describe, vector_of
 from sw.retrieval.integer_nip import region_squares as squares_of
@@ -86,6 +87,7 @@ class DescriptorSimulation:
         )  # fmt: skip
         self.words = encode_descriptor(self.constants, nip)
         self.build: Build = build_chip(self.chip)
+        self._seen: tuple[np.ndarray, Inputs, list[np.ndarray]] | None = None
 
     def run(
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
@@ -129,11 +131,15 @@ class DescriptorSimulation:
 
     def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
         """What the integer reference makes of a picture; ``select`` as in register output."""
-        inputs = cut_crops(rgb, self.describer.crops)
-        crops = len(inputs.pictures) // inputs.rotations
-        maps = self.describer.engine.features(inputs.pictures)
-        turns = [list(maps[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
-        return describe(turns, self.constants, select - 1)
+        inputs, maps = self._features(rgb)
+        return describe(_by_rotation(maps, inputs), self.constants, select - 1)
+
+    def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[np.ndarray]]:
+        """A picture's crops and the reference's maps of them; those of the last picture are kept."""
+        if self._seen is None or not np.array_equal(self._seen[0], rgb):
+            inputs = cut_crops(rgb, self.describer.crops)
+            self._seen = rgb.copy(), inputs, list(self.describer.engine.features(inputs.pictures))
+        return self._seen[1:]
 
     def _nip_cycles(self, part: dict[str, int], select: int) -> int:
         return nip_cycles(
@@ -143,14 +149,17 @@ class DescriptorSimulation:
 
     def float_cosine(self, rgb: np.ndarray) -> float:
         """Of the integer descriptor, before bytes and bits, and the float chain's."""
-        inputs = cut_crops(rgb, self.describer.crops)
-        maps = self.describer.engine.features(inputs.pictures)
+        inputs, maps = self._features(rgb)
         rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
-        crops = len(inputs.pictures) // inputs.rotations
-        turns = [np.concatenate(rows[n * crops : (n + 1) * crops]) for n in range(inputs.rotations)]
-        mine = vector_of(turns, crops * len(self.constants.regions), self.constants).astype(np.float64)
-        other = self.describer.describe_picture(rgb).astype(np.float64)
+        turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]
+        mine = vector_of(turns, len(turns[0]), self.constants).astype(np.float64)
+        other = self.describer.describe_maps(maps, inputs).astype(np.float64)
         return float(mine @ other / np.sqrt((mine @ mine) * (other @ other)))
+
+
+def _by_rotation(of_crops: list[np.ndarray], inputs: Inputs) -> list[list[np.ndarray]]:
+    crops = len(of_crops) // inputs.rotations
+    return [of_crops[n * crops : (n + 1) * crops] for n in range(inputs.rotations)]
 
 
 def _part(number: int, crops: int, rotations: int) -> dict[str, int]:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.spec import KIND_CONV, PASSES, SCALAR_BITS, TAPS, UNIT_LATENCY, lane_latency, lane_sum_bits
+from hw.spec import SCALAR_BITS, TAPS, lane_sum_bits
+from hw.spec.masks import PASSES
+from hw.spec.table import KIND_CONV
+from hw.spec.timing import UNIT_LATENCY, lane_latency
 from sw.geometry import group_count, tiles
 from sw.plan import Plan
 

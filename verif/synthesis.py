@@ -23,7 +23,8 @@ from pathlib import Path
 
 from hw.chip_config import ChipConfig
 from hw.place import PREFIX
-from hw.spec import NIP, EngineConfig
+from hw.spec import EngineConfig
+from hw.spec.descriptor import NIP
 from hw.verilog import MEMORIES, chip_files, engine_files
 
 BOXED: dict[str, tuple[str, ...]] = {

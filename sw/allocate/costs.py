@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.spec import MASK_BITS, PASSES, TAPS, InputError, kernel_bits
+from hw.spec import TAPS, InputError, kernel_bits
+from hw.spec.masks import MASK_BITS, PASSES
 from sw.network import ConvShape, NetworkShape
 
 LANES = 16

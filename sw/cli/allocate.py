@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hw.spec import MASK_BITS, InputError
+from hw.spec import InputError
+from hw.spec.masks import MASK_BITS
 from sw.allocate.allocate import (
     DEFAULT_ROUNDS,
     DEFAULT_TRIALS,

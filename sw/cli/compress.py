@@ -31,7 +31,7 @@ def compress(
     ] = "vgg16",
     mask_bits: Annotated[str, typer.Option(help="Mask bits by layer, BITS*LAYERS,... or one number.")] = "3",
     fit: Annotated[
-        str, typer.Option(help="Fitting rule: least-squares, output, vendor or paper.")
+        str, typer.Option(help="Fitting rule: least-squares, output, sequential, vendor or paper.")
     ] = "least-squares",
     fill_missing: Annotated[
         str | None,

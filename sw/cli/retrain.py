@@ -18,9 +18,12 @@ from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.retrain import distributed, start
 from sw.retrain.curves import plot_curves, read_log
+from sw.retrain.floats import FloatConvs
 from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions
-from sw.retrain.trainer import Result, Trainer, TrainSettings
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.quantised_conv import QuantiseOptions
+from sw.retrain.settings import TrainSettings
+from sw.retrain.trainer import Result, Trainer
 from sw.training.augment import Augmentation
 from sw.training.data import UNREADABLE_SHARE, DataSettings, Order, TrainingData, in_order
 from sw.training.samples import AUTO, LAYOUTS, TrainingSet, load_training_set

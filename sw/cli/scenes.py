@@ -7,7 +7,8 @@ import typer
 
 from sw.cli.output import JsonOption, emit, progress
 from sw.files import check_output_directory
-from sw.scenes import MANIFEST, write_scenes
+from sw.manifest import MANIFEST
+from sw.scenes import write_scenes
 
 
 def scenes(

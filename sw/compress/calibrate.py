@@ -93,26 +93,50 @@ def measure_ranges(network: FloatNetwork, preprocessing: Preprocessing, pictures
     check_percentile(percentile)
     check_image_size(network.shape, pictures.height, pictures.width)
     model = FloatModel(network)
-    count = len(network.shape.layers)
-    histograms = [torch.zeros(_CELLS, dtype=torch.int64) for _ in range(count)]
-    maximum = [0.0] * count
+    histograms = [RangeHistogram() for _ in network.shape.layers]
     with progress("calibrate", len(pictures.names)) as advance:
         for n in range(len(pictures.names)):
             x = real_batch([pictures.load(n)], preprocessing)
-            for position, result in enumerate(model.layers(x)):
-                values = result.relu.flatten()
-                maximum[position] = max(maximum[position], float(values.max()))
-                # ReLU may leave -0.0, whose bits are those of a negative integer.
-                cells = (values.view(torch.int32) & _MAGNITUDE) >> _DROPPED_BITS
-                histograms[position] += torch.bincount(cells, minlength=_CELLS)
+            for histogram, result in zip(histograms, model.layers(x), strict=True):
+                histogram.add(result.relu)
             advance(1)
-    for layer, largest in zip(network.shape.layers, maximum, strict=True):
-        if not 0 < largest < float("inf"):
-            raise InputError(f"layer {layer.name}: largest activation {largest:g} on {pictures.source}; "
+    picked = [histogram.range(percentile, layer.name, pictures.source)
+              for histogram, layer in zip(histograms, network.shape.layers, strict=True)]
+    return Ranges(percentile, tuple(p.cap for p in picked), tuple(p.maximum for p in picked),
+                  tuple(p.clipped for p in picked))
+
+
+@dataclass(frozen=True)
+class Range:
+    """One layer's: see ``Ranges``."""
+
+    cap: float
+    maximum: float
+    clipped: float
+
+
+class RangeHistogram:
+    """How often each activation of a layer occurs, in cells of 1/2048 of its value."""
+
+    def __init__(self) -> None:
+        self._counts = torch.zeros(_CELLS, dtype=torch.int64)
+        self._maximum = 0.0
+
+    def add(self, activations: torch.Tensor) -> None:
+        """Counts activations, float32 of any shape, not negative."""
+        values = activations.flatten()
+        self._maximum = max(self._maximum, float(values.max()))
+        # ReLU may leave -0.0, whose bits are those of a negative integer.
+        cells = (values.view(torch.int32) & _MAGNITUDE) >> _DROPPED_BITS
+        self._counts += torch.bincount(cells, minlength=_CELLS)
+
+    def range(self, percentile: float, layer: str, source: str) -> Range:
+        """The range by ``percentile``. Raises InputError for a layer that is zero everywhere."""
+        if not 0 < self._maximum < float("inf"):
+            raise InputError(f"layer {layer}: largest activation {self._maximum:g} on {source}; "
                              "allowed: finite and above zero")
-    picked = [_pick(histogram.numpy(), top, percentile)
-              for histogram, top in zip(histograms, maximum, strict=True)]
-    return Ranges(percentile, tuple(cap for cap, _ in picked), tuple(maximum), tuple(s for _, s in picked))
+        cap, clipped = _pick(self._counts.numpy(), self._maximum, percentile)
+        return Range(cap, self._maximum, clipped)
 
 
 def _pick(histogram: np.ndarray, maximum: float, percentile: float) -> tuple[float, float]:

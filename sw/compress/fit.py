@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import MASK_MAGNITUDES, TAPS, InputError
+from hw.spec import TAPS, InputError
+from hw.spec.masks import MASK_MAGNITUDES
 
 KERNELS_AT_ONCE = 1 << 14
 """Kernels in a slice, so that the temporary arrays stay in the processor's cache."""
@@ -143,12 +144,19 @@ def _ratio(w: np.ndarray, step: np.ndarray) -> np.ndarray:
 OUTPUT_RULE = "output"
 """Starts from least squares here; ``sw.compress.output_fit`` goes on with calibration pictures."""
 
+SEQUENTIAL_RULE = "sequential"
+"""The same, layer after layer: ``sw.compress.sequential``."""
+
 FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]] = {
     "least-squares": _least_squares,
     OUTPUT_RULE: _least_squares,
+    SEQUENTIAL_RULE: _least_squares,
     "vendor": _vendor,
     "paper": _paper,
 }
+
+PRESCRIBING_RULES = ("vendor", "paper")
+"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
 
 
 def find_rule(name: str) -> Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]:

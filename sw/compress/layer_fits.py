@@ -2,28 +2,37 @@
 
 import numpy as np
 
-from hw.spec import SCALAR_MAX
+from hw.spec import SCALAR_MAX, InputError
 from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.fit import OUTPUT_RULE, Fit, find_rule, fit_masks
+from sw.compress.fit import (
+    FIT_RULES,
+    OUTPUT_RULE,
+    PRESCRIBING_RULES,
+    SEQUENTIAL_RULE,
+    Fit,
+    find_rule,
+    fit_masks,
+)
 from sw.compress.output_fit import ChannelFit, measure_moments
 from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
 from sw.preprocessing import Preprocessing
 from sw.weights import FloatNetwork
-
-PRESCRIBING_RULES = ("vendor", "paper")
-"""Rules that prescribe the mask, whatever becomes of the scalar; the others are refined."""
 
 
 class LayerFits:
     """Masks and scalars of every layer of ``network`` by the rule ``rule``, at any width.
 
     A layer's fit does not depend on the widths of the others: what rules ask of pictures, they ask of the
-    float network. Raises InputError for an unknown rule, and for a bad picture.
+    float network. Raises InputError for an unknown rule, for one that goes layer after layer, and for a bad
+    picture.
     """
 
     def __init__(self, network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
                  rule: str, progress: Progress = silent) -> None:
         find_rule(rule)
+        if rule == SEQUENTIAL_RULE:
+            others = ", ".join(name for name in FIT_RULES if name != SEQUENTIAL_RULE)
+            raise InputError(f"fit {rule}: each layer's depends on the layers before; allowed here: {others}")
         self.network = network
         self.rule = rule
         self._scale = np.asarray(preprocessing.scale)

@@ -2,7 +2,8 @@
 
 import re
 
-from hw.spec import MASK_BITS, InputError
+from hw.spec import InputError
+from hw.spec.masks import MASK_BITS
 from sw.network import NetworkShape
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hw.spec import SCALAR_MAX, TAPS, mask_values
+from hw.spec import SCALAR_MAX, TAPS
+from hw.spec.masks import mask_values
 from sw.compress.calibrate import CalibrationPictures, Progress, silent
 from sw.compress.fit import Fit
 from sw.compress.refine import round_half_up
@@ -28,6 +29,9 @@ DAMPING = 0.05
 
 SCALAR_DAMPING = 0.02
 """The same for the scalars' equations; it draws them towards their last values."""
+
+POWER_BYTES = 1 << 27
+"""Most that the scalars' equations of the output channels solved at once take."""
 
 ALTERNATIONS = 3
 CHANGES_MAX = 400
@@ -92,20 +96,34 @@ class ChannelFit:
                      alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Scalars [C_out, C_in] of least output error for masks [C_out, 9 C_in]. What would be negative
         turns the signs of its mask: every width's values are symmetric."""
-        inputs = alpha.shape[1]
-        blocks = self._moment.reshape(inputs, TAPS, inputs, TAPS)
-        result = np.empty_like(alpha)
-        for o, (row, start) in enumerate(zip(mask, alpha, strict=True)):
-            taps = row.reshape(inputs, TAPS)
-            # alpha' G alpha is the output's power: G[i, j] = M_i' H_ij M_j.
-            half = np.matmul(taps[:, None, :], blocks.reshape(inputs, TAPS, -1)).reshape(inputs, inputs, TAPS)
-            power = np.einsum("ijt,jt->ij", half, taps)
-            power[np.diag_indices(inputs)] += SCALAR_DAMPING * power.diagonal().mean() + 1e-12
-            error = target[o] - (taps * start[:, None]).ravel()
-            wanted = (taps * (self._moment @ error).reshape(inputs, TAPS)).sum(axis=1)
-            result[o] = start + np.linalg.solve(power, wanted)
+        outputs, inputs = alpha.shape
+        taps = mask.reshape(outputs, inputs, TAPS)
+        wanted = ((target - mask * np.repeat(alpha, TAPS, axis=1)) @ self._moment).reshape(taps.shape)
+        change = np.empty_like(alpha)
+        at_once = max(1, POWER_BYTES // (8 * inputs**2))
+        for start in range(0, outputs, at_once):
+            part = slice(start, start + at_once)
+            power = self._powers(taps[part])
+            diagonal = np.einsum("oii->oi", power)
+            diagonal += SCALAR_DAMPING * diagonal.mean(axis=1, keepdims=True) + 1e-12
+            right = (taps[part] * wanted[part]).sum(axis=2)
+            change[part] = np.linalg.solve(power, right[:, :, None])[:, :, 0]
+        result = alpha + change
         sign = np.where(result < 0, -1.0, 1.0)
         return mask * np.repeat(sign, TAPS, axis=1), np.abs(result)
+
+    def _powers(self, taps: np.ndarray) -> np.ndarray:
+        """G of the output channels whose masks are taps [O, C_in, 9]: float64 [O, C_in, C_in] with
+        alpha' G alpha the output's power, G[i, j] = M_i' H_ij M_j."""
+        outputs, inputs = taps.shape[:2]
+        power = np.empty((outputs, inputs, inputs))
+        for i in range(inputs):
+            # H is symmetric: from the diagonal on.
+            half = taps[:, i] @ self._moment[i * TAPS : (i + 1) * TAPS, i * TAPS :]
+            row = (half.reshape(outputs, inputs - i, TAPS) * taps[:, i:]).sum(axis=2)
+            power[:, i, i:] = row
+            power[:, i:, i] = row
+        return power
 
     def _move_taps(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray,
                    mask_bits: int) -> tuple[np.ndarray, bool]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, MASK_BITS, InputError
+from hw.spec import BIAS_FRACTION, InputError
+from hw.spec.masks import MASK_BITS
 from sw.bounds import accumulator_range, check_accumulators
 from sw.compress.activity import Activity, measure_activity
 from sw.compress.calibrate import (
@@ -16,14 +17,15 @@ from sw.compress.calibrate import (
     measure_ranges,
     silent,
 )
-from sw.compress.fit import Fit, find_rule
+from sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule
 from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
 from sw.compress.layer_fits import LayerFits
 from sw.compress.refine import Refine
 from sw.compress.report import CompressionReport, LayerReport, side_bits
+from sw.compress.sequential import SequentialFit
 from sw.compressed import CompressedNetwork
 from sw.float_network import check_image_size
-from sw.preprocessing import check_activation_bits, find_preprocessing
+from sw.preprocessing import Preprocessing, check_activation_bits, find_preprocessing
 from sw.weights import FloatNetwork
 
 
@@ -35,7 +37,8 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
 
     mask_bits: one number a layer; pictures: what activation ranges are measured on, by running the float
     network *with the fitted weights*: these are the activations the integers will have, and with few mask
-    bits they are smaller than the original's.
+    bits they are smaller than the original's. fits: made before, of this network and rule (not of
+    ``sequential``, whose fits depend on the widths of all layers before).
 
     Raises InputError for options outside their range, a layer that calibration finds dead, and a network
     whose accumulators could overflow.
@@ -50,26 +53,13 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         raise InputError(f"mask bits {tuple(mask_bits)}; allowed: {MASK_BITS[0]}..{MASK_BITS[-1]} for each "
                          f"of the {len(shape.layers)} layers of {shape.name}")
 
-    if fits is None:
-        fits = LayerFits(network, prepared, pictures, fit, progress)
-    found: list[Fit] = []
-    refinements: list[Refine] = []
-    with progress("fit", len(shape.layers)) as advance:
-        for position, bits in enumerate(mask_bits):
-            layer_fit, refine = fits.get(position, bits)
-            found.append(layer_fit)
-            refinements.append(refine)
-            advance(1)
-    fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f in found))
-    ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
-
-    folded: list[FoldedLayer] = []
-    inputs = image_scale(prepared, activation_bits)
-    for position, layer in enumerate(shape.layers):
-        folded.append(fold_layer(layer, network.weights[position], network.biases[position], found[position],
-                                 mask_bits[position], ranges.cap[position], inputs, activation_bits,
-                                 refinements[position]))
-        inputs = map_scale(folded[-1].layer)
+    if fit == SEQUENTIAL_RULE:
+        calibrated = SequentialFit(network, prepared, activation_bits, pictures, percentile).run(mask_bits,
+                                                                                                 progress)
+        folded, clipped = [c.folded for c in calibrated], [c.range.clipped for c in calibrated]
+    else:
+        fits = fits or LayerFits(network, prepared, pictures, fit, progress)
+        folded, clipped = _fold(fits, mask_bits, prepared, activation_bits, pictures, percentile, progress)
     layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
     result = CompressedNetwork(shape.name, activation_bits, preprocessing, prepared.pad(activation_bits),
                                layers)
@@ -82,11 +72,33 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         network=shape.name, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
         calibration=pictures.source, calibration_pictures=len(pictures.names),
         calibration_size=(pictures.height, pictures.width), percentile=percentile,
-        layers=tuple(_layer_report(f, layers[n].trained, ranges.clipped[n], activity[n], activation_bits)
+        layers=tuple(_layer_report(f, layers[n].trained, clipped[n], activity[n], activation_bits)
                      for n, f in enumerate(folded)),
         bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
     )
     return result, report
+
+
+def _fold(fits: LayerFits, mask_bits: Sequence[int], prepared: Preprocessing, activation_bits: int,
+          pictures: CalibrationPictures, percentile: float,
+          progress: Progress) -> tuple[list[FoldedLayer], tuple[float, ...]]:
+    """Layers fitted each for itself and folded, and the share of activations beyond each one's range."""
+    network = fits.network
+    with progress("fit", len(mask_bits)) as advance:
+        found: list[tuple[Fit, Refine]] = []
+        for position, bits in enumerate(mask_bits):
+            found.append(fits.get(position, bits))
+            advance(1)
+    fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f, _ in found))
+    ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
+
+    folded: list[FoldedLayer] = []
+    inputs = image_scale(prepared, activation_bits)
+    for position, (layer, (layer_fit, refine)) in enumerate(zip(network.shape.layers, found, strict=True)):
+        folded.append(fold_layer(layer, network.weights[position], network.biases[position], layer_fit,
+                                 mask_bits[position], ranges.cap[position], inputs, activation_bits, refine))
+        inputs = map_scale(folded[-1].layer)
+    return folded, ranges.clipped
 
 
 def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: Activity,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from hw.spec import SCALAR_MAX, TAPS, mask_values
+from hw.spec import SCALAR_MAX, TAPS
+from hw.spec.masks import mask_values
 from sw.compress.calibrate import CalibrationPictures, Progress, silent
 from sw.compress.fit import Fit, nearest_mask
 from sw.float_network import real_batch

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from enum import Enum, IntEnum
 from typing import Protocol
 
-from hw.registers import BY_NAME, CAUSES, IDENTIFICATION, VERSION, error_names
 from hw.spec import COUNTERS
+from hw.spec.registers import BY_NAME, CAUSES, IDENTIFICATION, VERSION, error_names
 
 INTERRUPTS = BY_NAME["irq_status"].mask
 POLLS = 1_000_000

@@ -1,4 +1,4 @@
-/* Generated from hw/registers.py. */
+/* Generated from hw/spec/registers.py. */
 #ifndef KESTREL_REGISTERS_H
 #define KESTREL_REGISTERS_H
 

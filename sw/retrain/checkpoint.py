@@ -70,3 +70,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
             number, _, name = name.partition(".")
             optimiser.setdefault(int(number), {})[name] = tensor
     return Checkpoint(parts["student"], parts["loss"], parts["best"], optimiser, json.loads(text))
+
+
+def check_same_run(checkpoint: Checkpoint, about: dict[str, Any], path: Path) -> None:
+    """Raises InputError, naming the first difference, unless the checkpoint is of a run with these
+    settings."""
+    for key, value in about.items():
+        wanted = json.loads(json.dumps(value))
+        if checkpoint.about.get(key) != wanted:
+            raise InputError(
+                f"checkpoint {path}: {_first_difference(key, checkpoint.about.get(key), wanted)}; "
+                "allowed: the same settings, or another checkpoint file"
+            )
+
+
+def _first_difference(name: str, found: Any, wanted: Any) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            if found.get(key) != wanted.get(key):
+                return _first_difference(key, found.get(key), wanted.get(key))
+    return f"{name} is {found!r:.60} there and {wanted!r:.60} here"

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import torch
 
-from hw.spec import MASK_MAGNITUDES, TAPS, InputError
+from hw.spec import TAPS, InputError
+from hw.spec.masks import MASK_MAGNITUDES
 
 KERNELS_AT_ONCE = 1 << 15
 """Kernels in a slice: the exact search holds some thirty numbers a tap."""

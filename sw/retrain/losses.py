@@ -21,7 +21,7 @@ from torch.nn import functional
 from hw.spec import InputError
 from sw.network import NetworkShape
 from sw.retrain import distributed
-from sw.retrain.network import FloatConvs, Outputs
+from sw.retrain.floats import FloatConvs, Outputs
 from sw.training.data import Batch
 from sw.training.descriptors import NipDescriptor
 from sw.training.labels import Classifier, label_loss

@@ -1,215 +1,29 @@
-"""The networks that are trained: one whose forward pass is the chip's integers, and a float one.
+"""The network whose forward pass is the chip's integers, trained through its real parameters."""
 
-Both take uint8 RGB pictures and give the real activations of the layers asked for, so that losses, trainer
-and teacher need not know which they have.
-"""
-
-import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-from hw.spec import BIAS_FRACTION, PIXEL_BITS, InputError
+from hw.spec import PIXEL_BITS, InputError
 from sw.compress.fold import image_scale
 from sw.compressed import CompressedLayer, CompressedNetwork
-from sw.network import NetworkShape, parse_network
 from sw.preprocessing import Preprocessing, find_preprocessing
 from sw.reference import LAYOUT
 from sw.retrain import arithmetic, fitting
-from sw.retrain.folding import Integers, fold
+from sw.retrain.floats import Outputs
+from sw.retrain.parameters import latent_parameters
+from sw.retrain.quantised_conv import Fitting, QuantisedConv, QuantiseOptions
 from sw.weights import FloatNetwork
-
-Fitting = Literal["search", "follow", "keep"]
-"""How masks are fitted: by the rule itself; quickly, by one alternation from the last (least squares only);
-or not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
-
-Outputs = dict[int, torch.Tensor]
-"""Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
-
-PRESCRIBING_RULES = ("vendor", "paper")
-"""Rules whose masks do not follow rounded scalars; as in ``sw.compress.pipeline``."""
-
-
-@dataclass(frozen=True)
-class QuantiseOptions:
-    """fit: rule of ``fitting.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars are
-    trained instead of fitted anew, masks are then the nearest; clip: a weight beyond the largest level that
-    its kernel has gets no gradient; mixed: gradients' convolutions in bfloat16."""
-
-    fit: str = "least-squares"
-    learn_ranges: bool = True
-    learn_scalars: bool = False
-    clip: bool = False
-    mixed: bool = False
-
-
-class QuantisedConv(nn.Module):
-    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
-    from them and which stay until it is called again.
-
-    Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
-    of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
-    learned; ``mask_bits``; ``last_mask``, ``last_alpha``: of the last fit, from which a quick one starts.
-    """
-
-    weight: nn.Parameter
-    bias: nn.Parameter
-    log_range: nn.Parameter
-    last_alpha: torch.Tensor
-    last_mask: torch.Tensor
-
-    def __init__(
-        self,
-        layer: CompressedLayer,
-        activation_bits: int,
-        options: QuantiseOptions,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-    ) -> None:
-        super().__init__()
-        self.shape = layer.shape
-        self.mask_bits = layer.mask_bits
-        self.trained = layer.trained
-        self.options = options
-        self.activation_bits = activation_bits
-        self.weight = nn.Parameter(weight.detach().float().clone().contiguous(memory_format=LAYOUT))
-        self.bias = nn.Parameter(bias.detach().float().clone())
-        greatest = (1 << activation_bits) - 1
-        self.log_range = nn.Parameter(
-            torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
-            requires_grad=options.learn_ranges,
-        )
-        self.register_buffer("last_alpha", torch.zeros(layer.alpha.shape, dtype=torch.float64))
-        self.register_buffer("last_mask", torch.zeros(layer.mask.shape, dtype=torch.int8))
-        self._refit = True
-        self.scalars: nn.Parameter | None = None
-        if options.learn_scalars:
-            start = fitting.fit(self.weight.detach(), self.mask_bits, options.fit)[1]
-            self.scalars = nn.Parameter(start.float())
-        self._integers: Integers | None = None
-        self._inputs: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    @property
-    def integers(self) -> Integers:
-        assert self._integers is not None, "quantise comes first"
-        return self._integers
-
-    @torch.no_grad()
-    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], how: Fitting) -> None:
-        """Fits and folds the present weights. inputs: scale and zero by input channel.
-
-        The layer's largest scalar decides its shift: this is where Algorithm 1 of Yang et al. looks up the
-        weights' maximum value anew before it quantises.
-        """
-        if how != "keep" and (self.weight.requires_grad or self._refit):
-            mask, alpha = self._fit(self.weight.detach().double(), how)
-            self.last_mask.copy_(mask)
-            self.last_alpha.copy_(alpha)
-            self._refit = False
-        fitted = self.last_mask.double(), self.last_alpha
-        weight = self.weight.double()
-        refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
-        self._integers = fold(
-            weight,
-            self.bias.double(),
-            fitted,
-            self.mask_bits,
-            math.exp(float(self.log_range)),
-            inputs,
-            self.activation_bits,
-            refine=refine,
-        )
-        self._inputs = inputs
-
-    def _fit(self, weight: torch.Tensor, how: Fitting) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.scalars is not None:
-            alpha = self.scalars.double().clamp(min=0)
-            ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
-            return fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
-        if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
-            return fitting.fit(weight, self.mask_bits, self.options.fit)
-        near = fitting.follow(weight, self.last_alpha, self.mask_bits)
-        if how == "follow":
-            return near
-        # Of equally good fits the one nearer to the last: levels half as large with scalars twice as large
-        # fit the same weights, and may not fit 8 bits.
-        return fitting.better(weight, near, fitting.fit(weight, self.mask_bits, self.options.fit))
-
-    def set_mask_bits(self, mask_bits: int) -> None:
-        """Another width, from the next ``quantise`` on."""
-        if mask_bits == self.mask_bits:
-            return
-        self.mask_bits, self._refit = mask_bits, True
-        if self.scalars is not None:
-            start = fitting.fit(self.weight.detach(), mask_bits, self.options.fit)[1]
-            self.scalars.data.copy_(start)
-
-    def recall(self, mask: torch.Tensor, alpha: torch.Tensor) -> None:
-        """Takes masks and real scalars as those of the last fit."""
-        self.last_mask.copy_(mask)
-        self.last_alpha.copy_(alpha)
-        self._refit = False
-
-    def forward(
-        self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Integers x, float32 [N, C, H, W], and the logarithm of their scale -> the same of the output."""
-        integers, inputs = self.integers, self._inputs
-        assert inputs is not None
-        weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
-        operands = arithmetic.make_operands(
-            integers, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
-        )
-        v = arithmetic.convolve(x, weight, self.bias, log_in, log_out, operands)
-        if self.shape.pool:
-            v = functional.max_pool2d(v, 2)  # before requantisation, which is monotone: docs/arithmetic.md
-        return arithmetic.requantise(v, self.activation_bits), log_out
-
-    def log_scale(self) -> torch.Tensor:
-        """Logarithm of the real value of an output unit, with its gradient. Its value agrees with
-        ``integers.scale``, where integers are concerned with it, up to rounding."""
-        greatest = (1 << self.activation_bits) - 1
-        return self.log_range + math.log(self.integers.raised / greatest)
-
-    def _seen_weight(self, integers: Integers, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """What the gradient of the quantised weights goes to: the float weights, or those and the scalars.
-
-        Only its graph matters, the forward pass does not look at it. With learned scalars, for q = a M(w/a):
-        dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond.
-        """
-        if self.scalars is None and not self.options.clip:
-            return self.weight
-        unit = (integers.scale * 2.0**-integers.shift / inputs[0]).float()
-        used = (integers.alpha.float() * unit)[:, :, None, None]
-        mask = integers.mask.float()
-        top = float(max(abs(v) for v in _levels(self.mask_bits)))
-        inside = self.weight.detach().abs() <= top * used * (1 + 0.5 / top)
-        if self.mask_bits == 1:
-            inside = (
-                torch.ones_like(inside) if not self.options.clip else self.weight.detach().abs() <= 2 * used
-            )
-        seen = self.weight * inside
-        if self.scalars is not None:
-            ratio = torch.where(used > 0, self.weight.detach() / used.clamp(min=1e-30), 0.0)
-            seen = seen + self.scalars[:, :, None, None] * (mask - ratio * inside * (self.mask_bits > 1))
-        return seen
-
-
-def _levels(mask_bits: int) -> tuple[int, ...]:
-    return fitting.MASK_MAGNITUDES[mask_bits]
 
 
 class QuantisedNetwork(nn.Module):
     """A compressed network with float weights behind it.
 
     Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then (by least squares) the first forward pass equals it; latent: float weights
-    for ``latent_parameters``, where the network's own are taken.
+    compressed network's own: then the first forward pass equals it; latent: float weights for
+    ``latent_parameters``, where the network's own are taken.
 
     Raises InputError when the weights do not fit the network.
     """
@@ -230,7 +44,7 @@ class QuantisedNetwork(nn.Module):
         self.preprocessing = find_preprocessing(network.preprocessing)
         self.pad = network.pad
         masters = (
-            (real_parameters(network) if latent is None else latent_parameters(network, latent))
+            latent_parameters(network, options.fit, latent)
             if weights is None
             else [
                 (torch.from_numpy(w), torch.from_numpy(b))
@@ -346,96 +160,6 @@ class QuantisedNetwork(nn.Module):
         )
 
 
-class FloatConvs(nn.Module):
-    """The float network as a module: the teacher, and what float training trains.
-
-    Parameters: the network and its preprocessing.
-    """
-
-    def __init__(self, network: FloatNetwork, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.shape = network.shape
-        self.preprocessing = preprocessing
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.from_numpy(w.copy()).contiguous(memory_format=LAYOUT)) for w in network.weights
-        )
-        self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy())) for b in network.biases)
-
-    def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
-        """As QuantisedNetwork's."""
-        x = real_pixels(pictures, self.preprocessing).contiguous(memory_format=LAYOUT)
-        found: Outputs = {}
-        for index, layer in enumerate(self.shape.layers):
-            x = functional.conv2d(x, self.weights[index], self.biases[index], padding=1).relu()
-            if layer.pool:
-                x = functional.max_pool2d(x, 2)
-            if index in wanted:
-                found[index] = x
-            if index == max(wanted):
-                break
-        return found
-
-    def export(self) -> FloatNetwork:
-        return FloatNetwork(
-            self.shape,
-            tuple(w.detach().cpu().contiguous().numpy().copy() for w in self.weights),
-            tuple(b.detach().cpu().numpy().copy() for b in self.biases),
-        )
-
-
-def network_shape(network: CompressedNetwork) -> NetworkShape:
-    """The shape by the network's name. Raises InputError if its layers are not those."""
-    shape = parse_network(network.name)
-    if shape.layers != tuple(layer.shape for layer in network.layers):
-        raise InputError(
-            f"network {network.name}: its layers are not those of that name; "
-            "allowed: a network made by compress"
-        )
-    return shape
-
-
-def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
-    inputs = image_scale(find_preprocessing(network.preprocessing), network.activation_bits)
-    scale, zero = inputs.scale, inputs.zero
-    found = []
-    for layer in network.layers:
-        product = layer.alpha[:, :, None, None].astype(np.float64) * layer.mask * 2.0**-layer.shift
-        weight = product * (layer.scale / scale)[:, None, None]
-        at_zero = (product.sum(axis=(2, 3)) * zero).sum(axis=1)
-        bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
-        found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
-        scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
-    return found
-
-
-LEAST_LATENT = 0.1
-"""Least size, in parts of the scalar, of a one-bit weight whose sign the float weight does not share."""
-
-
-def latent_parameters(
-    network: CompressedNetwork, weights: FloatNetwork
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) as ``real_parameters``, but in one-bit layers with sizes from the float weights.
-
-    A one-bit kernel tells only its signs and the mean of its sizes. Taps that are small in float, or of the
-    other sign there, are those that may turn: they are made small, the mean of every kernel stays.
-    """
-    found = []
-    stored = zip(network.layers, real_parameters(network), weights.weights, strict=True)
-    for layer, (weight, bias), floats in stored:
-        if layer.mask_bits > 1:
-            found.append((weight, bias))
-            continue
-        alpha = weight.abs().mean(dim=(2, 3), keepdim=True)
-        size = (torch.from_numpy(floats).double() * weight.sign()).clamp(min=0)
-        size /= size.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30)
-        size = size.clamp(min=LEAST_LATENT)
-        size /= size.mean(dim=(2, 3), keepdim=True)
-        found.append((weight.sign() * size * alpha, bias))
-    return found
-
-
 def integer_pixels(
     pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
 ) -> torch.Tensor:
@@ -445,11 +169,3 @@ def integer_pixels(
         step = 1 << (PIXEL_BITS - activation_bits)
         x = ((x + step // 2) / step).floor().clamp(max=(1 << activation_bits) - 1)
     return x
-
-
-def real_pixels(pictures: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 RGB [N, H, W, 3] -> the float network's input, float32 [N, 3, H, W]."""
-    x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
-    mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
-    scale = torch.tensor(preprocessing.scale, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
-    return (x - mean) * scale

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 
-from hw.spec import MASK_BITS, InputError
+from hw.spec import InputError
+from hw.spec.masks import MASK_BITS
 
 STEP_AT = (0.5, 0.75)
 STEP_FACTOR = 0.1

@@ -19,7 +19,10 @@ from sw.images import resize
 from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.retrain import fitting
-from sw.retrain.network import FloatConvs, QuantisedNetwork, QuantiseOptions, network_shape
+from sw.retrain.floats import FloatConvs
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.parameters import network_shape
+from sw.retrain.quantised_conv import QuantiseOptions
 from sw.training.labels import Classifier
 from sw.training.samples import TrainingSet
 from sw.weights import FloatNetwork, load_weights

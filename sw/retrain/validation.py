@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import torch
 
+from sw.retrain.floats import FloatConvs
 from sw.retrain.losses import Loss, similarities
-from sw.retrain.network import FloatConvs, QuantisedNetwork
+from sw.retrain.network import QuantisedNetwork
 from sw.training.data import Batch
 from sw.training.labels import Hits
 from sw.training.triplets import squared_distances

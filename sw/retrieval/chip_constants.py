@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hw.spec import (
+from hw.spec import InputError
+from hw.spec.descriptor import (
     NIP_CHANNELS_MAX,
     NIP_FRACTION,
     NIP_GAIN_SHIFT,
     NIP_MATRIX_BITS,
     NIP_MEAN_FRACTION,
     NIP_SCALE_BITS,
-    InputError,
 )
 from sw.compressed import CompressedNetwork
 from sw.retrieval.crops import parse_crops

@@ -56,6 +56,11 @@ class Describer:
         inputs = cut_crops(rgb, self.crops)
         return next(iter(self._pool([(0, inputs)], self._combine)))[1]
 
+    def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+        """As ``describe_picture``, from the engine's maps of a picture's crops."""
+        views = join_views(maps, inputs) if self.crops.joins else maps
+        return self._combine([crop_vectors(view, self.chain, self.whitening) for view in views], inputs)
+
     def describe(
         self,
         paths: Sequence[Path],

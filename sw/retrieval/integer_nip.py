@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import (
+from hw.spec import InputError, bits_for
+from hw.spec.descriptor import (
     NIP_CHANNELS_MAX,
     NIP_FRACTION,
     NIP_GAIN_SHIFT,
@@ -24,8 +25,6 @@ from hw.spec import (
     NIP_SCALE_BITS,
     NIP_SQUARES_BITS,
     NIP_SUMMED_MAX,
-    InputError,
-    bits_for,
 )
 from sw.retrieval.rois import Region
 

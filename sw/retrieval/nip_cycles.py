@@ -1,6 +1,7 @@
 """Cycles of the descriptor unit: the closed form, equal to what the Verilog takes."""
 
-from hw.spec import (
+from hw.spec import EngineConfig
+from hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
     NIP_MATRIX_ROWS,
     NIP_OUTPUT_BITS,
@@ -11,7 +12,6 @@ from hw.spec import (
     NIP_ROW_CYCLES,
     NIP_TOTAL_BITS,
     REGION_WORDS,
-    EngineConfig,
 )
 from sw.geometry import group_count, last_lanes
 from sw.retrieval.integer_nip import DescriptorConstants

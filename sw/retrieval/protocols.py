@@ -4,7 +4,6 @@ Each reader takes the folder as the benchmark's authors publish it (images anywh
 ``Benchmark``. How many queries a set has is counted, not demanded, so that a part of a set works too.
 """
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -14,10 +13,9 @@ from pathlib import Path
 
 from hw.spec import InputError
 from sw.images import list_images
+from sw.manifest import MANIFEST, read_manifest
 from sw.retrieval.datasets import ALL, Benchmark, Box, Judgement, Query, by_stem, check_folder, find_pictures
 from sw.retrieval.revisited import load_revisited
-
-MANIFEST = "manifest.csv"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ def load_groups(folder: Path) -> Benchmark:
     out of the list. Images without a group, or alone in theirs, only distract."""
     check_folder(folder)
     if (folder / MANIFEST).is_file():
-        grouped = _read_manifest(folder)
+        entries = read_manifest(folder, ("group",), present=True)
+        grouped = {entry.name: entry.group for entry in entries}
     else:
         grouped = {}
         for path in list_images(folder):
@@ -174,28 +173,3 @@ def _listed(path: Path, stem: str, stems: Mapping[str, str]) -> str:
     if stem not in stems:
         raise InputError(f"{path}: names {stem!r}; allowed: images that are there")
     return stems[stem]
-
-
-def _read_manifest(folder: Path) -> dict[str, str]:
-    path = folder / MANIFEST
-    grouped: dict[str, str] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"file", "group"} <= set(reader.fieldnames or ()):
-                raise InputError(f"{path}: columns {', '.join(reader.fieldnames or ())!r}; "
-                                 "allowed: file and group, and others")
-            for line in reader:
-                name, group = line["file"] or "", line["group"] or ""
-                here = f"{path}, line {reader.line_num}: file {name!r}"
-                if Path(name).is_absolute() or ".." in Path(name).parts:
-                    raise InputError(f"{here} lies outside the folder; allowed: names relative to it")
-                if not name or not (folder / name).is_file():
-                    raise InputError(f"{here} is not there; allowed: images that are")
-                if name in grouped:
-                    raise InputError(f"{here} comes twice; allowed: once")
-                grouped[name] = group
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); "
-                         "allowed: columns file and group") from error
-    return grouped

@@ -1,6 +1,5 @@
 """What a folder of training pictures holds: which picture belongs to which class and group."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,8 +11,8 @@ import numpy as np
 
 from hw.spec import InputError
 from sw.images import IMAGE_SUFFIXES, generate_picture, list_images, open_image
+from sw.manifest import MANIFEST, Entry, read_manifest
 
-MANIFEST = "manifest.csv"
 UNKNOWN = -1
 """Label or group of a picture that has none."""
 
@@ -133,46 +132,14 @@ class _Selected:
 # --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A file and the names of its class and group, "" where unknown."""
-
-    name: str
-    label: str = ""
-    group: str = ""
+def _manifest(folder: Path) -> list[Entry]:
+    return read_manifest(folder, ("label", "group"))
 
 
-def _manifest(folder: Path) -> list[_Entry]:
-    """``manifest.csv`` with the columns file and label or group or both; others are ignored."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; allowed: columns file, and label or group")
-    entries: dict[str, _Entry] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = set(reader.fieldnames or ())
-            if "file" not in columns or not columns & {"label", "group"}:
-                raise InputError(f"{path}: columns {', '.join(reader.fieldnames or ())!r}; "
-                                 "allowed: file, and label or group")
-            for line in reader:
-                name = line["file"] or ""
-                here = f"{path}, line {reader.line_num}: file {name!r}"
-                if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-                    raise InputError(f"{here} lies outside the folder; allowed: names relative to it")
-                if name in entries:
-                    raise InputError(f"{here} comes twice; allowed: once")
-                entries[name] = _Entry(name, line.get("label") or "", line.get("group") or "")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); "
-                         "allowed: columns file, and label or group") from error
-    return list(entries.values())
-
-
-def _class_folders(folder: Path) -> list[_Entry]:
+def _class_folders(folder: Path) -> list[Entry]:
     """CLASS/.../image; this is also ImageNet's layout, whose folders are named for synsets."""
     entries = [
-        _Entry(path.relative_to(folder).as_posix(), place.name)
+        Entry(path.relative_to(folder).as_posix(), place.name)
         for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")
         for path in sorted(place.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     ]  # fmt: skip
@@ -181,7 +148,7 @@ def _class_folders(folder: Path) -> list[_Entry]:
     return entries
 
 
-def _group_names(folder: Path) -> list[_Entry]:
+def _group_names(folder: Path) -> list[Entry]:
     """Group and index in the file name: digits of which the last two are the index (Holidays: 100001, and
     00701), or GROUP_INDEX, as in eiffel_000017."""
     entries = []
@@ -190,26 +157,26 @@ def _group_names(folder: Path) -> list[_Entry]:
         if match is None:
             raise InputError(f"{path}: the name does not tell a group; allowed: digits of which the last "
                              f"two are the index, as in 00701.jpg, GROUP_INDEX, or a {MANIFEST}")
-        entries.append(_Entry(path.name, group=match[1] or match[2]))
+        entries.append(Entry(path.name, group=match[1] or match[2]))
     return entries
 
 
-def _class_names(folder: Path) -> list[_Entry]:
+def _class_names(folder: Path) -> list[Entry]:
     """The class is what stands before the first underscore of the file name, as in n01440764_tench.jpg."""
     entries = []
     for path in list_images(folder):
         label, line, _ = path.stem.partition("_")
         if not label or not line:
             raise InputError(f"{path}: the name does not tell a class; allowed: CLASS_anything")
-        entries.append(_Entry(path.name, label))
+        entries.append(Entry(path.name, label))
     return entries
 
 
-def _plain(folder: Path) -> list[_Entry]:
-    return [_Entry(path.name) for path in list_images(folder)]
+def _plain(folder: Path) -> list[Entry]:
+    return [Entry(path.name) for path in list_images(folder)]
 
 
-LAYOUTS: dict[str, Callable[[Path], list[_Entry]]] = {
+LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "manifest": _manifest,
     "folders": _class_folders,
     "groups": _group_names,

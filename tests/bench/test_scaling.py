@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hw.config import NAMED
-from hw.spec import drain_cycles
+from hw.spec.timing import drain_cycles
 
 PATH = Path(__file__).resolve().parents[2] / "bench" / "scaling.py"
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sw.reference import Reference
-from sw.retrain.network import FloatConvs, QuantisedNetwork
+from sw.retrain.floats import FloatConvs
+from sw.retrain.network import QuantisedNetwork
 
 PATH = Path(__file__).resolve().parents[2] / "bench" / "training.py"
 

@@ -11,16 +11,10 @@ from export.export import export_network, import_descriptor
 from export.formats import FORMATS, read_words, write_words
 from export.manifest import read_manifest
 from export.words import Words
-from hw.spec import (
-    DESCRIPTOR_FIELDS,
-    DESCRIPTOR_HEADER_WORDS,
-    IDENTITY_FIELDS,
-    RECORD_WORDS,
-    EngineConfig,
-    InputError,
-    NipConfig,
-    unpack_record,
-)
+from hw.spec import EngineConfig, InputError
+from hw.spec.descriptor import DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, NipConfig
+from hw.spec.records import RECORD_WORDS, unpack_record
+from hw.spec.table import IDENTITY_FIELDS
 from sw.geometry import Visit
 from sw.plan import make_plan
 from sw.retrieval.chip_constants import trained_constants

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from export.registers import c_registers, markdown_registers
-from hw.registers import CAUSES, REGISTERS
+from hw.spec.registers import CAUSES, REGISTERS
 
 ROOT = Path(__file__).resolve().parents[2]
 UPDATE = "python -m export.registers"

@@ -7,15 +7,8 @@ import pytest
 
 from export.rom import Outline, decode_weights, encode_weights, outlines, place_layers
 from export.words import Words
-from hw.spec import (
-    MASK_BITS,
-    EngineConfig,
-    InputError,
-    decode_mask,
-    encode_mask,
-    kernel_bits,
-    mask_values,
-)
+from hw.spec import EngineConfig, InputError, kernel_bits
+from hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values
 from sw.compressed import CompressedNetwork
 from sw.network import parse_network
 from verif.models.random_network import constant_network, random_network, stack

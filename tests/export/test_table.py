@@ -4,20 +4,17 @@ import numpy as np
 import pytest
 
 from export.table import encode_table
-from hw.spec import (
+from hw.spec import EngineConfig, InputError
+from hw.spec.records import RECORD_WORDS, VISIT_WORDS, unpack_record
+from hw.spec.table import (
     HEADER_FIELDS,
     KIND_CONV,
     KIND_END,
     KIND_INPUT,
     KIND_OUTPUT,
     LAYER_FIELDS,
-    RECORD_WORDS,
     TABLE_MAGIC,
     VISIT_FIELDS,
-    VISIT_WORDS,
-    EngineConfig,
-    InputError,
-    unpack_record,
 )
 from sw.plan import make_plan
 from verif.models.random_network import random_network, stack

@@ -3,30 +3,21 @@
 import pytest
 
 from hw.config import NAMED, load_config
-from hw.spec import (
+from hw.spec import MASK_BITS_MAX, ROM_BITS_PER_KERNEL, EngineConfig, InputError, kernel_bits, tap_sum_bits
+from hw.spec.masks import (
     DIGIT_MAGNITUDES,
-    LAYER_FIELDS,
     MASK_BITS,
-    MASK_BITS_MAX,
     MASK_MAGNITUDES,
     PASSES,
-    RECORD_WORDS,
-    ROM_BITS_PER_KERNEL,
-    VISIT_FIELDS,
-    VISIT_WORDS,
-    EngineConfig,
-    InputError,
     decode_digit,
     decode_mask,
     encode_digit,
     encode_mask,
-    kernel_bits,
     mask_digits,
     mask_values,
-    pack_record,
-    tap_sum_bits,
-    unpack_record,
 )
+from hw.spec.records import RECORD_WORDS, VISIT_WORDS, pack_record, unpack_record
+from hw.spec.table import LAYER_FIELDS, VISIT_FIELDS
 
 
 @pytest.mark.parametrize("bits", MASK_BITS)

@@ -150,7 +150,7 @@ def test_list_names_what_the_options_take(capsys):
     assert [network["name"] for network in listed["networks"]] == ["vgg11", "vgg13", "vgg16", "vgg19"]
     assert [network["layers"] for network in listed["networks"]] == [8, 10, 13, 16]
     assert {"nano", "edge", "asic"} <= {config["name"] for config in listed["configurations"]}
-    assert set(listed["fits"]) == {"least-squares", "output", "vendor", "paper"}
+    assert set(listed["fits"]) == {"least-squares", "output", "sequential", "vendor", "paper"}
     assert set(listed["preprocessings"]) == {"caffe", "torchvision", "none"}
     assert [protocol["name"] for protocol in listed["protocols"]] == [
         "holidays", "oxford5k", "paris6k", "roxford5k", "rparis6k", "ukbench", "groups"]

@@ -8,7 +8,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, InputError, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, InputError
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.compressed import (
     METADATA_KEY,
     CompressedLayer,

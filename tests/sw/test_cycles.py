@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hw.config import NAMED
-from hw.spec import drain_cycles
+from hw.spec.timing import drain_cycles
 from sw.cycles import frame_cycles, utilisation
 from sw.geometry import PlanLayer
 from sw.network import ConvShape

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hw.spec import MASK_BITS, MASK_MAGNITUDES, InputError, mask_values
+from hw.spec import InputError
+from hw.spec.masks import MASK_BITS, MASK_MAGNITUDES, mask_values
 from sw.compress import fit as fit_module
 from sw.compress.fit import FIT_RULES, fit_masks, nearest_mask, sqnr_db
 
@@ -146,5 +147,5 @@ def test_sqnr_is_ten_log_ten():
 
 
 def test_unknown_rule_is_refused():
-    with pytest.raises(InputError, match=r"fit 'lloyd' .* least-squares, output, vendor, paper"):
+    with pytest.raises(InputError, match=r"fit 'lloyd' .* least-squares, output, sequential, vendor, paper"):
         fit_masks(kernels(1), 3, "lloyd")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hw.spec import MASK_BITS, mask_values
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.output_fit import DAMPING, ChannelFit, measure_moments

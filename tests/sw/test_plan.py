@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hw.config import NAMED
-from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, InputError
+from hw.spec import InputError
+from hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from sw.compress.calibrate import generated_pictures
 from sw.compress.pipeline import compress
 from sw.geometry import PlanLayer, strip_rows, tile_kinds, tile_words, tiles

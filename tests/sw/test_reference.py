@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import sw.reference
-from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, InputError, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, InputError
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.bounds import accumulator_range
 from sw.compressed import CompressedNetwork
 from sw.reference import Reference
+from verif.models.lively_network import lively_network
 from verif.models.random_network import constant_network, random_network, stack
 
 Oracle = Callable[[CompressedNetwork, np.ndarray], list[np.ndarray]]
@@ -38,7 +40,7 @@ def compare(network: CompressedNetwork, x: torch.Tensor, oracle: Oracle) -> list
 @pytest.mark.parametrize("activation_bits", [4, 5, 6, 7, 8])
 @pytest.mark.parametrize("mask_bits", MASK_BITS)
 def test_widths(mask_bits: int, activation_bits: int, rng: np.random.Generator, oracle: Oracle) -> None:
-    network = random_network(rng, stack((3, 8, 6), pools=[1]), mask_bits, activation_bits=activation_bits)
+    network = lively_network(rng, stack((3, 8, 6), pools=[1]), mask_bits, activation_bits=activation_bits)
     found = compare(network, image(rng, network, 2, 7, 9), oracle)
     assert len(found[-1].unique()) > 2, "the network says nothing: the comparison is worth little"
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hw.spec import MASK_BITS, SCALAR_MAX, mask_values
+from hw.spec import SCALAR_MAX
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.refine import DAMPING, WindowFit, keep_masks, nearest_masks, pixel_moment

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from hw.spec import InputError
+from sw.manifest import MANIFEST
 from sw.retrieval.protocols import load_benchmark
-from sw.scenes import MANIFEST, scene_views, write_scenes
+from sw.scenes import scene_views, write_scenes
 
 
 def test_a_folder_of_scenes_is_a_benchmark_of_groups(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from hw.config import NAMED
 from hw.place import PREFIX
-from hw.spec import PASSES
+from hw.spec.masks import PASSES
 from sw.geometry import tile_count
 from sw.plan import make_plan
 from verif.accesses import READ_AHEAD, memory_accesses

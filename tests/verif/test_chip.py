@@ -8,16 +8,9 @@ import pytest
 from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
-from hw.spec import (
-    HEADER_FIELDS,
-    IDENTITY_FIELDS,
-    LAYER_FIELDS,
-    RECORD_WORDS,
-    TABLE_WORD_BITS,
-    VISIT_FIELDS,
-    VISIT_WORDS,
-    NipConfig,
-)
+from hw.spec.descriptor import NipConfig
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
+from hw.spec.table import HEADER_FIELDS, IDENTITY_FIELDS, LAYER_FIELDS, VISIT_FIELDS
 from verif.chip_case import run_chip, write_case
 from verif.chip_variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 

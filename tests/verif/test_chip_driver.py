@@ -6,7 +6,8 @@ import pytest
 from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
-from hw.spec import TABLE_WORD_BITS, NipConfig
+from hw.spec.descriptor import NipConfig
+from hw.spec.records import TABLE_WORD_BITS
 from sw.retrieval.integer_nip import describe
 from verif.chip_case import run_chip, write_case
 from verif.chip_frame import ChipInput, DriverError, run_chip_frames

@@ -10,7 +10,9 @@ from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
 from hw.place import PREFIX
-from hw.spec import HEADER_FIELDS, TABLE_WORD_BITS, NipConfig
+from hw.spec.descriptor import NipConfig
+from hw.spec.records import TABLE_WORD_BITS
+from hw.spec.table import HEADER_FIELDS
 from verif.chip_case import run_chip, write_case
 from verif.chip_variables import CAUSE_VARIABLE, FAULT_VARIABLE
 from verif.rtl import checked_chip_sources

@@ -9,7 +9,7 @@ import pytest
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
 from hw.integration import WRAPPER, wrapper
-from hw.spec import NipConfig
+from hw.spec.descriptor import NipConfig
 from hw.verilog import CHIP_TOP
 from sw.cli.main import run
 from verif.rtl import chip_sources

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hw.config import NAMED
-from hw.spec import KIND_CONV, KIND_INPUT, KIND_OUTPUT, START_CYCLES
+from hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
+from hw.spec.timing import START_CYCLES
 from sw.cycles import frame_cycles
 from sw.plan import make_plan
 from verif.frame import Pauses, run_frame

@@ -5,7 +5,8 @@ import pytest
 
 from export.table import encode_table
 from hw.config import NAMED
-from hw.spec import ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC, HEADER_FIELDS
+from hw.spec import ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
+from hw.spec.table import HEADER_FIELDS
 from hw.verilog import TOP
 from verif.blocks import CONFIG_VARIABLE
 from verif.frame import rom_arguments, write_files

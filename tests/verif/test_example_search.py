@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hw.config import NAMED
-from hw.spec import NipConfig
+from hw.spec.descriptor import NipConfig
 from sw.cli.main import run
 from sw.compressed import load_network
 from sw.images import list_images, open_image

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hw.config import NAMED
-from hw.spec import BIAS_MAX, BIAS_MIN, MASK_BITS, PIXEL_BITS, InputError, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, PIXEL_BITS, InputError
+from hw.spec.masks import MASK_BITS, mask_values
 from hw.verilog import TOP
 from sw.cycles import frame_cycles
 from sw.plan import make_plan

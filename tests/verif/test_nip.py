@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.spec import NIP_SUMMED_MAX, NipConfig
+from hw.spec.descriptor import NIP_SUMMED_MAX, NipConfig
 from hw.verilog import memory_files, nip_files
 from verif.blocks import CONFIG_VARIABLE, block_config, config_label, run_block
 from verif.rtl import block_sources

@@ -163,7 +163,7 @@ def test_a_native_model_runs_and_writes_waves_when_built_with_them(tmp_path, tra
 
 
 def test_a_large_design_is_compiled_in_parts(tmp_path, private_cache, monkeypatch):
-    monkeypatch.setattr(cxx, "SMALL_DESIGN_BYTES", 0)
+    monkeypatch.setattr(cxx, "UNIT_BYTES", 0)
     build = build_native([SKID], "skid", HERE / "harness_skid.cpp", optimise=2)
     assert cxx.run_tool([build.binary, tmp_path / "none"]).startswith("0\n10\n20\n")
 

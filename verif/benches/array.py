@@ -7,7 +7,8 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 
-from hw.spec import SCALAR_MAX, TAPS, mask_values
+from hw.spec import SCALAR_MAX, TAPS
+from hw.spec.masks import mask_values
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.benches.stimuli import kernel, nothing, strip, uniform_kernel, windows, with_gaps
 from verif.cocotb_support import rng

@@ -4,8 +4,8 @@ import cocotb
 from cocotb.triggers import FallingEdge, Timer
 from cocotbext.axi import AxiResp, AxiStreamFrame
 
-from hw.registers import BY_NAME, COUNTER_REGISTERS, IDENTIFICATION, REGISTERS
 from hw.spec import COUNTERS
+from hw.spec.registers import BY_NAME, COUNTER_REGISTERS, IDENTIFICATION, REGISTERS
 from hw.top import configuration
 from verif.chip_bench import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, PICTURES, PLAN, Chip
 from verif.cocotb_support import fail, rng

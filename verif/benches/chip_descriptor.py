@@ -4,7 +4,7 @@ integer model."""
 import cocotb
 from cocotb.triggers import FallingEdge
 
-from hw.registers import DESCRIPTOR_BITS, DESCRIPTOR_BYTES, FEATURES, RAW_SUMS
+from hw.spec.registers import DESCRIPTOR_BITS, DESCRIPTOR_BYTES, FEATURES, RAW_SUMS
 from sw.retrieval.integer_nip import IntegerNip, output_length
 from verif.chip_bench import EXPECTED, MODEL, NETWORK_SEED, PICTURES, Chip
 from verif.cocotb_support import fail, rng

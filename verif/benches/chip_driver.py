@@ -6,8 +6,8 @@ import cocotb
 from cocotb.task import bridge, resume
 from cocotbext.axi import AxiResp, AxiStreamFrame
 
-from hw.registers import FEATURES
 from hw.spec import COUNTERS
+from hw.spec.registers import FEATURES
 from sw.driver.chip import BoardFault, Kestrel, KestrelError, Output, Result
 from sw.retrieval.integer_nip import IntegerNip
 from verif.chip_bench import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, NETWORK_SEED, PLAN, Chip

@@ -11,7 +11,7 @@ from pathlib import Path
 import cocotb
 from cocotbext.axi import AxiResp, AxiStreamFrame
 
-from hw.registers import BY_NAME, FEATURES, RAW_SUMS, REGISTERS
+from hw.spec.registers import BY_NAME, FEATURES, RAW_SUMS, REGISTERS
 from sw.retrieval.integer_nip import IntegerNip
 from verif.chip_bench import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, NETWORK_SEED, PICTURES, Chip
 from verif.chip_variables import COUNTS_FILE, TURNS_VARIABLE

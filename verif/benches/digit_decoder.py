@@ -3,7 +3,7 @@
 import cocotb
 from cocotb.triggers import Timer
 
-from hw.spec import PASSES, decode_digit
+from hw.spec.masks import PASSES, decode_digit
 from verif.benches.lockstep import bench_config
 from verif.cocotb_support import Scoreboard, fail
 from verif.models.kernel_decoder import check_digits, mask_value

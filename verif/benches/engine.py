@@ -16,7 +16,8 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from export.table import FIRST_RECORD
-from hw.spec import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, KIND_END, KIND_OUTPUT
+from hw.spec import ERROR_FRAME_LONG, ERROR_FRAME_SHORT
+from hw.spec.table import KIND_END, KIND_OUTPUT
 from sw.cycles import frame_cycles
 from verif.benches.lockstep import bench_config
 from verif.cocotb_support import fail, pauses, reset, rng, seed, start

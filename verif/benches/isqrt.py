@@ -2,7 +2,7 @@
 
 import cocotb
 
-from hw.spec import NIP_SQUARES_BITS
+from hw.spec.descriptor import NIP_SQUARES_BITS
 from verif.benches.lockstep import Block, lockstep
 from verif.cocotb_support import rng
 from verif.models.nip_parts import Isqrt

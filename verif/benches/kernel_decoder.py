@@ -6,7 +6,8 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Timer
 
-from hw.spec import PASSES, SCALAR_BITS, TAPS, decode_digit, kernel_bits
+from hw.spec import SCALAR_BITS, TAPS, kernel_bits
+from hw.spec.masks import PASSES, decode_digit
 from verif.benches.layouts import decode
 from verif.benches.lockstep import Block, bench_config
 from verif.cocotb_support import Scoreboard, rng

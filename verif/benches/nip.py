@@ -11,14 +11,14 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from export.descriptor import encode_descriptor
 from hw.schedule import layer_layout, visit_layout
-from hw.spec import (
+from hw.spec import bits_for
+from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP,
     NIP_ERROR_MAP,
     NIP_ERROR_PARTIAL,
     NIP_ERROR_ROM,
     NIP_ERROR_SEQUENCE,
-    bits_for,
 )
 from sw.geometry import BANKS, group_count, last_lanes
 from sw.retrieval.integer_nip import DescriptorConstants

@@ -3,7 +3,7 @@
 import cocotb
 import numpy as np
 
-from hw.spec import NIP_CHANNELS_MAX, NIP_OUTPUT_BYTES, NIP_SCALE_BITS
+from hw.spec.descriptor import NIP_CHANNELS_MAX, NIP_OUTPUT_BYTES, NIP_SCALE_BITS
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
 from sw.retrieval.rois import roi_grid
 from verif.benches.nip import CONFIG, Unit

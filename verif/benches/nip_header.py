@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from export.descriptor import encode_descriptor
 from hw.schedule import layer_layout
-from hw.spec import (
+from hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_USED,
     DESCRIPTOR_HEADER_WORDS,
@@ -16,9 +16,8 @@ from hw.spec import (
     DESCRIPTOR_VERSION,
     NIP,
     NIP_REGIONS_MAX,
-    pack_record,
-    unpack_record,
 )
+from hw.spec.records import pack_record, unpack_record
 from sw.geometry import group_count, last_lanes
 from verif.benches.lockstep import Block, bench_config
 from verif.benches.script import record

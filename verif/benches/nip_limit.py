@@ -3,7 +3,7 @@
 import cocotb
 
 from export.descriptor import encode_descriptor
-from hw.spec import NIP_ERROR_REGIONS
+from hw.spec.descriptor import NIP_ERROR_REGIONS
 from verif.benches.nip import CONFIG, Unit
 from verif.cocotb_support import fail, rng
 from verif.models.nip_case import Frame, descriptor_frames, random_constants, random_map, random_place

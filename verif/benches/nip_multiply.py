@@ -3,7 +3,7 @@
 import cocotb
 
 from hw.nip_multiply import AMOUNT_BITS
-from hw.spec import NIP_RECIPROCAL_BITS
+from hw.spec.descriptor import NIP_RECIPROCAL_BITS
 from verif.benches.lockstep import Block, lockstep
 from verif.cocotb_support import rng
 from verif.models.nip_parts import Multiply

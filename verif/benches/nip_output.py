@@ -6,7 +6,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from hw.nip_multiply import SHIFT_ORIGIN
-from hw.spec import NIP_OUTPUT_BITS, NIP_OUTPUT_BYTES, NIP_OUTPUT_SUMS
+from hw.spec.descriptor import NIP_OUTPUT_BITS, NIP_OUTPUT_BYTES, NIP_OUTPUT_SUMS
 from sw.retrieval.integer_nip import DescriptorConstants, bits, codes
 from sw.retrieval.nip_cycles import output_cycles
 from sw.retrieval.rois import Region

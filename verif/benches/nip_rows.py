@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from hw.nip_rows import MEAN_BITS
-from hw.spec import NIP_MATRIX_BITS, NIP_MATRIX_ROWS
+from hw.spec.descriptor import NIP_MATRIX_BITS, NIP_MATRIX_ROWS
 from verif.benches.lockstep import Block, lockstep
 from verif.cocotb_support import rng
 from verif.models.nip_parts import Rows

@@ -6,7 +6,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from hw.nip_vectors import Pass
-from hw.spec import NIP_FRACTION
+from hw.spec.descriptor import NIP_FRACTION
 from sw.retrieval.nip_cycles import COPIED, ROOTED, SQUARED
 from verif.benches.lockstep import Block
 from verif.cocotb_support import PERIOD_NS, fail, rng

@@ -6,7 +6,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from export.descriptor import encode_descriptor
-from hw.spec import DESCRIPTOR_FIELDS, NIP_MATRIX_ROWS, NIP_ROW_CYCLES, NIP_SUMMED_MAX, unpack_record
+from hw.spec.descriptor import DESCRIPTOR_FIELDS, NIP_MATRIX_ROWS, NIP_ROW_CYCLES, NIP_SUMMED_MAX
+from hw.spec.records import unpack_record
 from sw.geometry import group_count
 from sw.retrieval.integer_nip import whiten
 from verif.benches.lockstep import Block

@@ -10,21 +10,10 @@ import cocotb
 import numpy as np
 
 from export.table import encode_table
-from hw.spec import (
-    ERROR_FRAME_LONG,
-    ERROR_FRAME_SHORT,
-    ERROR_TABLE_CONFIG,
-    ERROR_TABLE_MAGIC,
-    HEADER_FIELDS,
-    HEADER_WORDS_USED,
-    KIND_INPUT,
-    RECORD_WORDS,
-    TABLE_WORD_BITS,
-    VISIT_FIELDS,
-    VISIT_WORDS,
-    Field,
-    layer_fields,
-)
+from hw.spec import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
+from hw.spec.table import HEADER_FIELDS, KIND_INPUT, VISIT_FIELDS, layer_fields
+from hw.spec.timing import HEADER_WORDS_USED
 from sw.plan import Plan, make_plan
 from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.cocotb_support import fail, rng

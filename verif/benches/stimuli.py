@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from random import Random
 
-from hw.spec import DIGIT_BITS, MASK_MAGNITUDES, PASSES_MAX, SCALAR_MAX, TAPS, encode_digit
+from hw.spec import SCALAR_MAX, TAPS
+from hw.spec.masks import DIGIT_BITS, MASK_MAGNITUDES, PASSES_MAX, encode_digit
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import Pixel
 

@@ -14,15 +14,9 @@ import numpy as np
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from export.rom import encode_weights
-from hw.spec import (
-    DIGIT_MAGNITUDES,
-    FILL_CYCLES,
-    PASSES,
-    TAPS,
-    bias_hold_cycles,
-    decode_digit,
-    mask_digits,
-)
+from hw.spec import TAPS
+from hw.spec.masks import DIGIT_MAGNITUDES, PASSES, decode_digit, mask_digits
+from hw.spec.timing import FILL_CYCLES, bias_hold_cycles
 from sw.compressed import CompressedNetwork
 from sw.geometry import PlanLayer, Tile, bias_beats, tile_words, tiles, weight_beats
 from sw.plan import plan_layers

@@ -13,7 +13,8 @@ from amaranth.lib import data
 
 from hw.pixel import EDGES
 from hw.pixel import PIXEL as PIXEL_LAYOUT
-from hw.spec import FILL_CYCLES, TAPS, WINDOW_LATENCY
+from hw.spec import TAPS
+from hw.spec.timing import FILL_CYCLES, WINDOW_LATENCY
 from sw.geometry import BANKS
 from verif.benches.lockstep import Block, bench_config
 from verif.benches.script import Step, record, script

@@ -8,7 +8,8 @@ import typer
 
 from hw.chip_config import ChipConfig
 from hw.integration import integration_files
-from hw.spec import NIP, InputError
+from hw.spec import InputError
+from hw.spec.descriptor import NIP
 from hw.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
 from sw.cli.output import JsonOption, emit, progress
 from sw.files import atomic_directory, check_output_directory

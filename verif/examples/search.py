@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import load_config
-from hw.registers import DESCRIPTOR_BYTES
-from hw.spec import NIP, EngineConfig, InputError, NipConfig
+from hw.spec import EngineConfig, InputError
+from hw.spec.descriptor import NIP, NipConfig
+from hw.spec.registers import DESCRIPTOR_BYTES
 from sw.cli.output import progress
 from sw.cli.retrieval_options import collect_pictures
 from sw.compressed import CompressedNetwork, load_network

@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from hw.spec import (
-    DIGIT_BITS,
-    LEVELS_PER_STAGE,
-    ROW_GROUPS,
-    TAPS,
-    UNIT_LATENCY,
-    decode_digit,
-    lane_latency,
-    tree_levels,
-)
+from hw.spec import ROW_GROUPS, TAPS, tree_levels
+from hw.spec.masks import DIGIT_BITS, decode_digit
+from hw.spec.timing import LEVELS_PER_STAGE, UNIT_LATENCY, lane_latency
 from verif.models.kernel_unit import Kernel
 from verif.models.pixel import IDLE, Pixel
 

@@ -6,7 +6,8 @@ alternate. The engine must take any such order; these plans are for holding it t
 
 from dataclasses import replace
 
-from hw.spec import KIND_INPUT, EngineConfig
+from hw.spec import EngineConfig
+from hw.spec.table import KIND_INPUT
 from sw.compressed import CompressedNetwork
 from sw.geometry import BANKS, Region, Visit
 from sw.plan import Plan, Record, make_plan

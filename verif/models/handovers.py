@@ -4,18 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from export.table import FIRST_RECORD
-from hw.spec import (
-    HEADER_FIELDS,
-    HEADER_WORDS_USED,
-    KIND_CONV,
-    LAYER_WORDS_USED,
-    PASSES,
-    RECORD_WORDS,
-    VISIT_FIELDS,
-    VISIT_WORDS,
-    layer_fields,
-    unpack_record,
-)
+from hw.spec.masks import PASSES
+from hw.spec.records import RECORD_WORDS, VISIT_WORDS, unpack_record
+from hw.spec.table import HEADER_FIELDS, KIND_CONV, VISIT_FIELDS, layer_fields
+from hw.spec.timing import HEADER_WORDS_USED, LAYER_WORDS_USED
 from sw.geometry import group_count
 from sw.plan import Plan
 

@@ -3,7 +3,8 @@
 from functools import cache
 from itertools import product
 
-from hw.spec import DIGIT_MAGNITUDES, MASK_MAGNITUDES, PASSES, SCALAR_BITS, SCALAR_MAX, TAPS
+from hw.spec import SCALAR_BITS, SCALAR_MAX, TAPS
+from hw.spec.masks import DIGIT_MAGNITUDES, MASK_MAGNITUDES, PASSES
 
 
 def mask_value(code: int, mask_bits: int) -> int:

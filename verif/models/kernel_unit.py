@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hw.spec import DIGIT_BITS, decode_digit
+from hw.spec.masks import DIGIT_BITS, decode_digit
 
 
 class Kernel(NamedTuple):

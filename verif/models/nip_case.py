@@ -6,13 +6,13 @@ from random import Random
 
 import numpy as np
 
-from hw.spec import (
+from hw.spec import EngineConfig
+from hw.spec.descriptor import (
     NIP_MATRIX_BITS,
     NIP_OUTPUT_BITS,
     NIP_OUTPUT_BYTES,
     NIP_OUTPUT_SUMS,
     NIP_SCALE_BITS,
-    EngineConfig,
 )
 from sw.geometry import BANKS, group_count, last_lanes
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening

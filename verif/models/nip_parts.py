@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any
 
-from hw.spec import NIP_MATRIX_ROWS, NIP_RECIPROCAL_BITS, NIP_ROOT_LATENCY, NIP_TOTAL_BITS
+from hw.spec.descriptor import NIP_MATRIX_ROWS, NIP_RECIPROCAL_BITS, NIP_ROOT_LATENCY, NIP_TOTAL_BITS
 
 WORD = (1 << 32) - 1
 

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from hw.spec import DIGIT_BITS, LEVELS_PER_STAGE, ROW_GROUPS, UNIT_LATENCY, lane_latency, tree_levels
+from hw.spec import ROW_GROUPS, tree_levels
+from hw.spec.masks import DIGIT_BITS
+from hw.spec.timing import LEVELS_PER_STAGE, UNIT_LATENCY, lane_latency
 from verif.models.kernel_unit import Kernel, KernelUnit
 
 

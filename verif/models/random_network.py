@@ -6,7 +6,8 @@ from math import log2, sqrt
 
 import numpy as np
 
-from hw.spec import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN, mask_values
+from hw.spec import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from hw.spec.masks import mask_values
 from sw.bounds import check_accumulators
 from sw.compressed import CompressedLayer, CompressedNetwork
 from sw.network import ConvShape

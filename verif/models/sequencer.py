@@ -3,14 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hw.spec import (
-    HEADER_WORDS_USED,
-    LAYER_FETCH,
-    START_CYCLES,
-    VISIT_FETCH,
-    EngineConfig,
-    drain_cycles,
-)
+from hw.spec import EngineConfig
+from hw.spec.timing import HEADER_WORDS_USED, LAYER_FETCH, START_CYCLES, VISIT_FETCH, drain_cycles
 from verif.models.handovers import HandOver
 
 CHECK_CYCLES = HEADER_WORDS_USED + 3

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from sw.retrain import arithmetic
-from sw.retrain.network import QuantisedNetwork, QuantiseOptions
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.quantised_conv import QuantiseOptions
 from verif.models.random_network import random_network, stack
 
 

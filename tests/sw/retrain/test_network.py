@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hw.spec import MASK_BITS
+from hw.spec.masks import MASK_BITS, mask_values
 from sw.compress.calibrate import generated_pictures
 from sw.compress.fit import fit_masks
 from sw.compress.fold import InputScale, fold_layer
@@ -17,16 +17,19 @@ from sw.network import ConvShape, parse_network
 from sw.reference import Reference
 from sw.retrain import fitting
 from sw.retrain.folding import fold
-from sw.retrain.network import QuantisedNetwork, QuantiseOptions
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.parameters import vendor_weights
+from sw.retrain.quantised_conv import QuantiseOptions
 from sw.retrain.start import quantised_student
 from sw.weights import random_network as float_random
-from verif.models.random_network import random_network, stack
+from verif.models.lively_network import lively_network
+from verif.models.random_network import stack
 
 
 def draw(
     rng: np.random.Generator, mask_bits: int, activation_bits: int, channels: tuple[int, ...] = (3, 9, 8, 7)
 ) -> CompressedNetwork:
-    return random_network(rng, stack(channels, pools=[1]), mask_bits, activation_bits=activation_bits)
+    return lively_network(rng, stack(channels, pools=[1]), mask_bits, activation_bits=activation_bits)
 
 
 def assert_equal(
@@ -147,6 +150,40 @@ def test_latent_weights_stand_for_the_same_integers(rng: np.random.Generator) ->
     kernel = student.convs()[1].weight.detach()[3, 2].abs()
     assert kernel[1, 1] == pytest.approx(float(kernel.min()))
     assert kernel.max() > 1.5 * kernel.mean()
+
+
+@pytest.mark.parametrize("mask_bits", MASK_BITS)
+def test_the_vendors_rule_starts_from_any_network(mask_bits: int, rng: np.random.Generator) -> None:
+    """Weights from which the rule makes given kernels: all masks of the width, but that with four and five
+    bits one tap has the largest level."""
+    values = np.array(mask_values(mask_bits))
+    mask = rng.choice(values, (300, 9))
+    if mask_bits > 3:
+        mask[:, 0] = values[-1]
+    if mask_bits == 1:
+        mask[0] = 1
+    else:
+        mask[0] = 0
+    kernels = torch.from_numpy(mask * rng.uniform(0.1, 3, (300, 1)))
+    weights = vendor_weights(kernels, mask_bits).float().reshape(20, 15, 3, 3)
+    found, alpha = fitting.fit(weights, mask_bits, "vendor")
+    np.testing.assert_allclose((found * alpha[:, :, None, None]).reshape(300, 9), kernels, rtol=1e-6)
+
+
+def test_training_with_the_vendors_rule_goes_on_from_the_network(rng: np.random.Generator) -> None:
+    """One search with unchanged weights keeps every kernel's product, up to scalars that are halved."""
+    network = draw(rng, 3, 8)
+    student = QuantisedNetwork(network, QuantiseOptions(fit="vendor"))
+    before = [layer.integers.weights() * 2.0**-layer.integers.shift for layer in student.convs()]
+    for layer, stored in zip(student.export().layers, network.layers, strict=True):
+        np.testing.assert_array_equal(layer.mask, stored.mask)
+        np.testing.assert_array_equal(layer.alpha, stored.alpha)
+    student.quantise("search")
+    for layer, wanted in zip(student.convs(), before, strict=True):
+        found = layer.integers.weights() * 2.0**-layer.integers.shift
+        assert float((found - wanted).abs().max()) <= 2.0**-layer.integers.shift * 4
+        assert float(wanted.abs().max()) > 2.0**-layer.integers.shift * 100
+    assert_equal(student, rng)
 
 
 def test_start_is_found_out() -> None:

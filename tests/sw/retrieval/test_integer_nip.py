@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from hw.config import NAMED
-from hw.spec import (
-    NIP_OUTPUT_BITS,
-    NIP_OUTPUT_BYTES,
-    NIP_OUTPUT_SUMS,
-    NIP_SUMMED_MAX,
-    InputError,
-)
+from hw.spec import InputError
+from hw.spec.descriptor import NIP_OUTPUT_BITS, NIP_OUTPUT_BYTES, NIP_OUTPUT_SUMS, NIP_SUMMED_MAX
 from sw.retrieval.chip_constants import (
     chip_regions,
     integer_whitening,

@@ -15,7 +15,8 @@ Bits without a field read 0 and are ignored when written. Byte strobes hold for 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hw.spec import COUNTER_BASE, COUNTERS, ERRORS, NIP_ERROR_BASE, NIP_ERRORS
+from hw.spec import COUNTER_BASE, COUNTERS, ERRORS
+from hw.spec.descriptor import NIP_ERROR_BASE, NIP_ERRORS
 
 REGISTER_BITS = 32
 ADDRESS_BITS = 12

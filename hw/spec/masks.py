@@ -1,7 +1,4 @@
-"""Mask codes: sign and magnitude, the sign in the top bit; and the digits in which the array applies them.
-
-Part of the format described in ``hw.spec``, through which the other packages read it.
-"""
+"""Mask codes: sign and magnitude, the sign in the top bit; and the digits in which the array applies them."""
 
 MASK_BITS = (1, 2, 3, 4, 5)
 

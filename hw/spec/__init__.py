@@ -1,0 +1,312 @@
+"""The integer format of Kestrel: the single description that every package reads.
+
+Plain Python: no Amaranth, no torch, no NumPy. The reference (``sw``), the ROM images (``export``), the
+generated Verilog (``hw``) and the test benches (``verif``) take every width, code and field layout from this
+package.
+
+Here: activation and bias widths, the weight stream, the engine's error causes and counters, its configuration
+and the widths that follow from it. In modules of their own:
+
+masks       mask codes and their digits
+records     records of ROM words and their bit fields
+table       the schedule table: header, layer records, visit records
+timing      latencies
+descriptor  the descriptor unit and its ROM
+registers   the chip's registers
+
+The arithmetic itself is written down in ``docs/arithmetic.md``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from math import ceil, log2
+
+from hw.spec.masks import DIGIT_BITS, MASK_BITS, MASK_MAGNITUDES, PASSES
+from hw.spec.records import RECORD_WORDS
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. The message is one line that names the file or option, the value and
+    what is allowed; the command line prints it and exits with code 2."""
+
+
+# --------------------------------------------------------------------------------------------------------
+# Widths
+# --------------------------------------------------------------------------------------------------------
+
+TAPS = 9
+"""Taps of a kernel, 3x3, numbered row by row from the top left."""
+
+PIXEL_BITS = 8
+ACTIVATION_BITS_MIN = 4
+ACTIVATION_BITS_MAX = 8
+
+SCALAR_BITS = 8
+"""The unsigned scalar alpha of a kernel."""
+
+SCALAR_MAX = (1 << SCALAR_BITS) - 1
+
+BIAS_BITS = 12
+BIAS_MIN = -(1 << (BIAS_BITS - 1))
+BIAS_MAX = (1 << (BIAS_BITS - 1)) - 1
+
+BIAS_FRACTION = 3
+"""Fraction bits F of a bias below the output's unit: a bias counts in steps of 2**-F output units."""
+
+SHIFT_BITS = 4
+SHIFT_MIN = BIAS_FRACTION
+SHIFT_MAX = (1 << SHIFT_BITS) - 1
+
+ACCUMULATOR_BITS = 32
+ACCUMULATOR_MIN = -(1 << (ACCUMULATOR_BITS - 1))
+ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
+
+# --------------------------------------------------------------------------------------------------------
+# Weight stream
+#
+# A layer is a sequence of tiles: for each output group (P_o channels), for each input group (P_i channels).
+# A tile is, least significant bit first and without gaps:
+#   pad values   n_in x 8 bits         only in a layer with has_pad
+#   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits
+#   biases       n_out x 12 bits       only in the last input group's tile
+# and is then filled with zeros to a whole ROM word. n_in and n_out count the channels that exist.
+# --------------------------------------------------------------------------------------------------------
+
+PAD_BITS = PIXEL_BITS
+
+
+def kernel_bits(mask_bits: int) -> int:
+    """Stored bits of one 3x3 kernel: its scalar and nine mask codes."""
+    return SCALAR_BITS + TAPS * mask_bits
+
+
+def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
+    """Bits of a tile before it is filled to a whole word."""
+    return n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
+
+
+ROM_BITS_PER_KERNEL = 64
+"""ROM word bits for each kernel loaded per cycle; not less than the widest kernel (8 + 9 * 5 = 53)."""
+
+# --------------------------------------------------------------------------------------------------------
+# Error causes, as read on the engine's ``error`` port (0: none)
+# --------------------------------------------------------------------------------------------------------
+
+ERROR_BITS = 4
+ERRORS: dict[int, str] = {
+    0: "none",
+    1: "frame too short: TLAST before the last pixel",
+    2: "frame too long: no TLAST with the last pixel",
+    3: "schedule table: wrong magic number or version",
+    4: "schedule table: made for another engine configuration",
+}
+ERROR_FRAME_SHORT = 1
+ERROR_FRAME_LONG = 2
+ERROR_TABLE_MAGIC = 3
+ERROR_TABLE_CONFIG = 4
+
+# --------------------------------------------------------------------------------------------------------
+# Counters, as read through the engine's ``counter_*`` ports
+# --------------------------------------------------------------------------------------------------------
+
+COUNTER_BITS = 32
+COUNTER_ADDRESS_BITS = 9
+COUNTER_BASE = 256
+"""Address of the first of COUNTERS; below it are the cycles of each record of the schedule table."""
+
+COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "weight_stall", "control")
+"""busy: all cycles of the frame, the sum of the others. array: a pass streams. input, output: a beat moves,
+the output's pipeline fills, or the visit ends. input_stall: no beat is offered; output_stall: the beat is
+not taken. weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
+
+TRACE_ADDRESS_BITS = 32
+"""Of each bank's address on the trace ports, where there are three: the same whatever the memories."""
+
+# --------------------------------------------------------------------------------------------------------
+# Engine configuration
+# --------------------------------------------------------------------------------------------------------
+
+ROW_GROUPS = 3
+"""Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
+
+Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
+masks take one pass and it does not pool. The image then lies in *virtual rows*: virtual row v has in lane
+group g the image's row v + g - 1. So virtual rows 3T, 3T + 1, 3T + 2, one in each bank, hold for every group
+the three rows around its own. The weight stream has pad values and kernels once for each group, and kernels
+of alpha = 0 for lanes between that have no channel."""
+
+MASK_BITS_MAX = (1, 2, 3, 5)
+"""What ``mask_bits_max`` may be: an engine for 4 bits would not be smaller than one for 5."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Everything that is fixed when the Verilog is generated.
+
+    ``input_lanes`` x ``output_lanes`` kernel units; one lane count must divide the other. ``activation_bits``
+    is the datapath's width: networks with as many or fewer activation bits run. ``load_kernels`` kernels are
+    decoded per cycle. ``partial_depth`` pixels is the longest strip, ``max_width`` the widest row.
+    ``feature_words`` are the words of one bank (of three) of each part; a word holds ``word_lanes``
+    activations. ``weight_words`` are ROM words of ``rom_word_bits``; ``table_words`` 32-bit words.
+    ``stream_bytes`` is the width of the image stream. ``row_groups`` adds what it takes to run a first layer
+    of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
+    masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
+    units.
+
+    Raises InputError, naming the field and what is allowed, for an impossible configuration.
+    """
+
+    name: str
+    input_lanes: int
+    output_lanes: int
+    activation_bits: int
+    load_kernels: int
+    partial_depth: int
+    max_width: int
+    feature_words: tuple[int, int]
+    weight_words: int
+    table_words: int
+    stream_bytes: int
+    row_groups: bool = False
+    mask_bits_max: int = max(MASK_BITS)
+
+    def __post_init__(self) -> None:
+        def check(name: str, value: object, low: int, high: int) -> None:
+            if type(value) is not int or not low <= value <= high:
+                raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: {low}..{high}")
+
+        check("input_lanes", self.input_lanes, 1, 128)
+        check("output_lanes", self.output_lanes, 1, 128)
+        check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
+        check("load_kernels", self.load_kernels, 1, self.input_lanes)
+        check("partial_depth", self.partial_depth, 4, 65536)
+        check("max_width", self.max_width, 3, self.partial_depth)
+        if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
+            raise InputError(
+                f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
+                "allowed: two word counts"
+            )
+        for part, words in enumerate(self.feature_words):
+            check(f"feature_words[{part}]", words, 2, 1 << 24)
+        check("weight_words", self.weight_words, 4, 1 << 26)
+        check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
+        check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
+        if type(self.mask_bits_max) is not int or self.mask_bits_max not in MASK_BITS_MAX:
+            raise InputError(
+                f"configuration {self.name!r}: mask_bits_max = {self.mask_bits_max!r}; "
+                f"allowed: {', '.join(map(str, MASK_BITS_MAX))}"
+            )
+        small, large = sorted((self.input_lanes, self.output_lanes))
+        if large % small:
+            raise InputError(
+                f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
+                "allowed: one lane count a multiple of the other"
+            )
+        if type(self.row_groups) is not bool:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups = {self.row_groups!r}; allowed: true, false"
+            )
+        if self.row_groups and self.input_lanes < ROW_GROUPS:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups with input_lanes = {self.input_lanes}; "
+                f"allowed: with {ROW_GROUPS} or more"
+            )
+        if self.input_lanes % self.load_kernels:
+            raise InputError(
+                f"configuration {self.name!r}: load_kernels = {self.load_kernels}; "
+                f"allowed: a divisor of input_lanes = {self.input_lanes}"
+            )
+
+    @property
+    def word_lanes(self) -> int:
+        """Activations in a word of the feature memory."""
+        return max(self.input_lanes, self.output_lanes)
+
+    @property
+    def word_bits(self) -> int:
+        return self.word_lanes * self.activation_bits
+
+    @property
+    def in_slices(self) -> int:
+        """Input groups in a word."""
+        return self.word_lanes // self.input_lanes
+
+    @property
+    def out_slices(self) -> int:
+        """Output groups in a word."""
+        return self.word_lanes // self.output_lanes
+
+    @property
+    def group_lanes(self) -> int:
+        """Input lanes of a row group: the largest power of two of which there are three; 0 if there are not
+        three lanes."""
+        return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
+
+    @property
+    def rom_word_bits(self) -> int:
+        return ROM_BITS_PER_KERNEL * self.load_kernels
+
+    @property
+    def mask_widths(self) -> tuple[int, ...]:
+        """The mask bits that run."""
+        return tuple(bits for bits in MASK_BITS if bits <= self.mask_bits_max)
+
+    @property
+    def digit_bits(self) -> int:
+        """Bits of a digit in the weight registers; a digit is coded as a mask of as many bits."""
+        return min(self.mask_bits_max, DIGIT_BITS)
+
+    @property
+    def passes_max(self) -> int:
+        return PASSES[self.mask_bits_max]
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """The array's peak: TAPS multiply-accumulates a kernel unit."""
+        return TAPS * self.input_lanes * self.output_lanes
+
+    def with_options(self, **options: object) -> "EngineConfig":
+        """A copy with some fields replaced. Raises InputError for a name that is not a field."""
+        known = {f.name for f in fields(self)}
+        for name in options:
+            if name not in known:
+                raise InputError(
+                    f"configuration {self.name!r}: unknown field {name!r}; "
+                    f"allowed: {', '.join(sorted(known))}"
+                )
+        return replace(self, **options)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Widths inside the array that follow from the above
+# --------------------------------------------------------------------------------------------------------
+
+
+def bits_for(maximum: int) -> int:
+    """Bits of an unsigned number from 0 to ``maximum``."""
+    return max(1, int(maximum).bit_length())
+
+
+def tap_sum_bits(config: EngineConfig) -> int:
+    """Signed width of the sum of nine digits times activations: at most 9 * 4 * (2**A - 1)."""
+    greatest = MASK_MAGNITUDES[config.digit_bits][-1]
+    return bits_for(TAPS * greatest * ((1 << config.activation_bits) - 1)) + 1
+
+
+def product_bits(config: EngineConfig) -> int:
+    """Signed width of alpha times the tap sum."""
+    return SCALAR_BITS + tap_sum_bits(config)
+
+
+def lane_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over all input lanes."""
+    return product_bits(config) + tree_levels(config.input_lanes)
+
+
+def group_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over the input lanes of a row group."""
+    return product_bits(config) + tree_levels(config.group_lanes)
+
+
+def tree_levels(lanes: int) -> int:
+    """Levels of two-input adders that sum ``lanes`` numbers."""
+    return ceil(log2(lanes)) if lanes > 1 else 0

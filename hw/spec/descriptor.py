@@ -1,0 +1,135 @@
+"""The descriptor unit (NIP): widths, descriptor ROM, error causes. ``docs/arithmetic.md``, section 10."""
+
+from dataclasses import dataclass
+
+from hw.spec import InputError
+from hw.spec.records import Field
+
+NIP_CHANNELS_MAX = 512
+"""Channels of the map and dimensions of the descriptor."""
+
+NIP_REGIONS_MAX = 256
+"""Regions of one map."""
+
+NIP_SUMMED_MAX = 1 << 15
+"""Regions of all crops of a rotation together."""
+
+NIP_PIXELS_MAX = 1 << 16
+"""Pixels of a region."""
+
+NIP_FRACTION = 16
+"""Fraction bits of a normalised vector's elements, which are at most 1 - 2**-16."""
+
+NIP_SQUARES_BITS = 32
+"""Sum of squares of one channel in one region: at most 255**2 * 2**16."""
+
+NIP_TOTAL_BITS = NIP_SQUARES_BITS + 9
+"""Sum of these over NIP_CHANNELS_MAX channels."""
+
+NIP_RECIPROCAL_BITS = 17
+
+NIP_ROOT_LATENCY = NIP_SQUARES_BITS // 4
+"""Cycles of the square root."""
+
+NIP_MEAN_FRACTION = 19
+"""Fraction bits of the average that is whitened, which is between once and twice the true one."""
+
+NIP_ROW_SHIFT = 3
+"""Bits that a whitened row gives up before it is multiplied by its scale."""
+
+NIP_MATRIX_BITS = 8
+NIP_MATRIX_ROWS = 4
+"""Rows of the whitening matrix in a ROM word, and multipliers."""
+
+NIP_ROW_CYCLES = 12
+"""Cycles of a row of the matrix beyond its columns."""
+
+NIP_SCALE_BITS = 16
+NIP_GAIN_SHIFT = 24
+"""code = (element - low) * gain >> NIP_GAIN_SHIFT"""
+
+DESCRIPTOR_WORD_BITS = 32
+DESCRIPTOR_MAGIC = 0x4B4E
+DESCRIPTOR_VERSION = 1
+DESCRIPTOR_HEADER_WORDS = 16
+
+DESCRIPTOR_FIELDS = (
+    Field("magic", 0, 0, 16),
+    Field("version", 0, 16, 8),
+    Field("whitening", 0, 24, 1),
+    Field("pairs", 0, 25, 1),
+    Field("channels", 1, 0, 16),
+    Field("dimensions", 1, 16, 16),
+    Field("height", 2, 0, 16),
+    Field("width", 2, 16, 16),
+    Field("regions", 3, 0, 16),
+    Field("low", 4, 0, 32),
+    Field("gain", 5, 0, 32),
+    Field("regions_base", 6, 0, 32),
+    Field("thresholds_base", 7, 0, 32),
+    Field("whitening_base", 8, 0, 32),
+    Field("words", 9, 0, 32),
+)
+"""Header of the descriptor ROM. channels, height, width: of the map; dimensions: of the descriptor; low: in
+units of 2**-NIP_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension;
+bases are word addresses; words: of the whole image."""
+
+DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
+
+REGION_WORDS = 2
+REGION_FIELDS = (
+    Field("top", 0, 0, 16),
+    Field("left", 0, 16, 16),
+    Field("height", 1, 0, 16),
+    Field("width", 1, 16, 16),
+)
+"""One region of the map, in pixels."""
+
+NIP_OUTPUT_BYTES = 0
+NIP_OUTPUT_BITS = 1
+NIP_OUTPUT_SUMS = 2
+"""What a descriptor is sent as: a byte a dimension; a bit a dimension; the sums over regions and crops, 32
+bits a channel, least significant byte first, neither whitened nor normalised."""
+
+NIP_ERROR_BITS = 3
+NIP_ERRORS: dict[int, str] = {
+    0: "none",
+    1: "descriptor ROM: wrong magic number or version, or too large for the unit",
+    2: "descriptor ROM: made for another map",
+    3: "descriptor: the last map is not whole in memory",
+    4: "descriptor: a crop or rotation that continues nothing",
+    5: "descriptor: too many regions in a sum",
+}
+NIP_ERROR_BASE = 4
+"""On the core's ``error`` port they follow the engine's causes."""
+
+NIP_ERROR_ROM = 1
+NIP_ERROR_MAP = 2
+NIP_ERROR_PARTIAL = 3
+NIP_ERROR_SEQUENCE = 4
+NIP_ERROR_REGIONS = 5
+
+
+@dataclass(frozen=True)
+class NipConfig:
+    """What is fixed of the descriptor unit when the Verilog is generated: its channels at most, a power of
+    two, the words of the descriptor ROM, and whether it can whiten. Raises InputError."""
+
+    channels: int = NIP_CHANNELS_MAX
+    rom_words: int = 69632
+    whitening: bool = True
+
+    def __post_init__(self) -> None:
+        if self.channels & (self.channels - 1) or not 2 <= self.channels <= NIP_CHANNELS_MAX:
+            raise InputError(
+                f"descriptor unit: channels = {self.channels}; allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
+            )
+        if not 2 * DESCRIPTOR_HEADER_WORDS <= self.rom_words <= 1 << 20:
+            raise InputError(
+                f"descriptor unit: rom_words = {self.rom_words}; "
+                f"allowed: {2 * DESCRIPTOR_HEADER_WORDS}..{1 << 20}"
+            )
+
+
+NIP = NipConfig()
+"""The descriptor unit unless told otherwise: a whitening of 512 x 512 fits its ROM."""

@@ -1,0 +1,104 @@
+"""The schedule table: 32-bit words. Header (record 0), layer records, visit records."""
+
+from hw.spec import SHIFT_BITS, EngineConfig
+from hw.spec.records import Field
+
+TABLE_MAGIC = 0x4B53
+TABLE_VERSION = 1
+TABLE_VERSION_ROW_GROUPS = 2
+"""Version of a table with a layer that runs in row groups; only an engine with ``row_groups`` takes it."""
+
+KIND_END = 0
+KIND_INPUT = 1
+KIND_CONV = 2
+KIND_OUTPUT = 3
+
+HEADER_FIELDS = (
+    Field("magic", 0, 0, 16),
+    Field("version", 0, 16, 8),
+    Field("activation_bits", 0, 24, 4),
+    Field("input_lanes", 1, 0, 8),
+    Field("output_lanes", 1, 8, 8),
+    Field("load_kernels", 1, 16, 8),
+    Field("mask_bits", 1, 24, 3),
+    Field("visits_base", 2, 0, 24),
+)
+"""activation_bits and mask_bits are the network's, mask_bits those of its widest masks: an engine made for as
+many or more runs it. Lanes and kernels are the engine's."""
+
+IDENTITY_FIELDS = (
+    Field("image_height", 8, 0, 16),
+    Field("image_width", 8, 16, 16),
+    Field("table_words", 9, 0, 32),
+    Field("table_crc", 10, 0, 32),
+    Field("weights_words", 11, 0, 32),
+    Field("weights_crc", 12, 0, 32),
+    Field("descriptor_words", 13, 0, 32),
+    Field("descriptor_crc", 14, 0, 32),
+)
+"""The rest of the header: what the chip holds its ROMs to, and the image's size. Not read by the engine. The
+table's own CRC-32 is over the whole table with this word taken as 0, so that it covers those of the other
+ROMs: it tells networks apart."""
+
+IDENTITY_WORDS = 7
+
+LAYER_FIELDS = (
+    Field("height", 0, 0, 16),
+    Field("width", 0, 16, 16),
+    Field("in_groups", 1, 0, 16),
+    Field("out_groups", 1, 16, 16),
+    Field("last_in_lanes", 2, 0, 8),
+    Field("last_out_lanes", 2, 8, 8),
+    Field("mask_bits", 2, 16, 3),
+    Field("passes", 2, 19, 2),
+    Field("shift", 2, 21, SHIFT_BITS),
+    Field("pool", 2, 25, 1),
+    Field("has_pad", 2, 26, 1),
+    Field("read_part", 2, 27, 1),
+    Field("row_groups", 2, 28, 2),
+    Field("weight_base", 3, 0, 32),
+    Field("read_base", 4, 0, 32),
+    Field("read_end", 5, 0, 32),
+    Field("read_stride", 6, 0, 32),
+    Field("write_base", 7, 0, 32),
+    Field("write_end", 8, 0, 32),
+    Field("write_stride", 9, 0, 32),
+    Field("out_width", 10, 0, 16),
+)
+"""One record a layer. Groups count P_i (in) and P_o (out) channels; last_*_lanes the channels of the last
+group; in the input and output records groups count memory words. *_base, *_end and *_stride address the
+region's row slots in words of a bank: a slot holds one row, and rows 3k, 3k + 1, 3k + 2 share a slot address
+in banks 0, 1, 2. Input and output have records of their own: input uses height, width, in_groups and
+last_in_lanes (of the image) and the write fields; output uses height, width, in_groups and last_in_lanes (of
+the last map), the read fields and read_part.
+
+row_groups is 0 but in a layer that runs in row groups (see ROW_GROUPS) and in its input record. There it is
+the number of rows, 1 to 3, of the map's last triple; the layer's height and its visits' first_row and rows
+count triples, last_in_lanes the lanes up to the last group's last channel."""
+
+VISIT_FIELDS = (
+    Field("kind", 0, 0, 2),
+    Field("new_layer", 0, 2, 1),
+    Field("read_bank", 0, 4, 2),
+    Field("write_bank", 0, 6, 2),
+    Field("layer", 0, 8, 8),
+    Field("first_row", 1, 0, 16),
+    Field("rows", 1, 16, 16),
+    Field("read_slot", 2, 0, 32),
+    Field("write_slot", 3, 0, 32),
+)
+"""One record a visit, the engine's unit of scheduling: ``rows`` consecutive rows of one layer, all its
+output channels. read_bank and read_slot say where row first_row - 1 lies (for an output visit: first_row; in
+row groups: the first triple), write_bank and write_slot where the first row written goes (an image for row
+groups: where the row before it would go). The first of consecutive visits to one layer has
+new_layer set; only then is the layer record read and are write_* used: later ones go on where it ended."""
+
+HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
+LAYER_WORDS_USED = 1 + max(f.word for f in LAYER_FIELDS)
+
+LAYERS_MAX = 254
+
+
+def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
+    """Fields of a layer record that an engine knows."""
+    return tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")

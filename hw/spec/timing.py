@@ -1,0 +1,59 @@
+"""Latencies. The Verilog is built from them and ``sw.cycles`` counts with them."""
+
+from hw.spec import EngineConfig, tree_levels
+from hw.spec.records import VISIT_WORDS
+from hw.spec.table import HEADER_WORDS_USED, LAYER_WORDS_USED
+
+WINDOW_LATENCY = 4
+"""Cycles from a column's address to its window."""
+
+UNIT_LATENCY = 2
+"""Cycles from a window to a kernel unit's product."""
+
+LEVELS_PER_STAGE = 2
+"""Levels of two-input adders between registers in a lane's tree."""
+
+AFTER_ARRAY = 4
+"""Cycles from the array's sums to the write: accumulate 1, requantise 2, pool 1."""
+
+FILL_CYCLES = 4
+"""Cycles from a tile's load start to its first beat."""
+
+VISIT_FETCH = VISIT_WORDS + 2
+"""Cycles from the hand-over of a visit's last pass to the load start of the next visit's first tile."""
+
+LAYER_FETCH = LAYER_WORDS_USED + 2
+"""Cycles that a new layer adds to it."""
+
+START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
+"""Cycles from start to the first hand-over."""
+
+INPUT_LATENCY = 1
+"""Cycles from a visit's last beat to its end."""
+
+OUTPUT_LATENCY = 3
+"""Cycles from an output word's address to its beat, and one from the last beat to the visit's end."""
+
+
+def lane_latency(input_lanes: int) -> int:
+    """Cycles from a window to an output lane's sum."""
+    return UNIT_LATENCY + -(-tree_levels(input_lanes) // LEVELS_PER_STAGE)
+
+
+def group_latency(config: EngineConfig) -> int:
+    """Cycles from a window to the registers before an output lane's sums over row groups."""
+    return UNIT_LATENCY + tree_levels(config.group_lanes) // LEVELS_PER_STAGE
+
+
+def drain_cycles(config: EngineConfig) -> int:
+    """From the cycle in which a pass presents its last address to the cycle of its last write."""
+    return WINDOW_LATENCY + lane_latency(config.input_lanes) + AFTER_ARRAY
+
+
+def bias_hold_cycles(input_lanes: int) -> int:
+    """From the hand-over of a pass that emits to the first cycle in which a bias of a later tile may be cut.
+
+    The pass's first pixel swaps the biases at the end of cycle 5 + lane_latency after the hand-over; a bias
+    beat writes at the end of the second cycle after it was cut.
+    """
+    return lane_latency(input_lanes) + 3

@@ -1,0 +1,36 @@
+"""The log of a training run: JSON lines, one a step and one a validation."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Any
+
+from hw.spec import InputError
+
+
+def open_log(path: Path | None, step: int, before: dict[str, float]) -> "nullcontext[None] | IO[str]":
+    """The log of a run that goes on after ``step``: lines beyond it are dropped, they come again. A new one
+    starts with the figures ``before`` training, where there are any. Nothing without a path. Raises
+    InputError."""
+    if path is None:
+        return nullcontext(None)
+    kept: list[str] = []
+    if step and path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"log {path} cannot be written: {error.strerror}") from error
+    for line in kept:
+        file.write(line + "\n")
+    if not kept:
+        write_entry(file, {"step": 0, "validation": before})
+    return file
+
+
+def write_entry(log: IO[str] | None, entry: dict[str, Any]) -> None:
+    """One line, at once in the file; nothing without a log."""
+    if log is not None:
+        log.write(json.dumps(entry) + "\n")
+        log.flush()

@@ -1,0 +1,63 @@
+"""The optimiser, and the rate of every parameter."""
+
+from typing import Any
+
+import torch
+
+from sw.retrain.losses import Loss
+from sw.retrain.network import QuantisedNetwork
+from sw.retrain.settings import TrainSettings
+from sw.retrain.validation import Student
+
+BIAS_FLOOR = 0.01
+"""Least size at which a bias counts for its rate, in parts of the layer's typical weight times sqrt(fan-in):
+biases may all be zero at the start."""
+
+HEAD_RATE = {"adam": 1e-2, "adamw": 1e-2, "sgd": 1e-1}
+"""Rate of the classifier, which starts from random numbers of size 1 / sqrt(channels)."""
+
+
+def parameter_groups(student: Student, loss: Loss, settings: TrainSettings) -> list[dict[str, Any]]:
+    """Optimiser groups, each with a rate in parts of the parameters' own size.
+
+    Layers' weights differ in size by orders of magnitude, and real units are what preprocessing makes them.
+    Training w / rms(w) instead of w with the rate r is training w with r * rms(w) by Adam, whose steps do not
+    depend on the gradient's size, and with r * rms(w)^2 by plain gradient descent.
+    """
+    groups: list[dict[str, Any]] = []
+    power = 2 if settings.optimiser == "sgd" else 1
+
+    def add(parameter: torch.nn.Parameter, size: float, rate: float, decay: float = 0.0) -> None:
+        if parameter.requires_grad:
+            groups.append({"params": [parameter], "lr": rate * size**power, "weight_decay": decay})
+
+    if isinstance(student, QuantisedNetwork):
+        layers = [(c.weight, c.bias, c) for c in student.convs()]
+    else:
+        layers = [(w, b, None) for w, b in zip(student.weights, student.biases, strict=True)]
+    for weight, bias, conv in layers:
+        size = _rms(weight)
+        add(weight, size, settings.rate, settings.weight_decay)
+        floor = BIAS_FLOOR * size * weight[0].numel() ** 0.5
+        add(bias, max(_rms(bias), floor), settings.rate)
+        if conv is not None:
+            add(conv.log_range, 1.0, settings.range_rate)
+            if conv.scalars is not None:
+                add(conv.scalars, _rms(conv.scalars), settings.rate)
+    if loss.head is not None:
+        head = list(loss.head.parameters())
+        groups.append({"params": head, "lr": HEAD_RATE[settings.optimiser], "weight_decay": 0.0})
+    return groups
+
+
+def make_optimiser(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimiser that the settings name, over such groups."""
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum)
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(groups)
+    return torch.optim.Adam(groups)
+
+
+def _rms(parameter: torch.Tensor) -> float:
+    return float(parameter.detach().double().square().mean().sqrt()) or 1e-8

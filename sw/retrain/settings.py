@@ -1,0 +1,49 @@
+"""What training is told."""
+
+from dataclasses import dataclass
+
+from hw.spec import InputError
+from sw.retrain.schedule import check_schedule
+
+OPTIMISERS = ("adam", "adamw", "sgd")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """steps: of the optimiser; rate: relative, see ``parameter_groups``; range_rate: the same for activation
+    ranges; schedule: of the rate, with ``warmup`` steps; momentum: of sgd; gradual: how mask bits come down;
+    search_every: steps between exact searches for masks; frozen: names of layers that keep their parameters;
+    validate_every: steps between validations and checkpoints; patience: validations without improvement
+    before training stops, 0: never; clip_norm: greatest norm of the scaled gradient, 0: none.
+    """
+
+    steps: int
+    optimiser: str = "adam"
+    rate: float = 0.002
+    range_rate: float = 0.002
+    schedule: str = "cosine"
+    warmup: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    gradual: str = "none"
+    search_every: int = 20
+    frozen: tuple[str, ...] = ()
+    validate_every: int = 50
+    patience: int = 0
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_schedule(self.schedule, self.gradual)
+        if self.optimiser not in OPTIMISERS:
+            raise InputError(f"optimiser {self.optimiser!r}; allowed: {', '.join(OPTIMISERS)}")
+        for name in ("steps", "validate_every", "search_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}; allowed: 1 or more")
+        for name in ("rate", "range_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(
+                    f"{name.replace('_', ' ')} {getattr(self, name):g}; allowed: above 0, below 1"
+                )
+        for name in ("warmup", "patience", "weight_decay", "clip_norm"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name.replace('_', ' ')} {getattr(self, name):g}; allowed: 0 or more")
