@@ -14,7 +14,7 @@ from random import Random
 from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
-from hw.spec.descriptor import DESCRIPTOR_WORD_BITS, NipConfig
+from hw.spec.descriptor import NipConfig
 from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from sw.files import atomic_write
 from verif.chip_case import run_chip, write_case
@@ -41,7 +41,7 @@ def flip(chip: ChipConfig, folder: Path, seed: int) -> str:
     long ROMs are change what is checked; the tests look at these."""
     source = Random(f"flip {seed}")
     widths = {"weights": chip.engine.rom_word_bits, "table": TABLE_WORD_BITS}
-    widths |= {"descriptor": DESCRIPTOR_WORD_BITS} if chip.nip else {}
+    widths |= {"descriptor": chip.nip.word_bits} if chip.nip else {}
     rom = source.choice(list(widths))
     path = folder / f"{rom}.mem"
     words = Words.from_hex(widths[rom], path.read_text(encoding="ascii").split()).to_ints()

@@ -24,7 +24,7 @@ import numpy as np
 
 from hw.config import load_config
 from hw.spec import EngineConfig, InputError
-from hw.spec.descriptor import NIP, NipConfig
+from hw.spec.descriptor import NipConfig
 from hw.spec.registers import DESCRIPTOR_BYTES
 from sw.cli.output import progress
 from sw.cli.retrieval_options import collect_pictures
@@ -62,7 +62,7 @@ class ChipSearch:
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, collection: Sequence[tuple[str, Path]],
         height: int, width: int, pooling: str = "nip", whitening: Path | None = None,
-        nip: NipConfig = NIP,
+        nip: NipConfig | None = None,
     ) -> None:  # fmt: skip
         describer = make_describer(network, height=height, width=width, pooling=pooling, whitening=whitening)
         names, paths = zip(*collection, strict=True)
