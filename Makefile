@@ -11,12 +11,14 @@ BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distract
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
-NETWORK := build/network.safetensors
+# A network file, or the one that comes along.
+NETWORK ?= embedded
+PHOTOGRAPHS ?=
 RETRIEVAL_SIZE := --height 128 --width 128
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test verilog roms regress bench lint clean
+.PHONY: help setup run test verilog roms regress bench embedded lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,10 +41,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 build:
 	@mkdir -p $@
 
-$(NETWORK): $(INSTALLED) | build
-	$(BIN)/kestrel compress random:1 -o $@ --network vgg16/8 --mask-bits '3*7,1*6'
-
-run: $(INSTALLED) $(NETWORK) ## compress vgg16/8, write ROM and Verilog, simulate a picture, retrieve generated scenes
+run: $(INSTALLED) | build ## write ROM and Verilog of the trained network, simulate a picture, retrieve generated scenes
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --height 64 --width 64
 	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
 	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --height 64 --width 64
@@ -61,7 +60,7 @@ test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
 verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG=edge)
 	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
 
-roms: $(INSTALLED) $(NETWORK) ## write the ROM images to build/rom (CONFIG=edge)
+roms: $(INSTALLED) | build ## write the ROM images to build/rom (NETWORK=FILE, CONFIG=edge)
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
 
 regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
@@ -71,6 +70,10 @@ bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goe
 	@for script in $(BENCHES); do \
 	    echo $$script; $(BIN)/python $$script || exit 1; \
 	done
+
+embedded: $(INSTALLED) ## train the embedded network anew, into build/embedded (PHOTOGRAPHS=FOLDER; an hour)
+	@test -n "$(PHOTOGRAPHS)" || { echo "kestrel: PHOTOGRAPHS= is missing; allowed: a folder of images" >&2; exit 2; }
+	$(BIN)/python bench/embedded.py $(PHOTOGRAPHS)
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The chip under disturbances: resets, aborts, wrong frame lengths, hammered registers, pauses, power-up
-states; after each a correct frame. Counts go to build/bench/robustness.json."""
+states; after each a correct frame. And chips with a flipped bit in a ROM, which the self-check must find
+and after which nothing may leave. Counts go to build/bench/robustness.json."""
 
 import argparse
 import json
@@ -8,13 +9,16 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
+from export.words import Words
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
 from hw.spec.descriptor import NipConfig
+from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from sw.files import atomic_write
 from verif.chip_case import run_chip, write_case
-from verif.chip_variables import COUNTS_FILE, TURNS_VARIABLE
+from verif.chip_variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 from verif.verilator import BenchFailed
 
 WORK = Path("build/bench/robustness")
@@ -32,9 +36,25 @@ CHIPS = {
 }
 
 
+def flip(chip: ChipConfig, folder: Path, seed: int) -> str:
+    """Flips a bit of a ROM image in ``folder``; which ROM's. Of the table's header, the words that say how
+    long ROMs are change what is checked; the tests look at these."""
+    source = Random(f"flip {seed}")
+    widths = {"weights": chip.engine.rom_word_bits, "table": TABLE_WORD_BITS}
+    widths |= {"descriptor": chip.nip.word_bits} if chip.nip else {}
+    rom = source.choice(list(widths))
+    path = folder / f"{rom}.mem"
+    words = Words.from_hex(widths[rom], path.read_text(encoding="ascii").split()).to_ints()
+    word = source.randrange(RECORD_WORDS if rom == "table" else 0, len(words))
+    words[word] ^= 1 << source.randrange(widths[rom])
+    text = "\n".join(Words.from_ints(widths[rom], words).to_hex())
+    path.write_text(f"{text}\n", encoding="ascii")
+    return rom
+
+
 def measure(seeds: int, turns: int, first: int, output: Path) -> dict[str, object]:
-    """Seeds in turn on every chip: each a power-up state, a network and ``turns`` disturbances. What is known
-    is written after each."""
+    """Seeds in turn on every chip: each a power-up state, a network, ``turns`` disturbances, and then a
+    flipped bit. What is known is written after each."""
     counts: Counter[str] = Counter()
     failures: list[str] = []
     start = time.perf_counter()
@@ -50,12 +70,19 @@ def measure(seeds: int, turns: int, first: int, output: Path) -> dict[str, objec
                 env={TURNS_VARIABLE: str(turns)},
             )  # fmt: skip
             counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
+            rom = flip(CHIPS[name], workdir, seed)
+            counts[f"bits flipped in ROM {rom}"] += 1
+            run_chip(
+                CHIPS[name], "verif.benches.chip_refusal", workdir, "tiny", seed,
+                env={FAULT_VARIABLE: "check", CAUSE_VARIABLE: f"{rom}_crc"},
+            )  # fmt: skip
+            counts["flipped bits found"] += 1
         except BenchFailed as error:
             failures.append(f"seed {seed}, {name}: {str(error).strip()[-800:]}")
         print(f"seed {seed}, {name}: {counts['correct frames']} correct frames so far", file=sys.stderr)
         report = {
             "bench": "robustness",
-            "seeds": done,
+            "power-up states": done,
             "disturbances": done * turns,
             "counts": dict(counts),
             "failures": failures,

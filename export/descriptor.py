@@ -1,4 +1,4 @@
-"""The descriptor ROM: constants of the descriptor unit as 32-bit words, and back.
+"""The descriptor ROM: constants of the descriptor unit as words, and back.
 
 Layout: header, regions, thresholds, whitening (docs/rom-format.md).
 """
@@ -6,15 +6,14 @@ Layout: header, regions, thresholds, whitening (docs/rom-format.md).
 import numpy as np
 
 from export.words import Words
-from hw.spec import InputError
+from hw.spec import WHITENING_ROWS, InputError
 from hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
     DESCRIPTOR_VERSION,
     DESCRIPTOR_WORD_BITS,
-    NIP,
-    NIP_MATRIX_ROWS,
+    NIP_MATRIX_BITS,
     NIP_SCALE_BITS,
     REGION_FIELDS,
     REGION_WORDS,
@@ -24,11 +23,12 @@ from hw.spec.records import pack_record, unpack_record
 from sw.retrieval.integer_nip import DescriptorConstants, IntegerWhitening
 from sw.retrieval.rois import Region
 
+DEFAULT = NipConfig()
 SIGN = 1 << (DESCRIPTOR_WORD_BITS - 1)
 MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
 
 
-def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> Words:
+def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = DEFAULT) -> Words:
     """The ROM's words. Raises InputError for constants that the unit cannot hold."""
     size = max(constants.channels, constants.dimensions)
     if size > nip.channels:
@@ -44,7 +44,7 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> W
         )
     ]  # fmt: skip
     thresholds = [int(value) & MASK for value in constants.thresholds]
-    whitening = [] if constants.whitening is None else _encode_whitening(constants.whitening)
+    whitening = [] if constants.whitening is None else _encode_whitening(constants.whitening, nip.matrix_rows)
     regions_base = DESCRIPTOR_HEADER_WORDS
     thresholds_base = regions_base + len(regions)
     whitening_base = thresholds_base + len(thresholds)
@@ -71,18 +71,18 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = NIP) -> W
             "words": count,
         },
     )  # fmt: skip
-    return Words.from_ints(DESCRIPTOR_WORD_BITS, [*header, *regions, *thresholds, *whitening])
+    return Words.from_ints(nip.word_bits, [*header, *regions, *thresholds, *whitening])
 
 
-def _encode_whitening(whitening: IntegerWhitening) -> list[int]:
+def _encode_whitening(whitening: IntegerWhitening, at_once: int) -> list[int]:
     count, channels = whitening.matrix.shape
     words: list[int] = []
-    for first in range(0, count, NIP_MATRIX_ROWS):
-        rows = np.zeros((NIP_MATRIX_ROWS, channels), dtype=np.int8)
-        part = whitening.matrix[first : first + NIP_MATRIX_ROWS]
+    for first in range(0, count, at_once):
+        rows = np.zeros((at_once, channels), dtype=np.int8)
+        part = whitening.matrix[first : first + at_once]
         rows[: len(part)] = part
-        words += np.ascontiguousarray(rows.T).view("<u4").ravel().tolist()
-        for row in range(first, first + NIP_MATRIX_ROWS):
+        words += [int.from_bytes(column.tobytes(), "little") for column in rows.T]
+        for row in range(first, first + at_once):
             offset = int(whitening.offsets[row]) if row < count else 0
             scale = int(whitening.scales[row]) if row < count else 0
             words += [abs(offset) | (SIGN if offset < 0 else 0), scale]
@@ -92,11 +92,13 @@ def _encode_whitening(whitening: IntegerWhitening) -> list[int]:
 def decode_descriptor(words: Words) -> DescriptorConstants:
     """Inverse of ``encode_descriptor``. Raises InputError for words that it does not write."""
     values = words.to_ints()
-    if words.word_bits != DESCRIPTOR_WORD_BITS or len(values) < DESCRIPTOR_HEADER_WORDS:
+    widths = [NIP_MATRIX_BITS * rows for rows in WHITENING_ROWS]
+    if words.word_bits not in widths or len(values) < DESCRIPTOR_HEADER_WORDS:
         raise InputError(
             f"descriptor ROM of {len(values)} words of {words.word_bits} bits; "
-            f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {DESCRIPTOR_WORD_BITS}"
+            f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {', '.join(map(str, widths))} bits"
         )
+    rows = words.word_bits // NIP_MATRIX_BITS
     header = unpack_record(DESCRIPTOR_FIELDS, values)
     for name, expected in (
         ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", len(values)),
@@ -112,30 +114,32 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
     thresholds = np.array([_signed(word) for word in _words(values, base, dimensions)], dtype=np.int64)
     whitening = None
     if header["whitening"]:
-        whitening = _decode_whitening(values, base + dimensions, dimensions, channels, bool(header["pairs"]))
+        whitening = _decode_whitening(
+            values, base + dimensions, dimensions, channels, bool(header["pairs"]), rows
+        )
     constants = DescriptorConstants(
         channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
         thresholds, whitening,
     )  # fmt: skip
-    if encode_descriptor(constants, NipConfig(rom_words=1 << 20)) != words:
+    if encode_descriptor(constants, NipConfig(rom_words=1 << 20, matrix_rows=rows)) != words:
         raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
     return constants
 
 
 def _decode_whitening(
-    values: list[int], base: int, dimensions: int, channels: int, pairs: bool
+    values: list[int], base: int, dimensions: int, channels: int, pairs: bool, at_once: int
 ) -> IntegerWhitening:
     count = dimensions * (1 + pairs)
     matrix: list[np.ndarray] = []
     offsets: list[int] = []
     scales: list[int] = []
-    for _ in range(0, count, NIP_MATRIX_ROWS):
-        columns = np.array(_words(values, base, channels), dtype="<u4")
-        matrix.append(columns.view(np.int8).reshape(channels, NIP_MATRIX_ROWS).T)
-        rows = _words(values, base + channels, 2 * NIP_MATRIX_ROWS)
+    for _ in range(0, count, at_once):
+        columns = b"".join(word.to_bytes(at_once, "little") for word in _words(values, base, channels))
+        matrix.append(np.frombuffer(columns, np.int8).reshape(channels, at_once).T)
+        rows = _words(values, base + channels, 2 * at_once)
         offsets += [-(word - SIGN) if word & SIGN else word for word in rows[0::2]]
         scales += [word & ((1 << NIP_SCALE_BITS) - 1) for word in rows[1::2]]
-        base += channels + 2 * NIP_MATRIX_ROWS
+        base += channels + 2 * at_once
     return IntegerWhitening(
         np.concatenate(matrix)[:count],
         np.array(offsets[:count], dtype=np.int64),

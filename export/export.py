@@ -25,6 +25,7 @@ from export.rom import Outline, RomImage, decode_weights, encode_weights, place_
 from export.table import encode_table, network_crc, seal_table
 from export.words import Words
 from hw.spec import EngineConfig, InputError
+from hw.spec.descriptor import descriptor_unit
 from hw.spec.table import KIND_CONV, KIND_OUTPUT
 from sw.bounds import check_accumulators
 from sw.compressed import CompressedLayer, CompressedNetwork, validate
@@ -68,7 +69,7 @@ def export_network(
     check_accumulators(network)
     plan = make_plan(network, config, height, width)
     rom = encode_weights(network, config)
-    constants = None if descriptor is None else encode_descriptor(descriptor)
+    constants = None if descriptor is None else encode_descriptor(descriptor, descriptor_unit(config))
     if descriptor is not None:
         _check_descriptor(plan, descriptor)
     table = seal_table(encode_table(plan), plan, rom.words, constants)

@@ -50,6 +50,7 @@ NAMED: dict[str, EngineConfig] = {
             table_words=8192,
             stream_bytes=4,
             row_groups=True,  # pays from about 32 lanes on: docs/area.md
+            whitening_rows=16,  # else more than 3% of a frame
         ),
     )
 }

@@ -10,7 +10,7 @@ from hw.engine import NO_OUTPUT, Engine, OtherOutput
 from hw.nip import NIP_COMMAND, Nip
 from hw.place import place
 from hw.spec import ERROR_BITS, bits_for
-from hw.spec.descriptor import DESCRIPTOR_WORD_BITS, NIP_ERROR_BASE
+from hw.spec.descriptor import NIP_ERROR_BASE
 from hw.spec.records import TABLE_WORD_BITS
 
 BYTE = 8
@@ -45,7 +45,7 @@ class Core(Engine):
             ports |= {
                 "descriptor_en": Out(1),
                 "descriptor_addr": Out(bits_for(nip.rom_words - 1)),
-                "descriptor_data": In(DESCRIPTOR_WORD_BITS),
+                "descriptor_data": In(nip.word_bits),
                 "describe": In(1),
                 "command": In(NIP_COMMAND),
                 "d_tdata": Out(BYTE),

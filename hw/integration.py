@@ -4,9 +4,10 @@ constraints and a synthesis script."""
 from collections.abc import Sequence
 
 from hw.chip_config import ChipConfig
+from hw.place import PREFIX
 from hw.spec import PIXEL_BITS
 from hw.spec.registers import ADDRESS_BITS, REGISTER_BITS, VERSION
-from hw.verilog import CHIP_TOP, VerilogFile
+from hw.verilog import CHIP_TOP, MEMORIES, VerilogFile
 
 WRAPPER = "kestrel_axi"
 CLOCK_NS = 5.0
@@ -123,11 +124,10 @@ set_output_delay -clock $clock [expr {{$period / 2}}] [all_outputs]
 
 def _synthesis(names: Sequence[str]) -> str:
     """Synthesis with generic gates; the memory wrappers stay boxes, to be replaced by macros."""
-    boxes = ("kestrel_ram_1rw", "kestrel_ram_1r1w", "kestrel_rom")
-    read = "\n".join(f"read_verilog -defer -sv {name}" for name in names)
+    boxes = {f"{PREFIX}{memory}.v" for memory in MEMORIES}
+    read = "\n".join(f"read_verilog {'-lib' if name in boxes else '-defer'} -sv {name}" for name in names)
     return f"""# yosys -s synth.ys
 {read}
-blackbox {" ".join(boxes)}
 hierarchy -check -top {CHIP_TOP}
 synth -flatten -top {CHIP_TOP}
 stat

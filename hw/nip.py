@@ -45,7 +45,6 @@ from hw.schedule import feature_address_bits, layer_layout, visit_layout
 from hw.spec import EngineConfig, bits_for
 from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
-    NIP,
     NIP_ERROR_BITS,
     NIP_ERROR_MAP,
     NIP_ERROR_PARTIAL,
@@ -103,7 +102,7 @@ class Nip(wiring.Component):
     tdata, tlast, tvalid : Out, tready : In   the descriptor, a byte a beat
     """
 
-    def __init__(self, config: EngineConfig, nip: NipConfig = NIP) -> None:
+    def __init__(self, config: EngineConfig, nip: NipConfig) -> None:
         self.config = config
         self.nip = nip
         super().__init__(
@@ -120,7 +119,7 @@ class Nip(wiring.Component):
                 "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "rom_en": Out(1),
                 "rom_addr": Out(bits_for(nip.rom_words - 1)),
-                "rom_data": In(DESCRIPTOR_WORD_BITS),
+                "rom_data": In(nip.word_bits),
                 "tdata": Out(8),
                 "tlast": Out(1),
                 "tvalid": Out(1),
@@ -198,7 +197,7 @@ class Nip(wiring.Component):
         m.d.comb += [
             header.layer.eq(layer),
             header.raw.eq(raw),
-            header.rom_data.eq(self.rom_data),
+            header.rom_data.eq(self.rom_data[:DESCRIPTOR_WORD_BITS]),
             #
             squares.region.eq(region),
             squares.first_bank.eq(first_bank),
@@ -230,7 +229,7 @@ class Nip(wiring.Component):
             output.last_index.eq(header.last_dimension),
             output.low.eq(header.low),
             output.element.eq(vectors.element),
-            output.rom_data.eq(self.rom_data),
+            output.rom_data.eq(self.rom_data[:DESCRIPTOR_WORD_BITS]),
             output.product.eq(vectors.product),
             output.tready.eq(self.tready),
             self.tdata.eq(output.tdata),

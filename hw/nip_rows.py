@@ -1,4 +1,4 @@
-"""The descriptor unit's whitening: four rows of the matrix at a time, a column a cycle."""
+"""The descriptor unit's whitening: some rows of the matrix at a time, a column a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -7,11 +7,10 @@ from amaranth.lib.wiring import In, Out
 from hw.place import delayed
 from hw.spec import bits_for
 from hw.spec.descriptor import (
-    DESCRIPTOR_WORD_BITS,
     NIP_CHANNELS_MAX,
     NIP_MATRIX_BITS,
-    NIP_MATRIX_ROWS,
     NIP_MEAN_FRACTION,
+    NipConfig,
 )
 
 MEAN_BITS = NIP_MEAN_FRACTION + 1
@@ -32,17 +31,18 @@ class NipRows(wiring.Component):
 
     Members
     -------
-    valid, first : In(1), mean : In(20), weights : In(32), shift : In(1)
+    valid, first : In(1), mean : In(20), weights : In(8 x rows), shift : In(1)
     sum : Out(signed 37)    sums[0]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nip: NipConfig) -> None:
+        self.rows = nip.matrix_rows
         super().__init__(
             {
                 "valid": In(1),
                 "first": In(1),
                 "mean": In(MEAN_BITS),
-                "weights": In(DESCRIPTOR_WORD_BITS),
+                "weights": In(nip.word_bits),
                 "shift": In(1),
                 "sum": Out(signed(ROW_BITS)),
             }
@@ -52,8 +52,8 @@ class NipRows(wiring.Component):
         m = Module()
         adds = delayed(m, self.valid, 1, "adds")
         starts = delayed(m, self.first, 1, "starts", reset_less=True)
-        weights = data.View(data.ArrayLayout(signed(NIP_MATRIX_BITS), NIP_MATRIX_ROWS), self.weights)
-        sums = [Signal(signed(ROW_BITS), name=f"sum_{r}", reset_less=True) for r in range(NIP_MATRIX_ROWS)]
+        weights = data.View(data.ArrayLayout(signed(NIP_MATRIX_BITS), self.rows), self.weights)
+        sums = [Signal(signed(ROW_BITS), name=f"sum_{r}", reset_less=True) for r in range(self.rows)]
         for r, row in enumerate(sums):
             product = Signal(signed(MEAN_BITS + NIP_MATRIX_BITS), name=f"product_{r}", reset_less=True)
             m.d.sync += product.eq(self.mean * weights[r])

@@ -12,7 +12,6 @@ from hw.spec import bits_for
 from hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     NIP_FRACTION,
-    NIP_MATRIX_ROWS,
     NIP_MEAN_FRACTION,
     NIP_RECIPROCAL_BITS,
     NIP_ROW_CYCLES,
@@ -28,7 +27,7 @@ OFFSET_SHIFT = SUMMED_BITS - 1
 
 
 class NipWhitening(wiring.Component):
-    """Four rows at a time: a column a cycle, then NIP_ROW_CYCLES for each row.
+    """``matrix_rows`` rows at a time: a column a cycle, then NIP_ROW_CYCLES for each row.
 
         columns   0   an element of ``sums`` is read
                   1   shifted to between once and twice its average; a word of the ROM is read
@@ -56,6 +55,7 @@ class NipWhitening(wiring.Component):
     """
 
     def __init__(self, nip: NipConfig) -> None:
+        self.nip = nip
         index = bits_for(nip.channels - 1)
         super().__init__(
             {
@@ -66,7 +66,7 @@ class NipWhitening(wiring.Component):
                 "pairs": In(1),
                 "summed": In(SUMMED_BITS),
                 "rom_en": Out(1),
-                "rom_data": In(DESCRIPTOR_WORD_BITS),
+                "rom_data": In(nip.word_bits),
                 "read": Out(1),
                 "read_index": Out(index),
                 "element": In(NUMBER),
@@ -83,7 +83,7 @@ class NipWhitening(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows = NipRows()
+        rows = NipRows(self.nip)
         place(m, "rows", rows)
 
         length = Signal(AMOUNT_BITS, reset_less=True)
@@ -112,7 +112,8 @@ class NipWhitening(wiring.Component):
 
         # --- rows ----------------------------------------------------------------------------------------
         row = Signal.like(self.row_index)
-        in_word = Signal(range(NIP_MATRIX_ROWS))
+        in_word = Signal(range(self.nip.matrix_rows))
+        number = self.rom_data[:DESCRIPTOR_WORD_BITS]  # of the words that are no column
         sign = Signal(reset_less=True)  # of the offset, then of the row
         offset = self.product >> OFFSET_SHIFT
         difference = Signal(signed(ROW_BITS + 2), reset_less=True)
@@ -135,18 +136,18 @@ class NipWhitening(wiring.Component):
         m.d.comb += [
             self.x.eq(self.element.magnitude),
             self.x_amount.eq(length + (SHIFT_ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1)),
-            self.y.eq(Mux(for_offset, times, self.rom_data[:NIP_SCALE_BITS])),
+            self.y.eq(Mux(for_offset, times, number[:NIP_SCALE_BITS])),
         ]
         with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
             m.d.comb += [
-                self.x.eq(Mux(row_step == 2, self.rom_data[:-1], magnitude)),
+                self.x.eq(Mux(row_step == 2, number[:-1], magnitude)),
                 self.x_amount.eq(SHIFT_ORIGIN),
             ]
         with m.If(row_busy):
             m.d.sync += row_step.eq(row_step + 1)
             with m.Switch(row_step):
                 with m.Case(2):
-                    m.d.sync += sign.eq(self.rom_data[-1])
+                    m.d.sync += sign.eq(number[-1])
                 with m.Case(5):
                     m.d.sync += difference.eq(rows.sum + Mux(sign, offset, -offset))
                 with m.Case(6):
@@ -161,7 +162,7 @@ class NipWhitening(wiring.Component):
                     m.d.sync += [in_word.eq(in_word + 1), row_step.eq(0)]
                     with m.If(self.row_valid):
                         m.d.sync += row.eq(row + 1)
-                    with m.If(in_word == NIP_MATRIX_ROWS - 1):
+                    with m.If(in_word == self.nip.matrix_rows - 1):
                         m.d.sync += [row_busy.eq(0), reading.eq(1), column.eq(0), first.eq(1)]
         with m.If(self.done):
             m.d.sync += [row_busy.eq(0), reading.eq(0)]

@@ -10,7 +10,6 @@ from amaranth.lib.wiring import In, Out
 from hw.chip_config import ChipConfig
 from hw.crc import CRC_BITS, FINAL, INITIAL, crc_next
 from hw.spec import bits_for
-from hw.spec.descriptor import DESCRIPTOR_WORD_BITS
 from hw.spec.records import TABLE_WORD_BITS
 from hw.spec.table import IDENTITY_FIELDS, IDENTITY_WORDS
 
@@ -48,7 +47,7 @@ def checked_roms(chip: ChipConfig) -> tuple[Rom, ...]:
         Rom("table", config.table_words, TABLE_WORD_BITS),
         Rom("weights", config.weight_words, config.rom_word_bits),
     )
-    return (*roms, Rom("descriptor", chip.nip.rom_words, DESCRIPTOR_WORD_BITS)) if chip.nip else roms
+    return (*roms, Rom("descriptor", chip.nip.rom_words, chip.nip.word_bits)) if chip.nip else roms
 
 
 IDENTITY = data.StructLayout({f.name: f.width for f in IDENTITY_FIELDS})

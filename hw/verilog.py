@@ -42,7 +42,7 @@ from hw.requantise import Requantise, requantise_lane
 from hw.rom_check import RomCheck
 from hw.sequencer import Sequencer
 from hw.spec import EngineConfig
-from hw.spec.descriptor import NIP, NIP_SQUARES_BITS, NipConfig
+from hw.spec.descriptor import NIP_SQUARES_BITS, NipConfig, descriptor_unit
 from hw.stream_input import StreamInput
 from hw.stream_output import StreamOutput
 from hw.table_watch import TableWatch
@@ -140,9 +140,10 @@ def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:
     return memory_files() + tuple(block_file(block(config)) for block in BLOCKS)
 
 
-def nip_blocks(config: EngineConfig, nip: NipConfig = NIP) -> tuple[wiring.Component, ...]:
+def nip_blocks(config: EngineConfig, nip: NipConfig | None = None) -> tuple[wiring.Component, ...]:
     """Every block of a descriptor unit, the unit itself last."""
-    whitening = (NipRows(), NipWhitening(nip)) if nip.whitening else ()
+    nip = nip or descriptor_unit(config)
+    whitening = (NipRows(nip), NipWhitening(nip)) if nip.whitening else ()
     return (
         NipSquares(config),
         NipReciprocal(),
@@ -156,6 +157,6 @@ def nip_blocks(config: EngineConfig, nip: NipConfig = NIP) -> tuple[wiring.Compo
     )
 
 
-def nip_files(config: EngineConfig, nip: NipConfig = NIP) -> tuple[VerilogFile, ...]:
+def nip_files(config: EngineConfig, nip: NipConfig | None = None) -> tuple[VerilogFile, ...]:
     """All files of a descriptor unit: memory wrappers, blocks, the unit itself last."""
     return memory_files() + tuple(map(block_file, nip_blocks(config, nip)))

@@ -133,7 +133,8 @@ class WeightLoader(wiring.Component):
 
         # --- what a beat holds ---------------------------------------------------------------------------
         pad_phase, kernel_phase, bias_phase = Signal(), Signal(), Signal()
-        lanes_left = Signal(range(max(config.input_lanes, config.output_lanes) + 1))
+        lanes = max(config.input_lanes, config.output_lanes)
+        lanes_left = Signal(range(lanes + 1))
         outs_left = Signal.like(self.out_lanes)
         count = Signal(range(k + 1))
         unit = Signal(range(unit_bits + 1))
@@ -153,7 +154,7 @@ class WeightLoader(wiring.Component):
                 with m.Case(bits):
                     m.d.comb += unit.eq(kernel_bits(bits))
         m.d.comb += [
-            last_block.eq(lanes_left <= k),
+            last_block.eq(lanes_left <= k if lanes > k else 1),
             count.eq(Mux(last_block, lanes_left, k)),
             need.eq(count * unit),
             beat.eq(pad_phase | kernel_phase | (bias_phase & (waiting == 0))),

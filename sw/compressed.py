@@ -28,6 +28,7 @@ from hw.spec import (
 )
 from hw.spec.masks import MASK_BITS, mask_values
 from hw.spec.table import LAYERS_MAX
+from sw.embedded import EMBEDDED, NETWORK_PATH
 from sw.files import atomic_write
 from sw.network import ConvShape
 from sw.preprocessing import PREPROCESSINGS
@@ -113,12 +114,12 @@ def save_network(network: CompressedNetwork, path: str | Path) -> None:
 
 
 def load_network(path: str | Path) -> CompressedNetwork:
-    """Reads a network file. Raises InputError with one line that names the file for anything that is not
-    exactly a valid network."""
-    path = Path(path)
+    """Reads a network file, ``embedded`` being the one that comes along. Raises InputError with one line that
+    names the file for anything that is not exactly a valid network."""
+    path = NETWORK_PATH if str(path) == EMBEDDED else Path(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; "
-                         "allowed: a network file written by compress")
+                         f"allowed: a network file written by compress, or {EMBEDDED}")
     try:
         with safe_open(str(path), framework="np") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)

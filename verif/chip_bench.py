@@ -48,6 +48,9 @@ MODEL = frame_cycles(PLAN)
 EXPECTED = np.load(EXPECTED_FILE, allow_pickle=False)
 """Feature maps, uint8 [N, C, H, W], as ``verif.chip_case`` has left them."""
 
+BURSTS = (1, 3, 20)
+"""Cycles of a pause, on average."""
+
 PATIENCE = 40 * MODEL.total + 2000
 
 
@@ -101,10 +104,11 @@ class Chip:
         await self.errors()
 
     def pause(self, source: Random, share: float) -> None:
-        """Random pauses on both streams and all AXI4-Lite channels, or none with ``share`` 0."""
+        """Random pauses on both streams and all AXI4-Lite channels, each with bursts of a length of its own,
+        or none with ``share`` 0."""
 
         def bursts() -> Iterator[bool]:
-            go = pauses(Random(source.random()), share)
+            go = pauses(Random(source.random()), share, source.choice(BURSTS))
             while True:
                 yield not go()
 

@@ -34,9 +34,11 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
 def run_chip(
     chip: ChipConfig, module: str, workdir: Path, name: str, seed: int, *, case_seed: int | None = None,
     env: Mapping[str, str] | None = None, sources: Sequence[Path] | None = None, timeout: float = 300,
+    arguments: Sequence[str] = (),
 ) -> Results:  # fmt: skip
     """Runs the bench ``module`` on a chip with the AXI checkers in force, on what ``write_case`` has left.
-    Raises BenchFailed."""
+    ``sources``: a changed copy of its files; ``arguments`` (``+name=value``) go to the simulation. Raises
+    BenchFailed."""
     build = build_cocotb(sources or checked_chip_sources(chip), CHIP_TOP, assertions=True)
     settings = {
         CONFIG_VARIABLE: json.dumps(asdict(chip)),
@@ -45,5 +47,6 @@ def run_chip(
         **(env or {}),
     }
     return run_cocotb(
-        build, CHIP_TOP, module, workdir, settings, seed, timeout=timeout, arguments=rom_arguments(workdir)
-    )
+        build, CHIP_TOP, module, workdir, settings, seed, timeout=timeout,
+        arguments=[*rom_arguments(workdir), *arguments],
+    )  # fmt: skip

@@ -55,14 +55,14 @@ def always() -> bool:
     return True
 
 
-def pauses(source: random.Random, probability: float) -> Callable[[], bool]:
+def pauses(source: random.Random, probability: float, mean_burst: float = 3.0) -> Callable[[], bool]:
     """Readiness of a stream that pauses in random bursts, ``probability`` of the cycles in the long run.
 
-    Bursts matter: single-cycle pauses never let a pipeline fill or drain.
+    Bursts matter: single-cycle pauses never let a pipeline fill or drain. ``mean_burst``: cycles of a pause,
+    at least 1; of 1 with a probability of a half: every other cycle.
     """
     if not 0 <= probability < 1:
         raise ValueError(f"pause probability {probability}; allowed: at least 0 and below 1")
-    mean_burst = 3.0
     paused = False
 
     def ready() -> bool:

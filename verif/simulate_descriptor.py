@@ -11,7 +11,7 @@ import numpy as np
 from export.descriptor import encode_descriptor
 from hw.chip_config import ChipConfig
 from hw.spec import EngineConfig, InputError
-from hw.spec.descriptor import NIP, NipConfig
+from hw.spec.descriptor import NipConfig, descriptor_unit
 from hw.spec.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
 from sw.compressed import CompressedNetwork
 from sw.cycles import FrameCycles, frame_cycles
@@ -67,9 +67,10 @@ class DescriptorSimulation:
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, pooling: str,
         *, rotations: int = 1, whitening: Path | None = None, quantiser: Quantiser | None = None,
-        nip: NipConfig = NIP,
+        nip: NipConfig | None = None,
     ) -> None:  # fmt: skip
         self.network = network
+        nip = nip or descriptor_unit(config)
         self.chip = ChipConfig(config, nip)
         self.describer: Describer = make_describer(
             network, height=height, width=width, pooling=pooling, rotations=rotations, whitening=whitening

@@ -24,7 +24,7 @@ from pathlib import Path
 from hw.chip_config import ChipConfig
 from hw.place import PREFIX
 from hw.spec import EngineConfig
-from hw.spec.descriptor import NIP
+from hw.spec.descriptor import descriptor_unit
 from hw.verilog import MEMORIES, chip_files, engine_files
 
 BOXED: dict[str, tuple[str, ...]] = {
@@ -106,7 +106,7 @@ def run_yosys(commands: Iterable[str], folder: Path) -> str:
 def write_sources(config: EngineConfig, folder: Path) -> None:
     """The chip's and the engine's Verilog, a file a module, for the functions below."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (*engine_files(config), *chip_files(ChipConfig(config, NIP))):
+    for file in (*engine_files(config), *chip_files(ChipConfig(config, descriptor_unit(config)))):
         (folder / file.name).write_text(file.text, encoding="utf-8")
     for memory in MEMORIES:
         # As a black box a memory has ports only: yosys would look for the image of a ROM with a body.

@@ -137,6 +137,9 @@ of alpha = 0 for lanes between that have no channel."""
 MASK_BITS_MAX = (1, 2, 3, 5)
 """What ``mask_bits_max`` may be: an engine for 4 bits would not be smaller than one for 5."""
 
+WHITENING_ROWS = (4, 8, 16)
+"""What ``whitening_rows`` may be: rows in a word of the descriptor ROM, whose first 32 bits hold all else."""
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -150,7 +153,7 @@ class EngineConfig:
     ``stream_bytes`` is the width of the image stream. ``row_groups`` adds what it takes to run a first layer
     of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
     masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
-    units.
+    units. ``whitening_rows``: rows of the whitening matrix that a descriptor unit multiplies by at once.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -168,6 +171,7 @@ class EngineConfig:
     stream_bytes: int
     row_groups: bool = False
     mask_bits_max: int = max(MASK_BITS)
+    whitening_rows: int = min(WHITENING_ROWS)
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -190,11 +194,13 @@ class EngineConfig:
         check("weight_words", self.weight_words, 4, 1 << 26)
         check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
         check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
-        if type(self.mask_bits_max) is not int or self.mask_bits_max not in MASK_BITS_MAX:
-            raise InputError(
-                f"configuration {self.name!r}: mask_bits_max = {self.mask_bits_max!r}; "
-                f"allowed: {', '.join(map(str, MASK_BITS_MAX))}"
-            )
+        for name, allowed in (("mask_bits_max", MASK_BITS_MAX), ("whitening_rows", WHITENING_ROWS)):
+            value = getattr(self, name)
+            if type(value) is not int or value not in allowed:
+                raise InputError(
+                    f"configuration {self.name!r}: {name} = {value!r}; "
+                    f"allowed: {', '.join(map(str, allowed))}"
+                )
         small, large = sorted((self.input_lanes, self.output_lanes))
         if large % small:
             raise InputError(

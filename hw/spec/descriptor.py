@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hw.spec import InputError
+from hw.spec import WHITENING_ROWS, EngineConfig, InputError
 from hw.spec.records import Field
 
 NIP_CHANNELS_MAX = 512
@@ -38,8 +38,6 @@ NIP_ROW_SHIFT = 3
 """Bits that a whitened row gives up before it is multiplied by its scale."""
 
 NIP_MATRIX_BITS = 8
-NIP_MATRIX_ROWS = 4
-"""Rows of the whitening matrix in a ROM word, and multipliers."""
 
 NIP_ROW_CYCLES = 12
 """Cycles of a row of the matrix beyond its columns."""
@@ -49,6 +47,8 @@ NIP_GAIN_SHIFT = 24
 """code = (element - low) * gain >> NIP_GAIN_SHIFT"""
 
 DESCRIPTOR_WORD_BITS = 32
+"""Of everything in the descriptor ROM but the matrix; wider words have zeros above."""
+
 DESCRIPTOR_MAGIC = 0x4B4E
 DESCRIPTOR_VERSION = 1
 DESCRIPTOR_HEADER_WORDS = 16
@@ -113,11 +113,13 @@ NIP_ERROR_REGIONS = 5
 @dataclass(frozen=True)
 class NipConfig:
     """What is fixed of the descriptor unit when the Verilog is generated: its channels at most, a power of
-    two, the words of the descriptor ROM, and whether it can whiten. Raises InputError."""
+    two, the words of the descriptor ROM, whether it can whiten, and with how many rows of the matrix at once
+    (WHITENING_ROWS): the ROM has so many in a word. Raises InputError."""
 
     channels: int = NIP_CHANNELS_MAX
     rom_words: int = 69632
     whitening: bool = True
+    matrix_rows: int = min(WHITENING_ROWS)
 
     def __post_init__(self) -> None:
         if self.channels & (self.channels - 1) or not 2 <= self.channels <= NIP_CHANNELS_MAX:
@@ -129,7 +131,19 @@ class NipConfig:
                 f"descriptor unit: rom_words = {self.rom_words}; "
                 f"allowed: {2 * DESCRIPTOR_HEADER_WORDS}..{1 << 20}"
             )
+        if self.matrix_rows not in WHITENING_ROWS:
+            raise InputError(
+                f"descriptor unit: matrix_rows = {self.matrix_rows}; "
+                f"allowed: {', '.join(map(str, WHITENING_ROWS))}"
+            )
+
+    @property
+    def word_bits(self) -> int:
+        """Of the descriptor ROM."""
+        return NIP_MATRIX_BITS * self.matrix_rows
 
 
-NIP = NipConfig()
-"""The descriptor unit unless told otherwise: a whitening of 512 x 512 fits its ROM."""
+def descriptor_unit(config: EngineConfig) -> NipConfig:
+    """The descriptor unit beside an engine, unless told otherwise: a whitening of 512 x 512 fits its ROM."""
+    rows = config.whitening_rows
+    return NipConfig(rom_words=NIP_CHANNELS_MAX**2 // rows + 4096, matrix_rows=rows)

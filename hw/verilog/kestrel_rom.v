@@ -1,6 +1,7 @@
 // Read-only memory, loaded by $readmemh. Behavioural body: replace it by a macro of the same timing. Read
 // data appear in the cycle after `en` and stay until the next read.
-// INIT_FILE is for synthesis; a simulator may name another image with +PLUSARG=<file>.
+// INIT_FILE is for synthesis; a simulator may name another image with +PLUSARG=<file>. With BLACKBOX defined
+// there are ports only.
 module kestrel_rom #(
     parameter WIDTH = 32,
     parameter DEPTH = 2,
@@ -13,6 +14,7 @@ module kestrel_rom #(
     input  wire [ADDR_BITS-1:0] addr,
     output reg  [WIDTH-1:0]     rdata
 );
+`ifndef BLACKBOX
     reg [WIDTH-1:0] mem [0:DEPTH-1];
 
 `ifdef SYNTHESIS
@@ -32,4 +34,5 @@ module kestrel_rom #(
     always @(posedge clk)
         if (en)
             rdata <= mem[addr];
+`endif
 endmodule

@@ -57,7 +57,8 @@ class _Source:
 def evaluate(
     dataset: DatasetOption,
     network: Annotated[
-        Path | None, typer.Argument(help="Compressed network (.safetensors); none with --descriptors.")
+        Path | None,
+        typer.Argument(help="Compressed network (.safetensors, or embedded); none with --descriptors."),
     ] = None,
     protocol: ProtocolOption = "groups",
     descriptors: Annotated[

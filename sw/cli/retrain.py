@@ -40,7 +40,10 @@ def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
     network: Annotated[
-        Path | None, typer.Argument(help="Compressed network to start from; none: --network and --weights.")
+        Path | None,
+        typer.Argument(
+            help="Compressed network to start from (or embedded); none: --network and --weights."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Float weights: teacher, and start with --start float.")

@@ -13,7 +13,7 @@ from sw.images import list_images
 from sw.retrieval.extract import POOLINGS, Describer, Skip, find_pooling, make_describer
 from sw.retrieval.nip import NipSettings
 
-NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors).")]
+NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
 EngineOption = Annotated[
     str, typer.Option(help="What computes: float (needs --weights), reference or rtl (simulated chip).")

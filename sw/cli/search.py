@@ -31,7 +31,8 @@ def search(
         list[Path], typer.Argument(metavar="QUERY...", help="Pictures, folders, or descriptor files (.npz).")
     ],
     network: Annotated[
-        Path | None, typer.Option(help="Compressed network (.safetensors) that the index was made with.")
+        Path | None,
+        typer.Option(help="Compressed network (.safetensors, or embedded) that the index was made with."),
     ] = None,
     weights: options.WeightsOption = None,
     whitening: options.WhiteningOption = None,

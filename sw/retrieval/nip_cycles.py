@@ -3,7 +3,6 @@
 from hw.spec import EngineConfig
 from hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
-    NIP_MATRIX_ROWS,
     NIP_OUTPUT_BITS,
     NIP_OUTPUT_BYTES,
     NIP_OUTPUT_SUMS,
@@ -56,7 +55,7 @@ def nip_parts(
     elif last_crop:
         assert constants.whitening is not None
         rows = len(constants.whitening.matrix)
-        parts["whitening"] = group_count(rows, NIP_MATRIX_ROWS) * channels + rows * NIP_ROW_CYCLES
+        parts["whitening"] = group_count(rows, config.whitening_rows) * channels + rows * NIP_ROW_CYCLES
         parts["rotation"] = normalise
     if last_crop and last_rotation:
         if output != NIP_OUTPUT_SUMS:

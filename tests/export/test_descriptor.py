@@ -11,7 +11,8 @@ from export.export import export_network, import_descriptor
 from export.formats import FORMATS, read_words, write_words
 from export.manifest import read_manifest
 from export.words import Words
-from hw.spec import EngineConfig, InputError
+from hw.chip_config import ChipConfig
+from hw.spec import WHITENING_ROWS, EngineConfig, InputError
 from hw.spec.descriptor import DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, NipConfig
 from hw.spec.records import RECORD_WORDS, unpack_record
 from hw.spec.table import IDENTITY_FIELDS
@@ -46,6 +47,38 @@ def test_what_is_read_is_what_was_written(seed):
         channels, height, width = (source.randint(1, n) for n in (40, 9, 9))
         constants = random_constants(source, channels, height, width)
         same(constants, decode_descriptor(encode_descriptor(constants)))
+
+
+@pytest.mark.parametrize("rows", WHITENING_ROWS)
+def test_words_of_more_rows(rows, seed):
+    source = Random(seed)
+    nip = NipConfig(matrix_rows=rows)
+    for _ in range(30):
+        constants = random_constants(source, source.randint(1, 40), 3, 4)
+        words = encode_descriptor(constants, nip)
+        assert words.word_bits == 8 * rows
+        same(constants, decode_descriptor(words))
+
+
+def test_a_unit_of_other_rows_than_the_engine_is_refused():
+    with pytest.raises(InputError, match="matrix_rows = 8; allowed: 4, the whitening_rows of configuration"):
+        ChipConfig(CONFIG, NipConfig(matrix_rows=8))
+    with pytest.raises(InputError, match="matrix_rows = 5; allowed: 4, 8, 16"):
+        NipConfig(matrix_rows=5)
+    with pytest.raises(InputError, match="whitening_rows = 12; allowed: 4, 8, 16"):
+        replace(CONFIG, whitening_rows=12)
+
+
+def test_an_export_for_more_rows(rng, tmp_path):
+    network = network_of(rng)
+    constants = trained_constants(network, trained(network, rng), "train.npz", 8, 10)
+    report = export_network(network, replace(CONFIG, whitening_rows=8), 8, 10, tmp_path / "rom", constants)
+    entry = report.manifest.descriptor
+    assert entry is not None
+    assert entry.word_bits == 64
+    found = import_descriptor(tmp_path / "rom")
+    assert found is not None
+    same(found, constants)
 
 
 def test_in_every_file_format(tmp_path, seed):

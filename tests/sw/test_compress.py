@@ -109,7 +109,7 @@ def test_report_counts_what_is_stored(small):
 
 
 def test_random_networks_neither_die_nor_saturate(small):
-    """The network of ``make run``: a layer stuck at 0 or at its greatest value would verify nothing."""
+    """A layer stuck at 0 or at its greatest value would verify nothing."""
     network, integers, report = small
     validate(integers)
     found, _ = run_both(network, integers)

@@ -28,10 +28,13 @@ CHIPS = {
     "describes without whitening": ChipConfig(
         replace(SMALL, input_lanes=4, output_lanes=4), NipConfig(4, 64)
     ),
+    "describes, 16 rows at once": ChipConfig(
+        replace(SMALL, whitening_rows=16), NipConfig(8, 256, matrix_rows=16)
+    ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
 }
 CASE = "tiny"
-TESTS = 13
+TESTS = 14
 
 
 @pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny")])
@@ -51,7 +54,7 @@ def test_disturbances_of_every_kind(tmp_path, seed):
     assert counts["errors found"] == 2
 
 
-@pytest.mark.parametrize("name", ["describes", "describes without whitening"])
+@pytest.mark.parametrize("name", ["describes", "describes without whitening", "describes, 16 rows at once"])
 def test_a_chip_that_describes(name, tmp_path, seed):
     chip = CHIPS[name]
     write_case(chip, CASE, seed, tmp_path)

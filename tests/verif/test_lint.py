@@ -22,10 +22,11 @@ CASE = "case (addr[0]) 1'b0:"
         replace(NANO, input_lanes=6, output_lanes=2, load_kernels=3, activation_bits=5, stream_bytes=4),
         NAMED["edge"],
         replace(NANO, input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, row_groups=True),
+        replace(NANO, input_lanes=1, output_lanes=1),
         replace(NANO, mask_bits_max=3),
         replace(NANO, mask_bits_max=1),
     ],
-    ids=["nano", "2x6", "6x2 of 5 bits", "edge", "12x3 with row groups", "3 mask bits", "1 mask bit"],
+    ids=["nano", "2x6", "6x2 of 5 bits", "edge", "12x3 with row groups", "1x1", "3 mask bits", "1 mask bit"],
 )
 def test_the_engine_is_clean(config):
     lint(engine_sources(config), TOP, WAIVERS)

@@ -14,6 +14,12 @@ from verif.verilator import build_cocotb, lint, run_cocotb
 
 FULL = replace(block_config(16, 16, 8), feature_words=(1024, 1024))
 
+
+def wider(rows):
+    """A configuration with more rows of the whitening at once."""
+    return replace(block_config(2, 2, 8, max_width=12), whitening_rows=rows)
+
+
 WAIVERS = Path(str(resources.files("verif") / "lint.vlt"))
 SMALL = NipConfig(channels=16, rom_words=1024, whitening=False)
 
@@ -42,8 +48,10 @@ def small_unit(config, folder):
         block_config(3, 3, 5, max_width=8),
         block_config(4, 2, 7, max_width=8),
         block_config(16, 16, 8, max_width=8),
+        wider(8),
+        wider(16),
     ],
-    ids=config_label,
+    ids=lambda config: f"{config_label(config)}-rows{config.whitening_rows}",
 )
 def test_descriptor_unit_equals_the_integer_chain(config, tmp_path, seed):
     results = run_block("nip", config, tmp_path, seed)
@@ -70,6 +78,12 @@ def test_small_blocks_equal_their_models(block, tmp_path, seed):
     run_block(block, block_config(2, 2, 8), tmp_path, seed)
 
 
+@pytest.mark.parametrize("rows", [8, 16])
+@pytest.mark.parametrize("block", ["nip_rows", "nip_whitening", "nip_header"])
+def test_blocks_of_more_rows_equal_their_models(block, rows, tmp_path, seed):
+    run_block(block, wider(rows), tmp_path, seed)
+
+
 def test_a_small_unit_without_whitening(tmp_path, seed):
     config = block_config(4, 4, 8, max_width=8)
     run_block("nip", config, tmp_path / "run", seed, small_unit(config, tmp_path))
@@ -79,11 +93,14 @@ def test_a_small_unit_without_whitening(tmp_path, seed):
 def test_the_unit_is_clean(lanes, tmp_path):
     config = block_config(lanes, lanes, 8)
     lint(block_sources("nip", config), "kestrel_nip", WAIVERS)
+    lint(block_sources("nip", replace(config, whitening_rows=16)), "kestrel_nip", WAIVERS)
     lint(small_unit(config, tmp_path), "kestrel_nip", WAIVERS)
 
 
-def test_full_size(tmp_path, seed):
-    run_bench("nip_full", FULL, block_sources("nip", FULL), tmp_path, seed)
+@pytest.mark.parametrize("rows", [4, 16])
+def test_full_size(rows, tmp_path, seed):
+    config = replace(FULL, whitening_rows=rows)
+    run_bench("nip_full", config, block_sources("nip", config), tmp_path, seed)
 
 
 def test_too_many_regions_in_a_sum_are_refused(tmp_path, seed):

@@ -7,7 +7,7 @@ from cocotbext.axi import AxiResp, AxiStreamFrame
 from hw.spec import COUNTERS
 from hw.spec.registers import BY_NAME, COUNTER_REGISTERS, IDENTIFICATION, REGISTERS
 from hw.top import configuration
-from verif.chip_bench import CHIP, CONFIG, IMAGES, MODEL, PICTURES, PLAN, Chip
+from verif.chip_bench import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, PICTURES, PLAN, Chip
 from verif.cocotb_support import fail, rng
 
 STATUS_AFTER_RESET = BY_NAME["status"].pack(identified=1)
@@ -157,7 +157,7 @@ async def writes_while_busy(dut):
         refused = answer.resp != AxiResp.OKAY
         expect(f"refusal of {register.name}", refused, register.locked)
         expect("cause", "write_busy" in await chip.errors(), register.locked)
-    expect("locked registers", {name: await chip.read(name) for name in before}, before)
+        expect("locked registers", {name: await chip.read(name) for name in before}, before)
     for request in ("start", "check"):
         expect(request, await chip.try_write("control", **{request: 1}), False)
         expect("cause", await chip.errors(), {"write_busy"})
@@ -205,16 +205,52 @@ async def aborts(dut):
         chip.pause(source, source.choice((0, 0.3)))
         await chip.idle()
         await chip.errors()
+        before = await chip.read("frames")
         await chip.send(0)
         await chip.write("control", start=1)
         await chip.cycles(source.randrange(MODEL.total))
         await chip.write("control", abort=1)
         await chip.idle()
-        seen += "aborted" in await chip.errors()
+        aborted = "aborted" in await chip.errors()
+        expect("frames that ended well", await chip.read("frames") - before, int(not aborted))
+        seen += aborted
         await chip.restart(0)
         await chip.frame(1)
     if not seen:
         raise fail("no abort came in time")
+
+
+@cocotb.test()
+async def an_aborted_packet_is_closed(dut):
+    """Aborts while features leave: what was sent is right, and ends in a beat without bytes."""
+    chip = await Chip.begin(dut)
+    source = rng("closing")
+    whole = EXPECTED[0].transpose(1, 2, 0).tobytes()
+    for _ in range(6):
+        await chip.idle()
+        await chip.errors()
+        chip.sink.pause = True
+        await chip.send(0)
+        await chip.write("control", start=1)
+        while not dut.m_axis_tvalid.value:
+            await FallingEdge(dut.clk)
+        await chip.cycles(source.randrange(20))
+        await chip.write("control", abort=1)
+        chip.sink.pause = False
+        for _ in range(100 + len(whole)):
+            await FallingEdge(dut.clk)
+            if not chip.sink.empty():
+                break
+        else:
+            raise fail("an aborted packet was not closed")
+        beats = chip.sink.recv_nowait(compact=False)
+        sent = bytes(b for b, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
+        await chip.idle()
+        aborted = "aborted" in await chip.errors()  # else so few beats that all of them had left the core
+        expect("a beat without bytes", not any(beats.tkeep[-CONFIG.word_lanes :]), aborted)
+        if not whole.startswith(sent) or aborted == (sent == whole):
+            raise fail(f"{len(sent)} of {len(whole)} bytes, aborted {aborted}")
+        await chip.frame(1)
 
 
 @cocotb.test()

@@ -20,7 +20,7 @@ from verif.models.engine_case import descriptor_constants
 
 TURNS = int(os.environ[TURNS_VARIABLE])
 KINDS = ("reset", "abort", "soft reset", "short", "long", "hammer", "back to back", "refused write")
-PAUSES = (0, 0, 0.1, 0.4, 0.8)
+PAUSES = (0, 0, 0.1, 0.5, 0.8)
 WHOLE = BY_NAME["part"].unpack(BY_NAME["part"].reset)
 OUTPUTS = (FEATURES, *range(1, RAW_SUMS + 1)) if CHIP.nip else (FEATURES,)
 
@@ -40,6 +40,7 @@ class Run:
         await chip.errors()
         self.pause()
         await chip.write("output", select=output)
+        await chip.write("part", **{**WHOLE, "last_crop": self.source.randrange(2)})
         await chip.send(picture)
         await chip.write("control", start=1)
 
@@ -58,6 +59,7 @@ class Run:
         if output == FEATURES:
             await chip.frame(picture)
         else:
+            await chip.write("part", **WHOLE)
             await chip.write("irq_enable", done=1, error=1)
             await chip.send(picture)
             await chip.write("control", start=1)

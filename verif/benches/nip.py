@@ -13,12 +13,11 @@ from export.descriptor import encode_descriptor
 from hw.schedule import layer_layout, visit_layout
 from hw.spec import bits_for
 from hw.spec.descriptor import (
-    DESCRIPTOR_WORD_BITS,
-    NIP,
     NIP_ERROR_MAP,
     NIP_ERROR_PARTIAL,
     NIP_ERROR_ROM,
     NIP_ERROR_SEQUENCE,
+    descriptor_unit,
 )
 from sw.geometry import BANKS, group_count, last_lanes
 from sw.retrieval.integer_nip import DescriptorConstants
@@ -38,6 +37,7 @@ from verif.models.nip_case import (
 
 CONFIG = bench_config()
 LANES = CONFIG.word_lanes
+UNIT = descriptor_unit(CONFIG)
 TIMEOUT = 200_000
 
 
@@ -56,7 +56,7 @@ class Unit:
         self.dut, self.source = dut, source
         self.block = Block(dut, "nip")
         self.rom: list[int] = []
-        self.whitens = len(dut.rom_addr) == bits_for(NIP.rom_words - 1)  # else the small unit of the tests
+        self.whitens = len(dut.rom_addr) == bits_for(UNIT.rom_words - 1)  # else the small unit of the tests
         Clock(dut.clk, PERIOD_NS, unit="ns").start()
 
     async def reset(self) -> None:
@@ -95,7 +95,7 @@ class Unit:
             block.drive({"banks": banks, "rom_data": rom_data, "tready": int(ready())})
             await FallingEdge(self.dut.clk)
             banks = [source.getrandbits(CONFIG.word_bits) for _ in range(BANKS)]
-            rom_data = source.getrandbits(DESCRIPTOR_WORD_BITS)
+            rom_data = source.getrandbits(UNIT.word_bits)
             if block.sample("read_en"):
                 address = block.sample("address")
                 known = [words.get((n, address)) for n in range(BANKS)]
@@ -145,7 +145,7 @@ class Unit:
 
     async def descriptor(self, frames: Any, constants: DescriptorConstants, share: float = 0) -> None:
         """All frames of a descriptor, compared."""
-        self.rom = encode_descriptor(constants).to_ints()
+        self.rom = encode_descriptor(constants, UNIT).to_ints()
         for number, frame in enumerate(frames):
             ready = pauses(self.source, share) if share else always
             outcome = await self.frame(frame, ready)
@@ -205,7 +205,7 @@ async def resets_in_the_middle(dut):
     for number in range(25):
         constants = random_constants(source, *random_size(source, 20), unit.whitens)
         output = source.choice(OUTPUTS)
-        unit.rom = encode_descriptor(constants).to_ints()
+        unit.rom = encode_descriptor(constants, UNIT).to_ints()
         first = next(descriptor_frames(source, CONFIG, constants, output))
         stop = source.randrange(nip_cycles(constants, CONFIG, output=output))
         await unit.frame(first, pauses(source, 0.3), stop_after=stop)
@@ -228,7 +228,7 @@ async def refusals(dut):
     await unit.reset()
     size = random_size(source, 2)
     constants = random_constants(source, *size, unit.whitens)
-    good = encode_descriptor(constants).to_ints()
+    good = encode_descriptor(constants, UNIT).to_ints()
     features = random_map(source, CONFIG, *size)
     place = random_place(source, CONFIG, *size)
 

@@ -14,8 +14,8 @@ from hw.spec.descriptor import (
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
     DESCRIPTOR_VERSION,
-    NIP,
     NIP_REGIONS_MAX,
+    descriptor_unit,
 )
 from hw.spec.records import pack_record, unpack_record
 from sw.geometry import group_count, last_lanes
@@ -25,6 +25,7 @@ from verif.cocotb_support import PERIOD_NS, fail, rng
 from verif.models.nip_case import random_constants
 
 CONFIG = bench_config()
+UNIT = descriptor_unit(CONFIG)
 LANES = CONFIG.word_lanes
 
 
@@ -35,10 +36,10 @@ def expected(found: dict[str, int], channels: int, height: int, width: int, raw:
     bad_rom = (
         found["magic"] != DESCRIPTOR_MAGIC
         or found["version"] != DESCRIPTOR_VERSION
-        or not all(1 <= size <= NIP.channels for size in sizes)
+        or not all(1 <= size <= UNIT.channels for size in sizes)
         or (not whitening and sizes[0] != sizes[1])
         or not 1 <= found["regions"] <= NIP_REGIONS_MAX
-        or found["words"] > NIP.rom_words
+        or found["words"] > UNIT.rom_words
     )
     bad_map = (found["channels"], found["height"], found["width"]) != (channels, height, width)
     if bad_rom or bad_map:
@@ -64,13 +65,13 @@ async def headers(dut):
     for number in range(300):
         channels = source.choice((1, LANES, LANES + 1, source.randint(1, 60)))
         height, width = source.randint(1, 9), source.randint(1, CONFIG.max_width)
-        rom = encode_descriptor(random_constants(source, channels, height, width)).to_ints()
+        rom = encode_descriptor(random_constants(source, channels, height, width), UNIT).to_ints()
         fields = unpack_record(DESCRIPTOR_FIELDS, rom)
         if number % 3:
             changed = source.choice([field for field in DESCRIPTOR_FIELDS if not field.name.endswith("base")])
             if changed.name not in ("low", "gain", "pairs"):
                 near = fields[changed.name] + source.choice((-1, 1, 1 << changed.width // 2))
-                value = source.choice((0, changed.max, near % (changed.max + 1), NIP.channels + 1))
+                value = source.choice((0, changed.max, near % (changed.max + 1), UNIT.channels + 1))
                 fields[changed.name] = value & changed.max
         rom[:DESCRIPTOR_HEADER_WORDS] = pack_record(DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, fields)
         raw = source.getrandbits(1)

@@ -4,7 +4,7 @@ import cocotb
 
 from export.descriptor import encode_descriptor
 from hw.spec.descriptor import NIP_ERROR_REGIONS
-from verif.benches.nip import CONFIG, Unit
+from verif.benches.nip import CONFIG, UNIT, Unit
 from verif.cocotb_support import fail, rng
 from verif.models.nip_case import Frame, descriptor_frames, random_constants, random_map, random_place
 
@@ -21,7 +21,7 @@ async def too_many_regions(dut):
         size = 3, 2, 2
         constants = random_constants(source, *size)
         count = len(constants.regions)
-        unit.rom = encode_descriptor(constants).to_ints()
+        unit.rom = encode_descriptor(constants, UNIT).to_ints()
         crops = LIMIT // count
         for crop in range(crops + 1):
             command = {

@@ -1,14 +1,16 @@
-"""Bench of the descriptor unit's four rows: sums of up to 512 columns, with gaps, shifted out."""
+"""Bench of the descriptor unit's rows: sums of up to 512 columns, with gaps, shifted out."""
 
 import cocotb
 from amaranth.hdl import signed
 from amaranth.lib import data
 
 from hw.nip_rows import MEAN_BITS
-from hw.spec.descriptor import NIP_MATRIX_BITS, NIP_MATRIX_ROWS
-from verif.benches.lockstep import Block, lockstep
+from hw.spec.descriptor import NIP_MATRIX_BITS
+from verif.benches.lockstep import Block, bench_config, lockstep
 from verif.cocotb_support import rng
 from verif.models.nip_parts import Rows
+
+ROWS = bench_config().whitening_rows
 
 
 @cocotb.test()
@@ -18,7 +20,7 @@ async def sums(dut):
 
     def row(mean=None, **known):
         value = source.getrandbits(MEAN_BITS) if mean is None else mean
-        weights = [source.randint(-top, top - 1) for _ in range(NIP_MATRIX_ROWS)]
+        weights = [source.randint(-top, top - 1) for _ in range(ROWS)]
         return {"valid": 0, "first": 0, "mean": value, "weights": weights, "shift": 0, "rst": 0} | known
 
     def rows():
@@ -32,12 +34,12 @@ async def sums(dut):
                 while source.random() < 0.05:
                     yield row(first=source.getrandbits(1))
                 mean = most if number % 3 == 0 else source.randint(0, most)
-                known = {} if extreme is None else {"weights": [extreme] * NIP_MATRIX_ROWS}
+                known = {} if extreme is None else {"weights": [extreme] * ROWS}
                 yield row(mean, valid=1, first=int(column == 0), **known)
             yield row()
-            for _ in range(NIP_MATRIX_ROWS + 1):
+            for _ in range(ROWS + 1):
                 yield row(shift=1)
                 yield row()
 
-    weights = data.ArrayLayout(signed(NIP_MATRIX_BITS), NIP_MATRIX_ROWS)
-    await lockstep(Block(dut, "nip_rows", weights=weights), Rows(), rows())
+    weights = data.ArrayLayout(signed(NIP_MATRIX_BITS), ROWS)
+    await lockstep(Block(dut, "nip_rows", weights=weights), Rows(ROWS), rows())

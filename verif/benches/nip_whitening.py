@@ -6,14 +6,16 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from export.descriptor import encode_descriptor
-from hw.spec.descriptor import DESCRIPTOR_FIELDS, NIP_MATRIX_ROWS, NIP_ROW_CYCLES, NIP_SUMMED_MAX
+from hw.spec.descriptor import DESCRIPTOR_FIELDS, NIP_ROW_CYCLES, NIP_SUMMED_MAX, descriptor_unit
 from hw.spec.records import unpack_record
 from sw.geometry import group_count
 from sw.retrieval.integer_nip import whiten
-from verif.benches.lockstep import Block
+from verif.benches.lockstep import Block, bench_config
 from verif.cocotb_support import PERIOD_NS, fail, rng
 from verif.models.nip_case import random_constants
 from verif.models.nip_parts import Multiply
+
+UNIT = descriptor_unit(bench_config())
 
 
 @cocotb.test()
@@ -32,7 +34,7 @@ async def matrices(dut):
         random = np.random.default_rng(source.getrandbits(32))
         sums = random.integers(0, int((summed << 16) / channels**0.5), channels)
         expected = whiten(sums, summed, whitening).tolist()
-        rom = encode_descriptor(constants).to_ints()
+        rom = encode_descriptor(constants, UNIT).to_ints()
         address = unpack_record(DESCRIPTOR_FIELDS, rom)["whitening_base"]
         inputs = {"last_channel": channels - 1, "last_dimension": constants.dimensions - 1,
                   "pairs": int(whitening.pairs), "summed": summed}  # fmt: skip
@@ -48,12 +50,12 @@ async def matrices(dut):
         element = data = 0
         found: list[int] = []
         rows = len(whitening.matrix)
-        cycles = group_count(rows, NIP_MATRIX_ROWS) * channels + rows * NIP_ROW_CYCLES
+        cycles = group_count(rows, UNIT.matrix_rows) * channels + rows * NIP_ROW_CYCLES
         for cycle in range(cycles + 1):
             block.drive({"element": {"magnitude": element, "sign": 0}, "rom_data": data,
                          "shifted": multiply.shifted or 0, "product": multiply.product or 0})  # fmt: skip
             await FallingEdge(dut.clk)
-            element, data = source.getrandbits(31), source.getrandbits(32)
+            element, data = source.getrandbits(31), source.getrandbits(UNIT.word_bits)
             if block.sample("read"):
                 element = int(sums[block.sample("read_index")])
             if block.sample("rom_en"):

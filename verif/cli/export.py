@@ -17,7 +17,7 @@ from verif.cli.config_options import ConfigOption, SetOption, chosen_config
 
 
 def export(
-    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors).")],
+    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,

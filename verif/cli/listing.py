@@ -10,6 +10,8 @@ from hw.config import NAMED
 from hw.spec import TAPS, EngineConfig
 from sw.cli.output import JsonOption, emit
 from sw.compress.fit import FIT_RULES
+from sw.compressed import load_network
+from sw.embedded import EMBEDDED
 from sw.network import VGG_BLOCKS, parse_network
 from sw.preprocessing import PREPROCESSINGS
 from sw.retrieval.engines import engine_names
@@ -24,6 +26,7 @@ def list_(json: JsonOption = False) -> None:
     """List networks, engine configurations, protocols and what other options may name."""
     payload = {
         "networks": [_network(name) for name in VGG_BLOCKS],
+        "embedded": _embedded(),
         "configurations": [_configuration(config) for config in NAMED.values()],
         "fits": list(FIT_RULES),
         "preprocessings": list(PREPROCESSINGS),
@@ -44,6 +47,12 @@ def _network(name: str) -> dict[str, Any]:
     return {"name": name, "layers": len(layers), "weights": weights, "cuts": cuts}
 
 
+def _embedded() -> dict[str, Any]:
+    network = load_network(EMBEDDED)
+    return {"name": EMBEDDED, "network": network.name, "mask_bits": [x.mask_bits for x in network.layers],
+            "weight_bits": network.weight_bits}
+
+
 def _configuration(config: EngineConfig) -> dict[str, Any]:
     feature_bytes = ROW_BANKS * sum(config.feature_words) * config.word_bits // 8
     return {**asdict(config), "macs_per_cycle": config.macs_per_cycle, "feature_bytes": feature_bytes}
@@ -54,7 +63,10 @@ def _show(payload: dict[str, Any], console: Console) -> None:
     for network in payload["networks"]:
         networks.add_row(network["name"], str(network["layers"]), f"{network['weights']:,}")
     console.print(networks)
-    console.print("A divisor of the channels and a cut may follow, as in vgg16/8:pool3.\n")
+    console.print("A divisor of the channels and a cut may follow, as in vgg16/8:pool3.")
+    found = payload["embedded"]
+    console.print(f"Wherever a network file is wanted, {found['name']} names one that comes along: a trained "
+                  f"{found['network']}, {found['weight_bits'] / 8:,.0f} bytes of weights.\n", highlight=False)
     configurations = Table(
         "name", "lanes", "MAC/cycle", "activation bits", "widest row", "feature memory",
         title="Engine configurations", title_justify="left",

@@ -12,6 +12,7 @@ from rich.table import Table
 from hw.spec import EngineConfig, InputError
 from sw.cli.output import JsonOption, emit, progress
 from sw.compressed import load_network
+from sw.embedded import EMBEDDED
 from sw.files import atomic_write, check_output
 from sw.memory import MemoryNeeds
 from sw.plan import Plan, make_plan, plan_frame, plan_layers
@@ -27,7 +28,10 @@ NETWORK_SUFFIX = ".safetensors"
 
 def plan(
     network: Annotated[
-        str, typer.Argument(help="Compressed network (.safetensors), or a name: vgg16, vgg16/8:pool3.")
+        str,
+        typer.Argument(
+            help="Compressed network (.safetensors, or embedded), or a name: vgg16, vgg16/8:pool3."
+        ),
     ],
     config: ConfigOption = "edge",
     settings: SetOption = None,
@@ -67,7 +71,7 @@ def _planned(
     network: str, mask_bits: str | None, config: EngineConfig, height: int, width: int
 ) -> tuple[str, Plan, PlanReport]:
     """The network's name, its plan and the plan's figures. Raises InputError."""
-    if network.endswith(NETWORK_SUFFIX) or Path(network).is_file():
+    if network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file():
         if mask_bits is not None:
             raise InputError(f"--mask-bits {mask_bits}: {network} has its own; allowed with a network's name")
         compressed = load_network(network)

@@ -40,7 +40,7 @@ class _Frame:
 
 
 def simulate(
-    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors).")],
+    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,

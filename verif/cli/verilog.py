@@ -9,7 +9,7 @@ import typer
 from hw.chip_config import ChipConfig
 from hw.integration import integration_files
 from hw.spec import InputError
-from hw.spec.descriptor import NIP
+from hw.spec.descriptor import descriptor_unit
 from hw.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
 from sw.cli.output import JsonOption, emit, progress
 from sw.files import atomic_directory, check_output_directory
@@ -38,7 +38,7 @@ def verilog(
     others: tuple[VerilogFile, ...] = ()
     with progress("generating Verilog", None):
         if top is Top.CHIP:
-            chip = ChipConfig(chosen, NIP if descriptor else None, startup_check)
+            chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
             files = chip_files(chip)
             others = integration_files(chip, files)
             module = CHIP_TOP

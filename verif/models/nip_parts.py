@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any
 
-from hw.spec.descriptor import NIP_MATRIX_ROWS, NIP_RECIPROCAL_BITS, NIP_ROOT_LATENCY, NIP_TOTAL_BITS
+from hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_ROOT_LATENCY, NIP_TOTAL_BITS
 
 WORD = (1 << 32) - 1
 
@@ -74,7 +74,8 @@ class Reciprocal:
 
 
 class Rows:
-    def __init__(self) -> None:
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
         self.sums: list[int] | None = None
         self._coming: deque[tuple[int, int, list[int]] | None] = deque([None])
 
@@ -86,7 +87,7 @@ class Rows:
         self._coming.append((first, mean, weights) if valid and not rst else None)
         if now is not None:
             starts, factor, row = now
-            before = [0] * NIP_MATRIX_ROWS if starts else self.sums
+            before = [0] * self.rows if starts else self.sums
             self.sums = None if before is None else [b + factor * w for b, w in zip(before, row, strict=True)]
         elif shift and self.sums is not None:
             self.sums = [*self.sums[1:], 0]

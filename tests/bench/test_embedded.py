@@ -1,0 +1,76 @@
+"""The script that trains the embedded network, on a handful of small pictures."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sw.compressed import load_network
+from sw.images import generate_picture
+from sw.network import parse_network
+from sw.preprocessing import find_preprocessing
+from sw.retrain.floats import FloatConvs
+
+PATH = Path(__file__).resolve().parents[2] / "bench" / "embedded.py"
+TINY = ["--network", "vgg16/32:pool2", "--mask-bits", "3*2,1*2", "--stages", "conv1_2,conv2_2", "--steps",
+        "3", "--retrain-steps", "2", "--pairs", "3", "--side", "16", "--scenes", "1", "--calibration", "2"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("bench_embedded", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+def test_normalisation_is_folded_into_weights_and_biases(script):
+    torch.manual_seed(1)
+    model = script.NormalisedNetwork(parse_network("vgg16/32:pool2"))
+    pictures = torch.from_numpy(np.stack([generate_picture(24, 24, n) for n in range(4)]))
+    for _ in range(3):  # running figures that are no longer 0 and 1
+        model(pictures, ["conv2_2"])
+    for norm in model.norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.normal_(norm.bias)
+    expected = model.eval()(pictures, ["conv2_2"])[0]
+    folded = FloatConvs(model.fold(), find_preprocessing(script.PREPROCESSING))
+    assert float(expected.detach().abs().max()) > 0
+    torch.testing.assert_close(folded(pictures, [3])[3], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_all_stages_run_and_give_the_same_file_again(script, tmp_path, monkeypatch, capsys):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for n in range(4):
+        Image.fromarray(generate_picture(40, 50, n)).save(photographs / f"{n}.png")
+    for folder in ("a", "b"):
+        output = ["-o", str(tmp_path / folder)]
+        monkeypatch.setattr(sys, "argv", ["embedded.py", str(photographs), *output, *TINY])
+        script.main()
+    files = [(tmp_path / folder / "network.safetensors").read_bytes() for folder in ("a", "b")]
+    assert files[0] == files[1]
+    assert files[0] != (tmp_path / "a" / "start.safetensors").read_bytes()
+    network = load_network(tmp_path / "a" / "network.safetensors")
+    assert [layer.mask_bits for layer in network.layers] == [3, 3, 1, 1]
+    found = json.loads((tmp_path / "b" / "run.json").read_text())
+    assert found["float"]["steps"] == 3
+    assert found["integer"]["steps"] == 2
+    assert {"contrast", "features", "descriptor", "relation"} == found["integer"]["last"].keys()
+    assert str(tmp_path) not in json.dumps(found)
+    # What is there is not made again.
+    monkeypatch.setattr(script, "train_float", None)
+    monkeypatch.setattr(script, "retrain", None)
+    capsys.readouterr()
+    script.main()
+    again = json.loads(capsys.readouterr().out)
+    assert [again[key] == found[key] for key in ("sha256", "float", "integer")] == [True] * 3
