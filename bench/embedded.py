@@ -228,9 +228,7 @@ def retrain(places: Places, start: Path, floats: FloatNetwork, recipe: Recipe, o
             optimiser.zero_grad()
             (found + loss.total(terms)).backward()
             optimiser.step()
-            # Never the exact search: it leaves the levels that the weights have grown used to for others that
-            # are nearer to the weights, and the loss is back where training began.
-            student.quantise("follow")
+            student.quantise("fit")
             log.step("integer", {"contrast": float(found.detach())}
                      | {name: float(term.detach()) for name, term in terms.items()})
             advance(1)

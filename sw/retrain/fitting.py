@@ -117,13 +117,3 @@ def follow(weight: torch.Tensor, alpha: torch.Tensor, mask_bits: int) -> tuple[t
     last = torch.where(last > 0, last, kernels.abs().mean(dim=1))
     mask = nearest_mask(_ratio(kernels, last), mask_bits)
     return mask.reshape(weight.shape), least_squares_alpha(kernels, mask).reshape(alpha.shape)
-
-
-def better(
-    weight: torch.Tensor, a: tuple[torch.Tensor, torch.Tensor], b: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of two fits the one of less squared error by kernel; ``a`` where they are equal up to rounding."""
-    weight = weight.double()
-    errors = [(weight - mask * alpha[:, :, None, None]).square().sum(dim=(2, 3)) for mask, alpha in (a, b)]
-    take = errors[1] < errors[0] - 1e-9 * weight.square().sum(dim=(2, 3))
-    return torch.where(take[:, :, None, None], b[0], a[0]), torch.where(take, b[1], a[1])

@@ -68,7 +68,7 @@ class QuantisedNetwork(nn.Module):
         self._exact: arithmetic.Exactness = {}
         if weights is None:
             self._recall(network)
-        self.quantise("search" if weights is not None else "keep")
+        self.quantise("fit" if weights is not None else "keep")
 
     def _recall(self, network: CompressedNetwork) -> None:
         """The network's own masks and scalars as the last fit."""

@@ -14,9 +14,9 @@ from sw.reference import LAYOUT
 from sw.retrain import arithmetic, fitting
 from sw.retrain.folding import Integers, fold
 
-Fitting = Literal["search", "follow", "keep"]
-"""How masks are fitted: by the rule itself; quickly, by one alternation from the last (least squares only);
-or not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
+Fitting = Literal["fit", "keep"]
+"""How masks are fitted: by the rule (least squares by one alternation from the last fit, see ``_fit``); or
+not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class QuantisedConv(nn.Module):
         weights' maximum value anew before it quantises.
         """
         if how != "keep" and (self.weight.requires_grad or self._refit):
-            mask, alpha = self._fit(self.weight.detach().double(), how)
+            mask, alpha = self._fit(self.weight.detach().double())
             self.last_mask.copy_(mask)
             self.last_alpha.copy_(alpha)
             self._refit = False
@@ -110,19 +110,17 @@ class QuantisedConv(nn.Module):
         )
         self._inputs = inputs
 
-    def _fit(self, weight: torch.Tensor, how: Fitting) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fit(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masks and real scalars. By least squares with levels to choose from, the exact search is made only
+        where there is no fit yet: later it would leave the levels that the weights have grown used to for
+        others, a little nearer to the weights, and with them what training has gained."""
         if self.scalars is not None:
             alpha = self.scalars.double().clamp(min=0)
             ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
             return fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
         if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
             return fitting.fit(weight, self.mask_bits, self.options.fit)
-        near = fitting.follow(weight, self.last_alpha, self.mask_bits)
-        if how == "follow":
-            return near
-        # Of equally good fits the one nearer to the last: levels half as large with scalars twice as large
-        # fit the same weights, and may not fit 8 bits.
-        return fitting.better(weight, near, fitting.fit(weight, self.mask_bits, self.options.fit))
+        return fitting.follow(weight, self.last_alpha, self.mask_bits)
 
     def set_mask_bits(self, mask_bits: int) -> None:
         """Another width, from the next ``quantise`` on."""

@@ -12,9 +12,9 @@ OPTIMISERS = ("adam", "adamw", "sgd")
 class TrainSettings:
     """steps: of the optimiser; rate: relative, see ``parameter_groups``; range_rate: the same for activation
     ranges; schedule: of the rate, with ``warmup`` steps; momentum: of sgd; gradual: how mask bits come down;
-    search_every: steps between exact searches for masks; frozen: names of layers that keep their parameters;
-    validate_every: steps between validations and checkpoints; patience: validations without improvement
-    before training stops, 0: never; clip_norm: greatest norm of the scaled gradient, 0: none.
+    frozen: names of layers that keep their parameters; validate_every: steps between validations and
+    checkpoints; patience: validations without improvement before training stops, 0: never; clip_norm:
+    greatest norm of the scaled gradient, 0: none.
     """
 
     steps: int
@@ -26,7 +26,6 @@ class TrainSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0
     gradual: str = "none"
-    search_every: int = 20
     frozen: tuple[str, ...] = ()
     validate_every: int = 50
     patience: int = 0
@@ -36,7 +35,7 @@ class TrainSettings:
         check_schedule(self.schedule, self.gradual)
         if self.optimiser not in OPTIMISERS:
             raise InputError(f"optimiser {self.optimiser!r}; allowed: {', '.join(OPTIMISERS)}")
-        for name in ("steps", "validate_every", "search_every"):
+        for name in ("steps", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name.replace('_', ' ')} {getattr(self, name)}; allowed: 1 or more")
         for name in ("rate", "range_rate"):

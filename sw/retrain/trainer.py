@@ -102,7 +102,6 @@ class Trainer:
                     self._train(batch.to(self.device), log)
                     advance(1)
                     if self._step % self.settings.validate_every == 0 or self._step == self.settings.steps:
-                        self._quantise("search")
                         self._validate(log)
                         self._save()
                         stopped = self._stop()
@@ -157,7 +156,7 @@ class Trainer:
             group["lr"] = rate * factor
         self._optimiser.step()
         self._step += 1
-        self._quantise("follow" if self._step % settings.search_every else "search")
+        self._quantise("fit")
         self._losses.append(value)
         entry = {
             "step": self._step,
@@ -190,7 +189,7 @@ class Trainer:
     def _set_mask_bits(self, bits: tuple[int, ...]) -> None:
         if isinstance(self.student, QuantisedNetwork) and bits != self._mask_bits():
             self.student.set_mask_bits(bits)
-            self.student.quantise("search")
+            self.student.quantise("fit")
 
     def _freeze(self) -> None:
         names = [layer.name for layer in _shapes(self.student)]

@@ -29,7 +29,7 @@
 namespace {
 
 constexpr std::uint64_t kReportEvery = 1 << 14;   // cycles between lines of progress on standard output
-constexpr unsigned kCounterBase = 256, kCounters = 8;  // hw/spec.py: COUNTER_BASE, COUNTERS
+constexpr unsigned kCounterBase = 256, kCounters = 8;  // hw/spec: COUNTER_BASE, COUNTERS
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without a write or a beat
 
 template <class Port> constexpr std::size_t words() { return (sizeof(Port) + 3) / 4; }

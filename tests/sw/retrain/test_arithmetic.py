@@ -24,7 +24,7 @@ def test_gradients_are_those_of_the_real_arithmetic(first: bool, rng: np.random.
     scale, zero = torch.full((3,), 0.7, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     if first:
         zero = torch.tensor(rng.uniform(0, 200, 3))
-    layer.quantise((scale, zero), "search")
+    layer.quantise((scale, zero), "fit")
     integers = layer.integers
     log_in = torch.tensor(np.log(0.7)).requires_grad_()
     log_out = torch.tensor(np.log(integers.scale)).requires_grad_()

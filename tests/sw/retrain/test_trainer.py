@@ -102,7 +102,7 @@ def test_every_loss_trains(text: str) -> None:
 
 
 def test_a_stopped_run_resumes_with_the_same_numbers(tmp_path: Path) -> None:
-    settings = TrainSettings(12, optimiser="adam", validate_every=4, search_every=3, gradual="bits")
+    settings = TrainSettings(12, optimiser="adam", validate_every=4, gradual="bits")
     whole, wanted = train(settings, "distill+labels", log=tmp_path / "whole.jsonl")
 
     class StoppedError(Exception):
