@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hw.chip_config import ChipConfig
 from hw.config import NAMED
@@ -36,7 +37,6 @@ def ports(path: Path) -> dict[str, str]:
 
 
 def test_the_core_file_lists_every_file_once(folder):
-    yaml = pytest.importorskip("yaml", reason="PyYAML is missing: pip install pyyaml")
     text = (folder / "kestrel.core").read_text()
     assert text.startswith("CAPI=2:\n")
     core = yaml.safe_load(text.removeprefix("CAPI=2:\n"))
