@@ -51,14 +51,20 @@ def measure_moments(network: FloatNetwork, preprocessing: Preprocessing, picture
             x = real_batch([pictures.load(n)], preprocessing)
             outputs = model.layers(x)
             for moment in moments:
-                step = max(1, round((x.shape[2] * x.shape[3] / WINDOWS) ** 0.5))
-                # Another corner of the grid for every picture, so that no row of pixels is preferred.
-                shifted = functional.pad(x, (1, 1, 1, 1))[:, :, n % step :, n // step % step :]
-                windows = functional.unfold(shifted, 3, stride=step)[0]
+                windows = sampled_windows(x, n)
                 moment.add_(windows @ windows.T, alpha=1 / windows.shape[1])
                 x = next(outputs).output
             advance(1)
     return [(moment / len(pictures.names)).numpy() for moment in moments]
+
+
+def sampled_windows(x: torch.Tensor, number: int) -> torch.Tensor:
+    """About WINDOWS windows of a map [1, C, H, W], on a grid: [9 C, windows]. Maps of one size give windows
+    at the same places for the same ``number``, the picture's; each number has another corner of the grid, so
+    that no row of pixels is preferred."""
+    step = max(1, round((x.shape[2] * x.shape[3] / WINDOWS) ** 0.5))
+    shifted = functional.pad(x, (1, 1, 1, 1))[:, :, number % step :, number // step % step :]
+    return functional.unfold(shifted, 3, stride=step)[0]
 
 
 class ChannelFit:

@@ -23,7 +23,7 @@ from sw.compress.calibrate import CalibrationPictures, Progress, Range, RangeHis
 from sw.compress.fit import Fit, fit_masks
 from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
 from sw.compress.layer_fits import LayerFits
-from sw.compress.output_fit import DAMPING, WINDOWS, ChannelFit
+from sw.compress.output_fit import DAMPING, ChannelFit, sampled_windows
 from sw.compress.refine import Refine
 from sw.compressed import CompressedLayer, CompressedNetwork
 from sw.float_network import FloatModel, real_batch
@@ -105,12 +105,8 @@ class SequentialFit:
         size = TAPS * self.network.shape.layers[position].in_channels
         inputs, pairs = torch.zeros(size, size), torch.zeros(size, size)
         for n, (picture, integers) in enumerate(zip(self._chosen, maps, strict=True)):
-            real = self._float_map(position, picture)
-            step = max(1, round((real.shape[2] * real.shape[3] / WINDOWS) ** 0.5))
-            # Another corner of the grid for every picture, so that no row of pixels is preferred.
-            top, left = n % step, n // step % step
-            framed = (functional.pad(m, (1, 1, 1, 1)) for m in (real, integers * scale))
-            x, seen = (functional.unfold(m[:, :, top:, left:], 3, stride=step)[0] for m in framed)
+            x = sampled_windows(self._float_map(position, picture), n)
+            seen = sampled_windows(integers * scale, n)
             inputs.addmm_(seen, seen.T, alpha=1 / seen.shape[1] / len(maps))
             pairs.addmm_(seen, x.T, alpha=1 / seen.shape[1] / len(maps))
         return inputs.double().numpy(), pairs.double().numpy()
