@@ -22,9 +22,9 @@ from sw.compressed import load_network
 from sw.images import list_images, load_image
 from sw.retrieval.bootstrap import Difference, paired_bootstrap
 from sw.retrieval.datasets import Benchmark
-from sw.retrieval.evaluate import rankings
+from sw.retrieval.descriptor import Descriptors, DescriptorSettings
+from sw.retrieval.evaluate import evaluate
 from sw.retrieval.extract import Describer, make_describer
-from sw.retrieval.metrics import relevant_ranks, trapezoid_average_precision
 from sw.retrieval.nip import combine, region_vectors
 from sw.retrieval.protocols import load_benchmark
 from sw.retrieval.whitening import Scatter
@@ -83,17 +83,10 @@ def _regions(describer: Describer, paths: Sequence[Path], size: int) -> Iterator
             yield region_vectors(features, describer.chain)
 
 
-def average_precisions(benchmark: Benchmark, descriptors: np.ndarray) -> np.ndarray:
+def average_precisions(benchmark: Benchmark, vectors: np.ndarray, settings: DescriptorSettings) -> np.ndarray:
     """Of every query that has something to find, float64 [Q]."""
-    rows = {name: row for row, name in enumerate(benchmark.images)}
-    queries = descriptors[[rows[query.image] for query in benchmark.queries]]
-    judgements = benchmark.judgements[benchmark.headline]
-    found = []
-    for ranking, judged in zip(rankings(queries, descriptors), judgements, strict=True):
-        if judged.positives:
-            ranks = relevant_ranks(ranking, judged.positives, judged.ignored)
-            found.append(trapezoid_average_precision(ranks, len(judged.positives)))
-    return np.array(found)
+    found = evaluate(benchmark, Descriptors(settings, benchmark.images, vectors))
+    return np.array([query.ap for query in found.per_query if query.split == found.headline])
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -115,16 +108,18 @@ def main(arguments: Sequence[str]) -> None:
     count = min(options.train_images, len(photographs))
     training = [photographs[n * len(photographs) // count] for n in range(count)]
 
-    floats = describe(make_describer(options.networks[0], weights=options.weights, engine="float",
-                                     height=options.size, width=options.size), images, training, options.size)
-    wanted = [average_precisions(benchmark, d) for d in (floats.plain, floats.whitened)]
+    describer = make_describer(options.networks[0], weights=options.weights, engine="float",
+                               height=options.size, width=options.size)
+    floats = describe(describer, images, training, options.size)
+    wanted = [average_precisions(benchmark, d, describer.settings) for d in (floats.plain, floats.whitened)]
     print(f"float: plain {wanted[0].mean():.4f}, whitened {wanted[1].mean():.4f}", flush=True)
     results: list[Result] = []
     for path in options.networks:
         network = load_network(path)
         describer = make_describer(network, height=options.size, width=options.size)
         found = describe(describer, images, training, options.size)
-        plain, whitened = (average_precisions(benchmark, d) for d in (found.plain, found.whitened))
+        plain, whitened = (average_precisions(benchmark, d, describer.settings)
+                           for d in (found.plain, found.whitened))
         cosines = (found.plain.astype(np.float64) * floats.plain).sum(axis=1)
         results.append(Result(
             path.name, network.activation_bits, tuple(layer.mask_bits for layer in network.layers),
