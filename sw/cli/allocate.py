@@ -23,6 +23,7 @@ from sw.allocate.costs import Costs
 from sw.allocate.measure import Distortion, Gauge, in_memory
 from sw.allocate.plot import PLOT_SUFFIXES, plot_allocation
 from sw.allocate.search import Plan, plan_text
+from sw.cli import compress_options as options
 from sw.cli.compress import parse_size
 from sw.cli.output import JsonOption, emit, progress
 from sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, folder_pictures
@@ -60,19 +61,12 @@ def allocate(
     fit: Annotated[
         str, typer.Option(help="Fitting rule: least-squares, output, vendor or paper.")
     ] = "least-squares",
-    fill_missing: Annotated[
-        str | None,
-        typer.Option(metavar="random:SEED", help="Seeded random weights for layers that WEIGHTS lacks."),
-    ] = None,
-    activation_bits: Annotated[int, typer.Option(help="Bits of an activation, 4..8.")] = 8,
-    preprocessing: Annotated[
-        str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
-    ] = "torchvision",
+    fill_missing: options.FillMissingOption = None,
+    activation_bits: options.ActivationBitsOption = 8,
+    preprocessing: options.PreprocessingOption = "torchvision",
     pictures: Annotated[int, typer.Option(help="Photographs of the folder used, spread evenly.")] = 16,
-    calibration_size: Annotated[str, typer.Option(help="Their size, HEIGHTxWIDTH.")] = "112x112",
-    percentile: Annotated[
-        float, typer.Option(help="Percentile of the activations taken as range, 50..100 (the maximum).")
-    ] = DEFAULT_PERCENTILE,
+    calibration_size: options.CalibrationSizeOption = "112x112",
+    percentile: options.PercentileOption = DEFAULT_PERCENTILE,
     rounds: Annotated[
         int, typer.Option(help="Most times sensitivities are measured again.")
     ] = DEFAULT_ROUNDS,

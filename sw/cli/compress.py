@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hw.spec import InputError
+from sw.cli import compress_options as options
 from sw.cli.output import JsonOption, emit, note, progress
 from sw.compress import pipeline
 from sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, folder_pictures, generated_pictures
@@ -33,21 +34,14 @@ def compress(
     fit: Annotated[
         str, typer.Option(help="Fitting rule: least-squares, output, sequential, vendor or paper.")
     ] = "least-squares",
-    fill_missing: Annotated[
-        str | None,
-        typer.Option(metavar="random:SEED", help="Seeded random weights for layers that WEIGHTS lacks."),
-    ] = None,
-    activation_bits: Annotated[int, typer.Option(help="Bits of an activation, 4..8.")] = 8,
-    preprocessing: Annotated[
-        str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
-    ] = "torchvision",
+    fill_missing: options.FillMissingOption = None,
+    activation_bits: options.ActivationBitsOption = 8,
+    preprocessing: options.PreprocessingOption = "torchvision",
     calibrate: Annotated[
         Path | None, typer.Option(help="Folder of photographs for activation ranges.")
     ] = None,
-    calibration_size: Annotated[str, typer.Option(help="Their size, HEIGHTxWIDTH.")] = "224x224",
-    percentile: Annotated[
-        float, typer.Option(help="Percentile of the activations taken as range, 50..100 (the maximum).")
-    ] = DEFAULT_PERCENTILE,
+    calibration_size: options.CalibrationSizeOption = "224x224",
+    percentile: options.PercentileOption = DEFAULT_PERCENTILE,
     seed: Annotated[int, typer.Option(help="Seed of the pictures generated without --calibrate.")] = 0,
     json: JsonOption = False,
 ) -> None:

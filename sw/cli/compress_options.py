@@ -1,0 +1,18 @@
+"""The options that decide how float weights become integers, the same for every command that compresses."""
+
+from typing import Annotated
+
+import typer
+
+FillMissingOption = Annotated[
+    str | None,
+    typer.Option(metavar="random:SEED", help="Seeded random weights for layers that WEIGHTS lacks."),
+]
+ActivationBitsOption = Annotated[int, typer.Option(help="Bits of an activation, 4..8.")]
+PreprocessingOption = Annotated[
+    str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
+]
+CalibrationSizeOption = Annotated[str, typer.Option(help="Their size, HEIGHTxWIDTH.")]
+PercentileOption = Annotated[
+    float, typer.Option(help="Percentile of the activations taken as range, 50..100 (the maximum).")
+]
