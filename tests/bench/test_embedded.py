@@ -1,9 +1,7 @@
 """The script that trains the embedded network, on a handful of small pictures."""
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,21 +14,13 @@ from sw.network import parse_network
 from sw.preprocessing import find_preprocessing
 from sw.retrain.floats import FloatConvs
 
-PATH = Path(__file__).resolve().parents[2] / "bench" / "embedded.py"
 TINY = ["--network", "vgg16/32:pool2", "--mask-bits", "3*2,1*2", "--stages", "conv1_2,conv2_2", "--steps",
         "3", "--retrain-steps", "2", "--pairs", "3", "--side", "16", "--scenes", "1", "--calibration", "2"]
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("bench_embedded", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def script(load_script):
+    return load_script("embedded")
 
 
 def test_normalisation_is_folded_into_weights_and_biases(script):

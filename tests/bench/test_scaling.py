@@ -1,29 +1,18 @@
 """The growth bench: its points against cycles counted by hand, one frame in RTL, files that it writes."""
 
-import importlib.util
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from hw.config import NAMED
 from hw.spec.timing import drain_cycles
 
-PATH = Path(__file__).resolve().parents[2] / "bench" / "scaling.py"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("bench_scaling", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def bench(load_script):
+    return load_script("scaling")
 
 
 def test_vgg16_layer_by_layer_takes_the_cycles_of_the_closed_form(bench):

@@ -1,9 +1,6 @@
 """The bench of training, on the smallest of networks: every kind runs as often as it says."""
 
-import importlib.util
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,19 +9,10 @@ from sw.reference import Reference
 from sw.retrain.floats import FloatConvs
 from sw.retrain.network import QuantisedNetwork
 
-PATH = Path(__file__).resolve().parents[2] / "bench" / "training.py"
-
 
 @pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("bench_training", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def bench(load_script):
+    return load_script("training")
 
 
 def test_every_kind_computes_its_batches(bench, monkeypatch):
