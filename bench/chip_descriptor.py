@@ -21,31 +21,31 @@ from pathlib import Path
 
 import numpy as np
 
-from hw.config import NAMED
-from hw.spec import InputError
-from hw.spec.descriptor import NIP_FRACTION, NIP_OUTPUT_BYTES
-from sw.compressed import load_network
-from sw.images import list_images, open_image
-from sw.retrieval.chip_constants import chip_regions, make_constants
-from sw.retrieval.crop_store import CropStore, CropVectors, Picture
-from sw.retrieval.crops import cut_crops
-from sw.retrieval.datasets import Benchmark
-from sw.retrieval.descriptor import Descriptors
-from sw.retrieval.evaluate import evaluate
-from sw.retrieval.extract import Describer, find_pooling, make_describer
-from sw.retrieval.integer_nip import (
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.descriptor import NIP_FRACTION, NIP_OUTPUT_BYTES
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.pictures.images import list_images, open_image
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.evaluate import evaluate
+from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
+from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
+from kestrel.sw.retrieval.describe.crops import cut_crops
+from kestrel.sw.retrieval.describe.descriptor import Descriptors
+from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
+from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
+from kestrel.sw.retrieval.pooling.cycles import nip_cycles
+from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
     bits,
     codes,
     region_squares,
     vector_of,
 )
-from sw.retrieval.nip import combine, region_vectors
-from sw.retrieval.nip_cycles import nip_cycles
-from sw.retrieval.protocols import load_benchmark
-from sw.retrieval.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
-from sw.retrieval.report import FEATURES, POOLINGS, crop_specification
-from sw.retrieval.whitening import Whitening, load_whitening
+from kestrel.sw.retrieval.pooling.nip import combine, region_vectors
+from kestrel.sw.retrieval.pooling.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
+from kestrel.sw.retrieval.report.crop_store import CropStore, CropVectors, Picture
+from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, crop_specification
 
 OUTPUT = Path("build/bench/chip_descriptor.json")
 ONE = 1 << NIP_FRACTION

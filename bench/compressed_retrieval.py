@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sw.compressed import load_network
-from sw.images import list_images, load_image
-from sw.retrieval.bootstrap import Difference, paired_bootstrap
-from sw.retrieval.datasets import Benchmark
-from sw.retrieval.descriptor import Descriptors, DescriptorSettings
-from sw.retrieval.evaluate import evaluate
-from sw.retrieval.extract import Describer, make_describer
-from sw.retrieval.nip import combine, region_vectors
-from sw.retrieval.protocols import load_benchmark
-from sw.retrieval.whitening import Scatter
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.pictures.images import list_images, load_image
+from kestrel.sw.retrieval.benchmark.bootstrap import Difference, paired_bootstrap
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.evaluate import evaluate
+from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
+from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.whitening import Scatter
+from kestrel.sw.retrieval.pooling.nip import combine, region_vectors
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sw.compress.calibrate import CalibrationPictures, folder_pictures
-from sw.compress.mask_plan import parse_mask_plan
-from sw.compress.pipeline import compress
-from sw.compress.report import CompressionReport
-from sw.float_network import FloatModel, real_batch
-from sw.images import quantise_pixels
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.reference import Reference
-from sw.weights import FloatNetwork, load_weights
+from kestrel.sw.compress.calibrate import CalibrationPictures, folder_pictures
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.compress.report import CompressionReport
+from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.pictures.images import quantise_pixels
 
 BATCH = 8
 

@@ -29,12 +29,12 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from hw.spec import InputError
-from sw.files import atomic_write
-from sw.retrieval.descriptor import load_descriptors
-from sw.retrieval.neighbours import Neighbours
-from sw.retrieval.quantise import fit_quantiser, from_bytes, to_bits, to_bytes
-from sw.retrieval.structures import Kind
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.retrieval.describe.descriptor import load_descriptors
+from kestrel.sw.retrieval.pooling.quantise import fit_quantiser, from_bytes, to_bits, to_bytes
+from kestrel.sw.retrieval.search.neighbours import Neighbours
+from kestrel.sw.retrieval.search.structures import Kind
 
 OUTPUT = Path("build/bench/distractors.json")
 

@@ -3,8 +3,8 @@
     python bench/embedded.py PHOTOGRAPHS [-o FOLDER] [--steps N] [--retrain-steps N] [--scenes N]
 
 No labels and no other network are needed: the network learns to know a place again, from two views of the
-same photograph, or of the same generated scene, among all others of the batch (sw/training/views.py). Three
-stages, each of which leaves its file in FOLDER (build/embedded) and is left out if that is there:
+same photograph, or of the same generated scene, among all others of the batch (sw/retrain/samples/views.py).
+Three stages, each of which leaves its file in FOLDER (build/embedded) and is left out if that is there:
 
     float.safetensors      float training; its normalisation of batches is folded into weights and biases
     start.safetensors      the float network compressed, ranges from photographs
@@ -31,28 +31,28 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from sw.cli.output import progress
-from sw.compress.calibrate import CalibrationPictures
-from sw.compress.mask_plan import parse_mask_plan
-from sw.compress.pipeline import compress
-from sw.compressed import load_network, save_network
-from sw.images import list_images, open_image, resize
-from sw.network import NetworkShape, parse_network
-from sw.preprocessing import find_preprocessing
-from sw.reference import LAYOUT
-from sw.retrain.floats import FloatConvs, real_pixels
-from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.optimiser import parameter_groups
-from sw.retrain.quantised_conv import QuantiseOptions
-from sw.retrain.schedule import rate_factor
-from sw.retrain.settings import TrainSettings
-from sw.retrain.start import load_float, save_float
-from sw.scenes import scene_views
-from sw.training.data import Batch
-from sw.training.descriptors import NipDescriptor
-from sw.training.views import ViewSettings, contrast, reductions, relight, two_views
-from sw.weights import FloatNetwork
+from kestrel.cli.output import progress
+from kestrel.sw.compress.calibrate import CalibrationPictures
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import load_network, save_network
+from kestrel.sw.model.network import NetworkShape, parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import LAYOUT
+from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.pictures.images import list_images, open_image, resize
+from kestrel.sw.pictures.scenes import scene_views
+from kestrel.sw.retrain.course import rate_factor
+from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
+from kestrel.sw.retrain.networks.floats import FloatConvs, real_pixels
+from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.optimiser import parameter_groups
+from kestrel.sw.retrain.samples.batches import Batch
+from kestrel.sw.retrain.samples.views import ViewSettings, contrast, reductions, relight, two_views
+from kestrel.sw.retrain.settings import TrainSettings
+from kestrel.sw.retrain.start import load_float, save_float
+from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PREPROCESSING = "torchvision"
 

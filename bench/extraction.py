@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sw.images import list_images, open_image
-from sw.retrieval.crops import cut_crops
-from sw.retrieval.extract import Describer, make_describer
+from kestrel.sw.pictures.images import list_images, open_image
+from kestrel.sw.retrieval.describe.crops import cut_crops
+from kestrel.sw.retrieval.describe.extract import Describer, make_describer
 
 OUTPUT = Path("build/bench/extraction.json")
 ENGINES = ("float", "reference")

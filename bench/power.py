@@ -24,27 +24,29 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hw.place import PREFIX
-from hw.spec import TAPS, EngineConfig, InputError
-from hw.spec.table import KIND_CONV
-from sw.cli.compress import parse_size
-from sw.compress.calibrate import folder_pictures, generated_pictures
-from sw.compress.pipeline import compress
-from sw.compressed import CompressedNetwork, load_network
-from sw.cycles import frame_cycles
-from sw.images import generate_picture, load_image
-from sw.network import parse_network
-from sw.plan import Plan, make_plan, plan_frame
-from sw.plan_report import named_layers
-from sw.preprocessing import find_preprocessing
-from sw.weights import FloatNetwork, load_weights
-from verif.accesses import memory_accesses
-from verif.activity import Activity, build_probed, run_probed
-from verif.cli.config_options import chosen_config
-from verif.liberty import Library, load_library
-from verif.streams import Recording
-from verif.synthesis import standard_cells, unpack_liberty, write_sources, yosys_available
-from verif.unit_energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
+from kestrel.cli.networks.compress import parse_size
+from kestrel.cli.options.config import chosen_config
+from kestrel.hw.common.place import PREFIX
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.table import KIND_CONV
+from kestrel.hw.spec.widths import TAPS
+from kestrel.sw.compress.calibrate import folder_pictures, generated_pictures
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import CompressedNetwork, load_network
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.pictures.images import generate_picture, load_image
+from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.sw.planning.plan import Plan, make_plan, plan_frame
+from kestrel.sw.planning.report import named_layers
+from kestrel.verif.physical.accesses import memory_accesses
+from kestrel.verif.physical.activity import Activity, build_probed, run_probed
+from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
+from kestrel.verif.physical.liberty import Library, load_library
+from kestrel.verif.physical.streams import Recording
+from kestrel.verif.physical.synthesis import standard_cells, unpack_liberty, write_sources, yosys_available
 
 OUTPUT = Path("build/bench/power.json")
 WORK = Path("build/bench/power")

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from sw.network import NetworkShape, parse_network
-from sw.reference import Reference
-from verif.models.random_network import random_network
+from kestrel.sw.model.network import NetworkShape, parse_network
+from kestrel.sw.model.reference import Reference
+from kestrel.verif.cases.random_network import random_network
 
 SIZE = 224
 CASES = (

@@ -11,15 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from export.words import Words
-from hw.chip_config import ChipConfig
-from hw.config import NAMED
-from hw.spec.descriptor import NipConfig
-from hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
-from sw.files import atomic_write
-from verif.chip_case import run_chip, write_case
-from verif.chip_variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
-from verif.verilator import BenchFailed
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
+from kestrel.sw.common.files import atomic_write
+from kestrel.verif.build.verilator import BenchFailed
+from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
 WORK = Path("build/bench/robustness")
 SMALL = replace(
@@ -66,14 +66,14 @@ def measure(seeds: int, turns: int, first: int, output: Path) -> dict[str, objec
         write_case(CHIPS[name], "tiny", seed, workdir)
         try:
             run_chip(
-                CHIPS[name], "verif.benches.chip_robustness", workdir, "tiny", seed,
+                CHIPS[name], "kestrel.verif.chip.robustness_bench", workdir, "tiny", seed,
                 env={TURNS_VARIABLE: str(turns)},
             )  # fmt: skip
             counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
             rom = flip(CHIPS[name], workdir, seed)
             counts[f"bits flipped in ROM {rom}"] += 1
             run_chip(
-                CHIPS[name], "verif.benches.chip_refusal", workdir, "tiny", seed,
+                CHIPS[name], "kestrel.verif.chip.refusal_bench", workdir, "tiny", seed,
                 env={FAULT_VARIABLE: "check", CAUSE_VARIABLE: f"{rom}_crc"},
             )  # fmt: skip
             counts["flipped bits found"] += 1

@@ -25,19 +25,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullLocator, PercentFormatter
 
-from hw.config import NAMED
-from hw.spec import EngineConfig
-from sw.compress.mask_plan import parse_mask_plan
-from sw.cycles import frame_cycles, utilisation
-from sw.geometry import PlanLayer
-from sw.memory import memory_needs
-from sw.network import parse_network
-from sw.plan import plan_frame, with_schedule
-from sw.plan_check import check_plan
-from sw.plan_report import named_layers
-from sw.schedule import Schedule, depth_first_schedules, layer_by_layer
-from verif.models.random_network import random_network
-from verif.simulate import Simulation
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.planning.cycles import frame_cycles, utilisation
+from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.memory import memory_needs
+from kestrel.sw.planning.plan import plan_frame, with_schedule
+from kestrel.sw.planning.proof import check_plan
+from kestrel.sw.planning.report import named_layers
+from kestrel.sw.planning.visit_order import Schedule, depth_first_schedules, layer_by_layer
+from kestrel.verif.cases.random_network import random_network
+from kestrel.verif.simulate.engine import Simulation
 
 OUTPUT = Path("build/bench/scaling.json")
 SYNTHESIS = Path("build/bench/synthesis.json")

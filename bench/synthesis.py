@@ -2,8 +2,8 @@
 
     python bench/synthesis.py [--config nano] [--set NAME=VALUE] [--liberty FILE] [--blocks A,B]
 
-yosys synthesises each block (``verif.synthesis`` says how). The library is given by ``--liberty`` or the
-environment variable KESTREL_LIBERTY, a .lib or .lib.gz; without it that part is skipped, and said so.
+yosys synthesises each block (``verif.physical.synthesis`` says how). The library is given by ``--liberty`` or
+the environment variable KESTREL_LIBERTY, a .lib or .lib.gz; without it that part is skipped, and said so.
 nextpnr places and routes ``nano`` on an LFE5U-85F with its memories cut to small depths (``SMALL_MEMORIES``),
 because the real ones do not fit; the ports are left without pads. Figures of a block that holds others many
 times are sums over its hierarchy. Prints a table, writes ``build/bench/synthesis.json``.
@@ -20,11 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from hw.place import PREFIX
-from hw.spec import TAPS, EngineConfig, InputError
-from verif.cli.config_options import chosen_config
-from verif.place_and_route import SPEEDS, nextpnr_available, route, synthesise
-from verif.synthesis import (
+from kestrel.cli.options.config import chosen_config
+from kestrel.hw.common.place import PREFIX
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import TAPS
+from kestrel.verif.physical.routing import SPEEDS, nextpnr_available, route, synthesise
+from kestrel.verif.physical.synthesis import (
     BOXED,
     WEIGHT_REGISTERS,
     FpgaCells,

@@ -6,7 +6,7 @@ WEIGHTS as for ``kestrel compress``, random:1 by default. Measured, on pictures 
 
     train quantised   steps of Algorithm 1 as ``kestrel retrain`` does them, distillation with a teacher
     train float       the same steps with the float network as student
-    run reference     the integer network by sw.reference (CPU)
+    run reference     the integer network by kestrel.sw.model.reference (CPU)
     run float         the float network, forward only
 
 They alternate in one process, so that they see the same machine, and medians count; on a GPU where there is
@@ -30,23 +30,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from sw.compress.calibrate import generated_pictures
-from sw.compress.mask_plan import parse_mask_plan
-from sw.compress.pipeline import compress
-from sw.compressed import CompressedNetwork
-from sw.images import generate_picture, quantise_pixels
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.reference import Reference
-from sw.retrain.floats import FloatConvs
-from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.quantised_conv import QuantiseOptions
-from sw.retrain.settings import TrainSettings
-from sw.retrain.trainer import Trainer
-from sw.training.data import DataSettings, TrainingData
-from sw.training.samples import UNKNOWN, TrainingSet
-from sw.weights import FloatNetwork, load_weights
+from kestrel.sw.compress.calibrate import generated_pictures
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.pictures.images import generate_picture, quantise_pixels
+from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
+from kestrel.sw.retrain.networks.floats import FloatConvs
+from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.samples.batches import DataSettings, TrainingData
+from kestrel.sw.retrain.samples.folder import UNKNOWN, TrainingSet
+from kestrel.sw.retrain.settings import TrainSettings
+from kestrel.sw.retrain.trainer import Trainer
 
 OUTPUT = Path("build/bench/training.json")
 KIBI = 1024

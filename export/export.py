@@ -1,16 +1,17 @@
 """Writing a network's ROM images for an engine, and reading a network back from them.
 
-An export is a folder: ``weights.*`` and ``table.*`` in every format of ``export.formats``, the C header and
-the manifest.
+An export is a folder: ``weights.*`` and ``table.*`` in every format of ``export.formats.files``, the C header
+and the manifest.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.descriptor import decode_descriptor, encode_descriptor
-from export.formats import FORMATS, write_words
-from export.header import HEADER, c_header
-from export.manifest import (
+from kestrel.export.c_header import HEADER, c_header
+from kestrel.export.descriptor_rom import decode_descriptor, encode_descriptor
+from kestrel.export.formats.files import FORMATS, write_words
+from kestrel.export.formats.words import Words
+from kestrel.export.manifest import (
     VERSION,
     LayerEntry,
     Manifest,
@@ -21,18 +22,18 @@ from export.manifest import (
     verify_files,
     write_manifest,
 )
-from export.rom import Outline, RomImage, decode_weights, encode_weights, place_layers
-from export.table import encode_table, network_crc, seal_table
-from export.words import Words
-from hw.spec import EngineConfig, InputError
-from hw.spec.descriptor import descriptor_unit
-from hw.spec.table import KIND_CONV, KIND_OUTPUT
-from sw.bounds import check_accumulators
-from sw.compressed import CompressedLayer, CompressedNetwork, validate
-from sw.files import atomic_directory, check_output_directory
-from sw.network import ConvShape
-from sw.plan import Plan, make_plan
-from sw.retrieval.integer_nip import DescriptorConstants
+from kestrel.export.schedule_table import encode_table, network_crc, seal_table
+from kestrel.export.weight_rom import Outline, RomImage, decode_weights, encode_weights, place_layers
+from kestrel.hw.spec.descriptor import descriptor_unit
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
+from kestrel.sw.common.files import atomic_directory, check_output_directory
+from kestrel.sw.model.bounds import check_accumulators
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
+from kestrel.sw.model.network import ConvShape
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 
 WEIGHTS = "weights"
 TABLE = "table"

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from export.formats import read_words
-from export.words import Words
-from hw.spec import EngineConfig, InputError, kernel_bits
-from hw.spec.masks import MASK_BITS
-from hw.spec.table import LAYERS_MAX
+from kestrel.export.formats.files import read_words
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_BITS
+from kestrel.hw.spec.table import LAYERS_MAX
+from kestrel.hw.spec.widths import kernel_bits
 
 MANIFEST = "manifest.json"
 VERSION = 2
@@ -66,7 +68,7 @@ class Manifest:
 
     ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is by what share the
     ROM is larger than masks, scalars and biases together; ``network_crc32`` is what the table says of itself
-    (``export.table.network_crc``), and what the chip gives as its identification.
+    (``kestrel.export.schedule_table.network_crc``), and what the chip gives as its identification.
     """
 
     version: int

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hw.spec.registers import ADDRESS_BITS, CAUSES, INTERRUPTS, REGISTERS, VERSION, Register
+from kestrel.hw.spec.registers import ADDRESS_BITS, CAUSES, INTERRUPTS, REGISTERS, VERSION, Register
 
 GUARD = "KESTREL_REGISTERS_H"
 PREFIX = "KESTREL_"

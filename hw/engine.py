@@ -11,31 +11,25 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.accumulator import Accumulator
-from hw.array import Array
-from hw.counters import Counters
-from hw.feature_memory import BANKS, FeatureMemory, feature_write
-from hw.feature_output import FeatureOutput
-from hw.image_input import ImageInput
-from hw.place import PREFIX, place
-from hw.pool import Pool
-from hw.reader import Reader
-from hw.requantise import Requantise
-from hw.sequencer import Sequencer
-from hw.spec import (
-    COUNTER_ADDRESS_BITS,
-    COUNTER_BITS,
-    ERROR_BITS,
-    PIXEL_BITS,
-    TRACE_ADDRESS_BITS,
-    EngineConfig,
-    bits_for,
-)
-from hw.spec.records import TABLE_WORD_BITS
-from hw.spec.table import KIND_CONV, KIND_END, KIND_INPUT, KIND_OUTPUT
-from hw.weights import WeightLoader
-from hw.window import Window
-from hw.writer import Writer
+from kestrel.hw.common.place import PREFIX, place
+from kestrel.hw.compute.accumulator import Accumulator
+from kestrel.hw.compute.array import Array
+from kestrel.hw.compute.pool import Pool
+from kestrel.hw.compute.requantise import Requantise
+from kestrel.hw.compute.window import Window
+from kestrel.hw.control.counters import Counters
+from kestrel.hw.control.sequencer import Sequencer
+from kestrel.hw.memory.feature_memory import BANKS, FeatureMemory, feature_write
+from kestrel.hw.memory.feature_output import FeatureOutput
+from kestrel.hw.memory.image_input import ImageInput
+from kestrel.hw.memory.reader import Reader
+from kestrel.hw.memory.weight_loader import WeightLoader
+from kestrel.hw.memory.writer import Writer
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.records import TABLE_WORD_BITS
+from kestrel.hw.spec.status import COUNTER_ADDRESS_BITS, COUNTER_BITS, ERROR_BITS, TRACE_ADDRESS_BITS
+from kestrel.hw.spec.table import KIND_CONV, KIND_END, KIND_INPUT, KIND_OUTPUT
+from kestrel.hw.spec.widths import PIXEL_BITS, bits_for
 
 
 class Engine(wiring.Component):
@@ -44,8 +38,8 @@ class Engine(wiring.Component):
     Members
     -------
     start : In(1)               begin a frame (ignored while busy)
-    busy, done, error : Out     done: one cycle at the end of a good frame; error: cause (hw.spec.ERRORS)
-    cycles : Out(32)            clock cycles of the current or last frame
+    busy, done, error : Out     done: one cycle at the end of a good frame; error: cause
+    (kestrel.hw.spec.ERRORS) cycles : Out(32)            clock cycles of the current or last frame
     layer : Out(8), kind : Out(2)   table record and kind of the visit that streams; 0 before the first
     s_axis_* : image stream     AXI4-Stream, see image_input
     m_axis_* : feature stream   AXI4-Stream, see feature_output
@@ -312,8 +306,8 @@ class Engine(wiring.Component):
 
 @dataclass(frozen=True)
 class OtherOutput:
-    """Signals of a unit that may take output visits instead of the feature output, see ``hw.nip``; ``chosen``
-    must not change while the engine is busy."""
+    """Signals of a unit that may take output visits instead of the feature output, see
+    ``hw.descriptor.unit``; ``chosen`` must not change while the engine is busy."""
 
     chosen: Any
     active: Any

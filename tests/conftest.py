@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 import numpy as np
 import pytest
 
-from hw.spec import BIAS_FRACTION
-from sw.compressed import CompressedNetwork
+from kestrel.hw.spec.widths import BIAS_FRACTION
+from kestrel.sw.model.compressed import CompressedNetwork
 
 SEED_VARIABLE = "KESTREL_SEED"
 
@@ -50,7 +50,7 @@ def integer_network(network: CompressedNetwork, x: np.ndarray) -> list[np.ndarra
     """Outputs of all layers, int64 [N, C_l, H_l, W_l], for x [N, C, H, W].
 
     The integer network once more, as plain as it gets: a loop over the nine taps. Independent of
-    ``sw.reference`` and slow; only for holding the reference to it.
+    ``kestrel.sw.model.reference`` and slow; only for holding the reference to it.
     """
     maps: list[np.ndarray] = []
     x = x.astype(np.int64)

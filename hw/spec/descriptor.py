@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from hw.spec import WHITENING_ROWS, EngineConfig, InputError
-from hw.spec.records import Field
+from kestrel.hw.spec.engine_config import WHITENING_ROWS, EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.records import Field
 
 NIP_CHANNELS_MAX = 512
 """Channels of the map and dimensions of the descriptor."""

@@ -1,7 +1,8 @@
 """The chip's registers, described once.
 
-The register file (``hw.register_file``), the C header and the Markdown map (``export.registers``) and the
-drivers' accessors (``sw.driver``) are all made from ``REGISTERS``. Plain Python.
+The register file (``hw.chip.register_file``), the C header and the Markdown map
+(``kestrel.export.registers``) and the drivers' accessors (``kestrel.sw.driver``) are all made from
+``REGISTERS``. Plain Python.
 
 Access
 ------
@@ -15,8 +16,8 @@ Bits without a field read 0 and are ignored when written. Byte strobes hold for 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hw.spec import COUNTER_BASE, COUNTERS, ERRORS
-from hw.spec.descriptor import NIP_ERROR_BASE, NIP_ERRORS
+from kestrel.hw.spec.descriptor import NIP_ERROR_BASE, NIP_ERRORS
+from kestrel.hw.spec.status import COUNTER_BASE, COUNTERS, ERRORS
 
 REGISTER_BITS = 32
 ADDRESS_BITS = 12

@@ -1,7 +1,8 @@
 """The schedule table: 32-bit words. Header (record 0), layer records, visit records."""
 
-from hw.spec import SHIFT_BITS, EngineConfig
-from hw.spec.records import Field
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.records import Field
+from kestrel.hw.spec.widths import SHIFT_BITS
 
 TABLE_MAGIC = 0x4B53
 TABLE_VERSION = 1

@@ -1,8 +1,9 @@
-"""Latencies. The Verilog is built from them and ``sw.cycles`` counts with them."""
+"""Latencies. The Verilog is built from them and ``kestrel.sw.planning.cycles`` counts with them."""
 
-from hw.spec import EngineConfig, tree_levels
-from hw.spec.records import VISIT_WORDS
-from hw.spec.table import HEADER_WORDS_USED, LAYER_WORDS_USED
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.records import VISIT_WORDS
+from kestrel.hw.spec.table import HEADER_WORDS_USED, LAYER_WORDS_USED
+from kestrel.hw.spec.widths import tree_levels
 
 WINDOW_LATENCY = 4
 """Cycles from a column's address to its window."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from hw.spec import InputError
-from sw.allocate.costs import layer_costs
-from sw.allocate.measure import Distortion, PlanMeasure
-from sw.allocate.search import (
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.allocate.costs import layer_costs
+from kestrel.sw.allocate.measure import Distortion, PlanMeasure
+from kestrel.sw.allocate.search import (
     Plan,
     Point,
     best_points,
@@ -23,12 +23,12 @@ from sw.allocate.search import (
     within_distortion,
     within_size,
 )
-from sw.allocate.sensitivity import Disturbance, Sensitivity
-from sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
-from sw.compress.layer_fits import LayerFits
-from sw.network import NetworkShape
-from sw.preprocessing import check_activation_bits, find_preprocessing
-from sw.weights import FloatNetwork
+from kestrel.sw.allocate.sensitivity import Disturbance, Sensitivity
+from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.model.network import NetworkShape
+from kestrel.sw.model.preprocessing import check_activation_bits, find_preprocessing
+from kestrel.sw.model.weights import FloatNetwork
 
 DEFAULT_WIDTHS = (1, 2, 3)
 """Those that take one pass of the array."""

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.spec import TAPS, InputError, kernel_bits
-from hw.spec.masks import MASK_BITS, PASSES
-from sw.network import ConvShape, NetworkShape
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_BITS, PASSES
+from kestrel.hw.spec.widths import TAPS, kernel_bits
+from kestrel.sw.model.network import ConvShape, NetworkShape
 
 LANES = 16
 """Input and output lanes of the array that cycles are counted for, as in the configuration ``edge``. Costs

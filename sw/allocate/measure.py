@@ -6,18 +6,18 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from sw.allocate.search import Plan
-from sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
-from sw.compress.calibrate import CalibrationPictures
-from sw.compress.layer_fits import LayerFits
-from sw.compress.pipeline import compress
-from sw.compressed import CompressedNetwork
-from sw.float_network import FloatModel, real_batch
-from sw.images import quantise_pixels
-from sw.preprocessing import find_preprocessing
-from sw.reference import Reference
-from sw.training.descriptors import NipDescriptor
-from sw.weights import FloatNetwork
+from kestrel.sw.allocate.search import Plan
+from kestrel.sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
+from kestrel.sw.compress.calibrate import CalibrationPictures
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.pictures.images import quantise_pixels
+from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 
 def in_memory(pictures: CalibrationPictures, count: int) -> CalibrationPictures:

@@ -7,8 +7,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from sw.allocate.allocate import Allocation, MeasuredPlan
-from sw.allocate.search import plan_text
+from kestrel.sw.allocate.allocate import Allocation, MeasuredPlan
+from kestrel.sw.allocate.search import plan_text
 
 PLOT_SUFFIXES = (".svg", ".png")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby, product
 
-from sw.allocate.costs import Costs
+from kestrel.sw.allocate.costs import Costs
 
 Plan = tuple[int, ...]
 """Mask bits by layer."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from sw.allocate.search import Plan
-from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.layer_fits import LayerFits
-from sw.float_network import FloatModel, real_batch
-from sw.network import ConvShape
-from sw.preprocessing import Preprocessing
-from sw.reference import LAYOUT
-from sw.training.descriptors import NipDescriptor
+from kestrel.sw.allocate.search import Plan
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.reference import LAYOUT
+from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PIXELS_AT_ONCE = 1 << 16
 """Of the pictures computed together: their maps in all layers are kept."""

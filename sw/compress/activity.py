@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sw.compressed import CompressedNetwork
-from sw.images import quantise_pixels
-from sw.preprocessing import Preprocessing
-from sw.reference import Reference
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.pictures.images import quantise_pixels
 
 
 @dataclass(frozen=True)

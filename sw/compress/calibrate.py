@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hw.spec import InputError
-from sw.float_network import FloatModel, check_image_size, real_batch
-from sw.images import generate_picture, list_images, load_image
-from sw.preprocessing import Preprocessing
-from sw.weights import FloatNetwork
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.float_network import FloatModel, check_image_size, real_batch
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.pictures.images import generate_picture, list_images, load_image
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) yields advance(steps); ``sw.cli.output.progress`` is one."""
+"""progress(description, total) yields advance(steps); ``kestrel.cli.output.progress`` is one."""
 
 
 @contextmanager

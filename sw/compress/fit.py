@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import TAPS, InputError
-from hw.spec.masks import MASK_MAGNITUDES
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_MAGNITUDES
+from kestrel.hw.spec.widths import TAPS
 
 KERNELS_AT_ONCE = 1 << 14
 """Kernels in a slice, so that the temporary arrays stay in the processor's cache."""
@@ -142,10 +143,10 @@ def _ratio(w: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 OUTPUT_RULE = "output"
-"""Starts from least squares here; ``sw.compress.output_fit`` goes on with calibration pictures."""
+"""Starts from least squares here; ``kestrel.sw.compress.output_fit`` goes on with calibration pictures."""
 
 SEQUENTIAL_RULE = "sequential"
-"""The same, layer after layer: ``sw.compress.sequential``."""
+"""The same, layer after layer: ``kestrel.sw.compress.sequential``."""
 
 FIT_RULES: dict[str, Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]] = {
     "least-squares": _least_squares,

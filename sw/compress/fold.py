@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
-from sw.compress.fit import Fit, sqnr_db
-from sw.compress.refine import Refine, round_half_up
-from sw.compressed import CompressedLayer
-from sw.network import ConvShape
-from sw.preprocessing import Preprocessing, input_step
+from kestrel.hw.spec.widths import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from kestrel.sw.compress.fit import Fit, sqnr_db
+from kestrel.sw.compress.refine import Refine, round_half_up
+from kestrel.sw.model.compressed import CompressedLayer
+from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.preprocessing import Preprocessing, input_step
 
 RAISE_MAX = 4.0
 """How far a layer's range may be raised so that its biases fit 12 bits. Each doubling costs a bit of the

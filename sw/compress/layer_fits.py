@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from hw.spec import SCALAR_MAX, InputError
-from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.fit import (
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import SCALAR_MAX
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
+from kestrel.sw.compress.fit import (
     FIT_RULES,
     OUTPUT_RULE,
     PRESCRIBING_RULES,
@@ -13,10 +14,10 @@ from sw.compress.fit import (
     find_rule,
     fit_masks,
 )
-from sw.compress.output_fit import ChannelFit, measure_moments
-from sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
-from sw.preprocessing import Preprocessing
-from sw.weights import FloatNetwork
+from kestrel.sw.compress.output_fit import ChannelFit, measure_moments
+from kestrel.sw.compress.refine import Refine, WindowFit, keep_masks, nearest_masks, pixel_moment
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.weights import FloatNetwork
 
 
 class LayerFits:

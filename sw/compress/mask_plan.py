@@ -2,9 +2,9 @@
 
 import re
 
-from hw.spec import InputError
-from hw.spec.masks import MASK_BITS
-from sw.network import NetworkShape
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_BITS
+from kestrel.sw.model.network import NetworkShape
 
 
 def parse_mask_plan(text: str, shape: NetworkShape) -> tuple[int, ...]:

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hw.spec import SCALAR_MAX, TAPS
-from hw.spec.masks import mask_values
-from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.fit import Fit
-from sw.compress.refine import round_half_up
-from sw.float_network import FloatModel, real_batch
-from sw.preprocessing import Preprocessing
-from sw.weights import FloatNetwork
+from kestrel.hw.spec.masks import mask_values
+from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
+from kestrel.sw.compress.fit import Fit
+from kestrel.sw.compress.refine import round_half_up
+from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.weights import FloatNetwork
 
 DAMPING = 0.05
 """Share of H's mean diagonal that is added to its diagonal: trust in few pictures ends somewhere."""

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hw.spec import BIAS_FRACTION, InputError
-from hw.spec.masks import MASK_BITS
-from sw.bounds import accumulator_range, check_accumulators
-from sw.compress.activity import Activity, measure_activity
-from sw.compress.calibrate import (
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_BITS
+from kestrel.hw.spec.widths import BIAS_FRACTION
+from kestrel.sw.compress.activity import Activity, measure_activity
+from kestrel.sw.compress.calibrate import (
     DEFAULT_PERCENTILE,
     CalibrationPictures,
     Progress,
@@ -17,16 +17,17 @@ from sw.compress.calibrate import (
     measure_ranges,
     silent,
 )
-from sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule
-from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
-from sw.compress.layer_fits import LayerFits
-from sw.compress.refine import Refine
-from sw.compress.report import CompressionReport, LayerReport, side_bits
-from sw.compress.sequential import SequentialFit
-from sw.compressed import CompressedNetwork
-from sw.float_network import check_image_size
-from sw.preprocessing import Preprocessing, check_activation_bits, find_preprocessing
-from sw.weights import FloatNetwork
+from kestrel.sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule
+from kestrel.sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.compress.refine import Refine
+from kestrel.sw.compress.report import CompressionReport, LayerReport, side_bits
+from kestrel.sw.compress.sequential import SequentialFit
+from kestrel.sw.model.bounds import accumulator_range, check_accumulators
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.float_network import check_image_size
+from kestrel.sw.model.preprocessing import Preprocessing, check_activation_bits, find_preprocessing
+from kestrel.sw.model.weights import FloatNetwork
 
 
 def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from hw.spec import SCALAR_MAX, TAPS
-from hw.spec.masks import mask_values
-from sw.compress.calibrate import CalibrationPictures, Progress, silent
-from sw.compress.fit import Fit, nearest_mask
-from sw.float_network import real_batch
-from sw.preprocessing import Preprocessing
+from kestrel.hw.spec.masks import mask_values
+from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
+from kestrel.sw.compress.fit import Fit, nearest_mask
+from kestrel.sw.model.float_network import real_batch
+from kestrel.sw.model.preprocessing import Preprocessing
 
 Refine = Callable[[np.ndarray, Fit, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 """refine(weight, fit, unit, mask_bits) -> (mask, alpha).

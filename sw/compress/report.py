@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hw.spec import BIAS_BITS, SHIFT_BITS, TAPS
+from kestrel.hw.spec.widths import BIAS_BITS, SHIFT_BITS, TAPS
 
 SCALE_BITS = 64
 """A scale in the network file: a 64-bit floating-point number. The chip itself does not store it."""

@@ -18,19 +18,19 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from hw.spec import TAPS
-from sw.compress.calibrate import CalibrationPictures, Progress, Range, RangeHistogram, silent
-from sw.compress.fit import Fit, fit_masks
-from sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
-from sw.compress.layer_fits import LayerFits
-from sw.compress.output_fit import DAMPING, ChannelFit, sampled_windows
-from sw.compress.refine import Refine
-from sw.compressed import CompressedLayer, CompressedNetwork
-from sw.float_network import FloatModel, real_batch
-from sw.images import quantise_pixels
-from sw.preprocessing import Preprocessing
-from sw.reference import Reference
-from sw.weights import FloatNetwork
+from kestrel.hw.spec.widths import TAPS
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, Range, RangeHistogram, silent
+from kestrel.sw.compress.fit import Fit, fit_masks
+from kestrel.sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.compress.output_fit import DAMPING, ChannelFit, sampled_windows
+from kestrel.sw.compress.refine import Refine
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.preprocessing import Preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.pictures.images import quantise_pixels
 
 PICTURES_MAX = 64
 """Pictures used, evenly spread. Their integer maps are kept: 3.2 MB each for 64 channels at 224x224."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from enum import Enum, IntEnum
 from typing import Protocol
 
-from hw.spec import COUNTERS
-from hw.spec.registers import BY_NAME, CAUSES, IDENTIFICATION, VERSION, error_names
+from kestrel.hw.spec.registers import BY_NAME, CAUSES, IDENTIFICATION, VERSION, error_names
+from kestrel.hw.spec.status import COUNTERS
 
 INTERRUPTS = BY_NAME["irq_status"].mask
 POLLS = 1_000_000
@@ -161,7 +161,7 @@ class Kestrel:
         return self._get("cycles")
 
     def counter(self, index: int) -> int:
-        """One of ``hw.spec.COUNTERS``, of the last frame."""
+        """One of ``kestrel.hw.spec.COUNTERS``, of the last frame."""
         if not 0 <= index < len(COUNTERS):
             raise KestrelError(Result.BUS_FAULT)
         return self._get("counters", index)

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from hw.spec import InputError
-from sw.files import atomic_write
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
 
 METADATA_KEY = "kestrel-retrain"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hw.spec import InputError
-from sw.files import atomic_write
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sw.retrain.checkpoint import State
+from kestrel.sw.retrain.checkpoint import State
 
 
 @dataclass

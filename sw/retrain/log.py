@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from hw.spec import InputError
+from kestrel.hw.spec.errors import InputError
 
 
 def open_log(path: Path | None, step: int, before: dict[str, float]) -> "nullcontext[None] | IO[str]":

@@ -18,14 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hw.spec import InputError
-from sw.network import NetworkShape
-from sw.retrain import distributed
-from sw.retrain.floats import FloatConvs, Outputs
-from sw.training.data import Batch
-from sw.training.descriptors import NipDescriptor
-from sw.training.labels import Classifier, label_loss
-from sw.training.triplets import MARGIN, triplet_loss
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.network import NetworkShape
+from kestrel.sw.retrain import distributed
+from kestrel.sw.retrain.networks.floats import FloatConvs, Outputs
+from kestrel.sw.retrain.samples.batches import Batch
+from kestrel.sw.retrain.samples.labels import Classifier, label_loss
+from kestrel.sw.retrain.samples.triplets import MARGIN, triplet_loss
+from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 LOSSES: dict[str, dict[str, float]] = {
     "distill": {"features": 1.0, "descriptor": 4.0, "relation": 1.0},

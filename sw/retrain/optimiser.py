@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from sw.retrain.losses import Loss
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.settings import TrainSettings
-from sw.retrain.validation import Student
+from kestrel.sw.retrain.losses import Loss
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.settings import TrainSettings
+from kestrel.sw.retrain.validation import Student
 
 BIAS_FLOOR = 0.01
 """Least size at which a bias counts for its rate, in parts of the layer's typical weight times sqrt(fan-in):

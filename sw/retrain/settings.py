@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from hw.spec import InputError
-from sw.retrain.schedule import check_schedule
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.retrain.course import check_schedule
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 

@@ -9,23 +9,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from hw.spec import InputError
-from sw.compress.calibrate import CalibrationPictures, Progress
-from sw.compress.mask_plan import parse_mask_plan
-from sw.compress.pipeline import compress
-from sw.compressed import CompressedNetwork, load_network
-from sw.files import atomic_write
-from sw.images import resize
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.retrain import fitting
-from sw.retrain.floats import FloatConvs
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.parameters import network_shape
-from sw.retrain.quantised_conv import QuantiseOptions
-from sw.training.labels import Classifier
-from sw.training.samples import TrainingSet
-from sw.weights import FloatNetwork, load_weights
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.compress.calibrate import CalibrationPictures, Progress
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import CompressedNetwork, load_network
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.pictures.images import resize
+from kestrel.sw.retrain.networks import fitting
+from kestrel.sw.retrain.networks.floats import FloatConvs
+from kestrel.sw.retrain.networks.parameters import network_shape
+from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.samples.folder import TrainingSet
+from kestrel.sw.retrain.samples.labels import Classifier
 
 STARTS = ("auto", "network", "float")
 

@@ -9,20 +9,20 @@ from typing import IO, Any
 
 import torch
 
-from hw.spec import InputError
-from sw.compress.calibrate import Progress, silent
-from sw.retrain import distributed
-from sw.retrain.checkpoint import Checkpoint, State, check_same_run, load_checkpoint, save_checkpoint
-from sw.retrain.history import History
-from sw.retrain.log import open_log, write_entry
-from sw.retrain.losses import Loss
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.optimiser import make_optimiser, parameter_groups
-from sw.retrain.quantised_conv import Fitting
-from sw.retrain.schedule import mask_bits_at, rate_factor
-from sw.retrain.settings import TrainSettings
-from sw.retrain.validation import Student, measure
-from sw.training.data import Batch, TrainingData
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.retrain import distributed
+from kestrel.sw.retrain.checkpoint import Checkpoint, State, check_same_run, load_checkpoint, save_checkpoint
+from kestrel.sw.retrain.course import mask_bits_at, rate_factor
+from kestrel.sw.retrain.history import History
+from kestrel.sw.retrain.log import open_log, write_entry
+from kestrel.sw.retrain.losses import Loss
+from kestrel.sw.retrain.networks.quantised_conv import Fitting
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.optimiser import make_optimiser, parameter_groups
+from kestrel.sw.retrain.samples.batches import Batch, TrainingData
+from kestrel.sw.retrain.settings import TrainSettings
+from kestrel.sw.retrain.validation import Student, measure
 
 
 @dataclass

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import torch
 
-from sw.retrain.floats import FloatConvs
-from sw.retrain.losses import Loss, similarities
-from sw.retrain.network import QuantisedNetwork
-from sw.training.data import Batch
-from sw.training.labels import Hits
-from sw.training.triplets import squared_distances
+from kestrel.sw.retrain.losses import Loss, similarities
+from kestrel.sw.retrain.networks.floats import FloatConvs
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.samples.batches import Batch
+from kestrel.sw.retrain.samples.labels import Hits
+from kestrel.sw.retrain.samples.triplets import squared_distances
 
 Student = QuantisedNetwork | FloatConvs
 

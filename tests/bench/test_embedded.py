@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sw.compressed import load_network
-from sw.images import generate_picture
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.retrain.floats import FloatConvs
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.pictures.images import generate_picture
+from kestrel.sw.retrain.networks.floats import FloatConvs
 
 TINY = ["--network", "vgg16/32:pool2", "--mask-bits", "3*2,1*2", "--stages", "conv1_2,conv2_2", "--steps",
         "3", "--retrain-steps", "2", "--pairs", "3", "--side", "16", "--scenes", "1", "--calibration", "2"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from hw.config import NAMED
-from hw.spec.timing import drain_cycles
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.timing import drain_cycles
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
-from sw.reference import Reference
-from sw.retrain.floats import FloatConvs
-from sw.retrain.network import QuantisedNetwork
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.retrain.networks.floats import FloatConvs
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.export import ExportReport, export_network, import_network
-from export.formats import FORMATS
-from export.header import c_header
-from export.manifest import file_entry, read_manifest
-from hw.spec import EngineConfig, InputError
-from sw.compressed import CompressedNetwork, same
-from verif.models.random_network import constant_network, random_network, stack
+from kestrel.export.c_header import c_header
+from kestrel.export.export import ExportReport, export_network, import_network
+from kestrel.export.formats.files import FORMATS
+from kestrel.export.manifest import file_entry, read_manifest
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.compressed import CompressedNetwork, same
+from kestrel.verif.cases.random_network import constant_network, random_network, stack
 
 CONFIG = EngineConfig(
     name="test", input_lanes=2, output_lanes=2, activation_bits=8, load_kernels=1, partial_depth=64,
@@ -92,7 +93,7 @@ def test_nothing_is_left_behind_after_a_failure(
     def fail(manifest: object, directory: object) -> None:
         raise RuntimeError("interrupted")
 
-    monkeypatch.setattr("export.export.write_manifest", fail)
+    monkeypatch.setattr("kestrel.export.export.write_manifest", fail)
     with pytest.raises(RuntimeError, match="interrupted"):
         export_network(small_network(rng), CONFIG, 4, 4, tmp_path / "rom")
     assert list(tmp_path.iterdir()) == []

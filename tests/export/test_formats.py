@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.formats import FORMATS, read_words, write_words
-from export.intel_hex import DATA, END, EXTENDED_LINEAR_ADDRESS, record
-from export.words import Words
-from hw.spec import InputError
+from kestrel.export.formats.files import FORMATS, read_words, write_words
+from kestrel.export.formats.intel_hex import DATA, END, EXTENDED_LINEAR_ADDRESS, record
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.errors import InputError
 
 
 def random_words(rng: np.random.Generator, word_bits: int, count: int) -> Words:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from export.registers import c_registers, markdown_registers
-from hw.spec.registers import CAUSES, REGISTERS
+from kestrel.export.registers import c_registers, markdown_registers
+from kestrel.hw.spec.registers import CAUSES, REGISTERS
 
 ROOT = Path(__file__).resolve().parents[2]
-UPDATE = "python -m export.registers"
+UPDATE = "python -m kestrel.export.registers"
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,17 @@ from itertools import product
 import numpy as np
 import pytest
 
-from hw.spec import InputError
-from sw.allocate.allocate import Allocator, Target, front_loaded
-from sw.allocate.measure import Gauge, in_memory
-from sw.allocate.search import Plan
-from sw.compress.calibrate import generated_pictures
-from sw.compress.layer_fits import LayerFits
-from sw.compress.pipeline import compress
-from sw.compressed import same
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.weights import random_network
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.allocate.allocate import Allocator, Target, front_loaded
+from kestrel.sw.allocate.measure import Gauge, in_memory
+from kestrel.sw.allocate.search import Plan
+from kestrel.sw.compress.calibrate import generated_pictures
+from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import same
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.weights import random_network
 
 SHAPE = parse_network("vgg16/8:pool2")
 PICTURES = in_memory(generated_pictures(32, 32, seed=1, count=3), 3)

@@ -4,9 +4,9 @@ from itertools import pairwise, product
 
 import pytest
 
-from hw.spec import InputError
-from sw.allocate.costs import layer_costs
-from sw.allocate.search import (
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.allocate.costs import layer_costs
+from kestrel.sw.allocate.search import (
     best_points,
     make_point,
     neighbours,
@@ -14,8 +14,8 @@ from sw.allocate.search import (
     within_distortion,
     within_size,
 )
-from sw.compress.mask_plan import parse_mask_plan
-from sw.network import parse_network
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.model.network import parse_network
 
 SHAPE = parse_network("vgg16/16:pool2")
 WIDTHS = (1, 2, 3, 4, 5)

@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from hw.spec import InputError
-from sw.compress.calibrate import generated_pictures
-from sw.compress.pipeline import compress
-from sw.compressed import same
-from sw.network import parse_network
-from sw.preprocessing import find_preprocessing
-from sw.reference import Reference
-from sw.retrain.floats import FloatConvs
-from sw.retrain.losses import Loss, LossSettings, parse_losses
-from sw.retrain.network import QuantisedNetwork
-from sw.retrain.quantised_conv import QuantiseOptions
-from sw.retrain.settings import TrainSettings
-from sw.retrain.trainer import Result, Trainer
-from sw.training.augment import Augmentation
-from sw.training.data import DataSettings, TrainingData, in_order
-from sw.training.samples import GeneratedPictures, TrainingSet
-from sw.training.triplets import grouped
-from sw.weights import random_network
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.compress.calibrate import generated_pictures
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import same
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import random_network
+from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
+from kestrel.sw.retrain.networks.floats import FloatConvs
+from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
+from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.samples.augment import Augmentation
+from kestrel.sw.retrain.samples.batches import DataSettings, TrainingData, in_order
+from kestrel.sw.retrain.samples.folder import GeneratedPictures, TrainingSet
+from kestrel.sw.retrain.samples.triplets import grouped
+from kestrel.sw.retrain.settings import TrainSettings
+from kestrel.sw.retrain.trainer import Result, Trainer
 
 SHAPE = parse_network("vgg11/16:pool2")
 PICTURES = 24
@@ -186,7 +186,7 @@ WORKER = """
 import sys, torch
 sys.path.insert(0, {here!r})
 import test_trainer as t
-from sw.retrain import distributed
+from kestrel.sw.retrain import distributed
 torch.set_num_threads(1)
 mine, teacher = t.student(3)
 with distributed.processes(t.CPU):

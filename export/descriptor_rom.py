@@ -1,0 +1,159 @@
+"""The descriptor ROM: constants of the descriptor unit as words, and back.
+
+Layout: header, regions, thresholds, whitening (docs/rom-format.md).
+"""
+
+import numpy as np
+
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_FIELDS,
+    DESCRIPTOR_HEADER_WORDS,
+    DESCRIPTOR_MAGIC,
+    DESCRIPTOR_VERSION,
+    DESCRIPTOR_WORD_BITS,
+    NIP_MATRIX_BITS,
+    NIP_SCALE_BITS,
+    REGION_FIELDS,
+    REGION_WORDS,
+    NipConfig,
+)
+from kestrel.hw.spec.engine_config import WHITENING_ROWS
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.records import pack_record, unpack_record
+from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
+
+DEFAULT = NipConfig()
+SIGN = 1 << (DESCRIPTOR_WORD_BITS - 1)
+MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
+
+
+def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = DEFAULT) -> Words:
+    """The ROM's words. Raises InputError for constants that the unit cannot hold."""
+    size = max(constants.channels, constants.dimensions)
+    if size > nip.channels:
+        raise InputError(f"descriptor of {size} channels or dimensions; allowed: 1..{nip.channels}")
+    if constants.whitening is not None and not nip.whitening:
+        raise InputError("descriptor with whitening; allowed: none, the unit was made without")
+    regions = [
+        word
+        for region in constants.regions
+        for word in pack_record(
+            REGION_FIELDS, REGION_WORDS,
+            {"top": region.top, "left": region.left, "height": region.height, "width": region.width},
+        )
+    ]  # fmt: skip
+    thresholds = [int(value) & MASK for value in constants.thresholds]
+    whitening = [] if constants.whitening is None else _encode_whitening(constants.whitening, nip.matrix_rows)
+    regions_base = DESCRIPTOR_HEADER_WORDS
+    thresholds_base = regions_base + len(regions)
+    whitening_base = thresholds_base + len(thresholds)
+    count = whitening_base + len(whitening)
+    if count > nip.rom_words:
+        raise InputError(f"descriptor ROM of {count} words; allowed: 1..{nip.rom_words}")
+    header = pack_record(
+        DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS,
+        {
+            "magic": DESCRIPTOR_MAGIC,
+            "version": DESCRIPTOR_VERSION,
+            "whitening": int(constants.whitening is not None),
+            "pairs": int(constants.whitening is not None and constants.whitening.pairs),
+            "channels": constants.channels,
+            "dimensions": constants.dimensions,
+            "height": constants.height,
+            "width": constants.width,
+            "regions": len(constants.regions),
+            "low": constants.low & MASK,
+            "gain": constants.gain,
+            "regions_base": regions_base,
+            "thresholds_base": thresholds_base,
+            "whitening_base": whitening_base if whitening else 0,
+            "words": count,
+        },
+    )  # fmt: skip
+    return Words.from_ints(nip.word_bits, [*header, *regions, *thresholds, *whitening])
+
+
+def _encode_whitening(whitening: IntegerWhitening, at_once: int) -> list[int]:
+    count, channels = whitening.matrix.shape
+    words: list[int] = []
+    for first in range(0, count, at_once):
+        rows = np.zeros((at_once, channels), dtype=np.int8)
+        part = whitening.matrix[first : first + at_once]
+        rows[: len(part)] = part
+        words += [int.from_bytes(column.tobytes(), "little") for column in rows.T]
+        for row in range(first, first + at_once):
+            offset = int(whitening.offsets[row]) if row < count else 0
+            scale = int(whitening.scales[row]) if row < count else 0
+            words += [abs(offset) | (SIGN if offset < 0 else 0), scale]
+    return words
+
+
+def decode_descriptor(words: Words) -> DescriptorConstants:
+    """Inverse of ``encode_descriptor``. Raises InputError for words that it does not write."""
+    values = words.to_ints()
+    widths = [NIP_MATRIX_BITS * rows for rows in WHITENING_ROWS]
+    if words.word_bits not in widths or len(values) < DESCRIPTOR_HEADER_WORDS:
+        raise InputError(
+            f"descriptor ROM of {len(values)} words of {words.word_bits} bits; "
+            f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {', '.join(map(str, widths))} bits"
+        )
+    rows = words.word_bits // NIP_MATRIX_BITS
+    header = unpack_record(DESCRIPTOR_FIELDS, values)
+    for name, expected in (
+        ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", len(values)),
+    ):  # fmt: skip
+        if header[name] != expected:
+            raise InputError(f"descriptor ROM: {name} = {header[name]:#x}; allowed: {expected:#x}")
+    channels, dimensions = header["channels"], header["dimensions"]
+    base = DESCRIPTOR_HEADER_WORDS
+    regions = []
+    for _ in range(header["regions"]):
+        regions.append(Region(**unpack_record(REGION_FIELDS, _words(values, base, REGION_WORDS))))
+        base += REGION_WORDS
+    thresholds = np.array([_signed(word) for word in _words(values, base, dimensions)], dtype=np.int64)
+    whitening = None
+    if header["whitening"]:
+        whitening = _decode_whitening(
+            values, base + dimensions, dimensions, channels, bool(header["pairs"]), rows
+        )
+    constants = DescriptorConstants(
+        channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
+        thresholds, whitening,
+    )  # fmt: skip
+    if encode_descriptor(constants, NipConfig(rom_words=1 << 20, matrix_rows=rows)) != words:
+        raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
+    return constants
+
+
+def _decode_whitening(
+    values: list[int], base: int, dimensions: int, channels: int, pairs: bool, at_once: int
+) -> IntegerWhitening:
+    count = dimensions * (1 + pairs)
+    matrix: list[np.ndarray] = []
+    offsets: list[int] = []
+    scales: list[int] = []
+    for _ in range(0, count, at_once):
+        columns = b"".join(word.to_bytes(at_once, "little") for word in _words(values, base, channels))
+        matrix.append(np.frombuffer(columns, np.int8).reshape(channels, at_once).T)
+        rows = _words(values, base + channels, 2 * at_once)
+        offsets += [-(word - SIGN) if word & SIGN else word for word in rows[0::2]]
+        scales += [word & ((1 << NIP_SCALE_BITS) - 1) for word in rows[1::2]]
+        base += channels + 2 * at_once
+    return IntegerWhitening(
+        np.concatenate(matrix)[:count],
+        np.array(offsets[:count], dtype=np.int64),
+        np.array(scales[:count], dtype=np.int64),
+        pairs,
+    )
+
+
+def _words(values: list[int], base: int, count: int) -> list[int]:
+    if base + count > len(values):
+        raise InputError(f"descriptor ROM: ends after {len(values)} words; expected: {base + count} at least")
+    return values[base : base + count]
+
+
+def _signed(word: int) -> int:
+    return word - (1 << DESCRIPTOR_WORD_BITS) if word & SIGN else word

@@ -1,0 +1,292 @@
+"""The weight ROM: a compressed network as the bit stream that the engine consumes, and back.
+
+The order of the bits is laid down in ``hw.spec`` ("Weight stream"). One rule is chosen here: pad values are
+stored (``has_pad``) in the first layer if any of them is not zero, and never in another layer.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values
+from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS, kernel_bits, tile_bits
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.network import ConvShape
+from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What must be known of a layer to find its numbers in the stream."""
+
+    shape: ConvShape
+    mask_bits: int
+    has_pad: bool
+    reads_image: bool = False
+
+
+@dataclass(frozen=True)
+class RomLayer:
+    """Where a layer lies: its first ROM word, its ROM words, and the bits in them that mean something."""
+
+    outline: Outline
+    word: int
+    words: int
+    payload_bits: int
+
+
+@dataclass(frozen=True)
+class RomImage:
+    """The weight ROM's contents and where each layer's begin."""
+
+    words: Words
+    layers: tuple[RomLayer, ...]
+
+    @property
+    def rom_bits(self) -> int:
+        """Bits of the ROM, the filling of the last word of every tile included."""
+        return len(self.words) * self.words.word_bits
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits of kernels, biases and pad values as the stream has them."""
+        return sum(layer.payload_bits for layer in self.layers)
+
+    @property
+    def network_bits(self) -> int:
+        """Bits of the network's masks, scalars and biases, each counted once: what ``overhead`` refers to."""
+        return sum(
+            s.out_channels * (s.in_channels * kernel_bits(layer.outline.mask_bits) + BIAS_BITS)
+            for layer in self.layers
+            for s in (layer.outline.shape,)
+        )
+
+    @property
+    def overhead(self) -> float:
+        """Share by which the ROM is larger than ``network_bits``: filling and pad values."""
+        return self.rom_bits / self.network_bits - 1
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """Numbers of a layer, types and shapes as in ``CompressedLayer``; pad: uint8 [C_in]."""
+
+    mask: np.ndarray
+    alpha: np.ndarray
+    bias: np.ndarray
+    pad: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile's channels and its place: output channels o0..o1 - 1, input channels i0..i1 - 1, ROM words
+    from ``word`` on, relative to its layer, ``bits`` of them used. ``lanes``: the input channel of each lane
+    that is stored, None for a lane without one; in row groups a channel has three lanes."""
+
+    o0: int
+    o1: int
+    i0: int
+    i1: int
+    lanes: tuple[int | None, ...]
+    has_bias: bool
+    word: int
+    bits: int
+
+
+def outlines(network: CompressedNetwork) -> tuple[Outline, ...]:
+    """The outlines of a network's layers."""
+    return tuple(
+        Outline(layer.shape, layer.mask_bits, n == 0 and bool(network.pad.any()), reads_image=n == 0)
+        for n, layer in enumerate(network.layers)
+    )
+
+
+def place_layers(layers: Sequence[Outline], config: EngineConfig) -> tuple[RomLayer, ...]:
+    """Where each layer lies in the ROM: one after the other from word 0. Needs no weights."""
+    placed: list[RomLayer] = []
+    word = 0
+    for outline in layers:
+        words = payload = 0
+        for tile in _tiles(outline, config):
+            words = tile.word + -(-tile.bits // config.rom_word_bits)
+            payload += tile.bits
+        placed.append(RomLayer(outline, word, words, payload))
+        word += words
+    return tuple(placed)
+
+
+def encode_weights(network: CompressedNetwork, config: EngineConfig) -> RomImage:
+    """The ROM of a network for an engine.
+
+    Raises InputError, naming the layer, for a number that has no code, and when the ROM of the configuration
+    is too small.
+    """
+    shapes = outlines(network)
+    placed = place_layers(shapes, config)
+    needed = placed[-1].word + placed[-1].words if placed else 0
+    if needed > config.weight_words:
+        raise InputError(
+            f"{network.name}: the weights need {needed} ROM words of {config.rom_word_bits} bits; "
+            f"configuration {config.name!r} has weight_words = {config.weight_words}"
+        )
+    parts = [
+        _encode_layer(layer, network.pad, where, config)
+        for layer, where in zip(network.layers, placed, strict=True)
+    ]
+    return RomImage(Words(config.rom_word_bits, b"".join(parts)), placed)
+
+
+def decode_weights(words: Words, layers: Sequence[Outline], config: EngineConfig) -> list[LayerWeights]:
+    """The numbers of every layer, from the ROM's words; the inverse of ``encode_weights``.
+
+    "Minus zero" decodes to 0. Raises InputError if the number of words is not what the layers take, if a
+    filling bit is set, or if a layer's pad values differ between its tiles.
+    """
+    placed = place_layers(layers, config)
+    needed = placed[-1].word + placed[-1].words if placed else 0
+    if words.word_bits != config.rom_word_bits:
+        raise InputError(f"weight ROM has words of {words.word_bits} bits; allowed: {config.rom_word_bits}")
+    if len(words) != needed:
+        raise InputError(f"weight ROM has {len(words)} words; allowed: {needed}, as the layers take")
+    size = words.word_bytes
+    return [_decode_layer(words.data[p.word * size : (p.word + p.words) * size], p, config) for p in placed]
+
+
+def _tiles(outline: Outline, config: EngineConfig) -> Iterator[_Tile]:
+    """Tiles of a layer in the stream's order."""
+    c_out, c_in = outline.shape.out_channels, outline.shape.in_channels
+    grouped = outline.reads_image and runs_in_row_groups(outline.shape, outline.mask_bits, config)
+    word = 0
+    for o0 in range(0, c_out, config.output_lanes):
+        o1 = min(o0 + config.output_lanes, c_out)
+        for i0 in range(0, c_in, config.input_lanes):
+            i1 = min(i0 + config.input_lanes, c_in)
+            last = i1 == c_in
+            lanes: tuple[int | None, ...] = tuple(range(i0, i1))
+            if grouped:
+                group = lanes + (None,) * (config.group_lanes - len(lanes))
+                lanes = (group * ROW_GROUPS)[: lanes_in_row_groups(c_in, config)]
+            bits = tile_bits(len(lanes), o1 - o0, outline.mask_bits, outline.has_pad, last)
+            yield _Tile(o0, o1, i0, i1, lanes, last, word, bits)
+            word += -(-bits // config.rom_word_bits)
+
+
+def _encode_layer(layer: CompressedLayer, pad: np.ndarray, where: RomLayer, config: EngineConfig) -> bytes:
+    kernels = _kernel_bits(layer)
+    biases = _to_bits(layer.bias.astype(np.int64) & ((1 << BIAS_BITS) - 1), BIAS_BITS)
+    pads = _to_bits(pad, PAD_BITS)
+    stream = np.zeros(where.words * config.rom_word_bits, dtype=np.uint8)
+    for tile in _tiles(where.outline, config):
+        # A lane without a channel has zeros.
+        lanes = [n for n, channel in enumerate(tile.lanes) if channel is not None]
+        channels = [channel for channel in tile.lanes if channel is not None]
+        spread = np.zeros((tile.o1 - tile.o0, len(tile.lanes), kernels.shape[-1]), dtype=np.uint8)
+        spread[:, lanes] = kernels[tile.o0 : tile.o1, channels]
+        parts = [spread.reshape(-1)]
+        if where.outline.has_pad:
+            values = np.zeros((len(tile.lanes), PAD_BITS), dtype=np.uint8)
+            values[lanes] = pads[channels]
+            parts.insert(0, values.reshape(-1))
+        if tile.has_bias:
+            parts.append(biases[tile.o0 : tile.o1].reshape(-1))
+        start = tile.word * config.rom_word_bits
+        stream[start : start + tile.bits] = np.concatenate(parts)
+    return np.packbits(stream, bitorder="little").tobytes()
+
+
+def _kernel_bits(layer: CompressedLayer) -> np.ndarray:
+    """Bits of all kernels, uint8 [C_out, C_in, kernel_bits]."""
+    if layer.mask_bits not in MASK_BITS:
+        raise InputError(
+            f"layer {layer.shape.name}: mask_bits = {layer.mask_bits}; "
+            f"allowed: {MASK_BITS[0]}..{MASK_BITS[-1]}"
+        )
+    values = mask_values(layer.mask_bits)
+    odd = layer.mask[~np.isin(layer.mask, values)]
+    if odd.size:
+        raise InputError(
+            f"layer {layer.shape.name}: mask value {odd[0]}; allowed with {layer.mask_bits} bits: {values}"
+        )
+    # Indexed by the value's two's complement byte, so that the look-up needs no offset.
+    codes = np.zeros(256, dtype=np.uint8)
+    for value in values:
+        codes[value & 0xFF] = encode_mask(value, layer.mask_bits)
+    taps = codes[layer.mask.view(np.uint8)].reshape(*layer.alpha.shape, TAPS)
+    bits = _to_bits(taps, layer.mask_bits).reshape(*layer.alpha.shape, TAPS * layer.mask_bits)
+    return np.concatenate([_to_bits(layer.alpha, SCALAR_BITS), bits], axis=-1)
+
+
+def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWeights:
+    outline = where.outline
+    c_out, c_in, b = outline.shape.out_channels, outline.shape.in_channels, outline.mask_bits
+    stream = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")
+    kernels = np.zeros((c_out, c_in, kernel_bits(b)), dtype=np.uint8)
+    biases = np.zeros((c_out, BIAS_BITS), dtype=np.uint8)
+    pads = np.zeros((c_in, PAD_BITS), dtype=np.uint8)
+    for tile in _tiles(outline, config):
+        n_out, n_in = tile.o1 - tile.o0, len(tile.lanes)
+        start = tile.word * config.rom_word_bits
+        end = start + -(-tile.bits // config.rom_word_bits) * config.rom_word_bits
+        bits, filling = stream[start : start + tile.bits], stream[start + tile.bits : end]
+        if filling.any():
+            raise InputError(
+                f"weight ROM, layer {outline.shape.name}: a filling bit is set after the tile of output "
+                f"channel {tile.o0}, input channel {tile.i0}, ROM word {where.word + tile.word}; allowed: 0"
+            )
+        if outline.has_pad:
+            found, bits = bits[: n_in * PAD_BITS].reshape(n_in, PAD_BITS), bits[n_in * PAD_BITS :]
+            found = _gathered(found, tile, where)
+            if tile.o0 == 0:
+                pads[tile.i0 : tile.i1] = found
+            elif not np.array_equal(pads[tile.i0 : tile.i1], found):
+                raise InputError(
+                    f"weight ROM, layer {outline.shape.name}: pad values of output channel {tile.o0}'s tile "
+                    "are not those of the first; allowed: the same in all"
+                )
+        count = n_out * n_in * kernel_bits(b)
+        lanes = bits[:count].reshape(n_out, n_in, -1).transpose(1, 0, 2)
+        kernels[tile.o0 : tile.o1, tile.i0 : tile.i1] = _gathered(lanes, tile, where).transpose(1, 0, 2)
+        if tile.has_bias:
+            biases[tile.o0 : tile.o1] = bits[count:].reshape(n_out, BIAS_BITS)
+    values = np.array([decode_mask(code, b) for code in range(1 << b)], dtype=np.int8)
+    taps = _from_bits(kernels[..., SCALAR_BITS:].reshape(c_out, c_in, TAPS, b))
+    bias = _from_bits(biases)
+    return LayerWeights(
+        mask=values[taps].reshape(c_out, c_in, 3, 3),
+        alpha=_from_bits(kernels[..., :SCALAR_BITS]).astype(np.uint8),
+        bias=(bias - ((bias >> (BIAS_BITS - 1)) << BIAS_BITS)).astype(np.int16),
+        pad=_from_bits(pads).astype(np.uint8),
+    )
+
+
+def _gathered(lanes: np.ndarray, tile: _Tile, where: RomLayer) -> np.ndarray:
+    """What a tile's lanes hold, by input channel; first axis lanes, then channels. Raises InputError where
+    the lanes of a channel differ or a lane without a channel is not zero."""
+    first = [tile.lanes.index(channel) for channel in range(tile.i0, tile.i1)]
+    found = lanes[first]
+    for lane, channel in enumerate(tile.lanes):
+        expected = np.zeros_like(lanes[lane]) if channel is None else found[channel - tile.i0]
+        if not np.array_equal(lanes[lane], expected):
+            raise InputError(
+                f"weight ROM, layer {where.outline.shape.name}: the tile of output channel {tile.o0} has "
+                f"other numbers in input lane {lane} than in those before; allowed: all groups alike"
+            )
+    return found
+
+
+def _to_bits(values: np.ndarray, width: int) -> np.ndarray:
+    """Bits of unsigned numbers, least significant first, as a further last axis; uint8."""
+    wide = values.astype(np.uint16)
+    return ((wide[..., None] >> np.arange(width, dtype=np.uint16)) & 1).astype(np.uint8)
+
+
+def _from_bits(bits: np.ndarray) -> np.ndarray:
+    """Inverse of ``_to_bits``; int32."""
+    number = np.zeros(bits.shape[:-1], dtype=np.int32)
+    for k in range(bits.shape[-1]):
+        number |= bits[..., k].astype(np.int32) << k
+    return number

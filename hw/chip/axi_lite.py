@@ -1,0 +1,112 @@
+"""AXI4-Lite slave: one write and one read at a time, every output from a register."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from kestrel.hw.spec.registers import ADDRESS_BITS, REGISTER_BITS
+
+OKAY = 0
+SLVERR = 2
+
+READ_CYCLES = 2
+"""Cycles from ``read`` to the data."""
+
+
+class AxiLite(wiring.Component):
+    """Write address and data may come in any order; the answer follows two cycles after both.
+
+    Members
+    -------
+    s_axil_* : AXI4-Lite, 32 bits; AWPROT and ARPROT are ignored
+    write : Out(1)   one cycle; waddr (of a word), wdata, wstrb are valid; ``write_fault`` In(1) one
+                     cycle later
+    read : Out(1)    one cycle; raddr is valid from it until the answer; ``rdata``, ``read_fault`` In
+                     READ_CYCLES later
+    """
+
+    def __init__(self) -> None:
+        strobes = REGISTER_BITS // 8
+        super().__init__(
+            {
+                "s_axil_awaddr": In(ADDRESS_BITS),
+                "s_axil_awprot": In(3),
+                "s_axil_awvalid": In(1),
+                "s_axil_awready": Out(1),
+                "s_axil_wdata": In(REGISTER_BITS),
+                "s_axil_wstrb": In(strobes),
+                "s_axil_wvalid": In(1),
+                "s_axil_wready": Out(1),
+                "s_axil_bresp": Out(2),
+                "s_axil_bvalid": Out(1),
+                "s_axil_bready": In(1),
+                "s_axil_araddr": In(ADDRESS_BITS),
+                "s_axil_arprot": In(3),
+                "s_axil_arvalid": In(1),
+                "s_axil_arready": Out(1),
+                "s_axil_rdata": Out(REGISTER_BITS),
+                "s_axil_rresp": Out(2),
+                "s_axil_rvalid": Out(1),
+                "s_axil_rready": In(1),
+                "write": Out(1),
+                "waddr": Out(ADDRESS_BITS - 2),
+                "wdata": Out(REGISTER_BITS),
+                "wstrb": Out(strobes),
+                "write_fault": In(1),
+                "read": Out(1),
+                "raddr": Out(ADDRESS_BITS - 2),
+                "rdata": In(REGISTER_BITS),
+                "read_fault": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        # --- write ---------------------------------------------------------------------------------------
+        has_address, has_data, answering = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.s_axil_awready.eq(~has_address),
+            self.s_axil_wready.eq(~has_data),
+            self.write.eq(has_address & has_data & ~answering & ~self.s_axil_bvalid),
+        ]
+        address = Signal.like(self.waddr, reset_less=True)
+        word = Signal(len(self.wdata) + len(self.wstrb), reset_less=True)
+        m.d.comb += [self.waddr.eq(address), Cat(self.wdata, self.wstrb).eq(word)]
+        with m.If(self.s_axil_awvalid & ~has_address):
+            m.d.sync += [has_address.eq(1), address.eq(self.s_axil_awaddr[2:])]
+        with m.If(self.s_axil_wvalid & ~has_data):
+            m.d.sync += [has_data.eq(1), word.eq(Cat(self.s_axil_wdata, self.s_axil_wstrb))]
+        m.d.sync += answering.eq(self.write)
+        with m.If(answering):
+            m.d.sync += [
+                has_address.eq(0),
+                has_data.eq(0),
+                self.s_axil_bvalid.eq(1),
+                self.s_axil_bresp[1].eq(self.write_fault),
+            ]
+        with m.Elif(self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+
+        # --- read ----------------------------------------------------------------------------------------
+        waiting = Signal(READ_CYCLES)  # a one that moves up
+        has_read = Signal()
+        read_address = Signal.like(self.raddr, reset_less=True)
+        m.d.comb += [
+            self.s_axil_arready.eq(~has_read),
+            self.raddr.eq(read_address),
+            self.read.eq(has_read & (waiting == 0) & ~self.s_axil_rvalid),
+        ]
+        m.d.sync += waiting.eq(Cat(self.read, waiting[:-1]))
+        with m.If(self.s_axil_arvalid & ~has_read):
+            m.d.sync += [has_read.eq(1), read_address.eq(self.s_axil_araddr[2:])]
+        with m.If(waiting[-1]):
+            m.d.sync += [
+                has_read.eq(0),
+                self.s_axil_rvalid.eq(1),
+                self.s_axil_rdata.eq(self.rdata),
+                self.s_axil_rresp[1].eq(self.read_fault),
+            ]
+        with m.Elif(self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        return m

@@ -1,0 +1,91 @@
+"""From mask codes to the digits of one pass."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from kestrel.hw.common.place import place
+from kestrel.hw.compute.kernel_unit import kernel_layout
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES, encode_digit, mask_digits
+from kestrel.hw.spec.widths import SCALAR_BITS, TAPS, kernel_bits
+
+
+def digit_table(mask_bits: int, digit: int, digit_bits: int) -> list[int]:
+    """Register code, of ``digit_bits`` bits, of digit number ``digit`` for every mask code."""
+    codes = []
+    for code in range(1 << mask_bits):
+        negative = code >> (mask_bits - 1)
+        magnitude = MASK_MAGNITUDES[mask_bits][code & ((1 << (mask_bits - 1)) - 1)]
+        value = mask_digits(magnitude, PASSES[mask_bits])[digit]
+        codes.append(encode_digit(-value if negative else value, digit_bits))
+    return codes
+
+
+class DigitDecoder(wiring.Component):
+    """One tap, combinational. Members: ``code``, ``mask_bits``, ``digit`` (its number) in; ``value`` out.
+
+    Without masks of several passes ``digit`` is not looked at.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "code": In(config.mask_bits_max),
+                "mask_bits": In(3),
+                "digit": In(2),
+                "value": Out(config.digit_bits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.Switch(self.mask_bits):
+            for bits in self.config.mask_widths:
+                several = self.config.passes_max > 1
+                with m.Case(bits), m.Switch(Cat(self.code[:bits], self.digit if several else ())):
+                    for digit in range(PASSES[bits]):
+                        for code, value in enumerate(digit_table(bits, digit, self.config.digit_bits)):
+                            with m.Case(digit << bits | code):
+                                m.d.comb += self.value.eq(value)
+        return m
+
+
+class KernelDecoder(wiring.Component):
+    """One kernel, combinational.
+
+    Members
+    -------
+    code : In        a kernel as stored: alpha, then nine mask codes of ``mask_bits`` bits
+    mask_bits, digit : In
+    kernel : Out(kernel_layout)
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "code": In(kernel_bits(config.mask_bits_max)),
+                "mask_bits": In(3),
+                "digit": In(2),
+                "kernel": Out(kernel_layout(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.kernel.alpha.eq(self.code[:SCALAR_BITS])
+        for tap in range(TAPS):
+            decoder = DigitDecoder(self.config)
+            place(m, f"tap_{tap}", decoder, clocked=False)
+            m.d.comb += [
+                decoder.mask_bits.eq(self.mask_bits),
+                decoder.digit.eq(self.digit),
+                self.kernel.digits[tap].eq(decoder.value),
+            ]
+            with m.Switch(self.mask_bits):
+                for bits in self.config.mask_widths:
+                    with m.Case(bits):
+                        m.d.comb += decoder.code.eq(self.code[SCALAR_BITS + tap * bits :][:bits])
+        return m

@@ -1,0 +1,63 @@
+"""The descriptor unit's shifter and multiplier."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS
+
+SHIFT_ORIGIN = NIP_SQUARES_BITS - 1
+"""``amount`` that leaves x as it is."""
+
+AMOUNT_BITS = 6
+PRODUCT_BITS = NIP_SQUARES_BITS + NIP_RECIPROCAL_BITS
+
+
+class NipMultiply(wiring.Component):
+    """product = ((x << 31) >> amount) * y, the shifted x cut to 32 bits.
+
+        cycle 0   ``x``, ``amount``
+        cycle 1   ``shifted``; ``y``, which may depend on it
+        cycle 2   two partial products
+        cycle 3   ``product``
+
+    Members
+    -------
+    x : In(32), amount : In(6), y : In(17)
+    shifted : Out(32), product : Out(49)
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "x": In(NIP_SQUARES_BITS),
+                "amount": In(AMOUNT_BITS),
+                "y": In(NIP_RECIPROCAL_BITS),
+                "shifted": Out(NIP_SQUARES_BITS),
+                "product": Out(PRODUCT_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        half = NIP_RECIPROCAL_BITS // 2
+        shifted = Signal.like(self.shifted, reset_less=True)
+        low = Signal(NIP_SQUARES_BITS + half, reset_less=True)
+        high = Signal(NIP_SQUARES_BITS + NIP_RECIPROCAL_BITS - half, reset_less=True)
+        product = Signal.like(self.product, reset_less=True)
+        m.d.sync += [
+            shifted.eq(Cat(Const(0, SHIFT_ORIGIN), self.x) >> self.amount),
+            low.eq(shifted * self.y[:half]),
+            high.eq(shifted * self.y[half:]),
+            product.eq(low + (high << half)),
+        ]
+        m.d.comb += [self.shifted.eq(shifted), self.product.eq(product)]
+        return m
+
+
+def length_of(value: Value) -> Value:
+    """Bits up to the highest one, 0 for 0."""
+    if len(value) == 1:
+        return value[0]
+    half = 1 << (len(value) - 1).bit_length() - 1
+    return Mux(value[half:].any(), half + length_of(value[half:]), length_of(value[:half]))

@@ -1,0 +1,80 @@
+"""The descriptor unit's total, how far it must be shifted, and its reciprocal."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from kestrel.hw.descriptor.multiply import AMOUNT_BITS
+from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS, NIP_TOTAL_BITS
+
+
+class NipReciprocal(wiring.Component):
+    """Adds up T, then finds p, its highest one's place, and R = floor((2**48 - 1) / T'), T' = T >> (p - 31)
+    (or << where that is negative), in [2**31, 2**32). Of T = 0 p is 0 and R anything.
+
+    From the cycle t in which ``go`` is high, whatever T is:
+
+        t + 1 .. t + 40    T moves up by one, as long as its highest bit is 0
+        t + 41 .. t + 57   a digit of R each, by restoring division
+        t + 58             ``done``; amount and reciprocal stay until the next ``clear``
+
+    Members
+    -------
+    clear : In(1)                  T = 0
+    add : In(1), value : In(32)    T += value
+    go : In(1), done : Out(1)
+    amount : Out(6)                p
+    reciprocal : Out(17)           R
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "clear": In(1),
+                "add": In(1),
+                "value": In(NIP_SQUARES_BITS),
+                "go": In(1),
+                "done": Out(1),
+                "amount": Out(AMOUNT_BITS),
+                "reciprocal": Out(NIP_RECIPROCAL_BITS),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        total = Signal(NIP_TOTAL_BITS, reset_less=True)
+        amount = Signal.like(self.amount, reset_less=True)
+        reciprocal = Signal.like(self.reciprocal, reset_less=True)
+        left = Signal(NIP_SQUARES_BITS, reset_less=True)
+        m.d.comb += [self.amount.eq(amount), self.reciprocal.eq(reciprocal)]
+
+        moves, digits = NIP_TOTAL_BITS - 1, NIP_RECIPROCAL_BITS
+        steps = Signal(range(moves + digits + 1))
+        with m.If(self.add):
+            m.d.sync += total.eq(total + self.value)
+        with m.If(self.clear):
+            m.d.sync += total.eq(0)
+
+        brought = Signal(NIP_SQUARES_BITS + 1)
+        less = Signal(NIP_SQUARES_BITS + 2)
+        m.d.comb += [
+            brought.eq(Cat(Const(1, 1), left)),
+            less.eq(brought - total[-NIP_SQUARES_BITS:]),
+        ]
+        m.d.sync += self.done.eq(steps == 1)
+        with m.If(steps != 0):
+            m.d.sync += steps.eq(steps - 1)
+            with m.If(steps > digits):
+                with m.If(~total[-1]):
+                    m.d.sync += [total.eq(total << 1), amount.eq(amount - 1)]
+            with m.Else():
+                fits = ~less[-1]
+                m.d.sync += [left.eq(Mux(fits, less, brought)), reciprocal.eq(Cat(fits, reciprocal))]
+        with m.If(self.go):
+            # The first 31 of the dividend's 48 ones are less than T'.
+            m.d.sync += [
+                steps.eq(moves + digits),
+                amount.eq(moves),
+                left.eq((1 << (NIP_SQUARES_BITS - 1)) - 1),
+            ]
+        return m

@@ -1,0 +1,165 @@
+"""Image input: 8-bit pixels from the stream, rounded to A bits, into the first region."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from kestrel.hw.common.handover import layer_layout, visit_layout
+from kestrel.hw.common.place import place
+from kestrel.hw.memory.feature_memory import BANKS, feature_write
+from kestrel.hw.memory.raster import Raster, connect_raster
+from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.status import ERROR_BITS, ERROR_FRAME_LONG, ERROR_FRAME_SHORT
+from kestrel.hw.spec.widths import ACTIVATION_BITS_MAX, ACTIVATION_BITS_MIN, PIXEL_BITS, bits_for
+
+
+class ImageInput(wiring.Component):
+    """Takes rows * width pixels, channel-interleaved, ``stream_bytes`` channels a beat.
+
+    A memory word (the channels of a pixel, or a part of them) begins with a new beat: bytes of a beat
+    beyond the word's channels are ignored, so that RGBX pixels fit a four-byte stream. One beat a cycle.
+    For a layer in row groups each pixel is written into all three banks: as group 2 of the row above, group 1
+    of its own row and group 0 of the row below (kestrel.hw.spec.ROW_GROUPS). ``slot`` and ``bank`` are then
+    those of the row above.
+
+    TLAST must come with the frame's last beat and with no other. After a frame that is too long the rest
+    is read and thrown away up to its TLAST, before the next frame is taken.
+
+    Members
+    -------
+    go, visit, layer : In     as in the reader; layer.in_groups counts words, last_in_lanes the channels
+                              of a pixel's last word
+    activation_bits : In(4)   A of the network that runs
+    active, ending : Out      as in the reader; ``ending`` in the cycle after the last beat, in which its word
+                              is written and no beat is taken
+    error : Out               cause, instead of ``ending``; ``active`` falls
+    tdata, tvalid, tlast : In, tready : Out
+    write : Out(feature_write)
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "go": In(1),
+                "visit": In(visit_layout(config)),
+                "layer": In(layer_layout(config)),
+                "activation_bits": In(4),
+                "active": Out(1),
+                "ending": Out(1),
+                "error": Out(ERROR_BITS),
+                "tdata": In(PIXEL_BITS * config.stream_bytes),
+                "tvalid": In(1),
+                "tlast": In(1),
+                "tready": Out(1),
+                "write": Out(feature_write(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, layer = self.config, self.layer
+        a, lanes, width = config.activation_bits, config.word_lanes, config.stream_bytes
+
+        raster = Raster(config)
+        place(m, "raster", raster)
+        connect_raster(m, raster, self.visit, layer, "write")
+
+        taking = Signal()  # beats of the visit are still to come
+        closing = Signal()  # the cycle after the last one
+        flushing = Signal()
+        beats = -(-lanes // width)
+        position = Signal(bits_for(beats - 1))  # beat within the word
+
+        word_lanes = Signal(range(lanes + 1))
+        word_end, strip_end, image_end = Signal(), Signal(), Signal()
+        taken = Signal()
+        m.d.comb += [
+            self.tready.eq(taking | flushing),
+            taken.eq(taking & ~flushing & self.tvalid),
+            word_lanes.eq(Mux(raster.ends_pixel, layer.last_in_lanes, lanes)),
+            word_end.eq((position + 1) * width >= word_lanes),
+            strip_end.eq(word_end & raster.ends_strip),
+            # The frame ends in the image's last row, which need not be in this visit.
+            image_end.eq(word_end & raster.ends_image),
+            raster.go.eq(self.go),
+            raster.step.eq(taken & word_end),
+        ]
+
+        # What the last beat says is acted on in the next cycle: the sequencer goes on in that of ``ending``.
+        m.d.sync += [closing.eq(0), self.ending.eq(0), self.error.eq(0)]
+        with m.If(taken):
+            m.d.sync += position.eq(Mux(word_end, 0, position + 1))
+            with m.If(strip_end | self.tlast):
+                m.d.sync += [taking.eq(0), closing.eq(1)]
+            with m.If(self.tlast & ~image_end):
+                m.d.sync += self.error.eq(ERROR_FRAME_SHORT)
+            with m.Elif(image_end & ~self.tlast):
+                m.d.sync += [self.error.eq(ERROR_FRAME_LONG), flushing.eq(1)]
+            with m.Else():
+                m.d.sync += self.ending.eq(strip_end)
+        with m.If(flushing & self.tvalid & self.tlast):
+            m.d.sync += flushing.eq(0)
+        with m.If(closing):
+            m.d.sync += self.active.eq(0)
+        with m.If(self.go):
+            m.d.sync += [self.active.eq(1), taking.eq(1), position.eq(0)]
+
+        # x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1) for each byte, then into its lane of the word.
+        pixels = []
+        for byte in range(width):
+            pixel = self.tdata.word_select(byte, PIXEL_BITS)
+            value = Signal(a, name=f"value_{byte}")
+            with m.Switch(self.activation_bits):
+                for bits in range(ACTIVATION_BITS_MIN, min(a, ACTIVATION_BITS_MAX - 1) + 1):
+                    with m.Case(bits):
+                        rounded = (pixel + (1 << (PIXEL_BITS - 1 - bits))) >> (PIXEL_BITS - bits)
+                        m.d.comb += value.eq(Mux(rounded[bits], (1 << bits) - 1, rounded))
+                if a == ACTIVATION_BITS_MAX:
+                    with m.Default():
+                        m.d.comb += value.eq(pixel)
+            pixels.append(value)
+
+        word = Signal(lanes * a, reset_less=True)
+        write_en = Signal()
+        address = Signal.like(raster.address, reset_less=True)
+        write_bank = Signal(2, reset_less=True)
+        m.d.sync += write_en.eq(taken & word_end)
+        with m.If(taken):
+            m.d.sync += [address.eq(raster.address), write_bank.eq(raster.bank)]
+            for lane in range(lanes):
+                here = position == lane // width
+                exists = lane < word_lanes
+                with m.If(here | (position == 0)):
+                    m.d.sync += word.word_select(lane, a).eq(Mux(here & exists, pixels[lane % width], 0))
+        m.d.comb += self.write.part.eq(0)
+        if not config.row_groups:
+            m.d.comb += [
+                self.write.en.eq(write_en),
+                self.write.bank.eq(write_bank),
+                self.write.addr.eq(address),
+                self.write.lanes.eq(~0),
+                self.write.data.eq(word),
+            ]
+            return m
+
+        next_address = Signal.like(address, reset_less=True)
+        with m.If(taken):
+            m.d.sync += next_address.eq(raster.next_address)
+        grouped = layer.row_groups != 0
+        size = config.group_lanes
+        copies = Cat(word[: size * a].replicate(ROW_GROUPS), word[ROW_GROUPS * size * a :])
+        for n in range(BANKS):
+            group = Signal(lanes, name=f"lanes_{n}")
+            with m.Switch(write_bank):
+                for above in range(BANKS):
+                    number = (2 - (n - above)) % ROW_GROUPS
+                    with m.Case(above):
+                        m.d.comb += group.eq(((1 << size) - 1) << number * size)
+            m.d.comb += [
+                self.write.en[n].eq(write_en & (grouped | (write_bank == n))),
+                self.write.addr[n].eq(Mux(grouped & (n < write_bank), next_address, address)),
+                self.write.lanes[n].eq(Mux(grouped, group, (1 << lanes) - 1)),
+                self.write.data[n].eq(Mux(grouped, copies, word)),
+            ]
+        return m

@@ -1,0 +1,95 @@
+"""Named engine configurations, and configurations from TOML files."""
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+
+NAMED: dict[str, EngineConfig] = {
+    config.name: config
+    for config in (
+        # Small enough to simulate thousands of random frames.
+        EngineConfig(
+            name="nano",
+            input_lanes=2,
+            output_lanes=2,
+            activation_bits=8,
+            load_kernels=1,
+            partial_depth=256,
+            max_width=128,
+            feature_words=(32768, 32768),
+            weight_words=131072,
+            table_words=4096,
+            stream_bytes=1,
+        ),
+        # The feature memory (885 kB) holds any VGG at 224x224 depth first, the ROM VGG-16 at 3 bits a tap.
+        EngineConfig(
+            name="edge",
+            input_lanes=16,
+            output_lanes=16,
+            activation_bits=8,
+            load_kernels=4,
+            partial_depth=1024,
+            max_width=512,
+            feature_words=(11264, 7168),
+            weight_words=262144,
+            table_words=8192,
+            stream_bytes=4,
+        ),
+        EngineConfig(
+            name="asic",
+            input_lanes=32,
+            output_lanes=32,
+            activation_bits=8,
+            load_kernels=8,
+            partial_depth=1024,
+            max_width=512,
+            feature_words=(9216, 7168),
+            weight_words=131072,
+            table_words=8192,
+            stream_bytes=4,
+            row_groups=True,  # pays from about 32 lanes on: docs/area.md
+            whitening_rows=16,  # else more than 3% of a frame
+        ),
+    )
+}
+
+
+def load_config(text: str) -> EngineConfig:
+    """The configuration called ``text``, or the one in the TOML file ``text`` (a name ending in .toml).
+
+    The file gives fields of EngineConfig at its top level; ``base`` names the configuration that supplies
+    the others (default ``edge``). Raises InputError.
+    """
+    if not text.endswith(".toml"):
+        if text not in NAMED:
+            raise InputError(
+                f"configuration {text!r} is not known; allowed: {', '.join(NAMED)}, or a .toml file"
+            )
+        return NAMED[text]
+    path = Path(text)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file ({error})") from None
+    base = values.pop("base", "edge")
+    if base not in NAMED:
+        raise InputError(f"{path}: base = {base!r}; allowed: {', '.join(NAMED)}")
+    values.setdefault("name", path.stem)
+    if not isinstance(values["name"], str):
+        raise InputError(f"{path}: name = {values['name']!r}; allowed: a text")
+    if isinstance(values.get("feature_words"), list):
+        values["feature_words"] = tuple(values["feature_words"])
+    try:
+        return NAMED[base].with_options(**values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def config_fields() -> tuple[str, ...]:
+    """Names of the fields a file or an option may set."""
+    return tuple(f.name for f in fields(EngineConfig) if f.name != "name")

@@ -1,0 +1,198 @@
+"""The engine configuration, and the widths inside the array that follow from it."""
+
+from dataclasses import dataclass, fields, replace
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.masks import DIGIT_BITS, MASK_BITS, MASK_MAGNITUDES, PASSES
+from kestrel.hw.spec.records import RECORD_WORDS
+from kestrel.hw.spec.widths import (
+    ACTIVATION_BITS_MAX,
+    ACTIVATION_BITS_MIN,
+    ROM_BITS_PER_KERNEL,
+    SCALAR_BITS,
+    TAPS,
+    bits_for,
+    tree_levels,
+)
+
+ROW_GROUPS = 3
+"""Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
+
+Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
+masks take one pass and it does not pool. The image then lies in *virtual rows*: virtual row v has in lane
+group g the image's row v + g - 1. So virtual rows 3T, 3T + 1, 3T + 2, one in each bank, hold for every group
+the three rows around its own. The weight stream has pad values and kernels once for each group, and kernels
+of alpha = 0 for lanes between that have no channel."""
+
+MASK_BITS_MAX = (1, 2, 3, 5)
+"""What ``mask_bits_max`` may be: an engine for 4 bits would not be smaller than one for 5."""
+
+WHITENING_ROWS = (4, 8, 16)
+"""What ``whitening_rows`` may be: rows in a word of the descriptor ROM, whose first 32 bits hold all else."""
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Everything that is fixed when the Verilog is generated.
+
+    ``input_lanes`` x ``output_lanes`` kernel units; one lane count must divide the other. ``activation_bits``
+    is the datapath's width: networks with as many or fewer activation bits run. ``load_kernels`` kernels are
+    decoded per cycle. ``partial_depth`` pixels is the longest strip, ``max_width`` the widest row.
+    ``feature_words`` are the words of one bank (of three) of each part; a word holds ``word_lanes``
+    activations. ``weight_words`` are ROM words of ``rom_word_bits``; ``table_words`` 32-bit words.
+    ``stream_bytes`` is the width of the image stream. ``row_groups`` adds what it takes to run a first layer
+    of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
+    masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
+    units. ``whitening_rows``: rows of the whitening matrix that a descriptor unit multiplies by at once.
+
+    Raises InputError, naming the field and what is allowed, for an impossible configuration.
+    """
+
+    name: str
+    input_lanes: int
+    output_lanes: int
+    activation_bits: int
+    load_kernels: int
+    partial_depth: int
+    max_width: int
+    feature_words: tuple[int, int]
+    weight_words: int
+    table_words: int
+    stream_bytes: int
+    row_groups: bool = False
+    mask_bits_max: int = max(MASK_BITS)
+    whitening_rows: int = min(WHITENING_ROWS)
+
+    def __post_init__(self) -> None:
+        def check(name: str, value: object, low: int, high: int) -> None:
+            if type(value) is not int or not low <= value <= high:
+                raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: {low}..{high}")
+
+        check("input_lanes", self.input_lanes, 1, 128)
+        check("output_lanes", self.output_lanes, 1, 128)
+        check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
+        check("load_kernels", self.load_kernels, 1, self.input_lanes)
+        check("partial_depth", self.partial_depth, 4, 65536)
+        check("max_width", self.max_width, 3, self.partial_depth)
+        if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
+            raise InputError(
+                f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
+                "allowed: two word counts"
+            )
+        for part, words in enumerate(self.feature_words):
+            check(f"feature_words[{part}]", words, 2, 1 << 24)
+        check("weight_words", self.weight_words, 4, 1 << 26)
+        check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
+        check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
+        for name, allowed in (("mask_bits_max", MASK_BITS_MAX), ("whitening_rows", WHITENING_ROWS)):
+            value = getattr(self, name)
+            if type(value) is not int or value not in allowed:
+                raise InputError(
+                    f"configuration {self.name!r}: {name} = {value!r}; "
+                    f"allowed: {', '.join(map(str, allowed))}"
+                )
+        small, large = sorted((self.input_lanes, self.output_lanes))
+        if large % small:
+            raise InputError(
+                f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
+                "allowed: one lane count a multiple of the other"
+            )
+        if type(self.row_groups) is not bool:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups = {self.row_groups!r}; allowed: true, false"
+            )
+        if self.row_groups and self.input_lanes < ROW_GROUPS:
+            raise InputError(
+                f"configuration {self.name!r}: row_groups with input_lanes = {self.input_lanes}; "
+                f"allowed: with {ROW_GROUPS} or more"
+            )
+        if self.input_lanes % self.load_kernels:
+            raise InputError(
+                f"configuration {self.name!r}: load_kernels = {self.load_kernels}; "
+                f"allowed: a divisor of input_lanes = {self.input_lanes}"
+            )
+
+    @property
+    def word_lanes(self) -> int:
+        """Activations in a word of the feature memory."""
+        return max(self.input_lanes, self.output_lanes)
+
+    @property
+    def word_bits(self) -> int:
+        return self.word_lanes * self.activation_bits
+
+    @property
+    def in_slices(self) -> int:
+        """Input groups in a word."""
+        return self.word_lanes // self.input_lanes
+
+    @property
+    def out_slices(self) -> int:
+        """Output groups in a word."""
+        return self.word_lanes // self.output_lanes
+
+    @property
+    def group_lanes(self) -> int:
+        """Input lanes of a row group: the largest power of two of which there are three; 0 if there are not
+        three lanes."""
+        return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
+
+    @property
+    def rom_word_bits(self) -> int:
+        return ROM_BITS_PER_KERNEL * self.load_kernels
+
+    @property
+    def mask_widths(self) -> tuple[int, ...]:
+        """The mask bits that run."""
+        return tuple(bits for bits in MASK_BITS if bits <= self.mask_bits_max)
+
+    @property
+    def digit_bits(self) -> int:
+        """Bits of a digit in the weight registers; a digit is coded as a mask of as many bits."""
+        return min(self.mask_bits_max, DIGIT_BITS)
+
+    @property
+    def passes_max(self) -> int:
+        return PASSES[self.mask_bits_max]
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """The array's peak: TAPS multiply-accumulates a kernel unit."""
+        return TAPS * self.input_lanes * self.output_lanes
+
+    def with_options(self, **options: object) -> "EngineConfig":
+        """A copy with some fields replaced. Raises InputError for a name that is not a field."""
+        known = {f.name for f in fields(self)}
+        for name in options:
+            if name not in known:
+                raise InputError(
+                    f"configuration {self.name!r}: unknown field {name!r}; "
+                    f"allowed: {', '.join(sorted(known))}"
+                )
+        return replace(self, **options)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Widths inside the array that follow from the above
+# --------------------------------------------------------------------------------------------------------
+
+
+def tap_sum_bits(config: EngineConfig) -> int:
+    """Signed width of the sum of nine digits times activations: at most 9 * 4 * (2**A - 1)."""
+    greatest = MASK_MAGNITUDES[config.digit_bits][-1]
+    return bits_for(TAPS * greatest * ((1 << config.activation_bits) - 1)) + 1
+
+
+def product_bits(config: EngineConfig) -> int:
+    """Signed width of alpha times the tap sum."""
+    return SCALAR_BITS + tap_sum_bits(config)
+
+
+def lane_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over all input lanes."""
+    return product_bits(config) + tree_levels(config.input_lanes)
+
+
+def group_sum_bits(config: EngineConfig) -> int:
+    """Signed width of an output lane's sum over the input lanes of a row group."""
+    return product_bits(config) + tree_levels(config.group_lanes)

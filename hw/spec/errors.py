@@ -1,0 +1,6 @@
+"""The error of input that cannot be used."""
+
+
+class InputError(ValueError):
+    """What a user gave cannot be used. The message is one line that names the file or option, the value and
+    what is allowed; the command line prints it and exits with code 2."""

@@ -1,0 +1,67 @@
+"""Widths of pixels, activations, scalars, biases and shifts, and the layout of the weight stream."""
+
+from math import ceil, log2
+
+TAPS = 9
+"""Taps of a kernel, 3x3, numbered row by row from the top left."""
+
+PIXEL_BITS = 8
+ACTIVATION_BITS_MIN = 4
+ACTIVATION_BITS_MAX = 8
+
+SCALAR_BITS = 8
+"""The unsigned scalar alpha of a kernel."""
+
+SCALAR_MAX = (1 << SCALAR_BITS) - 1
+
+BIAS_BITS = 12
+BIAS_MIN = -(1 << (BIAS_BITS - 1))
+BIAS_MAX = (1 << (BIAS_BITS - 1)) - 1
+
+BIAS_FRACTION = 3
+"""Fraction bits F of a bias below the output's unit: a bias counts in steps of 2**-F output units."""
+
+SHIFT_BITS = 4
+SHIFT_MIN = BIAS_FRACTION
+SHIFT_MAX = (1 << SHIFT_BITS) - 1
+
+ACCUMULATOR_BITS = 32
+ACCUMULATOR_MIN = -(1 << (ACCUMULATOR_BITS - 1))
+ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
+
+# --------------------------------------------------------------------------------------------------------
+# Weight stream
+#
+# A layer is a sequence of tiles: for each output group (P_o channels), for each input group (P_i channels).
+# A tile is, least significant bit first and without gaps:
+#   pad values   n_in x 8 bits         only in a layer with has_pad
+#   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits
+#   biases       n_out x 12 bits       only in the last input group's tile
+# and is then filled with zeros to a whole ROM word. n_in and n_out count the channels that exist.
+# --------------------------------------------------------------------------------------------------------
+
+PAD_BITS = PIXEL_BITS
+
+
+def kernel_bits(mask_bits: int) -> int:
+    """Stored bits of one 3x3 kernel: its scalar and nine mask codes."""
+    return SCALAR_BITS + TAPS * mask_bits
+
+
+def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
+    """Bits of a tile before it is filled to a whole word."""
+    return n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
+
+
+ROM_BITS_PER_KERNEL = 64
+"""ROM word bits for each kernel loaded per cycle; not less than the widest kernel (8 + 9 * 5 = 53)."""
+
+
+def bits_for(maximum: int) -> int:
+    """Bits of an unsigned number from 0 to ``maximum``."""
+    return max(1, int(maximum).bit_length())
+
+
+def tree_levels(lanes: int) -> int:
+    """Levels of two-input adders that sum ``lanes`` numbers."""
+    return ceil(log2(lanes)) if lanes > 1 else 0

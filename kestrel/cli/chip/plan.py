@@ -1,0 +1,186 @@
+"""``kestrel plan``: how a frame goes through an engine, in cycles and memory."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
+from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write, check_output
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.model.embedded import EMBEDDED
+from kestrel.sw.planning.memory import MemoryNeeds
+from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
+from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
+from kestrel.sw.planning.proof import PlanError, check_plan
+from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
+
+EXIT_UNPROVED = 1
+
+NETWORK_SUFFIX = ".safetensors"
+
+
+def plan(
+    network: Annotated[
+        str,
+        typer.Argument(
+            help="Compressed network (.safetensors, or embedded), or a name: vgg16, vgg16/8:pool3."
+        ),
+    ],
+    config: ConfigOption = "edge",
+    settings: SetOption = None,
+    height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
+    width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
+    mask_bits: Annotated[
+        str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Plot of the memory in use to write (.svg, .png).")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show strips, order of visits, memory and cycles of a frame, and prove that no row is lost.
+
+    The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
+    """
+    chosen = chosen_config(config, settings)
+    if output is not None:
+        if output.suffix not in PLOT_SUFFIXES:
+            allowed = ", ".join(PLOT_SUFFIXES)
+            raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {allowed}")
+        check_output(output)
+    with progress("planning", None):
+        name, planned, report = _planned(network, mask_bits, chosen, height, width)
+        flaw = _flaw(planned)
+    if output is not None:
+        with atomic_write(output) as temporary:
+            plot_plan(planned, report.cycles, name, temporary)
+    payload = _payload(name, planned, report, flaw) | ({"plot": output} if output else {})
+    emit(payload, lambda console: _show(console, name, planned, report, flaw), json)
+    if flaw is not None:
+        raise typer.Exit(EXIT_UNPROVED)
+
+
+def _planned(
+    network: str, mask_bits: str | None, config: EngineConfig, height: int, width: int
+) -> tuple[str, Plan, PlanReport]:
+    """The network's name, its plan and the plan's figures. Raises InputError."""
+    if network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file():
+        if mask_bits is not None:
+            raise InputError(f"--mask-bits {mask_bits}: {network} has its own; allowed with a network's name")
+        compressed = load_network(network)
+        name, layers = compressed.name, plan_layers(compressed)
+        made = make_plan(compressed, config, height, width)
+    else:
+        name, layers = network, named_layers(network, mask_bits or "3")
+        made = plan_frame(name, layers, config.activation_bits, config, height, width)
+    return name, made, report_plan(name, layers, made)
+
+
+def _flaw(planned: Plan) -> str | None:
+    """What is wrong with a plan; None if the proof succeeds."""
+    try:
+        check_plan(planned)
+    except PlanError as error:
+        return str(error)
+    return None
+
+
+def _payload(name: str, planned: Plan, report: PlanReport, flaw: str | None) -> dict[str, Any]:
+    memory = report.memory
+    return {
+        "network": name,
+        "config": planned.config.name,
+        "activation_bits": planned.activation_bits,
+        "height": planned.height,
+        "width": planned.width,
+        "proved": flaw is None,
+        "flaw": flaw,
+        "feature_bytes": memory.feature_bytes,
+        "feature_bytes_configured": memory.feature_bytes_configured,
+        "feature_parts": [asdict(part) for part in memory.features],
+        "image_bytes": report.image_bytes,
+        "partial_sum_bytes": memory.partial_sums.used,
+        "partial_sum_bytes_configured": memory.partial_sums.configured,
+        "pool_line_bytes": memory.pool_line.used,
+        "pool_line_bytes_configured": memory.pool_line.configured,
+        "weight_rom_bytes": memory.weights.used,
+        "weight_rom_bytes_configured": memory.weights.configured,
+        "table_words": memory.table_words,
+        "table_words_configured": memory.table_words_max,
+        "shadow_bits": memory.shadow_bits,
+        "visits": len(planned.visits),
+        "model_cycles": report.cycles.total,
+        "compute_cycles": report.cycles.compute,
+        "layer_by_layer_cycles": report.whole_maps.compute,
+        "ratio": report.ratio,
+        "mac_utilisation": report.mac_utilisation,
+        "weights_hidden": report.exposed == 0,
+        "exposed_cycles": report.exposed,
+        "layers": [asdict(layer) for layer in report.layers],
+    }
+
+
+def _show(console: Console, name: str, planned: Plan, report: PlanReport, flaw: str | None) -> None:
+    config = planned.config
+    table = Table(
+        title=f"{name} on {config.name}, {planned.height} x {planned.width}, "
+        f"{len(planned.visits)} visits", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )  # fmt: skip
+    table.add_column("layer", no_wrap=True)
+    # In 80 columns. A visit is a strip of rows; a region begins at a base of a part and has slots.
+    for column in ("map", "visits\nx rows", "part:base\nx slots", "bytes", "cycles", "streaming", "waiting"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for layer in report.layers:
+        table.add_row(
+            layer.name, f"{layer.height}x{layer.width}", f"{layer.visits}x{layer.strip_rows}",
+            f"{layer.part}:{layer.base}x{layer.slots}", f"{layer.bytes:,}", f"{layer.cycles:,}",
+            f"{layer.streaming:,}", f"{layer.waiting:,}",
+        )  # fmt: skip
+    table.add_section()
+    totals = (report.cycles.compute, *(sum(getattr(layer, kind) for layer in report.layers)
+                                       for kind in ("streaming", "waiting")))  # fmt: skip
+    table.add_row("all layers", "", "", "", "", *(f"{total:,}" for total in totals))
+    console.print(table)
+    console.print(_memory_table(report.memory))
+    for layer in report.layers:
+        if layer.row_groups:
+            console.print(f"{layer.name} computes three rows at once", highlight=False)
+    hidden = "all hidden" if report.exposed == 0 else f"exposed for {report.exposed:,} cycles"
+    console.print(
+        f"cycles: {report.cycles.total:,} a frame, {report.cycles.compute:,} in the layers, "
+        f"{report.ratio:.4f} times layer by layer ({report.whole_maps.compute:,}); "
+        f"{report.mac_utilisation:.1%} of the array's peak; weight loads {hidden}",
+        highlight=False,
+    )
+    good = flaw is None
+    verdict = "every row is there when it is read" if good else f"PLAN IS WRONG: {flaw}"
+    console.print(f"verdict: {verdict}", style="bold green" if good else "bold red")
+
+
+def _memory_table(memory: MemoryNeeds) -> Table:
+    table = Table("memory", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("used", "configured", "unit"):
+        table.add_column(column, justify="right" if column != "unit" else "left")
+    sizes = {
+        "features, part 0": memory.features[0],
+        "features, part 1": memory.features[1],
+        "partial sums": memory.partial_sums,
+        "line of the pooling": memory.pool_line,
+        "weight ROM": memory.weights,
+    }
+    for name, size in sizes.items():
+        table.add_row(name, f"{size.used:,}", f"{size.configured:,}", "bytes")
+    both = memory.feature_bytes, memory.feature_bytes_configured
+    table.add_row("features, both", f"{both[0]:,}", f"{both[1]:,}", "bytes")
+    table.add_row("schedule table", f"{memory.table_words:,}", f"{memory.table_words_max:,}", "32-bit words")
+    table.add_row("shadow registers", "", f"{memory.shadow_bits:,}", "bits")
+    return table

@@ -1,0 +1,231 @@
+"""``kestrel evaluate``: how well descriptors retrieve, by the rules of a benchmark."""
+
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kestrel.cli.options import retrieval as options
+from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output
+from kestrel.sw.retrieval.benchmark.bootstrap import SAMPLES
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.evaluate import (
+    CODES,
+    CUTS,
+    Evaluation,
+    as_payload,
+    check_codes,
+    compare,
+    read_per_query,
+    write_per_query,
+)
+from kestrel.sw.retrieval.benchmark.evaluate import evaluate as run_benchmark
+from kestrel.sw.retrieval.benchmark.metrics import AVERAGE_PRECISIONS
+from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS, load_benchmark
+from kestrel.sw.retrieval.benchmark.run import describe_benchmark, undescribed
+from kestrel.sw.retrieval.describe.descriptor import (
+    Descriptors,
+    check_comparable,
+    load_descriptors,
+    save_descriptors,
+)
+from kestrel.sw.retrieval.describe.extract import Describer
+from kestrel.sw.retrieval.describe.shards import remove_shards
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+
+RATE = "images/s"
+
+DatasetOption = Annotated[Path, typer.Option(help="Folder of the benchmark.")]
+ProtocolOption = Annotated[str, typer.Option(help=f"Its rules: {', '.join(PROTOCOLS)}.")]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Descriptors, how they came about, and where more of the same kind come from (None: nowhere)."""
+
+    descriptors: Descriptors
+    name: str
+    engine: str | None
+    pooling: str | None
+    describer: Describer | None
+
+
+def evaluate(
+    dataset: DatasetOption,
+    network: Annotated[
+        Path | None,
+        typer.Argument(help="Compressed network (.safetensors, or embedded); none with --descriptors."),
+    ] = None,
+    protocol: ProtocolOption = "groups",
+    descriptors: Annotated[
+        Path | None, typer.Option(help="Descriptor file of the benchmark, instead of a network.")
+    ] = None,
+    pooling: options.PoolingOption = "nip",
+    rotations: options.RotationsOption = 1,
+    engine: options.EngineOption = "reference",
+    weights: options.WeightsOption = None,
+    height: options.HeightOption = 224,
+    width: options.WidthOption = 224,
+    whitening: options.WhiteningOption = None,
+    crops: options.CropsOption = None,
+    rois: options.RoisOption = None,
+    moment: options.MomentOption = None,
+    across: options.AcrossOption = None,
+    region_norm: options.RegionNormOption = True,
+    border: options.BorderOption = 0,
+    fit: options.FitOption = "stretch",
+    resize_filter: options.FilterOption = "bicubic",
+    codes: Annotated[str, typer.Option(help=f"What is compared: {', '.join(CODES)}.")] = "floats",
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Descriptor file or folder that ranges and thresholds of bytes and bits come from; "
+                          "default: the benchmark's own images."),
+    ] = None,
+    threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
+    average_precision: Annotated[
+        str, typer.Option(help=f"How a query's ranking is measured: {' or '.join(AVERAGE_PRECISIONS)}.")
+    ] = "trapezoid",
+    save: Annotated[
+        Path | None, typer.Option(help="Descriptor file to write (.npz); a stopped run continues from it.")
+    ] = None,
+    per_query: Annotated[Path | None, typer.Option(help="CSV file to write: values by query.")] = None,
+    compare_with: Annotated[
+        Path | None, typer.Option("--compare", help="CSV file of another run's values by query.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    engine_set: options.EngineSetOption = None,
+    workers: options.WorkersOption = None,
+    strict: options.StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Measure retrieval: mean average precision, recall at 1, 5 and 10.
+
+    Equal scores rank in the order of the database, which is that of the file names.
+    """
+    _check(network, descriptors, codes, threshold, average_precision, save, per_query)
+    other = None if compare_with is None else read_per_query(compare_with)
+    benchmark = load_benchmark(protocol, dataset)
+    skip, skipped = options.skipper(frozenset(), strict)
+    start = time.perf_counter()
+    if descriptors is not None:
+        loaded = load_descriptors(descriptors)
+        source = _Source(loaded, str(descriptors), None, None, None)
+    else:
+        assert network is not None, "checked before"
+        describer = options.chosen_describer(
+            network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
+            rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
+            rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter,
+            engine_set=engine_set,
+        )  # fmt: skip
+        parts = None if save is None else save.with_name(save.name + ".parts")
+        found = describe_benchmark(benchmark, describer, progress=partial(progress, rate=RATE), skip=skip,
+                                   shards=parts, workers=workers)
+        if save is not None and parts is not None:
+            save_descriptors(found, save)
+            remove_shards(parts)
+        source = _Source(found, "descriptors", engine, pooling, describer)
+        benchmark = benchmark.without(undescribed(benchmark, found))
+    quantiser = None
+    if codes != "floats":
+        quantiser = _quantiser(source, benchmark, train, threshold, workers, strict)
+    result = run_benchmark(benchmark, source.descriptors, codes=codes, quantiser=quantiser,
+                           average_precision=average_precision, what=source.name, progress=progress)
+    if per_query is not None:
+        write_per_query(result, per_query)
+    payload: dict[str, Any] = {
+        **as_payload(result),
+        "settings": {
+            **asdict(source.descriptors.settings), "engine": source.engine, "preset": source.pooling,
+            "dimension": source.descriptors.vectors.shape[1], "codes": codes,
+            "quantiser": None if quantiser is None else
+            {"low": quantiser.low, "high": quantiser.high, "source": quantiser.source},
+            "average_precision": average_precision, "dataset": dataset,
+        },
+        "skipped": skipped(), "per_query": per_query, "seconds": time.perf_counter() - start,
+    }  # fmt: skip
+    if other is not None:
+        differences = compare(result, other, str(compare_with), seed)
+        payload["compare"] = {"file": compare_with, **asdict(differences[result.headline])}
+        if len(differences) > 1:
+            payload["compare"]["splits"] = {name: asdict(found) for name, found in differences.items()}
+    emit(payload, lambda console: _show(console, result, payload, skipped()), json)
+
+
+def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str, average_precision: str,
+           save: Path | None, per_query: Path | None) -> None:
+    """What can be refused before anything is computed."""
+    if (network is None) == (descriptors is None):
+        raise InputError(f"network {network} and descriptors {descriptors}; allowed: one of a network and "
+                         "--descriptors FILE.npz")
+    check_codes(codes)
+    if threshold not in THRESHOLDS:
+        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+    if average_precision not in AVERAGE_PRECISIONS:
+        raise InputError(f"average precision {average_precision!r}; allowed: {', '.join(AVERAGE_PRECISIONS)}")
+    if save is not None:
+        if descriptors is not None:
+            raise InputError(f"save {save}: nothing is described with --descriptors; allowed: with a network")
+        if save.suffix != ".npz":
+            raise InputError(f"save {save}: suffix {save.suffix!r}; allowed: .npz")
+        check_output(save)
+    if per_query is not None:
+        check_output(per_query)
+
+
+def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, threshold: str,
+               workers: int | None, strict: bool) -> Quantiser:
+    """From ``train``, else from the descriptor file's own, else from the benchmark's images."""
+    mine = source.descriptors
+    if train is None:
+        if mine.codes is not None:
+            return mine.codes.quantiser
+        note("kestrel: no --train: ranges and thresholds come from the benchmark's own images")
+        images = set(benchmark.images)
+        own = [row for row, name in enumerate(mine.names) if name in images]
+        return fit_quantiser(mine.vectors[own], threshold, f"the benchmark's {len(own)} images, {threshold}")
+    if train.is_dir():
+        if source.describer is None:
+            raise InputError(f"train {train}: a folder cannot be described without a network; "
+                             "allowed with --descriptors: a descriptor file")
+        paths, names, single = options.collect_pictures([train])
+        skip, _ = options.skipper(single, strict)
+        found = source.describer.describe(paths, names, progress=partial(progress, rate=RATE), skip=skip,
+                                          workers=workers)
+    else:
+        found = load_descriptors(train)
+        check_comparable(found.settings, mine.settings, str(train), source.name)
+    return fit_quantiser(found.vectors, threshold, f"{train.name}, {len(found.names)} images, {threshold}")
+
+
+def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:
+    settings = payload["settings"]
+    cuts = ", ".join(map(str, CUTS))
+    table = Table("split", "queries", "mAP", f"recall at {cuts}", f"found at {cuts}",
+                  title=f"{result.protocol}: {result.images} images, "
+                        f"{settings['dimension']} {settings['codes']}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, split in result.splits.items():
+        table.add_row(name, str(split.queries), f"{split.map:.4f}",
+                      *("  ".join(f"{shares[k]:.3f}" for k in CUTS)
+                        for shares in (split.recall, split.found)))
+    console.print(table)
+    if result.score is not None:
+        console.print(f"UKBench score (4 x recall at 4): {result.score:.3f}", highlight=False)
+    if "compare" in payload:
+        found = payload["compare"]
+        console.print(f"mAP - {found['file']}: {found['difference']:+.4f}, 95% interval "
+                      f"{found['low']:+.4f} .. {found['high']:+.4f} ({SAMPLES:,} paired bootstrap samples)",
+                      highlight=False)
+    if skipped:
+        console.print(f"skipped: {len(skipped)}", highlight=False)
+    if payload["per_query"] is not None:
+        console.print(f"written: {payload['per_query']}", highlight=False)

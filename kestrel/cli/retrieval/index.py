@@ -1,0 +1,171 @@
+"""``kestrel index``: an index of descriptors, with its sub-commands."""
+
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, check_comparable, load_descriptors
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.search.index import DescriptorIndex
+from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES, Kind
+
+index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
+
+IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index file.")]
+
+WILDCARDS = "*?["
+
+
+@index.command()
+def add(
+    path: IndexArgument,
+    descriptors: Annotated[list[Path], typer.Argument(help="Descriptor files, from `kestrel describe`.")],
+    codes: Annotated[
+        str | None, typer.Option(help=f"Of a new index: {', '.join(CODES)}; default floats.")
+    ] = None,
+    structure: Annotated[
+        str | None, typer.Option(help=f"Of a new index: {', '.join(STRUCTURES)}; default flat (exact).")
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Descriptor file that a new index learns ranges, thresholds and cells from; "
+                          "default: what is added."),
+    ] = None,
+    threshold: Annotated[
+        str | None, typer.Option(help=f"Of the bits of a new index: {' or '.join(THRESHOLDS)}.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Add descriptors to an index; the first time the index is created.
+
+    Ranges and thresholds are learned once, when the index is created.
+    """
+    check_output(path)
+    exists = path.exists()
+    found = DescriptorIndex.load(path) if exists else None
+    if found is not None:
+        _check_kind(found, path, codes, structure, train, threshold)
+    sources = [load_descriptors(source) for source in descriptors]
+    for source, name in zip(sources[1:], descriptors[1:], strict=True):
+        check_comparable(sources[0].settings, source.settings, str(descriptors[0]), str(name))
+    if found is None:
+        found = _create(Kind(codes or CODES[0], structure or STRUCTURES[0]), sources, descriptors, train,
+                        threshold)
+    total = sum(len(source.names) for source in sources)
+    with progress("indexing", total) as advance:
+        for source, name in zip(sources, descriptors, strict=True):
+            found.add(source, str(name), advance)
+    found.save(path)
+    payload = {"index": path, "created": not exists, "added": total, "bytes": path.stat().st_size,
+               **found.describe()}
+    emit(payload, lambda console: console.print(
+        f"added {total}: {path} holds {len(found)} descriptors ({found.kind.codes}, {found.kind.structure})",
+        highlight=False, soft_wrap=True), json)
+
+
+@index.command()
+def remove(
+    path: IndexArgument,
+    names: Annotated[list[str], typer.Argument(help="Names, or patterns as in 'beach/*.jpg'.")],
+    json: JsonOption = False,
+) -> None:
+    """Remove descriptors from an index by name.
+
+    A graph (hnsw) is built anew from the descriptors that stay; the others are only closed up.
+    """
+    check_output(path)
+    found = DescriptorIndex.load(path)
+    gone = _matching(found.names, names)
+    with progress("removing", len(found) - len(gone)) as advance:
+        found.remove(gone, advance)
+    found.save(path)
+    payload = {"index": path, "removed": len(gone), "names": gone, "count": len(found),
+               "bytes": path.stat().st_size}
+    emit(payload, lambda console: console.print(
+        f"removed {len(gone)}: {path} holds {len(found)} descriptors", highlight=False, soft_wrap=True), json)
+
+
+@index.command()
+def info(
+    path: IndexArgument,
+    names: Annotated[bool, typer.Option("--names", help="Also list the names.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show what an index holds and how its descriptors were made."""
+    found = DescriptorIndex.load(path)
+    payload = {"index": path, "bytes": path.stat().st_size, **found.describe()}
+    if names:
+        payload["names"] = found.names
+
+    def human(console: Console) -> None:
+        def show(key: str, value: object) -> None:
+            console.print(f"{key:<14}{value}", highlight=False, markup=False, soft_wrap=True)
+
+        for key, value in payload.items():
+            if key == "quantiser" and isinstance(value, dict):
+                show(key, f"{value['low']:g} .. {value['high']:g}, from {value['source']}")
+            elif key not in {"settings", "names", "quantiser"}:
+                show(key, value)
+        for key, value in asdict(found.settings).items():
+            show(key, value)
+        for name in found.names if names else ():
+            console.print(name, highlight=False, markup=False, soft_wrap=True)
+
+    emit(payload, human, json)
+
+
+def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure: str | None,
+                train: Path | None, threshold: str | None) -> None:
+    """Raises InputError for options that an existing index does not agree with."""
+    for option, given, here in (("codes", codes, found.kind.codes),
+                                ("structure", structure, found.kind.structure)):
+        if given is not None and given != here:
+            raise InputError(f"--{option} {given}: {path} has {here}; allowed: {here}, or a new index")
+    for option, given in (("train", train), ("threshold", threshold)):
+        if given is not None:
+            raise InputError(f"--{option} {given}: {path} is there already and has learned; "
+                             "allowed: with a new index")
+
+
+def _create(kind: Kind, sources: list[Descriptors], paths: list[Path], train: Path | None,
+            threshold: str | None) -> DescriptorIndex:
+    """A new index, trained on ``train``, else on the first of the files added, whose own quantiser is taken
+    where it has one."""
+    if threshold is not None and kind.codes != "bits":
+        raise InputError(f"--threshold {threshold} of {kind.codes}; allowed: with --codes bits")
+    if threshold not in (None, *THRESHOLDS):
+        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+    training, path = sources[0], paths[0]
+    quantiser: Quantiser | None = None
+    if train is not None:
+        training, path = load_descriptors(train), train
+        check_comparable(training.settings, sources[0].settings, str(train), str(paths[0]))
+    elif training.codes is not None and threshold is None:
+        quantiser = training.codes.quantiser
+    if quantiser is None and len(training.vectors):
+        rule = threshold or THRESHOLDS[0]
+        quantiser = fit_quantiser(training.vectors, rule,
+                                  f"{path.name}, {len(training.names)} images, {rule}")
+    return DescriptorIndex.create(kind, training, quantiser)
+
+
+def _matching(known: list[str], wanted: list[str]) -> list[str]:
+    """Names of ``known``, in their order, that are wanted. Raises InputError for one that matches nothing."""
+    here, gone = set(known), set[str]()
+    for name in wanted:
+        if name in here:
+            gone.add(name)
+            continue
+        found = {k for k in known if fnmatchcase(k, name)} if any(w in name for w in WILDCARDS) else set()
+        if not found:
+            raise InputError(f"{name} is not in the index; allowed: one of its {len(known)} names, or a "
+                             "pattern of some")
+        gone |= found
+    return [name for name in known if name in gone]

@@ -1,0 +1,112 @@
+"""``kestrel report``: tables and pages of measurements."""
+
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from kestrel.cli.options import retrieval as options
+from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output, check_output_directory
+from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
+from kestrel.sw.retrieval.report.measure import (
+    FEATURES,
+    POOLINGS,
+    TRAINING_PICTURES,
+    ReportRequest,
+    check_request,
+    make_report,
+)
+from kestrel.sw.retrieval.report.pages import HTML, write_report
+from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, first_tables, second_table
+
+KINDS = ("retrieval",)
+
+
+def report(
+    kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
+    dataset: DatasetOption,
+    network: Annotated[Path, typer.Option(help="Compressed network (.safetensors, or embedded).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Float weights; without them the integer network stands alone.")
+    ] = None,
+    protocol: ProtocolOption = "groups",
+    train: Annotated[
+        Path | None, typer.Option(help="Folder of photographs for whitening, ranges and thresholds.")
+    ] = None,
+    train_images: Annotated[
+        int, typer.Option(min=1, help="How many of them, evenly spread.")
+    ] = TRAINING_PICTURES,
+    poolings: Annotated[str, typer.Option(help="Columns of table 1, joined by commas.")] = ",".join(POOLINGS),
+    height: options.HeightOption = 224,
+    width: options.WidthOption = 224,
+    rotations: options.RotationsOption = 1,
+    whitening_mode: Annotated[
+        str, typer.Option(help="Whitening: after (once, the average) or roi (each region).")
+    ] = "after",
+    whitening_dimension: Annotated[
+        int | None, typer.Option(min=1, help="Dimensions kept; default: as many as there are.")
+    ] = None,
+    threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    keep_features: Annotated[
+        bool, typer.Option("--keep-features", help="Keep what the engine computed, for another report.")
+    ] = False,
+    strict: options.StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Write the tables of a benchmark as HTML, Markdown, JSON and plots.
+
+    `report retrieval` holds NIP against RNIP, floats against bytes and bits, the integer against the float
+    network, with bootstrap intervals. A stopped run continues from OUTPUT/features.
+    """
+    if kind not in KINDS:
+        raise InputError(f"report {kind!r}; allowed: {', '.join(KINDS)}")
+    if threshold not in THRESHOLDS:
+        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+    benchmark = load_benchmark(protocol, dataset)
+    request = ReportRequest(
+        network, benchmark, output, weights, train, train_images, tuple(poolings.split(",")), height, width,
+        rotations, whitening_mode, whitening_dimension, threshold, seed,
+    )  # fmt: skip
+    check_request(request)
+    _check_folder(output)
+    if (output / FEATURES).is_dir():
+        note(f"kestrel: continuing from {output / FEATURES}")
+    skip, skipped = options.skipper(frozenset(), strict)
+    start = time.perf_counter()
+    found = make_report(request, partial(progress, rate=RATE), skip)
+    files = write_report(found, output)
+    if not keep_features:
+        shutil.rmtree(output / FEATURES)
+    names = sorted(set(skipped()))
+    payload = {**as_payload(found), "dataset": dataset, "files": files, "skipped": names,
+               "seconds": time.perf_counter() - start}
+
+    def human(console: Console) -> None:
+        second = second_table(found)
+        for table in [*first_tables(found), *([second] if second else []), comparison_table(found)]:
+            shown = RichTable(*table.columns, title=table.title)
+            for row in table.rows:
+                shown.add_row(*row)
+            console.print(shown)
+        for file in files:
+            console.print(f"written: {file}", highlight=False)
+
+    emit(payload, human, json)
+
+
+def _check_folder(output: Path) -> None:
+    if output.is_dir():
+        check_output(output / HTML)
+    else:
+        check_output_directory(output)

@@ -1,0 +1,141 @@
+"""``kestrel search``: the nearest pictures of an index."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kestrel.cli.options import retrieval as options
+from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output
+from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS, load_benchmark
+from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors
+from kestrel.sw.retrieval.search.index import DescriptorIndex
+from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
+from kestrel.sw.retrieval.search.page import write_page
+from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, describer_like
+from kestrel.sw.retrieval.search.query import search as search_index
+
+DESCRIPTOR_SUFFIX = ".npz"
+
+
+def search(
+    index: Annotated[Path, typer.Argument(help="Index file, from `kestrel index add`.")],
+    queries: Annotated[
+        list[Path], typer.Argument(metavar="QUERY...", help="Pictures, folders, or descriptor files (.npz).")
+    ],
+    network: Annotated[
+        Path | None,
+        typer.Option(help="Compressed network (.safetensors, or embedded) that the index was made with."),
+    ] = None,
+    weights: options.WeightsOption = None,
+    whitening: options.WhiteningOption = None,
+    engine: Annotated[
+        str | None, typer.Option(help="float, reference or rtl; default: the arithmetic of the index.")
+    ] = None,
+    engine_set: options.EngineSetOption = None,
+    count: Annotated[int, typer.Option("-n", "--count", help="Matches of each query.")] = 10,
+    effort: Annotated[
+        int | None, typer.Option(help="Candidates kept (hnsw) or cells visited (ivf): more finds more.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Page of the results as pictures to write.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures; default: --dataset, else the working folder.")
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Folder with ground truth: right and wrong matches are marked.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help=f"Of --dataset: {', '.join(PROTOCOLS)}.")] = "groups",
+    json: JsonOption = False,
+) -> None:
+    """Search an index for the pictures most like the given ones.
+
+    Size, crops, pooling and rotations are the index's own. Network, weights and whitening must be the files
+    it was made with.
+    """
+    if html is not None:
+        check_output(html)
+    if not 1 <= count <= COUNT_MAX:
+        raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
+    found = DescriptorIndex.load(index)
+    truth = None if dataset is None else Truth(load_benchmark(protocol, dataset))
+    vectors, names, files = _described(found, index, queries, truth, network=network, weights=weights,
+                                       whitening=whitening, engine=engine, engine_set=engine_set)
+    results = search_index(found, vectors, names, count, effort, truth)
+    measure = found.kind.measure
+    if html is not None:
+        about = {"index": f"{index}: {len(found)} descriptors, {found.dimension} {found.kind.codes}, "
+                          f"{found.kind.structure}",
+                 "descriptors": f"{found.settings.arithmetic}, {found.settings.width} x "
+                                f"{found.settings.height}, crops {found.settings.crops}, "
+                                f"{found.settings.pooling}, {found.settings.rotations} rotations"}
+        write_page(html, results, about, measure, images or dataset or Path(), files)
+    payload = {"index": index, "measure": measure, "exact": found.kind.exact,
+               "queries": [_payload(result) for result in results], **({"html": html} if html else {})}
+    emit(payload, lambda console: _show(console, results, measure, html), json)
+
+
+def _described(
+    found: DescriptorIndex, index: Path, queries: list[Path], truth: Truth | None, *, network: Path | None,
+    weights: str | None, whitening: Path | None, engine: str | None, engine_set: list[str] | None,
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, Path]]:
+    """Vectors [Q, D] and names of the queries, descriptor files first, and the files of those described."""
+    vectors: list[np.ndarray] = []
+    names: list[str] = []
+    files: dict[str, Path] = {}
+    for path in (query for query in queries if query.suffix == DESCRIPTOR_SUFFIX):
+        given = load_descriptors(path)
+        check_comparable(given.settings, found.settings, str(path), str(index))
+        vectors.append(given.vectors)
+        names += given.names
+    if pictures := [query for query in queries if query.suffix != DESCRIPTOR_SUFFIX]:
+        if network is None:
+            raise InputError(f"{pictures[0]}: a picture has to be described first; "
+                             "allowed: with --network FILE, or a descriptor file")
+        describer = describer_like(
+            found.settings, network, weights=weights, whitening=whitening, engine=engine,
+            engine_options=options.parse_engine_options(engine_set),
+        )  # fmt: skip
+        paths, labels, single = options.collect_pictures(pictures)
+        where = dict(zip(labels, paths, strict=True))
+        skip, _ = options.skipper(single, strict=False)
+        made = describer.describe(paths, labels, progress=partial(progress, rate="images/s"), skip=skip)
+        vectors.append(made.vectors)
+        for label in made.names:
+            name = label if truth is None else truth.name_of(where[label])
+            files[name] = where[label]
+            names.append(name)
+    if truth is not None and all(truth.positives(name) is None for name in names):
+        note(f"kestrel: no query of the ground truth of {truth.folder} among {', '.join(names[:3])}")
+    return np.concatenate(vectors), tuple(names), files
+
+
+def _payload(result: Result) -> dict[str, Any]:
+    judged = {} if result.wanted is None else {"right": result.right, "wanted": result.wanted}
+    return {
+        "query": result.query, **judged,
+        "matches": [
+            {"rank": rank, "name": match.name, "score": match.score,
+             **({} if match.verdict is None else {"verdict": match.verdict})}
+            for rank, match in enumerate(result.matches, 1)
+        ],
+    }  # fmt: skip
+
+
+def _show(console: Console, results: list[Result], measure: str, html: Path | None) -> None:
+    for result in results:
+        judged = result.wanted is not None
+        title = escape(result.query) + (f": {result.right} of {result.wanted} right ones" if judged else "")
+        table = Table("rank", measure, "name", *(["verdict"] if judged else []), title=title)
+        for rank, match in enumerate(result.matches, 1):
+            verdict = [f"{MARKS[match.verdict]} {match.verdict}"] if match.verdict is not None else []
+            table.add_row(str(rank), f"{match.score:g}", escape(match.name), *verdict)
+        console.print(table, highlight=False)
+    if html is not None:
+        console.print(f"written: {html}", highlight=False, soft_wrap=True)

@@ -1,0 +1,48 @@
+"""How far an accumulator can go, from the actual integers: the proof that 32 bits are enough."""
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import ACCUMULATOR_MAX, ACCUMULATOR_MIN, BIAS_FRACTION
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+
+
+def channel_reach(layer: CompressedLayer, activation_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest sum that one input channel can add to one output channel.
+
+    int64 [C_out, C_in] each, lowest <= 0 <= highest. Activations (and pad values) lie in 0..2**A - 1, so
+    the lowest is reached with the greatest activation under every negative weight and 0 under the others.
+    The sum over *any* subset of a channel's products lies between the two as well.
+    """
+    greatest = (1 << activation_bits) - 1
+    mask = layer.mask.astype(np.int64)
+    alpha = layer.alpha.astype(np.int64)
+    high = alpha * np.maximum(mask, 0).sum(axis=(2, 3)) * greatest
+    low = alpha * np.minimum(mask, 0).sum(axis=(2, 3)) * greatest
+    return low, high
+
+
+def rounding_offset(layer: CompressedLayer) -> np.ndarray:
+    """What requantisation adds to an accumulator before it shifts: bias and one half. int64 [C_out]."""
+    return (layer.bias.astype(np.int64) << (layer.shift - BIAS_FRACTION)) + (1 << (layer.shift - 1))
+
+
+def accumulator_range(layer: CompressedLayer, activation_bits: int) -> tuple[int, int]:
+    """Lowest and highest value that any accumulator of the layer can take, with and without the bias and
+    the rounding half. Both are reached by some image of the layer's inputs."""
+    low, high = channel_reach(layer, activation_bits)
+    offset = rounding_offset(layer)
+    lowest = (low.sum(axis=1) + np.minimum(offset, 0)).min()
+    highest = (high.sum(axis=1) + np.maximum(offset, 0)).max()
+    return int(lowest), int(highest)
+
+
+def check_accumulators(network: CompressedNetwork) -> None:
+    """Raise InputError, naming the layer, if an accumulator could leave 32-bit two's complement."""
+    for layer in network.layers:
+        lowest, highest = accumulator_range(layer, network.activation_bits)
+        if lowest < ACCUMULATOR_MIN or highest > ACCUMULATOR_MAX:
+            raise InputError(
+                f"{network.name}, layer {layer.shape.name}: an accumulator may reach {lowest}..{highest}; "
+                f"allowed: {ACCUMULATOR_MIN}..{ACCUMULATOR_MAX}"
+            )

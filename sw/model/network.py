@@ -1,0 +1,80 @@
+"""Network shapes: the VGG family, cuts and width divisors."""
+
+import re
+from dataclasses import dataclass
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.table import LAYERS_MAX
+
+VGG_BLOCKS: dict[str, tuple[int, ...]] = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
+"""Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, A, B, D, E)."""
+
+VGG_CHANNELS = (64, 128, 256, 512, 512)
+IMAGE_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """One 3x3, stride 1, pad 1 convolution with ReLU, followed by 2x2/2 max pooling if ``pool``."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    pool: bool
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """A stack of convolutions. ``name`` is the text it was parsed from, such as ``vgg16/8:pool3``.
+
+    ``features`` gives for each layer its index in torchvision's ``features`` module, the key under which
+    its float weights are stored.
+    """
+
+    name: str
+    layers: tuple[ConvShape, ...]
+    features: tuple[int, ...]
+
+
+def parse_network(text: str) -> NetworkShape:
+    """The shape named by ``FAMILY[/DIVISOR][:CUT]``: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
+
+    DIVISOR divides every channel count (rounded up, at least 1); CUT is the last layer kept: ``convB_N``
+    (without the pooling that may follow it) or ``poolB``. Raises InputError.
+    """
+    match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::(\w+))?", text)
+    if match is None or match[1] not in VGG_BLOCKS:
+        raise InputError(
+            f"network {text!r} is not known; allowed: {', '.join(VGG_BLOCKS)}, "
+            "optionally with a width divisor and a cut, as in vgg16/8:pool3"
+        )
+    divisor = int(match[2] or 1)
+    if not 1 <= divisor <= VGG_CHANNELS[-1]:
+        raise InputError(f"network {text!r}: width divisor {divisor}; allowed: 1..{VGG_CHANNELS[-1]}")
+    layers: list[ConvShape] = []
+    features: list[int] = []
+    cuts: dict[str, tuple[int, bool]] = {}
+    channels, feature = IMAGE_CHANNELS, 0
+    for block, count in enumerate(VGG_BLOCKS[match[1]], start=1):
+        width = -(-VGG_CHANNELS[block - 1] // divisor)
+        for n in range(1, count + 1):
+            layers.append(ConvShape(f"conv{block}_{n}", channels, width, pool=n == count))
+            features.append(feature)
+            cuts[f"conv{block}_{n}"] = (len(layers), False)
+            channels, feature = width, feature + 2
+        cuts[f"pool{block}"] = (len(layers), True)
+        feature += 1
+    if match[3]:
+        if match[3] not in cuts:
+            raise InputError(f"network {text!r}: no layer {match[3]!r}; allowed cuts: {', '.join(cuts)}")
+        keep, pool = cuts[match[3]]
+        layers, features = layers[:keep], features[:keep]
+        last = layers[-1]
+        layers[-1] = ConvShape(last.name, last.in_channels, last.out_channels, pool)
+    assert len(layers) <= LAYERS_MAX
+    return NetworkShape(text, tuple(layers), tuple(features))

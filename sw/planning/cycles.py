@@ -1,0 +1,220 @@
+"""Closed-form model of the engine's cycles; the counted cycles of the Verilog equal it.
+
+A pass over a strip of n pixels takes n cycles, and the next one begins in the very next cycle if its tile
+of weights is loaded by then:
+
+    T(pass) = max(n, load(next tile))        load = FILL_CYCLES + beats, + VISIT_FETCH at a new visit
+    T(pass) = max(n + drain, load) + 1       when the next pass belongs to another layer
+
+with drain the length of the pipeline. Per layer that is passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) *
+H * W, plus drain + 1 at each change of layer, unless a strip is shorter than a weight load. (H without an
+odd last row that the pooling would drop: it is not computed. In row groups ceil(H / 3) instead of H.)
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.masks import PASSES
+from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT
+from kestrel.hw.spec.timing import (
+    FILL_CYCLES,
+    INPUT_LATENCY,
+    LAYER_FETCH,
+    OUTPUT_LATENCY,
+    START_CYCLES,
+    VISIT_FETCH,
+    bias_hold_cycles,
+    drain_cycles,
+)
+from kestrel.hw.spec.widths import TAPS
+from kestrel.sw.planning.geometry import (
+    Tile,
+    Visit,
+    bias_beats,
+    group_count,
+    last_lanes,
+    tile_kinds,
+    tiles,
+    weight_beats,
+)
+from kestrel.sw.planning.plan import Plan, Record
+
+
+@dataclass(frozen=True)
+class RecordCycles:
+    """Cycles of one record of the plan (input, a layer, output), from its hand-over to the next one's.
+
+    ``streaming`` are those in which a pass (or the stream) moves, ``exposed`` those in which only the load of
+    the next weights keeps the next pass from starting; the rest is draining and fetching of table records.
+    ``macs`` are the multiply-accumulates the layer needs.
+    """
+
+    name: str
+    kind: int
+    cycles: int
+    streaming: int
+    exposed: int
+    macs: int
+
+    @property
+    def waiting(self) -> int:
+        """Cycles in which nothing moves."""
+        return self.cycles - self.streaming
+
+
+@dataclass(frozen=True)
+class FrameCycles:
+    """Cycles of a frame, if the streams never wait."""
+
+    records: tuple[RecordCycles, ...]
+    total: int
+    """Cycles in which the engine is busy: start-up, input, layers, output."""
+    visit_starts: tuple[int, ...]
+    """For each visit of the plan, the cycle of its first hand-over."""
+
+    @property
+    def layers(self) -> tuple[RecordCycles, ...]:
+        return tuple(r for r in self.records if r.kind == KIND_CONV)
+
+    @property
+    def compute(self) -> int:
+        """Cycles of the layers alone."""
+        return sum(r.cycles for r in self.layers)
+
+
+def utilisation(macs: int, cycles: int, config: EngineConfig) -> float:
+    """Share of the array's peak that does useful multiply-accumulates."""
+    return macs / (cycles * config.macs_per_cycle)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One hand-over: what streams, and what must be ready before it can start."""
+
+    streaming: int
+    emit: bool
+    beats: int  # pad values and kernels; 0 without weights
+    bias_beats: int
+
+
+@dataclass(frozen=True)
+class _VisitPasses:
+    """The passes of a visit: the first and the last, and the cycles from the first's hand-over to the last's,
+    of which ``exposed`` wait for weights."""
+
+    first: _Pass
+    last: _Pass
+    inner: int
+    exposed: int
+    streaming: int
+
+
+def frame_cycles(plan: Plan) -> FrameCycles:
+    """Count a frame pass by pass.
+
+    Of the cycles between two hand-overs, those beyond the stream (and, before another layer, beyond the
+    drained pipeline) count as exposed if the pass that waits has weights to load.
+    """
+    config = plan.config
+    spent = [0] * len(plan.records)
+    streaming = [0] * len(plan.records)
+    exposed = [0] * len(plan.records)
+    starts: list[int] = []
+    now = START_CYCLES  # cycle of the current hand-over
+    # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
+    known: dict[tuple[int, int], _VisitPasses] = {}
+    previous: tuple[int, _Pass] | None = None
+    for visit in plan.visits:
+        key = (visit.record, visit.rows)
+        if key not in known:
+            known[key] = _visit_passes(plan, visit)
+        passes = known[key]
+        if previous is not None:
+            before, last = previous
+            taken, waited = _interval(last, passes.first, config, True, visit.record != before)
+            spent[before] += taken
+            exposed[before] += waited
+            now += taken
+        starts.append(now)
+        now += passes.inner
+        spent[visit.record] += passes.inner
+        exposed[visit.record] += passes.exposed
+        streaming[visit.record] += passes.streaming
+        previous = visit.record, passes.last
+    assert previous is not None
+    ending = max(previous[1].streaming, VISIT_FETCH + 1)
+    spent[previous[0]] += ending
+    return FrameCycles(
+        tuple(
+            RecordCycles(record.name, record.kind, spent[n], streaming[n], exposed[n], _macs(plan, n))
+            for n, record in enumerate(plan.records)
+        ),
+        now + ending,
+        tuple(starts),
+    )
+
+
+def _interval(
+    current: _Pass, following: _Pass, config: EngineConfig, new_visit: bool, new_layer: bool
+) -> tuple[int, int]:
+    """Cycles from one pass's hand-over to the next one's, and those in which only weights are waited for."""
+    fetch = VISIT_FETCH * new_visit + LAYER_FETCH * new_layer
+    if following.beats:
+        loaded = fetch + FILL_CYCLES + following.beats
+        if following.bias_beats:
+            loaded = max(loaded, bias_hold_cycles(config.input_lanes) * current.emit) + following.bias_beats
+    else:
+        loaded = fetch + 1
+    moving = current.streaming + drain_cycles(config) * new_layer
+    return max(moving, loaded) + new_layer, max(0, loaded - moving) * (following.beats > 0)
+
+
+def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
+    config = plan.config
+    record = plan.records[visit.record]
+    pixels = visit.rows * record.width
+    if record.layer is None:
+        extra = INPUT_LATENCY if record.kind == KIND_INPUT else OUTPUT_LATENCY
+        only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
+        return _VisitPasses(only, only, 0, 0, only.streaming)
+    pixels = group_count(visit.rows, record.layer.rows_at_once(config)) * record.width
+    digits = PASSES[record.layer.mask_bits]
+    kinds: list[_Pass] = []
+    numbers: dict[Tile, list[int]] = {}  # of a tile's passes, in ``kinds``
+    for tile in tile_kinds(record.layer, config):
+        beats, biases = weight_beats(tile, record.layer, config), bias_beats(tile, config)
+        numbers[tile] = list(range(len(kinds), len(kinds) + digits))
+        kinds += [_Pass(pixels, tile.last_in and n == digits - 1, beats, biases) for n in range(digits)]
+    order = [number for tile in tiles(record.layer, config) for number in numbers[tile]]
+    intervals = [
+        (count, *_interval(kinds[a], kinds[b], config, False, False))
+        for (a, b), count in Counter(pairwise(order)).items()
+    ]
+    return _VisitPasses(
+        kinds[order[0]],
+        kinds[order[-1]],
+        inner=sum(count * taken for count, taken, _ in intervals),
+        exposed=sum(count * waited for count, _, waited in intervals),
+        streaming=pixels * len(order),
+    )
+
+
+def _beats_per_pixel(record: Record, config: EngineConfig) -> int:
+    """Beats of the image stream, or words of the feature stream, a pixel."""
+    words = group_count(record.channels, config.word_lanes)
+    if record.kind != KIND_INPUT:
+        return words
+    full = group_count(config.word_lanes, config.stream_bytes)
+    return (words - 1) * full + group_count(
+        last_lanes(record.channels, config.word_lanes), config.stream_bytes
+    )
+
+
+def _macs(plan: Plan, number: int) -> int:
+    record = plan.records[number]
+    if record.layer is None:
+        return 0
+    shape = record.layer.shape
+    return TAPS * shape.in_channels * shape.out_channels * record.rows * record.width

@@ -1,0 +1,194 @@
+"""The memory a network needs in a configuration, and how full the feature memory is as a frame goes on.
+
+Word widths are those of the engine's memories: a feature word holds one activation for each of
+``word_lanes``, a partial sum ACCUMULATOR_BITS for each output lane, a line of the pooling one activation for
+each output lane.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.masks import PASSES
+from kestrel.hw.spec.records import RECORD_WORDS, VISIT_WORDS
+from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
+from kestrel.hw.spec.widths import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
+from kestrel.sw.planning.geometry import BANKS, Region, group_count
+from kestrel.sw.planning.plan import Plan
+
+
+@dataclass(frozen=True)
+class MemorySize:
+    """What a network uses of a memory and what the configuration has, in bytes."""
+
+    used: int
+    configured: int
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """Every memory of the engine.
+
+    features: the two parts of the feature memory, three banks each; partial_sums: of the longest strip of a
+    layer with more than one pass; pool_line: of the widest map that is pooled; weights: the ROM, in whole
+    words; table_words and table_words_max: words of the schedule table; shadow_bits: flip-flops that hold the
+    next pass's kernels, biases and pad values, whatever the network.
+    """
+
+    features: tuple[MemorySize, MemorySize]
+    partial_sums: MemorySize
+    pool_line: MemorySize
+    weights: MemorySize
+    weight_bits: int
+    table_words: int
+    table_words_max: int
+    shadow_bits: int
+
+    @property
+    def feature_bytes(self) -> int:
+        """Bytes used of both parts."""
+        return sum(part.used for part in self.features)
+
+    @property
+    def feature_bytes_configured(self) -> int:
+        return sum(part.configured for part in self.features)
+
+
+def memory_needs(plan: Plan) -> MemoryNeeds:
+    """The memories of a plan."""
+    config = plan.config
+    used, configured = (
+        [_bytes(BANKS * words * config.word_bits) for words in both]
+        for both in (plan.feature_words, config.feature_words)
+    )
+    partial_bits = config.output_lanes * ACCUMULATOR_BITS
+    line_bits = config.output_lanes * config.activation_bits
+    return MemoryNeeds(
+        features=(MemorySize(used[0], configured[0]), MemorySize(used[1], configured[1])),
+        partial_sums=MemorySize(
+            _bytes(longest_strip(plan) * partial_bits), _bytes(config.partial_depth * partial_bits)
+        ),
+        pool_line=MemorySize(
+            _bytes(_widest_pool(plan) // 2 * line_bits), _bytes(max(2, config.max_width // 2) * line_bits)
+        ),
+        weights=MemorySize(
+            _bytes(plan.weight_words * config.rom_word_bits),
+            _bytes(config.weight_words * config.rom_word_bits),
+        ),
+        weight_bits=plan.weight_words * config.rom_word_bits,
+        table_words=table_words(plan),
+        table_words_max=config.table_words,
+        shadow_bits=shadow_bits(config),
+    )
+
+
+def table_words(plan: Plan) -> int:
+    """32-bit words of the schedule table: header, records, visits and the end mark."""
+    return RECORD_WORDS * (1 + len(plan.records)) + VISIT_WORDS * (len(plan.visits) + 1)
+
+
+def shadow_bits(config: EngineConfig) -> int:
+    """Bits of the shadow registers: a scalar and nine digits a kernel unit, a bias an output lane, a pad
+    value an input lane."""
+    units = config.input_lanes * config.output_lanes
+    kernel = SCALAR_BITS + TAPS * config.digit_bits
+    return units * kernel + config.output_lanes * BIAS_BITS + config.input_lanes * PAD_BITS
+
+
+def longest_strip(plan: Plan) -> int:
+    """Pixels of the longest strip whose sums must wait for another pass; 0 if none must."""
+    longest = 0
+    for visit in plan.visits:
+        layer = plan.records[visit.record].layer
+        if layer is None:
+            continue
+        groups = group_count(layer.shape.in_channels, plan.config.input_lanes)
+        if groups * PASSES[layer.mask_bits] > 1:
+            longest = max(longest, visit.rows * plan.records[visit.record].width)
+    return longest
+
+
+def _widest_pool(plan: Plan) -> int:
+    return max((r.width for r in plan.records if r.layer is not None and r.layer.shape.pool), default=0)
+
+
+def region_bytes(region: Region, config: EngineConfig) -> int:
+    """Bytes of a region in all banks."""
+    return _bytes(BANKS * region.slots * region.stride * config.word_bits)
+
+
+def _bytes(bits: int) -> int:
+    return -(-bits // 8)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Over time
+# --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MapUse:
+    """Bytes of a map that hold rows still to be read, or being written: after ``cycles[n]`` it is
+    ``bytes[n]``, until ``cycles[n + 1]``. ``name`` is the record that writes the map."""
+
+    name: str
+    part: int
+    cycles: np.ndarray
+    bytes: np.ndarray
+
+
+def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[MapUse, ...]:
+    """How full the feature memory is, map by map, over a frame that ends in cycle ``end``.
+
+    A visit's rows take their place when it starts, and what it was the last to read is free when it ends.
+    """
+    uses: list[MapUse] = []
+    ends = (*visit_starts[1:], end)
+    for number, record in enumerate(plan.records):
+        if record.write is None:
+            continue
+        row_bytes = record.write.stride * plan.config.word_bits / 8
+        cycles, rows = [0], [0]
+        for visit, start, stop in zip(plan.visits, visit_starts, ends, strict=True):
+            if visit.record == number:
+                change = written_rows(plan, number, visit.first_row + visit.rows) - written_rows(
+                    plan, number, visit.first_row
+                )
+                cycles.append(start)
+            elif visit.record == number + 1:
+                change = -_freed_rows(plan, number + 1, visit.first_row, visit.rows)
+                cycles.append(stop)
+            else:
+                continue
+            rows.append(rows[-1] + change)
+        uses.append(
+            MapUse(record.name, record.write.part, np.array([*cycles, end]),
+                   np.array([*rows, rows[-1]]) * row_bytes)
+        )  # fmt: skip
+    return tuple(uses)
+
+
+def written_rows(plan: Plan, number: int, done: int) -> int:
+    """Rows of its output that a record has written once it has worked on ``done`` rows."""
+    record = plan.records[number]
+    if number == 0 and plan.row_groups:  # the row below is written too
+        return done + 1 if done else 0
+    pooled = record.layer is not None and record.layer.shape.pool
+    return min(record.out_height, done // 2 if pooled else done)
+
+
+def _freed_rows(plan: Plan, number: int, first: int, count: int) -> int:
+    """Rows of its input that a reader needs no more after rows ``first`` .. ``first + count - 1``."""
+    reader = plan.records[number]
+    grouped = number == 1 and plan.row_groups
+
+    def needed(done: int) -> int:
+        if done >= reader.rows:
+            return reader.height + grouped
+        if grouped:  # a triple's rows are free with it
+            return done
+        return max(0, done - 1) if reader.kind == KIND_CONV else done
+
+    assert reader.kind in {KIND_CONV, KIND_OUTPUT}
+    return needed(first + count) - needed(first)

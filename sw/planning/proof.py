@@ -1,0 +1,96 @@
+"""Proof that a plan works: replays it on a model of the feature memory that remembers what lies where."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kestrel.hw.spec.engine_config import ROW_GROUPS
+from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
+from kestrel.sw.planning.geometry import BANKS, Region, Visit
+from kestrel.sw.planning.plan import Plan
+
+
+class PlanError(RuntimeError):
+    """A plan reads a row that is not there (any more), or visits a row twice or never. A defect."""
+
+
+def check_plan(plan: Plan) -> None:
+    """Replay every visit. Each word of the memory holds the record and row that were written to it last, for
+    each row group on its own; a visit must find all rows of its window. Raises PlanError."""
+    owners = [np.full((BANKS, words, ROW_GROUPS), -1, dtype=np.int64) for words in plan.feature_words]
+    done = [0] * len(plan.records)
+    for visit in plan.visits:
+        record = plan.records[visit.record]
+        if visit.first_row != done[visit.record] or visit.rows < 1:
+            raise PlanError(
+                f"{record.name}: rows from {visit.first_row} on, not from {done[visit.record]} on"
+            )
+        done[visit.record] += visit.rows
+        if done[visit.record] > record.rows:
+            raise PlanError(f"{record.name}: more rows than {record.rows}")
+        if record.read is not None:
+            for row, place in _rows_read(plan, visit):
+                if (_words(owners, record.read, place) != _owner(visit.record - 1, row)).any():
+                    raise PlanError(
+                        f"{record.name}: row {row} of its input has been overwritten or never written"
+                    )
+        if record.write is not None:
+            for row, place in _rows_written(plan, visit):
+                _words(owners, record.write, place)[:] = _owner(visit.record, row)
+    for record, rows in zip(plan.records, done, strict=True):
+        if rows != record.rows:
+            raise PlanError(f"{record.name}: {rows} of {record.rows} rows are visited")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a row lies: as which row of the region, and in which row group's lanes, or in all."""
+
+    row: int
+    group: int | None = None
+
+
+def _rows_read(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
+    """The rows of its input that a visit needs, and where it looks for them."""
+    record = plan.records[visit.record]
+    end = visit.first_row + visit.rows
+    if record.kind == KIND_OUTPUT:
+        yield from ((row, _Place(row)) for row in range(visit.first_row, end))
+    elif visit.record == 1 and plan.row_groups:
+        if visit.first_row % ROW_GROUPS or (visit.rows % ROW_GROUPS and end != record.height):
+            raise PlanError(f"{record.name}: rows {visit.first_row} to {end - 1} are not whole triples")
+        for out in range(visit.first_row, end):
+            group = out % ROW_GROUPS
+            for n in range(ROW_GROUPS):
+                if 0 <= out + n - 1 < record.height:
+                    yield out + n - 1, _Place(out - group + n, group)
+    else:
+        rows = range(max(0, visit.first_row - 1), min(record.height, end + 1))
+        yield from ((row, _Place(row)) for row in rows)
+
+
+def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
+    """The rows of its output that a visit writes, and where it puts them."""
+    record = plan.records[visit.record]
+    assert record.kind in {KIND_INPUT, KIND_CONV}
+    divisor = 2 if record.layer is not None and record.layer.shape.pool else 1
+    if visit.first_row % divisor:
+        raise PlanError(f"{record.name}: a strip of a pooled layer begins on row {visit.first_row}")
+    end = min(record.out_height, (visit.first_row + visit.rows) // divisor)
+    for row in range(visit.first_row // divisor, end):
+        if visit.record == 0 and plan.row_groups:
+            yield from ((row, _Place(row + 1 - group, group)) for group in range(ROW_GROUPS))
+        else:
+            yield row, _Place(row)
+
+
+def _words(owners: list[np.ndarray], region: Region, place: _Place) -> np.ndarray:
+    """The words of a row: a view."""
+    start = region.slot(place.row)
+    words = owners[region.part][place.row % BANKS, start : start + region.stride]
+    return words if place.group is None else words[:, place.group]
+
+
+def _owner(record: int, row: int) -> int:
+    return record << 32 | row

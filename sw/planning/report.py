@@ -1,0 +1,119 @@
+"""A plan in figures: what each layer takes in cycles and memory, and the whole against layer by layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
+from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
+from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.visit_order import layer_by_layer
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """One layer of a plan.
+
+    height, width: of the map it works on; row_groups: three of its rows at once; strip_rows: of its longest
+    visit; part, base, slots, stride, bytes: the region it writes, in words of a bank and in bytes of all
+    banks; cycles = streaming + waiting, of which ``exposed`` wait for weights alone.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    pool: bool
+    row_groups: bool
+    mask_bits: int
+    strip_rows: int
+    visits: int
+    part: int
+    base: int
+    slots: int
+    stride: int
+    bytes: int
+    weight_words: int
+    cycles: int
+    streaming: int
+    waiting: int
+    exposed: int
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """The whole frame. ``cycles`` of the plan and ``whole_maps``, what the same frame would take with a
+    feature memory that holds every map."""
+
+    layers: tuple[PlannedLayer, ...]
+    memory: MemoryNeeds
+    image_bytes: int
+    cycles: FrameCycles
+    whole_maps: FrameCycles
+    mac_utilisation: float
+
+    @property
+    def exposed(self) -> int:
+        """Cycles in which the array waits for weights."""
+        return sum(record.exposed for record in self.cycles.records)
+
+    @property
+    def ratio(self) -> float:
+        """Cycles of all layers, relative to layer by layer."""
+        return self.cycles.compute / self.whole_maps.compute
+
+
+def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
+    """The layers of a network of which only name and mask bits are known, as for planning. Raises InputError.
+
+    The first layer is taken to have pad values, as it has wherever a mean is subtracted from the image.
+    """
+    shape = parse_network(name)
+    bits = parse_mask_plan(mask_bits, shape)
+    return tuple(
+        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0)
+        for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
+    )
+
+
+def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
+    """The figures of ``plan``, made for ``layers`` of the network ``name``."""
+    config = plan.config
+    cycles = frame_cycles(plan)
+    # The model asks for records and visits only, so it does not matter that the maps would not fit.
+    visits = layer_by_layer(name, layers, config, plan.height, plan.width).visits
+    whole = frame_cycles(replace(plan, visits=visits))
+    planned: list[PlannedLayer] = []
+    for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):
+        if record.layer is None:
+            continue
+        assert record.write is not None
+        strips = [visit.rows for visit in plan.visits if visit.record == number]
+        region = record.write
+        planned.append(
+            PlannedLayer(
+                name=record.name,
+                in_channels=record.layer.shape.in_channels, out_channels=record.channels,
+                height=record.height, width=record.width, pool=record.layer.shape.pool,
+                row_groups=record.layer.in_row_groups(config),
+                mask_bits=record.layer.mask_bits, strip_rows=max(strips), visits=len(strips),
+                part=region.part, base=region.base, slots=region.slots, stride=region.stride,
+                bytes=region_bytes(region, config), weight_words=record.weight_words,
+                cycles=counted.cycles, streaming=counted.streaming, waiting=counted.waiting,
+                exposed=counted.exposed, utilisation=utilisation(counted.macs, counted.cycles, config),
+            )
+        )  # fmt: skip
+    image = plan.records[0].write
+    assert image is not None
+    return PlanReport(
+        layers=tuple(planned),
+        memory=memory_needs(plan),
+        image_bytes=region_bytes(image, config),
+        cycles=cycles,
+        whole_maps=whole,
+        mac_utilisation=utilisation(sum(r.macs for r in cycles.layers), cycles.compute, config),
+    )

@@ -1,0 +1,111 @@
+"""Folding in torch: from a layer's real weights to its integers, as ``kestrel.sw.compress.fold`` does it.
+
+The arithmetic is that of ``docs/arithmetic.md``, section 7, in float64 on the device where training runs.
+A test holds it to ``fold_layer`` on every integer.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX
+from kestrel.sw.compress.fold import RAISE_MAX, largest_shift
+from kestrel.sw.retrain.networks.fitting import nearest_mask, round_half_up
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A layer's integers, as float64 tensors: mask [C_out, C_in, 3, 3], alpha [C_out, C_in], bias [C_out].
+
+    ``scale`` is the real value of one output unit; ``raised`` the factor on the range that it took.
+    """
+
+    mask: torch.Tensor
+    alpha: torch.Tensor
+    bias: torch.Tensor
+    shift: int
+    scale: float
+    raised: float
+
+    def weights(self) -> torch.Tensor:
+        """alpha * M, whole numbers, float64 [C_out, C_in, 3, 3]."""
+        return self.mask * self.alpha[:, :, None, None]
+
+
+def fold(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    fitted: tuple[torch.Tensor, torch.Tensor],
+    mask_bits: int,
+    cap: float,
+    inputs: tuple[torch.Tensor, torch.Tensor],
+    activation_bits: int,
+    *,
+    refine: bool,
+) -> Integers:
+    """Integers of one layer.
+
+    weight, bias: float64, real units; fitted: mask and real scalars; cap: the real activation that becomes
+    2**A - 1; inputs: scale and zero by input channel, float64 [C_in] each; refine: whether masks follow the
+    rounded scalars (``sw.compress.refine.nearest_masks``) or stay as fitted. Raises InputError for numbers
+    that are not finite.
+    """
+    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all() and 0 < cap < float("inf")):
+        raise InputError("training diverged: weights or ranges are no longer finite; allowed: a lower --rate")
+    raised = 1.0
+    while True:
+        scale = cap * raised / ((1 << activation_bits) - 1)
+        found, scalar_excess, bias_excess = _fold_at(weight, bias, fitted, mask_bits, scale, inputs, refine)
+        excess = max(scalar_excess, min(bias_excess, RAISE_MAX / raised))
+        if excess <= 1:
+            mask, alpha, stored, shift = found
+            return Integers(mask, alpha, stored, shift, scale, raised)
+        raised *= excess * (1 + 2.0**-10)
+
+
+def _fold_at(
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    fitted: tuple[torch.Tensor, torch.Tensor],
+    mask_bits: int,
+    scale: float,
+    inputs: tuple[torch.Tensor, torch.Tensor],
+    refine: bool,
+) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], float, float]:
+    gain = inputs[0] / scale
+    shift = largest_shift(float((fitted[1] * gain).max()))
+    unit = 2.0**-shift / gain
+    if refine:
+        mask, rounded = _nearest(weight, fitted, unit, mask_bits)
+    else:
+        mask, rounded = fitted[0], round_half_up(fitted[1] / unit)
+    alpha = rounded.clamp(0, SCALAR_MAX)
+    if mask_bits > 1:
+        mask = mask * (alpha > 0)[:, :, None, None]
+    # Tap by tap in numpy's order or not: whole numbers below 2**53 add up exactly.
+    sums = mask.sum(dim=(2, 3)) * alpha
+    at_zero = (sums * inputs[1]).sum(dim=1) * 2.0**-shift
+    steps = round_half_up((bias / scale - at_zero) * (1 << BIAS_FRACTION))
+    stored = steps.clamp(BIAS_MIN, BIAS_MAX)
+    excess = torch.where(steps > 0, steps / BIAS_MAX, steps / BIAS_MIN).max()
+    return (mask, alpha, stored, shift), float(rounded.max()) / SCALAR_MAX, max(0.0, float(excess))
+
+
+def _nearest(
+    weight: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor], unit: torch.Tensor, mask_bits: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``nearest_masks``: both whole neighbours of each scalar, each with the masks nearest to it."""
+    target, scalar = weight / unit[:, None, None], fitted[1] / unit
+    best_mask, best_scalar = fitted[0], round_half_up(scalar)
+    best_error = (target - best_mask * best_scalar[:, :, None, None]).square().sum(dim=(2, 3))
+    low = scalar.floor()
+    for neighbour in (low, low + 1):
+        candidate = neighbour.clamp(min=1)
+        mask = nearest_mask(target / candidate[:, :, None, None], mask_bits)
+        error = (target - mask * candidate[:, :, None, None]).square().sum(dim=(2, 3))
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scalar = torch.where(better, candidate, best_scalar)
+        best_mask = torch.where(better[:, :, None, None], mask, best_mask)
+    return best_mask, best_scalar

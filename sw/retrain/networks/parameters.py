@@ -1,0 +1,92 @@
+"""Real weights and biases to train from, of a compressed network."""
+
+import numpy as np
+import torch
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import BIAS_FRACTION, TAPS
+from kestrel.sw.compress.fold import image_scale
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import NetworkShape, parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.weights import FloatNetwork
+
+LEAST_LATENT = 0.1
+"""Least size, in parts of the mean size, of a one-bit weight whose sign the float weight does not share."""
+
+
+def network_shape(network: CompressedNetwork) -> NetworkShape:
+    """The shape by the network's name. Raises InputError if its layers are not those."""
+    shape = parse_network(network.name)
+    if shape.layers != tuple(layer.shape for layer in network.layers):
+        raise InputError(
+            f"network {network.name}: its layers are not those of that name; "
+            "allowed: a network made by compress"
+        )
+    return shape
+
+
+def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
+    inputs = image_scale(find_preprocessing(network.preprocessing), network.activation_bits)
+    scale, zero = inputs.scale, inputs.zero
+    found = []
+    for layer in network.layers:
+        product = layer.alpha[:, :, None, None].astype(np.float64) * layer.mask * 2.0**-layer.shift
+        weight = product * (layer.scale / scale)[:, None, None]
+        at_zero = (product.sum(axis=(2, 3)) * zero).sum(axis=1)
+        bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
+        found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
+        scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
+    return found
+
+
+def latent_parameters(
+    network: CompressedNetwork, rule: str, weights: FloatNetwork | None = None
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(weight, bias) of each layer from which ``rule`` makes the network's own kernels.
+
+    For least squares these are ``real_parameters``, for ``vendor`` see ``vendor_weights``. A one-bit kernel
+    tells only its signs and the mean of its sizes: with float ``weights`` the taps that are small there, or
+    of the other sign, are made small, because they are those that may turn; the mean of every kernel stays.
+    """
+    found = []
+    for n, (layer, (weight, bias)) in enumerate(zip(network.layers, real_parameters(network), strict=True)):
+        if layer.mask_bits == 1 and weights is not None:
+            found.append((_sized_as(weight, torch.from_numpy(weights.weights[n]).double()), bias))
+        elif rule == "vendor":
+            kernels = vendor_weights(weight.reshape(-1, TAPS), layer.mask_bits)
+            found.append((kernels.reshape(weight.shape), bias))
+        else:
+            found.append((weight, bias))
+    return found
+
+
+def _sized_as(weight: torch.Tensor, floats: torch.Tensor) -> torch.Tensor:
+    alpha = weight.abs().mean(dim=(2, 3), keepdim=True)
+    size = (floats * weight.sign()).clamp(min=0)
+    size /= size.mean(dim=(2, 3), keepdim=True).clamp(min=1e-30)
+    size = size.clamp(min=LEAST_LATENT)
+    size /= size.mean(dim=(2, 3), keepdim=True)
+    return weight.sign() * size * alpha
+
+
+def vendor_weights(kernels: torch.Tensor, mask_bits: int) -> torch.Tensor:
+    """Weights [K, 9] from which the vendor's rule makes ``kernels`` [K, 9], each a scalar times a mask.
+
+    With two and three bits that rule's scalar is the mean size (a quarter of it), and every tap from three
+    quarters of the mean on gets the largest level: so taps of the largest level can be as large as the mean
+    demands, and the others lie in the middle of their steps. With one bit a kernel is its own such weights;
+    with four and five bits it is if it has a tap of the largest level, and otherwise the rule gives the
+    nearest it can.
+    """
+    if mask_bits not in (2, 3):
+        return kernels
+    largest = kernels.abs().amax(dim=1, keepdim=True)
+    # In parts of the largest tap, which gets the largest level: the levels below are 1/4 and 1/2, or none.
+    size = kernels.abs() / torch.where(largest > 0, largest, 1.0)
+    top = size > 0.75
+    below = torch.where(size > 0.375, 2.5 / 4, torch.where(size > 0.125, 1.5 / 4, 0.0)) * ~top
+    # The rule's mean size is the largest level's weight.
+    share = (TAPS - below.sum(dim=1, keepdim=True)) / top.sum(dim=1, keepdim=True)
+    return kernels.sign() * largest * torch.where(top, share, below)

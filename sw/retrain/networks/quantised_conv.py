@@ -1,0 +1,186 @@
+"""One layer of the network that is trained: real parameters, and the integers that stand for them."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from kestrel.sw.compress.fit import PRESCRIBING_RULES
+from kestrel.sw.model.compressed import CompressedLayer
+from kestrel.sw.model.reference import LAYOUT
+from kestrel.sw.retrain.networks import arithmetic, fitting
+from kestrel.sw.retrain.networks.folding import Integers, fold
+
+Fitting = Literal["fit", "keep"]
+"""How masks are fitted: by the rule (least squares by one alternation from the last fit, see ``_fit``); or
+not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
+
+
+@dataclass(frozen=True)
+class QuantiseOptions:
+    """fit: rule of ``fitting.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars are
+    trained instead of fitted anew, masks are then the nearest; clip: a weight beyond the largest level that
+    its kernel has gets no gradient; mixed: gradients' convolutions in bfloat16."""
+
+    fit: str = "least-squares"
+    learn_ranges: bool = True
+    learn_scalars: bool = False
+    clip: bool = False
+    mixed: bool = False
+
+
+class QuantisedConv(nn.Module):
+    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
+    from them and which stay until it is called again.
+
+    Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
+    of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
+    learned; ``mask_bits``; ``last_mask``, ``last_alpha``: of the last fit, from which a quick one starts.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+    log_range: nn.Parameter
+    last_alpha: torch.Tensor
+    last_mask: torch.Tensor
+
+    def __init__(
+        self,
+        layer: CompressedLayer,
+        activation_bits: int,
+        options: QuantiseOptions,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> None:
+        super().__init__()
+        self.shape = layer.shape
+        self.mask_bits = layer.mask_bits
+        self.trained = layer.trained
+        self.options = options
+        self.activation_bits = activation_bits
+        self.weight = nn.Parameter(weight.detach().float().clone().contiguous(memory_format=LAYOUT))
+        self.bias = nn.Parameter(bias.detach().float().clone())
+        greatest = (1 << activation_bits) - 1
+        self.log_range = nn.Parameter(
+            torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
+            requires_grad=options.learn_ranges,
+        )
+        self.register_buffer("last_alpha", torch.zeros(layer.alpha.shape, dtype=torch.float64))
+        self.register_buffer("last_mask", torch.zeros(layer.mask.shape, dtype=torch.int8))
+        self._refit = True
+        self.scalars: nn.Parameter | None = None
+        if options.learn_scalars:
+            start = fitting.fit(self.weight.detach(), self.mask_bits, options.fit)[1]
+            self.scalars = nn.Parameter(start.float())
+        self._integers: Integers | None = None
+        self._inputs: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def integers(self) -> Integers:
+        assert self._integers is not None, "quantise comes first"
+        return self._integers
+
+    @torch.no_grad()
+    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], how: Fitting) -> None:
+        """Fits and folds the present weights. inputs: scale and zero by input channel.
+
+        The layer's largest scalar decides its shift: this is where Algorithm 1 of Yang et al. looks up the
+        weights' maximum value anew before it quantises.
+        """
+        if how != "keep" and (self.weight.requires_grad or self._refit):
+            mask, alpha = self._fit(self.weight.detach().double())
+            self.last_mask.copy_(mask)
+            self.last_alpha.copy_(alpha)
+            self._refit = False
+        fitted = self.last_mask.double(), self.last_alpha
+        weight = self.weight.double()
+        refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
+        self._integers = fold(
+            weight,
+            self.bias.double(),
+            fitted,
+            self.mask_bits,
+            math.exp(float(self.log_range)),
+            inputs,
+            self.activation_bits,
+            refine=refine,
+        )
+        self._inputs = inputs
+
+    def _fit(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Masks and real scalars. By least squares with levels to choose from, the exact search is made only
+        where there is no fit yet: later it would leave the levels that the weights have grown used to for
+        others, a little nearer to the weights, and with them what training has gained."""
+        if self.scalars is not None:
+            alpha = self.scalars.double().clamp(min=0)
+            ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
+            return fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
+        if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
+            return fitting.fit(weight, self.mask_bits, self.options.fit)
+        return fitting.follow(weight, self.last_alpha, self.mask_bits)
+
+    def set_mask_bits(self, mask_bits: int) -> None:
+        """Another width, from the next ``quantise`` on."""
+        if mask_bits == self.mask_bits:
+            return
+        self.mask_bits, self._refit = mask_bits, True
+        if self.scalars is not None:
+            start = fitting.fit(self.weight.detach(), mask_bits, self.options.fit)[1]
+            self.scalars.data.copy_(start)
+
+    def recall(self, mask: torch.Tensor, alpha: torch.Tensor) -> None:
+        """Takes masks and real scalars as those of the last fit."""
+        self.last_mask.copy_(mask)
+        self.last_alpha.copy_(alpha)
+        self._refit = False
+
+    def forward(
+        self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Integers x, float32 [N, C, H, W], and the logarithm of their scale -> the same of the output."""
+        integers, inputs = self.integers, self._inputs
+        assert inputs is not None
+        weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
+        operands = arithmetic.make_operands(
+            integers, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
+        )
+        v = arithmetic.convolve(x, weight, self.bias, log_in, log_out, operands)
+        if self.shape.pool:
+            v = functional.max_pool2d(v, 2)  # before requantisation, which is monotone: docs/arithmetic.md
+        return arithmetic.requantise(v, self.activation_bits), log_out
+
+    def log_scale(self) -> torch.Tensor:
+        """Logarithm of the real value of an output unit, with its gradient. Its value agrees with
+        ``integers.scale``, where integers are concerned with it, up to rounding."""
+        greatest = (1 << self.activation_bits) - 1
+        return self.log_range + math.log(self.integers.raised / greatest)
+
+    def _seen_weight(self, integers: Integers, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """What the gradient of the quantised weights goes to: the float weights, or those and the scalars.
+
+        Only its graph matters, the forward pass does not look at it. With learned scalars, for q = a M(w/a):
+        dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond.
+        """
+        if self.scalars is None and not self.options.clip:
+            return self.weight
+        unit = (integers.scale * 2.0**-integers.shift / inputs[0]).float()
+        used = (integers.alpha.float() * unit)[:, :, None, None]
+        mask = integers.mask.float()
+        top = float(max(abs(v) for v in _levels(self.mask_bits)))
+        inside = self.weight.detach().abs() <= top * used * (1 + 0.5 / top)
+        if self.mask_bits == 1:
+            inside = (
+                torch.ones_like(inside) if not self.options.clip else self.weight.detach().abs() <= 2 * used
+            )
+        seen = self.weight * inside
+        if self.scalars is not None:
+            ratio = torch.where(used > 0, self.weight.detach() / used.clamp(min=1e-30), 0.0)
+            seen = seen + self.scalars[:, :, None, None] * (mask - ratio * inside * (self.mask_bits > 1))
+        return seen
+
+
+def _levels(mask_bits: int) -> tuple[int, ...]:
+    return fitting.MASK_MAGNITUDES[mask_bits]

@@ -1,0 +1,117 @@
+"""A retrieval benchmark: images, queries, and which images are right for which query."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.pictures.images import IMAGE_SUFFIXES
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom of a query's part of its image, in pixels."""
+
+ALL = "all"
+"""The split of a protocol that has only one."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """``image``: relative to the benchmark's folder; of it ``box`` alone is the query, where there is one."""
+
+    name: str
+    image: str
+    box: Box | None = None
+
+    @property
+    def key(self) -> str:
+        """Under which name its descriptor is kept: the image's own, unless only a part of it is meant."""
+        return self.image if self.box is None else f"query:{self.name}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Rows of ``Benchmark.images``: those to be found, and those taken out of the ranking."""
+
+    positives: tuple[int, ...]
+    ignored: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """images: the database, relative to ``folder``; judgements: per split one for each query.
+
+    A query without positives in a split does not count there. headline: the split whose mean is quoted.
+    """
+
+    protocol: str
+    folder: Path
+    images: tuple[str, ...]
+    queries: tuple[Query, ...]
+    judgements: dict[str, tuple[Judgement, ...]]
+    headline: str = ALL
+
+    def __post_init__(self) -> None:
+        if not any(j.positives for split in self.judgements.values() for j in split):
+            raise InputError(f"{self.folder}: no query has an image to be found; "
+                             f"allowed: a set laid out as protocol {self.protocol} says")
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Whole images whose descriptors are needed: the database, then queries that are not in it."""
+        known = set(self.images)
+        return self.images + tuple(dict.fromkeys(
+            query.image for query in self.queries if query.box is None and query.image not in known))
+
+    @property
+    def boxed(self) -> tuple[Query, ...]:
+        """Queries that are parts of images."""
+        return tuple(query for query in self.queries if query.box is not None)
+
+    def without(self, missing: Collection[str]) -> "Benchmark":
+        """The benchmark as if the images and query keys ``missing`` were not in it. Raises InputError when
+        nothing is left to be found."""
+        gone = set(missing)
+        rows = {name: row for row, name in enumerate(name for name in self.images if name not in gone)}
+
+        def kept(old: Iterable[int]) -> tuple[int, ...]:
+            return tuple(rows[self.images[row]] for row in old if self.images[row] in rows)
+
+        stay = [n for n, query in enumerate(self.queries) if query.key not in gone]
+        return replace(
+            self, images=tuple(rows), queries=tuple(self.queries[n] for n in stay),
+            judgements={
+                split: tuple(Judgement(kept(judged[n].positives), kept(judged[n].ignored)) for n in stay)
+                for split, judged in self.judgements.items()
+            },
+        )  # fmt: skip
+
+
+def check_folder(folder: Path) -> None:
+    """Raises InputError unless ``folder`` is one."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}; "
+                         "allowed: a folder of images")
+
+
+def find_pictures(folder: Path) -> list[str]:
+    """The image files (by suffix) in ``folder`` and its folders, relative to it, sorted; those whose path
+    has a part that starts with a point are left out. Raises InputError when there is none."""
+    check_folder(folder)
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path.as_posix() for path in paths
+                   if not any(part.startswith(".") for part in path.parts) and (folder / path).is_file())
+    if not found:
+        raise InputError(f"{folder}: no images; allowed: at least one {', '.join(IMAGE_SUFFIXES)} file")
+    return found
+
+
+def by_stem(folder: Path, pictures: Iterable[str]) -> dict[str, str]:
+    """File name without suffix -> picture. Raises InputError when two pictures share one."""
+    found: dict[str, str] = {}
+    for picture in pictures:
+        stem = Path(picture).stem
+        if stem in found:
+            raise InputError(f"{folder}: {found[stem]} and {picture} have the same name; "
+                             "allowed: one image a name")
+        found[stem] = picture
+    return found

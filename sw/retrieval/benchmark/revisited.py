@@ -1,0 +1,99 @@
+"""Revisited Oxford and Paris (Radenovic, Iscen, Tolias, Avrithis, Chum, CVPR 2018)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Box, Judgement, Query, by_stem, find_pictures
+
+SPLITS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "easy": (("easy",), ("junk", "hard")),
+    "medium": (("easy", "hard"), ("junk",)),
+    "hard": (("hard",), ("junk", "easy")),
+}
+"""Split -> lists of the ground truth that are to be found, and those that are taken out of the ranking."""
+
+HEADLINE = "medium"
+
+_FORM = "imlist, qimlist and gnd (easy, hard, junk and bbx of each query)"
+
+
+def load_revisited(folder: Path, protocol: str) -> Benchmark:
+    """Images below ``folder`` and gnd_PROTOCOL.json. The queries are parts of images outside the database.
+
+    The authors publish the ground truth as a pickle, which runs code of whoever wrote it when it is read.
+    It is therefore not read at all; the same content as JSON is. Raises InputError.
+    """
+    stems = by_stem(folder, find_pictures(folder))
+    path = _find_truth(folder, protocol)
+    database, asked, truths = _read_truth(path)
+
+    def picture(stem: str) -> str:
+        if stem not in stems:
+            raise InputError(f"{path}: names {stem!r}; allowed: images that are there")
+        return stems[stem]
+
+    images = tuple(picture(stem) for stem in database)
+    queries = []
+    judged: dict[str, list[Judgement]] = {split: [] for split in SPLITS}
+    for number, (stem, truth) in enumerate(zip(asked, truths, strict=True)):
+        where = f"{path}: gnd[{number}]"
+        lists = {kind: _rows(truth, kind, len(images), where) for kind in ("easy", "hard", "junk")}
+        if len(set().union(*lists.values())) != sum(map(len, lists.values())):
+            raise InputError(f"{where}: an image is in two of easy, hard and junk; allowed: one")
+        queries.append(Query(f"{number}:{stem}", picture(stem), _box(truth, where)))
+        for split, (positives, ignored) in SPLITS.items():
+            judged[split].append(Judgement(tuple(row for kind in positives for row in lists[kind]),
+                                           tuple(row for kind in ignored for row in lists[kind])))
+    return Benchmark(protocol, folder, images, tuple(queries),
+                     {split: tuple(found) for split, found in judged.items()}, HEADLINE)
+
+
+def _find_truth(folder: Path, protocol: str) -> Path:
+    name = f"gnd_{protocol}.json"
+    found = sorted(folder.rglob(name))
+    if found:
+        return found[0]
+    pickled = sorted(folder.rglob(f"gnd_{protocol}.pkl"))
+    if pickled:
+        raise InputError(f"{pickled[0]}: a pickle, which runs code when read and is never opened; "
+                         f"allowed: the same content as {name} (docs/retrieval.md says how to convert it)")
+    raise InputError(f"{folder}: no {name}; allowed: images and the ground truth of {protocol} as JSON")
+
+
+def _read_truth(path: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not JSON ({error}); allowed: {_FORM}") from error
+    parts = [content.get(key) if isinstance(content, dict) else None for key in ("imlist", "qimlist", "gnd")]
+    for key, part, kind in zip(("imlist", "qimlist", "gnd"), parts, (str, str, dict), strict=True):
+        if not isinstance(part, list) or not all(isinstance(entry, kind) for entry in part):
+            raise InputError(f"{path}: {key} is missing or no list of "
+                             f"{'names' if kind is str else 'objects'}; allowed: {_FORM}")
+    database, asked, truths = parts
+    assert database is not None
+    assert asked is not None
+    assert truths is not None
+    if len(asked) != len(truths):
+        raise InputError(f"{path}: {len(asked)} names in qimlist, {len(truths)} entries in gnd; "
+                         "allowed: as many of the one as of the other")
+    return database, asked, truths
+
+
+def _rows(truth: dict[str, Any], kind: str, images: int, where: str) -> list[int]:
+    rows = truth.get(kind, [])
+    if not isinstance(rows, list) or not all(type(row) is int and 0 <= row < images for row in rows):
+        raise InputError(f"{where}: {kind} is no list of indices; allowed: 0..{images - 1}")
+    return rows
+
+
+def _box(truth: dict[str, Any], where: str) -> Box | None:
+    box = truth.get("bbx")
+    if box is None:
+        return None
+    if (not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box)
+            or not (box[0] < box[2] and box[1] < box[3])):
+        raise InputError(f"{where}: bbx is {str(box)[:60]}; allowed: left, top, right, bottom of a box")
+    return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))

@@ -1,0 +1,193 @@
+"""Constants of the chip's descriptor unit, from a whitening and a quantiser of the float chain."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from kestrel.hw.spec.descriptor import (
+    NIP_CHANNELS_MAX,
+    NIP_FRACTION,
+    NIP_GAIN_SHIFT,
+    NIP_MATRIX_BITS,
+    NIP_MEAN_FRACTION,
+    NIP_SCALE_BITS,
+)
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.retrieval.describe.backends import network_digest
+from kestrel.sw.retrieval.describe.crops import parse_crops
+from kestrel.sw.retrieval.describe.descriptor import Descriptors
+from kestrel.sw.retrieval.describe.whitening import Whitening
+from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
+from kestrel.sw.retrieval.pooling.nip import ACROSS, MOMENTS, NipSettings, map_regions
+from kestrel.sw.retrieval.pooling.quantise import LEVELS, Quantiser, fit_quantiser
+
+GAIN_MAX = (1 << 32) - 1
+OFFSET_MAX = (1 << 31) - 1
+TOP = (1 << (NIP_MATRIX_BITS - 1)) - 1
+SCALE_MAX = (1 << NIP_SCALE_BITS) - 1
+
+_CHAIN = re.compile(
+    rf"(?P<moment>{'|'.join(MOMENTS)}) over (?:levels (?P<levels>[0-9+]+)|the whole map)"
+    rf"(?:, without a border of (?P<border>[0-9]+))?, (?P<norm>L2|no L2), (?P<across>{'|'.join(ACROSS)})"
+)
+
+
+def parse_chain(text: str) -> NipSettings:
+    """The settings that ``NipSettings.text`` describes. Raises InputError."""
+    match = _CHAIN.fullmatch(text)
+    if match is None:
+        raise InputError(f"pooling {text!r}; allowed: as describe writes it")
+    levels = tuple(int(level) for level in (match["levels"] or "").split("+") if level)
+    return NipSettings(
+        match["moment"], levels, match["norm"] == "L2", match["across"], int(match["border"] or 0)
+    )
+
+
+def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, ...]:
+    """The regions of a map of height x width. Raises InputError for a chain that the chip does not have."""
+    if chain.moment not in ("sqrt", "sqrt-sum") or not chain.region_norm or chain.across != "mean":
+        raise InputError(
+            f"pooling {chain.text!r}; allowed on the chip: sqrt or sqrt-sum, with L2 of every region, mean"
+        )
+    border = min(chain.border, (min(height, width) - 1) // 2)
+    found = map_regions(height - 2 * border, width - 2 * border, chain)
+    return tuple(Region(r.top + border, r.left + border, r.height, r.width) for r in found)
+
+
+def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> IntegerWhitening:
+    """Each row in steps of its largest element / 127 (a multiple of 2**-16 of the largest row's), rounded as
+    ``round_rows`` says. With ``pairs`` a second row takes what rounding the first left over (None: if there
+    are rows enough). An offset is the integer row times the mean, so rounding does not move the mean. Raises
+    InputError for a whitening that is not applied after the average.
+    """
+    if whitening.mode != "after":
+        raise InputError(
+            f"whitening of mode {whitening.mode!r}; allowed on the chip: after (trained with --mode after)"
+        )
+    projection = whitening.projection.astype(np.float64)
+    if pairs is None:
+        pairs = 2 * len(projection) <= NIP_CHANNELS_MAX
+    unit = np.abs(projection).max() / TOP / SCALE_MAX
+    covered = np.zeros_like(projection)
+    rows: list[np.ndarray] = []
+    scales: list[np.ndarray] = []
+    for last in (False, True) if pairs else (True,):
+        left = projection - covered
+        scale = np.clip(np.ceil(np.abs(left).max(axis=1) / TOP / unit - 1e-9), 1, SCALE_MAX)
+        steps = scale * unit
+        # A first row need only be near: the second one makes up for it.
+        row = round_rows(projection, left, steps) if last else np.rint(left / steps[:, None])
+        covered += row * steps[:, None]
+        rows.append(row)
+        scales.append(scale)
+    matrix = np.stack(rows, axis=1).reshape(-1, projection.shape[1])
+    # The chip's roots are rounded down: their average lies half a step lower.
+    mean = whitening.mean.astype(np.float64) - 0.5 / (1 << NIP_FRACTION)
+    offsets = np.rint(matrix @ mean * (1 << NIP_MEAN_FRACTION))
+    if np.abs(offsets).max() > OFFSET_MAX:
+        raise InputError(f"whitening with a mean of length {np.linalg.norm(whitening.mean):.3g}; allowed: 1")
+    return IntegerWhitening(
+        matrix.astype(np.int8),
+        offsets.astype(np.int64),
+        np.stack(scales, axis=1).ravel().astype(np.int64),
+        pairs,
+    )
+
+
+def round_rows(projection: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """float64 [D, C], [D] -> integers of 8 bits, float64 [D, C], times ``steps`` close to ``rows``, which are
+    those of ``projection`` or a part of them.
+
+    What counts is the error of the whitened vectors, e' S e for an error e of a row, S the covariance of the
+    vectors; and S is known, since the rows of P whiten: its inverse is P'P (in directions that P does not
+    keep vectors vary less than in any that it keeps). So a column's rounding error is made up for in the
+    columns not yet rounded, by least squares: with S^-1 = R'R, R upper triangular, an error of w in column
+    j moves column k by -w R[j,k] / R[j,j]. Columns that vary most come first.
+    """
+    _, spread, axes = np.linalg.svd(projection, full_matrices=True)
+    kept = np.zeros(projection.shape[1])
+    kept[: len(spread)] = np.maximum(spread, 1e-6 * spread[0])
+    kept[len(spread) :] = spread[0]
+    half = kept[:, None] * axes  # its square is S^-1
+    variances = ((axes / kept[:, None]) ** 2).sum(axis=0)
+    order = np.argsort(-variances, kind="stable")
+    upper = np.linalg.cholesky(half[:, order].T @ half[:, order]).T
+    left = rows[:, order] / steps[:, None]
+    rounded = np.zeros_like(left)
+    for column in range(left.shape[1]):
+        rounded[:, column] = np.clip(np.rint(left[:, column]), -TOP, TOP)
+        error = left[:, column] - rounded[:, column]
+        left[:, column + 1 :] -= np.outer(error, upper[column, column + 1 :] / upper[column, column])
+    found = np.empty_like(rounded)
+    found[:, order] = rounded
+    return found
+
+
+def make_constants(
+    channels: int,
+    regions: Sequence[Region],
+    height: int,
+    width: int,
+    quantiser: Quantiser,
+    whitening: Whitening | None = None,
+) -> DescriptorConstants:
+    """For maps of ``channels`` x height x width; see ``chip_regions``. Raises InputError."""
+    made = None if whitening is None else integer_whitening(whitening)
+    dimensions = channels if whitening is None else whitening.dimension
+    if quantiser.thresholds.size != dimensions:
+        raise InputError(
+            f"thresholds of {quantiser.thresholds.size} dimensions; allowed: {dimensions}, the descriptor's"
+        )
+    one = 1 << NIP_FRACTION
+    step = (quantiser.high - quantiser.low) / LEVELS
+    gain = round((1 << NIP_GAIN_SHIFT) / (one * step))
+    thresholds = np.floor(quantiser.thresholds.astype(np.float64) * one).astype(np.int64)
+    return DescriptorConstants(
+        channels=channels,
+        height=height,
+        width=width,
+        regions=tuple(regions),
+        low=min(max(round(quantiser.low * one), -one), one),
+        gain=min(max(gain, 1), GAIN_MAX),
+        thresholds=np.clip(thresholds, -one, one),
+        whitening=made,
+    )
+
+
+def trained_constants(
+    network: CompressedNetwork,
+    descriptors: Descriptors,
+    name: str,
+    height: int,
+    width: int,
+    whitening: Whitening | None = None,
+    threshold: str = "median",
+) -> DescriptorConstants:
+    """For images of height x width: range and thresholds of ``descriptors``, those of training photographs
+    (their own, if they have codes). They also say which chain it is. name: theirs, for errors. Raises
+    InputError if they were made with another network, image size or whitening, or with a chain that the chip
+    does not have."""
+    settings = descriptors.settings
+    digest = "" if whitening is None else whitening.digest
+    for what, found, wanted in (
+        ("arithmetic", settings.arithmetic, "integer"),
+        ("network", settings.network, network_digest(network)),
+        ("height", settings.height, height),
+        ("width", settings.width, width),
+        ("whitening", settings.whitening, digest),
+    ):
+        if found != wanted:
+            raise InputError(f"{name}: {what} is {found!r}; allowed: {wanted!r}, as of the chip")
+    terms = parse_crops(settings.crops)
+    if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
+        raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
+    pools = sum(layer.shape.pool for layer in network.layers)
+    size = height >> pools, width >> pools
+    codes = descriptors.codes
+    quantiser = fit_quantiser(descriptors.vectors, threshold) if codes is None else codes.quantiser
+    regions = chip_regions(parse_chain(settings.pooling), *size)
+    channels = network.layers[-1].shape.out_channels
+    return make_constants(channels, regions, *size, quantiser, whitening)

@@ -1,0 +1,229 @@
+"""From pictures to descriptors: reading and cropping, the engine, pooling.
+
+Pictures are read and cropped in worker processes, crops go through the engine in batches, whichever pictures
+they belong to, and a thread pools one batch's features while the engine computes the next.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.model.compressed import CompressedNetwork, load_network
+from kestrel.sw.retrieval.describe.backends import Engine, EngineRequest, least_side, make_engine
+from kestrel.sw.retrieval.describe.batches import Batches
+from kestrel.sw.retrieval.describe.crops import PRESETS, CropSettings, Inputs, cut_crops, join_views
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
+from kestrel.sw.retrieval.describe.reading import read_inputs, usual_workers
+from kestrel.sw.retrieval.describe.shards import Shards
+from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening, load_whitening
+from kestrel.sw.retrieval.pooling.nip import NipSettings, combine, crop_vectors
+
+MOSAIC_LEVELS = (1, 2, 3, 4, 5)
+"""A mosaic's map is several times as large as a crop's, and so are the smallest regions that pay."""
+
+POOLINGS: dict[str, tuple[str, NipSettings]] = {
+    **{name: (crops, NipSettings()) for name, crops in PRESETS.items()},
+    "rnip18m": (PRESETS["rnip18m"], NipSettings(levels=MOSAIC_LEVELS)),
+    "rmac": ("whole", NipSettings(moment="max")),
+    "sqrt": ("whole", NipSettings(levels=())),
+}
+"""Name -> crops and chain. rmac: maxima over the same regions; sqrt: one root mean square over the map."""
+
+Skip = Callable[[str, InputError], None]
+"""Called with the name of a picture that cannot be used, and why; it is then left out."""
+
+
+@dataclass(frozen=True)
+class Describer:
+    """A network on an engine, with everything that makes pictures descriptors. See ``make_describer``.
+
+    settings: for the file; dimension: D of the descriptors.
+    """
+
+    settings: DescriptorSettings
+    dimension: int
+    engine: Engine
+    crops: CropSettings
+    chain: NipSettings
+    whitening: Whitening | None
+
+    def describe_picture(self, rgb: np.ndarray) -> np.ndarray:
+        """uint8 RGB [H, W, 3] -> float32 [D]. Raises InputError."""
+        inputs = cut_crops(rgb, self.crops)
+        return next(iter(self._pool([(0, inputs)], self._combine)))[1]
+
+    def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+        """As ``describe_picture``, from the engine's maps of a picture's crops."""
+        views = join_views(maps, inputs) if self.crops.joins else maps
+        return self._combine([crop_vectors(view, self.chain, self.whitening) for view in views], inputs)
+
+    def describe(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        *,
+        progress: Progress = silent,
+        skip: Skip | None = None,
+        shards: Path | None = None,
+        workers: int | None = None,
+    ) -> Descriptors:
+        """Descriptors of image files, in the order given.
+
+        names: one a file, for the result; skip: told of files that cannot be used (without it the first of
+        them raises InputError); shards: folder for finished parts, from which a stopped run continues
+        (``sw.retrieval.describe.shards.remove_shards`` takes it away once the result is safe); workers:
+        processes that read and crop (0: none, all in this process; None: as suits).
+        Raises InputError, also when no picture is left.
+        """
+        vectors: dict[int, np.ndarray] = {}
+        parts = None if shards is None else Shards(shards, self.settings)
+        todo: list[int] = []
+        for row, (path, name) in enumerate(zip(paths, names, strict=True)):
+            known = parts.find(path, name) if parts is not None and path.is_file() else None
+            if known is None:
+                todo.append(row)
+            else:
+                vectors[row] = known
+        try:
+            with progress("describing", len(paths)) as advance:
+                advance(len(vectors))
+                for row, vector in self._run(paths, names, todo, self._combine, skip, workers, advance):
+                    vectors[row] = vector
+                    if parts is not None:
+                        parts.add(paths[row], names[row], vector)
+        finally:
+            if parts is not None:
+                parts.flush()
+        if not vectors:
+            raise InputError(f"no picture that can be described among {len(paths)}; allowed: at least one")
+        rows = sorted(vectors)
+        return Descriptors(self.settings, tuple(names[row] for row in rows),
+                           np.stack([vectors[row] for row in rows]))
+
+    def train_whitening(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        *,
+        dimension: int | None = None,
+        mode: str = "roi",
+        progress: Progress = silent,
+        skip: Skip | None = None,
+        workers: int | None = None,
+    ) -> Whitening:
+        """A whitening to ``dimension`` (None: as many as possible) trained on the vectors of all regions of
+        all crops of the files, for descriptors made as this Describer's. Raises InputError."""
+        if self.whitening is not None:
+            raise InputError("whitening: cannot be trained on whitened vectors; allowed: no other whitening")
+        scatter = Scatter(self.dimension)
+        with progress("vectors of regions", len(paths)) as advance:
+            todo = range(len(paths))
+            for _, vectors in self._run(paths, names, todo, _regions, skip, workers, advance):
+                scatter.add(vectors)
+        return scatter.fit(dimension, mode, self.settings)
+
+    def _run(
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        rows: Sequence[int],
+        finish: "Finish",
+        skip: Skip | None,
+        workers: int | None,
+        advance: Callable[[int], None],
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(row, what ``finish`` makes of its crops) for the files of ``rows``, in their order."""
+        workers = usual_workers(len(rows)) if workers is None else workers
+
+        def readable() -> Iterator[tuple[int, Inputs]]:
+            found = read_inputs([paths[row] for row in rows], self.crops, workers)
+            for row, inputs in zip(rows, found, strict=True):
+                if not isinstance(inputs, InputError):
+                    yield row, inputs
+                    continue
+                if skip is None:
+                    raise inputs
+                skip(names[row], inputs)
+                advance(1)
+
+        for row, result in self._pool(readable(), finish):
+            advance(1)
+            yield row, result
+
+    def _pool(
+        self, inputs: "Sequence[tuple[int, Inputs]] | Iterator[tuple[int, Inputs]]", finish: "Finish"
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        def pool(features: np.ndarray) -> np.ndarray:
+            return crop_vectors(features, self.chain, self.whitening)
+
+        if not self.crops.joins:
+            return Batches(self.engine, pool, finish).run(inputs)
+
+        def finish_joined(maps: Sequence[np.ndarray], picture: Inputs) -> np.ndarray:
+            return finish([pool(view) for view in join_views(maps, picture)], picture)
+
+        return Batches(self.engine, lambda features: features, finish_joined).run(inputs)
+
+    def _combine(self, vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+        views = len(inputs.weights)
+        rotations = [vectors[n * views : (n + 1) * views] for n in range(inputs.rotations)]
+        return combine(rotations, inputs.weights, self.chain, self.whitening)
+
+
+Finish = Callable[[Sequence[np.ndarray], Inputs], np.ndarray]
+
+
+def _regions(vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:  # noqa: ARG001
+    return np.concatenate(list(vectors))
+
+
+def make_describer(
+    network: CompressedNetwork | str | Path,
+    *,
+    weights: str | None = None,
+    engine: str = "reference",
+    height: int = 224,
+    width: int = 224,
+    pooling: str | NipSettings = "nip",
+    crops: str | None = None,
+    rotations: int = 1,
+    whitening: str | Path | None = None,
+    fit: str = "stretch",
+    resize_filter: str = "bicubic",
+    engine_options: Mapping[str, str] | None = None,
+) -> Describer:
+    """A Describer. Raises InputError.
+
+    weights: the float weights (only for the engine "float"); pooling: one of POOLINGS, which also decides
+    the crops, or the chain itself; crops: overrides them (kestrel.sw.retrieval.describe.crops); fit "keep":
+    crops keep their proportions inside height x width; engine_options: the engine's own.
+    """
+    if not isinstance(network, CompressedNetwork):
+        network = load_network(network)
+    preset, chain = find_pooling(pooling) if isinstance(pooling, str) else ("whole", pooling)
+    specification = crops or preset
+    cropping = CropSettings(PRESETS.get(specification, specification), height, width, rotations, fit,
+                            resize_filter, least_side(network))
+    made = make_engine(engine, EngineRequest(network, height, width, weights, engine_options or {}))
+    loaded = None if whitening is None else load_whitening(whitening)
+    settings = DescriptorSettings(
+        network=made.digest, arithmetic=made.arithmetic, height=height, width=width,
+        preprocessing=network.preprocessing, crops=cropping.crops, pooling=chain.text, rotations=rotations,
+        whitening="" if loaded is None else loaded.digest, resize=cropping.resize_text,
+    )  # fmt: skip
+    dimension = network.layers[-1].shape.out_channels
+    if loaded is not None:
+        loaded.check(settings, str(whitening))
+        dimension = loaded.dimension
+    return Describer(settings, dimension, made, cropping, chain, loaded)
+
+
+def find_pooling(name: str) -> tuple[str, NipSettings]:
+    """Crops and chain of a preset. Raises InputError."""
+    if name not in POOLINGS:
+        raise InputError(f"pooling {name!r}; allowed: {', '.join(POOLINGS)}")
+    return POOLINGS[name]

@@ -1,0 +1,79 @@
+"""Cycles of the descriptor unit: the closed form, equal to what the Verilog takes."""
+
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_HEADER_USED,
+    NIP_OUTPUT_BITS,
+    NIP_OUTPUT_BYTES,
+    NIP_OUTPUT_SUMS,
+    NIP_RECIPROCAL_BITS,
+    NIP_ROOT_LATENCY,
+    NIP_ROW_CYCLES,
+    NIP_TOTAL_BITS,
+    REGION_WORDS,
+)
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.planning.geometry import group_count, last_lanes
+from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
+
+RECIPROCAL = NIP_TOTAL_BITS - 1 + NIP_RECIPROCAL_BITS + 1
+SQUARED = 5
+ROOTED = SQUARED + NIP_ROOT_LATENCY
+COPIED = 2
+"""Cycles of a pass beyond its elements, the one included in which it starts."""
+
+
+def nip_cycles(
+    constants: DescriptorConstants,
+    config: EngineConfig,
+    *,
+    last_crop: bool = True,
+    last_rotation: bool = True,
+    output: int = NIP_OUTPUT_BYTES,
+) -> int:
+    """From the cycle of ``go`` to that of ``ending``, if the stream never waits."""
+    return sum(nip_parts(constants, config, last_crop, last_rotation, output).values())
+
+
+def nip_parts(
+    constants: DescriptorConstants, config: EngineConfig, last_crop: bool, last_rotation: bool, output: int
+) -> dict[str, int]:
+    """The same by part."""
+    channels = constants.channels
+    whitens = constants.whitening is not None and output != NIP_OUTPUT_SUMS
+    dimensions = constants.dimensions if whitens else channels
+    regions = constants.regions
+    parts = {
+        "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # with the check and the end
+        "regions": (REGION_WORDS + 2) * len(regions)
+        + sum(square_cycles(region, channels, config.word_lanes) for region in regions),
+        "roots": len(regions) * (RECIPROCAL + channels + ROOTED),
+    }
+    normalise = 2 * dimensions + SQUARED + RECIPROCAL + ROOTED
+    if last_crop and not whitens:
+        parts["rotation"] = dimensions + COPIED
+    elif last_crop:
+        assert constants.whitening is not None
+        rows = len(constants.whitening.matrix)
+        parts["whitening"] = group_count(rows, config.whitening_rows) * channels + rows * NIP_ROW_CYCLES
+        parts["rotation"] = normalise
+    if last_crop and last_rotation:
+        if output != NIP_OUTPUT_SUMS:
+            parts["final"] = normalise
+        parts["output"] = output_cycles(dimensions, output)
+    return parts
+
+
+def square_cycles(region: Region, channels: int, lanes: int) -> int:
+    """From the cycle after the unit's ``go`` to that of its last sum."""
+    groups = group_count(channels, lanes)
+    reading = groups * region.height * region.width + (groups - 1) * max(lanes - 1, 1)
+    return region.top + 1 + reading + 3 + last_lanes(channels, lanes)
+
+
+def output_cycles(dimensions: int, output: int) -> int:
+    if output == NIP_OUTPUT_BYTES:
+        return 6 * dimensions
+    if output == NIP_OUTPUT_BITS:
+        return 2 * dimensions + group_count(dimensions, 8)
+    return 6 * dimensions

@@ -1,0 +1,240 @@
+"""The chip's descriptor, in integers: what the descriptor unit computes, to the last bit.
+
+Inside a region the root mean square by channel and L2 are one thing: the pixels' number cancels, and element
+c is sqrt(SS[c] / T), SS the sums of squares and T their total. The number of regions cancels in the last L2.
+Section 10 of docs/arithmetic.md is the definition, with the bound of the error; names are the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kestrel.hw.spec.descriptor import (
+    NIP_CHANNELS_MAX,
+    NIP_FRACTION,
+    NIP_GAIN_SHIFT,
+    NIP_MEAN_FRACTION,
+    NIP_OUTPUT_BITS,
+    NIP_OUTPUT_BYTES,
+    NIP_OUTPUT_SUMS,
+    NIP_PIXELS_MAX,
+    NIP_REGIONS_MAX,
+    NIP_ROW_SHIFT,
+    NIP_SCALE_BITS,
+    NIP_SQUARES_BITS,
+    NIP_SUMMED_MAX,
+)
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import bits_for
+from kestrel.sw.retrieval.pooling.grid import Region
+
+ORIGIN = NIP_SQUARES_BITS - 1
+SUMMED_BITS = bits_for(NIP_SUMMED_MAX)
+
+
+@dataclass(frozen=True)
+class IntegerWhitening:
+    """matrix: int8 [R, C]; offsets: int64 [R], in units of 2**-19, less than 2**31 in size; scales: int64
+    [R], 16 bits. R = D, or with ``pairs`` 2D: rows 2d and 2d + 1, added up, make dimension d."""
+
+    matrix: np.ndarray
+    offsets: np.ndarray
+    scales: np.ndarray
+    pairs: bool = False
+
+    @property
+    def rows_each(self) -> int:
+        """Rows of a dimension."""
+        return 2 if self.pairs else 1
+
+
+@dataclass(frozen=True)
+class DescriptorConstants:
+    """What the descriptor ROM holds. regions: of a map of ``channels`` x height x width; low: in units of
+    2**-16; gain: 2**16 / (high - low); thresholds: int64 [D], in units of 2**-16. Raises InputError for what
+    the format cannot hold.
+    """
+
+    channels: int
+    height: int
+    width: int
+    regions: tuple[Region, ...]
+    low: int
+    gain: int
+    thresholds: np.ndarray
+    whitening: IntegerWhitening | None = None
+
+    def __post_init__(self) -> None:
+        def check(what: str, value: int, low: int, high: int) -> None:
+            if not low <= value <= high:
+                raise InputError(f"descriptor constants: {what} = {value}; allowed: {low}..{high}")
+
+        check("channels", self.channels, 1, NIP_CHANNELS_MAX)
+        check("dimensions", self.dimensions, 1, NIP_CHANNELS_MAX)
+        check("number of regions", len(self.regions), 1, NIP_REGIONS_MAX)
+        check("low", self.low, -(1 << NIP_FRACTION), 1 << NIP_FRACTION)
+        check("gain", self.gain, 1, (1 << 32) - 1)
+        for n, region in enumerate(self.regions):
+            for what, first, size, length in (
+                ("rows", region.top, region.height, self.height),
+                ("columns", region.left, region.width, self.width),
+            ):
+                if first < 0 or size < 1 or first + size > length:
+                    raise InputError(
+                        f"descriptor constants: region {n} has {what} {first}..{first + size - 1}; "
+                        f"allowed: at least one, within 0..{length - 1}"
+                    )
+            check(f"pixels of region {n}", region.height * region.width, 1, NIP_PIXELS_MAX)
+        if self.whitening is None:
+            check("thresholds", self.dimensions, self.channels, self.channels)
+            return
+        shape = (self.whitening.rows_each * self.dimensions, self.channels)
+        if self.whitening.matrix.shape != shape:
+            raise InputError(
+                f"descriptor constants: a matrix of {list(self.whitening.matrix.shape)}; "
+                f"allowed: {list(shape)}"
+            )
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.thresholds)
+
+
+def region_squares(features: np.ndarray, region: Region) -> np.ndarray:
+    """SS: uint8 [C, H, W] -> int64 [C]."""
+    rows = slice(region.top, region.top + region.height)
+    inside = features[:, rows, region.left : region.left + region.width].astype(np.int64)
+    return (inside * inside).sum(axis=(1, 2))
+
+
+def unit(squares: np.ndarray) -> np.ndarray:
+    """int64 [C], each below 2**32 -> int64 [C], sqrt(SS / T) in 16 fraction bits; zeros stay."""
+    total = int(squares.sum())
+    if not total:
+        return np.zeros_like(squares)
+    place = total.bit_length() - 1
+    reciprocal = ((1 << 48) - 1) // (total << ORIGIN >> place)
+    ratios = (squares << ORIGIN >> place) * reciprocal >> NIP_FRACTION
+    # Below 2**32 the root of float64 is off by less than one; the integers decide.
+    roots = np.sqrt(ratios.astype(np.float64)).astype(np.int64)
+    roots -= roots * roots > ratios
+    roots += (roots + 1) * (roots + 1) <= ratios
+    return roots
+
+
+def normalise(vector: np.ndarray) -> np.ndarray:
+    """int64 [C], less than 2**32 in size -> int64 [C] of unit length, 16 fraction bits; zeros stay."""
+    sizes = np.abs(vector)
+    amount = int(sizes.max()).bit_length() + NIP_FRACTION - 1
+    upper = sizes << ORIGIN >> amount
+    return np.sign(vector) * unit(upper * upper)
+
+
+def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.ndarray:
+    """int64 [C], the sum of ``summed`` vectors of unit length -> int64 [D], of whatever length."""
+    length = summed.bit_length()
+    times = summed << SUMMED_BITS >> length
+    means = sums << ORIGIN >> length + ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1
+    offsets = np.abs(whitening.offsets) * times >> SUMMED_BITS - 1
+    rows = whitening.matrix.astype(np.int64) @ means - np.sign(whitening.offsets) * offsets
+    sizes = (np.abs(rows) >> NIP_ROW_SHIFT) * whitening.scales >> NIP_SCALE_BITS
+    return (np.sign(rows) * sizes).reshape(-1, whitening.rows_each).sum(axis=1)
+
+
+class IntegerNip:
+    """Follows the descriptor unit from frame to frame. ``output``: NIP_OUTPUT_*."""
+
+    def __init__(self, constants: DescriptorConstants, output: int = NIP_OUTPUT_BYTES) -> None:
+        self.constants = constants
+        self.output = output
+        self.sums = np.zeros(constants.channels, dtype=np.int64)
+        self.best = np.zeros(0, dtype=np.int64)
+        self.summed = 0
+
+    def frame(
+        self,
+        features: np.ndarray,
+        *,
+        first_crop: bool = True,
+        last_crop: bool = True,
+        first_rotation: bool = True,
+        last_rotation: bool = True,
+    ) -> bytes:
+        """One map, uint8 [C, H, W] -> what is sent, nothing before the last crop of the last rotation. Raises
+        InputError for another map than the constants' and for too many regions."""
+        constants = self.constants
+        expected = (constants.channels, constants.height, constants.width)
+        if features.shape != expected:
+            raise InputError(f"map of {list(features.shape)}; allowed: {list(expected)}")
+        if first_crop:
+            self.sums = np.zeros_like(self.sums)
+            self.summed = 0
+        self.summed += len(constants.regions)
+        if self.summed > NIP_SUMMED_MAX:
+            raise InputError(f"{self.summed} regions of all crops; allowed: 1..{NIP_SUMMED_MAX}")
+        for region in constants.regions:
+            self.sums += unit(region_squares(features, region))
+        if not last_crop:
+            return b""
+        vector = self.sums
+        if constants.whitening is not None and self.output != NIP_OUTPUT_SUMS:
+            vector = normalise(whiten(vector, self.summed, constants.whitening))
+        self.best = vector.copy() if first_rotation else np.maximum(self.best, vector)
+        if not last_rotation:
+            return b""
+        if self.output == NIP_OUTPUT_SUMS:
+            return self.best.astype("<u4").tobytes()
+        final = normalise(self.best)
+        return codes(final, constants) if self.output == NIP_OUTPUT_BYTES else bits(final, constants)
+
+
+def codes(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
+    """A byte a dimension."""
+    above = np.maximum(vector - constants.low, 0)
+    return np.minimum(above * constants.gain >> NIP_GAIN_SHIFT, 255).astype(np.uint8).tobytes()
+
+
+def bits(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
+    """A bit a dimension, the first one lowest."""
+    return np.packbits(vector > constants.thresholds, bitorder="little").tobytes()
+
+
+def describe(
+    rotations: Sequence[Sequence[np.ndarray]], constants: DescriptorConstants, output: int = NIP_OUTPUT_BYTES
+) -> bytes:
+    """For each rotation the crops' maps, uint8 [C, H, W] -> the descriptor. Raises InputError."""
+    unit_ = IntegerNip(constants, output)
+    sent = b""
+    for turn, crops in enumerate(rotations):
+        for n, features in enumerate(crops):
+            sent = unit_.frame(
+                features,
+                first_crop=n == 0,
+                last_crop=n == len(crops) - 1,
+                first_rotation=turn == 0,
+                last_rotation=turn == len(rotations) - 1,
+            )
+    return sent
+
+
+def vector_of(
+    rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
+) -> np.ndarray:
+    """The rest of the chain, for sums of squares known already: for each rotation int64 [R, C], the regions
+    of all its crops (``summed`` of them) -> int64 [D] of unit length, before it becomes bytes or bits."""
+    best: np.ndarray | None = None
+    for squares in rotations:
+        vector = np.sum([unit(row) for row in squares], axis=0)
+        if constants.whitening is not None:
+            vector = normalise(whiten(vector, summed, constants.whitening))
+        best = vector if best is None else np.maximum(best, vector)
+    assert best is not None, "at least one rotation"
+    return normalise(best)
+
+
+def output_length(constants: DescriptorConstants, output: int) -> int:
+    """Bytes of a descriptor."""
+    if output == NIP_OUTPUT_SUMS:
+        return 4 * constants.channels
+    return -(-constants.dimensions // 8) if output == NIP_OUTPUT_BITS else constants.dimensions

@@ -1,0 +1,164 @@
+"""Vectors of all regions of all views of pictures, on disk: what several poolings are made from. A view is a
+crop, or a mosaic of crops whose maps are joined.
+
+The engine is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
+continues with the pictures that are missing. One file a picture; the folder is named after the settings.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.pictures.images import open_image
+from kestrel.sw.retrieval.benchmark.datasets import Box
+from kestrel.sw.retrieval.benchmark.run import cut_box
+from kestrel.sw.retrieval.describe.batches import Batches
+from kestrel.sw.retrieval.describe.crops import Inputs, crop_views, cut_crops, join_views
+from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
+from kestrel.sw.retrieval.describe.extract import Describer, Skip
+from kestrel.sw.retrieval.describe.whitening import Whitening
+from kestrel.sw.retrieval.pooling.nip import combine, normalise, region_vectors
+
+READERS = 2
+AHEAD = 6
+"""Threads that read and crop (Pillow leaves the interpreter's lock meanwhile), and pictures under way."""
+
+_Read = tuple[tuple[int, int], Inputs] | InputError
+"""Height and width of a picture with its crops, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file, or the part of it inside ``box``, and the name it goes by."""
+
+    name: str
+    path: Path
+    box: Box | None = None
+
+
+class CropStore:
+    """Under ``folder`` the views of ``describer``, whose crop specification holds all of the sets wanted.
+    The describer must not whiten."""
+
+    def __init__(self, folder: Path, describer: Describer) -> None:
+        assert describer.whitening is None, "whitening comes after the store"
+        self.describer = describer
+        text = json.dumps(asdict(describer.settings), sort_keys=True)
+        self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def settings(self, crops: str, whitening: Whitening | None) -> DescriptorSettings:
+        """Of descriptors made of ``crops``: those of a Describer for these crops alone."""
+        digest = "" if whitening is None else whitening.digest
+        return replace(self.describer.settings, crops=crops, whitening=digest)
+
+    def fill(self, pictures: Sequence[Picture], description: str, progress: Progress = silent,
+             skip: Skip | None = None) -> None:
+        """Computes what is not there yet. skip: told of pictures that cannot be used (None: raises). Raises
+        InputError, also when the folder cannot be made."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"folder of features {self._folder} cannot be made: {error.strerror}") from error
+        todo = [picture for picture in pictures if not self.has(picture)]
+        sizes: dict[int, tuple[int, int]] = {}
+
+        def pool(features: np.ndarray) -> np.ndarray:
+            return features if self.describer.crops.joins else region_vectors(features, self.describer.chain)
+
+        def finish(found: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+            if self.describer.crops.joins:
+                found = [region_vectors(view, self.describer.chain) for view in join_views(found, inputs)]
+            # Views may have different numbers of regions: the first column says whose a row is.
+            return np.concatenate([np.insert(vectors, 0, n, axis=1) for n, vectors in enumerate(found)])
+
+        with progress(description, len(pictures)) as advance:
+            advance(len(pictures) - len(todo))
+
+            def readable() -> Iterator[tuple[int, Inputs]]:
+                for row, found in enumerate(self._read_all(todo)):
+                    if isinstance(found, InputError):
+                        if skip is None:
+                            raise found
+                        skip(todo[row].name, found)
+                        advance(1)
+                        continue
+                    sizes[row] = found[0]
+                    yield row, found[1]
+
+            for row, vectors in Batches(self.describer.engine, pool, finish).run(readable()):
+                with atomic_write(self._file(todo[row])) as temporary, temporary.open("wb") as file:
+                    np.savez(file, size=np.array(sizes.pop(row)), vectors=vectors)
+                advance(1)
+
+    def has(self, picture: Picture) -> bool:
+        return picture.path.is_file() and self._file(picture).is_file()
+
+    def vectors(self, picture: Picture, crop_sets: Sequence[str]) -> Mapping[str, "CropVectors"]:
+        """For each crop set its views' vectors of a picture that ``has`` says is there."""
+        with self._file(picture).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            (height, width), vectors = file["size"].tolist(), file["vectors"]
+        owners, vectors = vectors[:, 0], np.ascontiguousarray(vectors[:, 1:])
+        views = np.split(vectors, np.flatnonzero(np.diff(owners)) + 1)
+        stored = crop_views(self.describer.crops.crops, height, width)
+        place = {view.regions: n for n, view in enumerate(stored)}
+        found: dict[str, CropVectors] = {}
+        for crops in crop_sets:
+            chosen = crop_views(crops, height, width)
+            turns = tuple(tuple(views[turn * len(place) + place[view.regions]] for view in chosen)
+                          for turn in range(self.describer.crops.rotations))
+            found[crops] = CropVectors(turns, tuple(view.weight for view in chosen),
+                                       sum(len(view.regions) for view in chosen))
+        return found
+
+    def descriptor(self, crops: "CropVectors", whitening: Whitening | None) -> np.ndarray:
+        """float32 [D], to the last bit what a Describer of these crops makes of the picture."""
+        rotations: Sequence[Sequence[np.ndarray]] = crops.rotations
+        if whitening is not None and whitening.mode == "roi":
+            rotations = [[normalise(whitening.apply(view)) for view in turn] for turn in rotations]
+        return combine(rotations, crops.weights, self.describer.chain, whitening)
+
+    def _file(self, picture: Picture) -> Path:
+        """A picture is known by its path, its size in bytes and its time of change."""
+        status = picture.path.stat()
+        about = [str(picture.path.resolve()), status.st_size, status.st_mtime_ns, picture.box]
+        return self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npz"
+
+    def _read_all(self, pictures: Sequence[Picture]) -> Iterator[_Read]:
+        with ThreadPoolExecutor(READERS, thread_name_prefix="reading") as pool:
+            waiting: deque[Future[_Read]] = deque()
+            rest = iter(pictures)
+            while True:
+                for picture in islice(rest, AHEAD - len(waiting)):
+                    waiting.append(pool.submit(self._read, picture))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+
+    def _read(self, picture: Picture) -> _Read:
+        try:
+            rgb = open_image(picture.path)
+            if picture.box is not None:
+                rgb = cut_box(rgb, picture.box)
+            return (rgb.shape[0], rgb.shape[1]), cut_crops(rgb, self.describer.crops)
+        except InputError as error:
+            return error
+
+
+@dataclass(frozen=True)
+class CropVectors:
+    """One picture's views of one crop set. rotations: for each turn the views' vectors, float64 [R, C];
+    weights: one a view; crops: how many went through the engine, of one turn."""
+
+    rotations: tuple[tuple[np.ndarray, ...], ...]
+    weights: tuple[float, ...]
+    crops: int

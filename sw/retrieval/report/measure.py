@@ -1,0 +1,230 @@
+"""The published tables of RNIP for one's own network and data.
+
+Table 1 holds NIP against RNIP with 5, 9 and 14 crops, as floats, bytes and bits; table 2 the float network on
+the large picture with NIP against the integer network on a small input with RNIP. Both come from the same
+features: the engine computes each crop once (``kestrel.sw.retrieval.report.crop_store``).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.model.compressed import CompressedNetwork, load_network
+from kestrel.sw.pictures.images import list_images
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.evaluate import CODES, Evaluation, evaluate
+from kestrel.sw.retrieval.describe.crops import PRESETS
+from kestrel.sw.retrieval.describe.descriptor import Descriptors
+from kestrel.sw.retrieval.describe.extract import POOLINGS as ALL_POOLINGS
+from kestrel.sw.retrieval.describe.extract import Skip, find_pooling, make_describer
+from kestrel.sw.retrieval.describe.whitening import MODES, Scatter, Whitening, load_whitening, save_whitening
+from kestrel.sw.retrieval.pooling.nip import NipSettings
+from kestrel.sw.retrieval.pooling.quantise import fit_quantiser
+from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
+from kestrel.sw.retrieval.report.rows import PLAIN, Report, Row, RowKey, comparisons
+
+POOLINGS = ("nip", "rnip5x", "rnip9x", "rnip14x")
+LARGE = (480, 640)
+"""Height and width of table 2's large picture; upright pictures turned, proportions kept."""
+
+TRAINING_PICTURES = 240
+FEATURES = "features"
+"""Folder of the output that keeps the crops' vectors until the report is written."""
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """weights: the float network's, None for no float rows; train: photographs for whitening and thresholds
+    (None: no whitening, thresholds from the benchmark's own images), of which ``training_pictures`` are
+    taken, evenly spread; seed: of the bootstrap."""
+
+    network: Path
+    benchmark: Benchmark
+    output: Path
+    weights: str | None = None
+    train: Path | None = None
+    training_pictures: int = TRAINING_PICTURES
+    poolings: tuple[str, ...] = POOLINGS
+    height: int = 224
+    width: int = 224
+    rotations: int = 1
+    whitening_mode: str = "after"
+    whitening_dimension: int | None = None
+    threshold: str = "median"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One engine on one input size. fit: of kestrel.sw.retrieval.describe.crops; poolings: those of one
+    ``chain``, whose crops can be shared."""
+
+    engine: str
+    arithmetic: str
+    height: int
+    width: int
+    fit: str
+    chain: NipSettings
+    poolings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.arithmetic}-{self.height}x{self.width}"
+
+
+def check_request(request: ReportRequest) -> None:
+    """Raises InputError for values that no report can be made with."""
+    for pooling in request.poolings:
+        find_pooling(pooling)
+    if not request.poolings:
+        raise InputError(f"poolings: none; allowed: {', '.join(ALL_POOLINGS)}")
+    if request.whitening_mode not in MODES:
+        raise InputError(f"whitening mode {request.whitening_mode!r}; allowed: {', '.join(MODES)}")
+
+
+def setups(request: ReportRequest) -> tuple[Setup, ...]:
+    """Integer and float network on the small input; the float network once more on the large one."""
+    chains = {find_pooling(pooling)[1]: None for pooling in request.poolings}
+    small = [
+        (request.height, request.width, "stretch", chain,
+         tuple(pooling for pooling in request.poolings if find_pooling(pooling)[1] == chain))
+        for chain in chains
+    ]  # fmt: skip
+    found = [Setup("reference", "integer", *values) for values in small]
+    if request.weights is not None:
+        found += [Setup("float", "float", *values) for values in small]
+        found.append(Setup("float", "float", *LARGE, "keep", find_pooling("nip")[1], ("nip",)))
+    return tuple(found)
+
+
+def crop_specification(pooling: str) -> str:
+    """Terms of a pooling's crops."""
+    crops, _ = find_pooling(pooling)
+    return PRESETS.get(crops, crops)
+
+
+def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip | None = None) -> Report:
+    """Runs everything. Writes the whitenings, and ``FEATURES``, into the output folder. Raises InputError."""
+    check_request(request)
+    network = load_network(request.network)
+    training = _training(request)
+    results: dict[RowKey, tuple[Row, Evaluation]] = {}
+    used, source = 0, ""
+    # All of them are made first: what they cannot use is said before the long computation.
+    for run in [_Run(request, network, setup, training) for setup in setups(request)]:
+        run.fill(progress, skip)
+        used = len(run.training)
+        for row, evaluation in run.rows():
+            results[row.key] = (row, evaluation)
+        source = run.source
+    first = next(iter(results.values()))[1]
+    return Report(
+        network=network.name, activation_bits=network.activation_bits,
+        weight_bytes=-(-network.weight_bits // 8),
+        float_bytes=FLOAT_BYTES * sum(layer.mask.size for layer in network.layers),
+        protocol=request.benchmark.protocol, split=request.benchmark.headline, images=first.images,
+        queries=first.queries, training_pictures=used, quantiser_source=source, poolings=request.poolings,
+        rotations=request.rotations, rows=tuple(row for row, _ in results.values()),
+        comparisons=tuple(comparisons(results, LARGE, request.seed)), large=LARGE,
+    )  # fmt: skip
+
+
+def _training(request: ReportRequest) -> list[Picture]:
+    if request.train is None:
+        return []
+    paths = list_images(request.train)
+    count = min(request.training_pictures, len(paths))
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    return [Picture(f"{request.train.name}/{path.name}", path) for path in chosen]
+
+
+class _Run:
+    """One setup: features, whitenings, descriptors, rankings."""
+
+    def __init__(self, request: ReportRequest, network: CompressedNetwork, setup: Setup,
+                 training: Sequence[Picture]) -> None:
+        self.request = request
+        self.setup = setup
+        self.training = list(training)
+        self.source = ""
+        self.benchmark = benchmark = request.benchmark
+        self.pictures = [Picture(name, benchmark.folder / name) for name in benchmark.pictures]
+        self.pictures += [Picture(q.key, benchmark.folder / q.image, q.box) for q in benchmark.boxed]
+        union = ",".join(crop_specification(pooling) for pooling in setup.poolings)
+        describer = make_describer(
+            network, weights=request.weights if setup.engine == "float" else None, engine=setup.engine,
+            height=setup.height, width=setup.width, pooling=setup.chain, crops=union,
+            rotations=request.rotations, fit=setup.fit)
+        self.store = CropStore(request.output / FEATURES, describer)
+
+    def fill(self, progress: Progress, skip: Skip | None) -> None:
+        what = f"{self.setup.arithmetic} {self.setup.height}x{self.setup.width}"
+        self.store.fill(self.training, f"{what}: training set", progress, skip)
+        self.store.fill(self.pictures, f"{what}: {self.request.benchmark.protocol}", progress, skip)
+        self.training = [picture for picture in self.training if self.store.has(picture)]
+        missing = {picture.name for picture in self.pictures if not self.store.has(picture)}
+        self.benchmark = self.benchmark.without(missing)
+        self.pictures = [picture for picture in self.pictures if picture.name not in missing]
+        if self.request.train is not None and not self.training:
+            raise InputError(f"train {self.request.train}: no readable picture; allowed: at least one")
+
+    def rows(self) -> Iterator[tuple[Row, Evaluation]]:
+        """All rows of the setup, pooling by pooling."""
+        for pooling in self.setup.poolings:
+            crops = crop_specification(pooling)
+            whitenings: list[Whitening | None] = [None]
+            if self.training:
+                whitenings.append(self._whiten(pooling, crops))
+            found, count = self._describe(self.pictures, crops, whitenings)
+            trained, _ = self._describe(self.training, crops, whitenings)
+            for number, whitening in enumerate(whitenings):
+                settings = self.store.settings(crops, whitening)
+                names = tuple(picture.name for picture in self.pictures)
+                descriptors = Descriptors(settings, names, found[number])
+                if self.training:
+                    learned, self.source = trained[number], f"{len(self.training)} training images"
+                else:
+                    known = {name: row for row, name in enumerate(names)}
+                    learned = found[number][[known[name] for name in self.benchmark.images]]
+                    self.source = "the benchmark's own images"
+                quantiser = fit_quantiser(learned, self.request.threshold, self.source)
+                mode = PLAIN if whitening is None else whitening.mode
+                for codes in CODES:
+                    result = evaluate(self.benchmark, descriptors, codes=codes, quantiser=quantiser)
+                    dimension = found[number].shape[1]
+                    size = {"floats": FLOAT_BYTES * dimension, "bytes": dimension, "bits": -(-dimension // 8)}
+                    yield Row(
+                        self.setup.arithmetic, self.setup.height, self.setup.width, pooling, count, mode,
+                        codes, dimension, size[codes], result.map, result.splits[result.headline].recall,
+                    ), result  # fmt: skip
+
+    def _whiten(self, pooling: str, crops: str) -> Whitening:
+        """Trained on the regions' vectors of the training pictures' crops; kept in the output folder."""
+        scatter = Scatter(self.store.describer.dimension)
+        for picture in self.training:
+            turns = self.store.vectors(picture, [crops])[crops].rotations
+            scatter.add(np.concatenate([view for turn in turns for view in turn]))
+        made = scatter.fit(self.request.whitening_dimension, self.request.whitening_mode,
+                           self.store.settings(crops, None))
+        path = self.request.output / f"whitening-{self.setup.name}-{pooling}.safetensors"
+        save_whitening(made, path)
+        return load_whitening(path)
+
+    def _describe(self, pictures: Sequence[Picture], crops: str,
+                  whitenings: Sequence[Whitening | None]) -> tuple[list[np.ndarray], float]:
+        """Per whitening the descriptors [N, D], and the mean number of crops."""
+        vectors: list[list[np.ndarray]] = [[] for _ in whitenings]
+        counts: list[int] = []
+        for picture in pictures:
+            found = self.store.vectors(picture, [crops])[crops]
+            counts.append(found.crops)
+            for number, whitening in enumerate(whitenings):
+                vectors[number].append(self.store.descriptor(found, whitening))
+        stacked = [np.stack(rows) if rows else np.zeros((0, 0)) for rows in vectors]
+        return stacked, float(np.mean(counts or [0]))

@@ -1,0 +1,196 @@
+"""The index of descriptors: names, settings, quantiser and the search structure, in one file.
+
+The file is a ZIP archive without compression: ``index.json`` (everything of words and single numbers),
+``thresholds.npy`` and ``numbers.npy``, and ``vectors.faiss`` in FAISS' own format. It is written under a
+temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked, so that a damaged
+file is refused and not searched.
+"""
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, check_comparable
+from kestrel.sw.retrieval.pooling.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
+from kestrel.sw.retrieval.search.neighbours import BLOCK, Advance, Neighbours
+from kestrel.sw.retrieval.search.structures import Kind
+
+FORMAT = "kestrel-index"
+VERSION = 1
+
+_BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError)
+"""What reading a damaged archive, its JSON or its arrays raises."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Best first: ``names`` and ``scores`` (see Kind.measure) of one query."""
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+class DescriptorIndex:
+    """Descriptors by name, all of one settings. ``create``, ``add``, ``remove``, ``search``, ``save``,
+    ``load``; vectors are float32 [N, dimension], coded here."""
+
+    def __init__(self, settings: DescriptorSettings, dimension: int, quantiser: Quantiser, names: list[str],
+                 neighbours: Neighbours) -> None:
+        self.settings = settings
+        self.dimension = dimension
+        self.quantiser = quantiser
+        self.names = names
+        self._neighbours = neighbours
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def kind(self) -> Kind:
+        return self._neighbours.kind
+
+    @classmethod
+    def create(cls, kind: Kind, training: Descriptors,
+               quantiser: Quantiser | None = None) -> "DescriptorIndex":
+        """An empty index. ``training`` gives the settings, places the cells of ivf and, where no
+        ``quantiser`` is given, the range of bytes and the thresholds of bits. Raises InputError."""
+        count, dimension = training.vectors.shape
+        if not count or not dimension:
+            raise InputError("no descriptors to begin an index with; allowed: at least one")
+        quantiser = quantiser or fit_quantiser(training.vectors, source=f"{count} descriptors")
+        columns = -(-dimension // 8) * 8 if kind.codes == "bits" else dimension
+        neighbours = Neighbours.empty(kind, columns, training.vectors, _byte_range(kind, quantiser))
+        return cls(training.settings, dimension, quantiser, [], neighbours)
+
+    def add(self, descriptors: Descriptors, source: str, advance: Advance | None = None) -> None:
+        """Appends; ``source`` names the descriptors in the refusals. Raises InputError when they were made
+        with other settings, or when a name is there already or comes twice."""
+        check_comparable(self.settings, descriptors.settings, "the index", source)
+        self._check_dimension(descriptors.vectors, source)
+        known = set(self.names)
+        for name in descriptors.names:
+            if name in known:
+                raise InputError(f"{source}: {name} is in the index already; allowed: new names "
+                                 "(kestrel index remove takes out old ones)")
+            known.add(name)
+        for start in range(0, len(descriptors.names), BLOCK):  # coding all at once takes much memory
+            self._neighbours.add(self._coded(descriptors.vectors[start:start + BLOCK]), advance)
+        self.names.extend(descriptors.names)
+
+    def remove(self, names: Sequence[str], advance: Advance | None = None) -> None:
+        """Removes by name; see Neighbours.remove. Raises InputError for a name that is not there."""
+        rows = {name: row for row, name in enumerate(self.names)}
+        for name in names:
+            if name not in rows:
+                raise InputError(f"{name} is not in the index; allowed: one of its {len(rows)} names")
+        gone = set(names)
+        if gone:
+            self._neighbours.remove(np.array(sorted(rows[name] for name in gone)), advance)
+            self.names = [name for name in self.names if name not in gone]
+
+    def search(self, vectors: np.ndarray, count: int, effort: int | None = None) -> list[Found]:
+        """The ``count`` nearest of each vector, fewer where the index has fewer. The queries are coded as the
+        index is. Raises InputError."""
+        if not self.names:
+            raise InputError("the index is empty; allowed: at least one descriptor (kestrel index add)")
+        self._check_dimension(vectors, "the query")
+        scores, rows = self._neighbours.search(self._coded(vectors), count, effort)
+        return [Found(tuple(self.names[row] for row in found if row >= 0),
+                      tuple(float(value) for value, row in zip(values, found, strict=True) if row >= 0))
+                for values, found in zip(scores, rows, strict=True)]
+
+    def describe(self) -> dict[str, object]:
+        """What `kestrel index info` prints."""
+        return {
+            "count": len(self), "dimension": self.dimension, "codes": self.kind.codes,
+            "structure": self.kind.structure, "exact": self.kind.exact, "measure": self.kind.measure,
+            **self._neighbours.describe(),
+            "quantiser": None if self.kind.codes == "floats" else {
+                "low": self.quantiser.low, "high": self.quantiser.high, "source": self.quantiser.source},
+            "settings": asdict(self.settings),
+        }  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        about = {
+            "format": FORMAT, "version": VERSION, "settings": asdict(self.settings),
+            "dimension": self.dimension, "codes": self.kind.codes, "structure": self.kind.structure,
+            "quantiser": {"low": self.quantiser.low, "high": self.quantiser.high,
+                          "source": self.quantiser.source},
+            "names": self.names,
+        }  # fmt: skip
+        with atomic_write(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            archive.writestr("index.json", json.dumps(about))
+            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers}
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, array, allow_pickle=False)
+            with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
+                self._neighbours.write(stream)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "DescriptorIndex":
+        """Raises InputError, in one line that names the file, for anything but a whole index."""
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such index'}; "
+                             "allowed: an index written by kestrel index add")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if (damaged := archive.testzip()) is not None:
+                    raise ValueError(f"{damaged} is damaged")
+                return _read(archive)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except _BROKEN as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+            raise InputError(f"{path}: not a readable index ({reason}); "
+                             "allowed: a whole file written by kestrel index add") from error
+
+    def _coded(self, vectors: np.ndarray) -> np.ndarray:
+        if self.kind.codes == "bits":
+            return to_bits(vectors, self.quantiser)
+        if self.kind.codes == "bytes":
+            return from_bytes(to_bytes(vectors, self.quantiser), self.quantiser)
+        return vectors.astype(np.float32, copy=False)
+
+    def _check_dimension(self, vectors: np.ndarray, source: str) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise InputError(f"{source}: descriptors of {list(vectors.shape)}; "
+                             f"allowed: {self.dimension} dimensions, as the index has")
+
+
+def _byte_range(kind: Kind, quantiser: Quantiser) -> tuple[float, float] | None:
+    return (quantiser.low, quantiser.high) if kind.codes == "bytes" else None
+
+
+def _read(archive: zipfile.ZipFile) -> DescriptorIndex:
+    """Raises ValueError, KeyError or TypeError when parts are missing or do not fit together."""
+    about = json.loads(archive.read("index.json"))
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ValueError("another kind of archive")
+    if about["version"] != VERSION:
+        raise ValueError(f"version {about['version']}, not {VERSION}")
+    dimension, names = int(about["dimension"]), list(about["names"])
+    kind = Kind(str(about["codes"]), str(about["structure"]))
+    thresholds, numbers = (_read_array(archive, name) for name in ("thresholds.npy", "numbers.npy"))
+    if thresholds.dtype != np.float32 or thresholds.shape != (dimension,):
+        raise ValueError(f"thresholds are {thresholds.dtype} {list(thresholds.shape)}")
+    if numbers.dtype != np.int64 or numbers.shape != (len(names),) or (np.diff(numbers) <= 0).any():
+        raise ValueError("numbers of the descriptors are not in order")
+    coding = about["quantiser"]
+    quantiser = Quantiser(float(coding["low"]), float(coding["high"]), thresholds, str(coding["source"]))
+    columns = -(-dimension // 8) * 8 if kind.codes == "bits" else dimension
+    with archive.open("vectors.faiss") as stream:
+        neighbours = Neighbours.read(kind, columns, stream, numbers, _byte_range(kind, quantiser))
+    return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    with archive.open(name) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)

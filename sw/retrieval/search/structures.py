@@ -1,0 +1,111 @@
+"""The FAISS structures that descriptors are searched with.
+
+Six kinds, coded by what is stored of a descriptor and how it is looked through:
+
+    codes    flat                    hnsw               ivf
+    floats   IndexFlatIP             IndexHNSWFlat      IndexIVFFlat
+    bytes    IndexScalarQuantizer    IndexHNSWSQ        IndexIVFScalarQuantizer
+    bits     IndexBinaryFlat         IndexBinaryHNSW    -
+
+``flat`` compares with everything and is exact. ``hnsw`` is the graph of Malkov and Yashunin (2016), ``ivf``
+an inverted file: k-means cells of which only the nearest are looked into. Bytes lie in the index as bytes:
+FAISS' 8-bit uniform scalar quantiser is given the range of ours instead of training its own, so that its
+codes are ours to the last bit and a score is the inner product of the decoded values, without decoded copies
+in memory.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kestrel.hw.spec.errors import InputError
+
+faiss: Any = importlib.import_module("faiss")  # its own stubs lack half of what is used here
+
+CODES = ("floats", "bytes", "bits")
+STRUCTURES = ("flat", "hnsw", "ivf")
+
+HNSW_LINKS = 16
+"""M: links of a vector on each level, twice as many on the lowest."""
+
+HNSW_BUILD_EFFORT = 40
+"""efConstruction: candidates kept while a vector's links are chosen."""
+
+IVF_TRAINING = 64
+"""Vectors of the training set used for a cell, at most. More change the recall little and cost much."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is stored and how it is searched. Raises InputError for a pair that does not exist."""
+
+    codes: str
+    structure: str
+
+    def __post_init__(self) -> None:
+        if self.codes not in CODES:
+            raise InputError(f"codes {self.codes!r}; allowed: {', '.join(CODES)}")
+        if self.structure not in STRUCTURES:
+            raise InputError(f"structure {self.structure!r}; allowed: {', '.join(STRUCTURES)}")
+        if (self.codes, self.structure) == ("bits", "ivf"):
+            raise InputError("structure 'ivf' of bits; allowed: flat or hnsw")
+
+    @property
+    def exact(self) -> bool:
+        return self.structure == "flat"
+
+    @property
+    def measure(self) -> str:
+        """What a score is. The Hamming distance is better the smaller, the inner product the larger."""
+        return "Hamming distance" if self.codes == "bits" else "inner product"
+
+
+def cells_for(count: int) -> int:
+    """Cells of an inverted file trained on ``count`` vectors: the square root, but 39 vectors a cell."""
+    return max(1, min(round(count ** 0.5), count // 39))
+
+
+def new_index(kind: Kind, dimension: int, cells: int, byte_range: tuple[float, float] | None) -> Any:
+    """An empty FAISS index. ``cells``: of ivf, which still has to be trained. ``byte_range``: values that the
+    codes 0 and 256 would stand for, for bytes."""
+    product, bytes_ = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit_uniform
+    if kind.codes == "bits":
+        if kind.structure == "flat":
+            return faiss.IndexBinaryFlat(dimension)
+        index: Any = faiss.IndexBinaryHNSW(dimension, HNSW_LINKS)
+    elif kind.codes == "bytes":
+        if byte_range is None:
+            raise ValueError("bytes need their range")
+        if kind.structure == "flat":
+            index = faiss.IndexScalarQuantizer(dimension, bytes_, product)
+        elif kind.structure == "hnsw":
+            index = faiss.IndexHNSWSQ(dimension, bytes_, HNSW_LINKS, product)
+        else:
+            index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatIP(dimension), dimension, cells, bytes_,
+                                                  product, False)
+        set_range(index, byte_range)
+    elif kind.structure == "flat":
+        return faiss.IndexFlatIP(dimension)
+    elif kind.structure == "hnsw":
+        index = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, product)
+    else:
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimension), dimension, cells, product)
+    if kind.structure == "hnsw":
+        index.hnsw.efConstruction = HNSW_BUILD_EFFORT
+    elif kind.structure == "ivf":
+        index.cp.spherical = True
+        index.cp.min_points_per_centroid = 1  # cells_for has seen to it; FAISS would print a warning
+        index.cp.max_points_per_centroid = IVF_TRAINING
+    return index
+
+
+def set_range(index: Any, byte_range: tuple[float, float]) -> None:
+    """Makes FAISS' codes ours. It decodes low + (code + 1/2) / 255 * span, we over 256 steps."""
+    low, high = byte_range
+    storage = faiss.downcast_index(index.storage) if hasattr(index, "storage") else index
+    span = (high - low) * 255 / 256
+    faiss.copy_array_to_vector(np.array([low, span], dtype=np.float32), storage.sq.trained)
+    if not hasattr(index, "nlist"):  # an inverted file still has its cells to find
+        storage.is_trained = index.is_trained = True

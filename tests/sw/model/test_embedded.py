@@ -1,0 +1,99 @@
+"""The network that comes along: it is what its text says, and knows places again."""
+
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from kestrel.cli.main import run
+from kestrel.sw.compress.calibrate import generated_pictures
+from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.model.compressed import load_network, same
+from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH, TEXT_PATH
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.weights import random_network
+from kestrel.sw.pictures.images import generate_picture, quantise_pixels
+from kestrel.sw.pictures.scenes import write_scenes
+from kestrel.sw.retrieval.benchmark.evaluate import evaluate
+from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
+from kestrel.sw.retrieval.describe.extract import make_describer
+
+LARGEST = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network(EMBEDDED)
+
+
+def told(what):
+    """A row of the text's first table."""
+    text = TEXT_PATH.read_text(encoding="utf-8")
+    match = re.search(rf"^\| {re.escape(what)} \| (.+) \|$", text, re.MULTILINE)
+    assert match, f"{TEXT_PATH.name} has no row {what!r}"
+    return match[1].strip("`")
+
+
+def test_the_text_tells_the_file(network):
+    content = NETWORK_PATH.read_bytes()
+    assert told("SHA-256") == hashlib.sha256(content).hexdigest()
+    assert told("Bytes") == f"{len(content):,}"
+    assert len(content) < LARGEST
+    assert told("Network") == network.name
+    layers = tuple(layer.mask_bits for layer in network.layers)
+    assert layers == tuple(parse_mask_plan(told("Mask bits"), parse_network(network.name)))
+    assert told("Activation bits") == str(network.activation_bits)
+    assert told("Preprocessing") == network.preprocessing
+    assert told("Masks and scalars") == f"{-(-network.weight_bits // 8):,} bytes"
+
+
+def test_it_is_a_trained_network_of_its_name(network):
+    assert tuple(layer.shape for layer in network.layers) == parse_network(network.name).layers
+    assert all(layer.trained for layer in network.layers)
+
+
+def test_its_layers_neither_die_nor_saturate(network):
+    prepared = find_preprocessing(network.preprocessing)
+    pixels = np.stack([quantise_pixels(generate_picture(64, 64, seed), prepared, network.activation_bits)
+                       for seed in range(4)])
+    for layer, y in zip(network.layers, Reference(network).run(torch.from_numpy(pixels)), strict=True):
+        assert 0.03 < float((y > 0).float().mean()) < 0.97, layer.shape.name
+        assert float((y == 255).float().mean()) < 0.02, layer.shape.name
+        assert int(y.max()) > 60, layer.shape.name
+
+
+def test_it_knows_generated_scenes_better_than_random_weights_do(network, tmp_path):
+    scenes = tmp_path / "scenes"
+    rows = write_scenes(scenes, groups=8, views=3, seed=1, height=96, width=96, advance=lambda count: None)
+    names = [name for name, _ in rows]
+    benchmark = load_benchmark("groups", scenes)
+
+    def precision(found):
+        describer = make_describer(found, height=96, width=96)
+        return evaluate(benchmark, describer.describe([scenes / n for n in names], names, workers=0)).map
+
+    shape = parse_network(network.name)
+    plan = [layer.mask_bits for layer in network.layers]
+    random = [
+        precision(compress(random_network(shape, seed, min(find_preprocessing("torchvision").scale)), plan,
+                           generated_pictures(64, 64, count=4), preprocessing="torchvision")[0])
+        for seed in (1, 2, 3)
+    ]  # fmt: skip
+    found = precision(network)
+    assert found > max(random), random
+    assert found > np.mean(random) + 0.1, random
+
+
+def test_its_name_stands_for_its_file(network, capsys):
+    assert same(network, load_network(NETWORK_PATH))
+    assert run(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["embedded"]
+    assert found["name"] == EMBEDDED
+    assert found["network"] == network.name
+    assert found["mask_bits"] == [layer.mask_bits for layer in network.layers]

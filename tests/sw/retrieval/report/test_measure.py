@@ -1,0 +1,279 @@
+"""``kestrel report retrieval``: its rows are those of evaluate, crops are computed once, a stopped run
+continues."""
+
+import itertools
+import json
+import re
+from collections import Counter
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kestrel.cli.main import run
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.pictures.images import generate_picture, open_image
+from kestrel.sw.retrieval.describe.backends import ReferenceEngine
+from kestrel.sw.retrieval.describe.crops import PRESETS
+from kestrel.sw.retrieval.describe.extract import POOLINGS, make_describer
+from kestrel.sw.retrieval.describe.whitening import load_whitening
+from kestrel.sw.retrieval.report import measure as report_module
+from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
+from kestrel.sw.retrieval.report.tables import POOLING_NAMES
+
+SMALL = ["--height", "16", "--width", "16"]
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    """A folder with a network, a set of four groups of three views and training pictures."""
+    folder = tmp_path_factory.mktemp("user")
+    assert run(["compress", "random:1", "-o", str(folder / "net.safetensors"), "--network", "vgg16/16:pool1",
+                "--mask-bits", "3", "--calibration-size", "16x16"]) == 0
+    (folder / "set").mkdir()
+    (folder / "train").mkdir()
+    for group in range(4):
+        scene = generate_picture(60, 80, group)
+        for view in range(3):
+            part = scene[view * 4 : view * 4 + 44, view * 6 : view * 6 + 60]
+            Image.fromarray(part).save(folder / "set" / f"{group:03}{view:02}.png")
+    for n in range(6):
+        Image.fromarray(generate_picture(30, 40, 100 + n)).save(folder / "train" / f"{n}.png")
+    return folder
+
+
+@pytest.fixture
+def here(user, monkeypatch):
+    monkeypatch.chdir(user)
+    return user
+
+
+@pytest.fixture
+def small_large(monkeypatch):
+    """Table 2's large picture, smaller."""
+    monkeypatch.setattr(report_module, "LARGE", (24, 32))
+
+
+def report(capsys, *arguments):
+    capsys.readouterr()
+    assert run(["report", "retrieval", "--dataset", "set", "--network", "net.safetensors", *SMALL,
+                *map(str, arguments), "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def evaluated(capsys, *arguments):
+    capsys.readouterr()
+    assert run(["evaluate", "net.safetensors", "--dataset", "set", "--workers", "0", *map(str, arguments),
+                "--json"]) == 0, capsys.readouterr().err
+    return json.loads(capsys.readouterr().out)
+
+
+def row(found, **wanted):
+    rows = [r for r in found["rows"] if all(r[key] == value for key, value in wanted.items())]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
+    found = report(capsys, "--weights", "random:1", "--train", "train", "-o", tmp_path / "out",
+                   "--whitening-mode", "roi", "--rotations", "2")
+    assert len(found["rows"]) == (2 * 4 + 1) * 2 * 3
+    whitened = tmp_path / "out" / "whitening-integer-16x16-rnip9x.safetensors"
+    assert load_whitening(whitened).mode == "roi"
+    common = ("--rotations", "2", "--train", "train")
+    for wanted, arguments in (
+        ({"arithmetic": "integer", "pooling": "nip", "whitening": "", "codes": "floats"}, SMALL),
+        ({"arithmetic": "integer", "pooling": "rnip9x", "whitening": "roi", "codes": "bytes"},
+         [*SMALL, "--whitening", whitened]),
+        ({"arithmetic": "integer", "pooling": "rnip14x", "whitening": "", "codes": "bits"}, SMALL),
+        ({"arithmetic": "float", "height": 16, "pooling": "rnip5x", "whitening": "", "codes": "bits"},
+         [*SMALL, "--engine", "float", "--weights", "random:1"]),
+        ({"arithmetic": "float", "height": 24, "pooling": "nip", "whitening": "", "codes": "floats"},
+         ["--height", 24, "--width", 32, "--fit", "keep", "--engine", "float", "--weights", "random:1"]),
+    ):  # fmt: skip
+        mine = row(found, **wanted)
+        theirs = evaluated(capsys, *common, "--pooling", mine["pooling"], "--codes", mine["codes"],
+                           *arguments)
+        assert mine["map"] == theirs["map"], wanted
+        assert mine["recall"] == theirs["recall"]
+        assert mine["dimension"] == theirs["settings"]["dimension"]
+
+
+def test_descriptors_of_the_store_are_the_describers(here, tmp_path):
+    plain = {name: crops for name, crops in PRESETS.items() if "mosaic" not in crops}
+    union = ",".join(plain.values())
+    paths = sorted((here / "set").iterdir())[:3]
+    store = CropStore(tmp_path, make_describer("net.safetensors", height=16, width=16, crops=union,
+                                               rotations=4))
+    pictures = [Picture(path.name, path) for path in paths]
+    store.fill(pictures, "features")
+    for name, crops in plain.items():
+        describer = make_describer("net.safetensors", height=16, width=16, pooling=name, rotations=4)
+        assert store.settings(crops, None) == describer.settings
+        for picture in pictures:
+            found = store.descriptor(store.vectors(picture, [crops])[crops], None)
+            np.testing.assert_array_equal(found, describer.describe_picture(open_image(picture.path)))
+
+
+def test_mosaics_stand_beside_crops_and_other_chains(here, tmp_path, capsys):
+    found = report(capsys, "--train", "train", "-o", tmp_path / "out", "--poolings", "nip,rnip18m,rmac,sqrt",
+                   "--rotations", "2")
+    assert row(found, pooling="rnip18m", whitening="", codes="floats")["crops"] == 18
+    for pooling in ("nip", "rnip18m", "rmac", "sqrt"):
+        path = tmp_path / "out" / f"whitening-integer-16x16-{pooling}.safetensors"
+        for whitening, arguments in (("", ()), ("after", ("--whitening", path))):
+            mine = row(found, pooling=pooling, whitening=whitening, codes="bytes")
+            theirs = evaluated(capsys, "--rotations", "2", "--train", "train", "--pooling", pooling,
+                               "--codes", "bytes", *SMALL, *arguments)
+            assert mine["map"] == theirs["map"], (pooling, whitening)
+
+
+def test_every_pooling_has_a_name_to_print():
+    assert POOLING_NAMES.keys() == POOLINGS.keys()
+
+
+def test_a_whitening_of_the_report_is_that_of_whiten(here, tmp_path, capsys):
+    report(capsys, "--train", "train", "-o", tmp_path / "out", "--poolings", "rnip5x")
+    assert run(["whiten", "net.safetensors", "train", "-o", str(tmp_path / "w.safetensors"), "--pooling",
+                "rnip5x", "--mode", "after", "--workers", "0", *SMALL]) == 0
+    mine = load_whitening(tmp_path / "out" / "whitening-integer-16x16-rnip5x.safetensors")
+    theirs = load_whitening(tmp_path / "w.safetensors")
+    assert (mine.settings, mine.vectors, mine.pictures) == (theirs.settings, theirs.vectors, theirs.pictures)
+    np.testing.assert_array_equal(mine.projection, theirs.projection)
+
+
+class CountingEngine(ReferenceEngine):
+    """Counts the crops, and stops after ``limit`` of them."""
+
+    crops: ClassVar[Counter[bytes]] = Counter()
+    limit = 10**9
+
+    def features(self, pictures):
+        if self.crops.total() >= self.limit:
+            raise KeyboardInterrupt
+        self.crops.update(picture.tobytes() for picture in pictures)
+        return super().features(pictures)
+
+    def batch(self, height, width):
+        return 1
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    monkeypatch.setattr(
+        "kestrel.sw.retrieval.describe.extract.make_engine", lambda name, request: CountingEngine(request)
+    )
+    monkeypatch.setattr(CountingEngine, "crops", Counter())
+    return CountingEngine
+
+
+def test_crops_shared_by_poolings_are_computed_once(here, tmp_path, capsys, counting):
+    report(capsys, "-o", tmp_path / "out")
+    # 1 + 4 + 9 of the stretched grid, the first being the whole, and 2 + 6 squares, for each of 12 pictures.
+    assert counting.crops.total() == 12 * (14 + 8)
+
+
+def test_a_stopped_run_continues(here, tmp_path, capsys, counting, monkeypatch):
+    whole = report(capsys, "-o", tmp_path / "whole", "--poolings", "nip,rnip5x")
+    counting.crops.clear()
+    monkeypatch.setattr(counting, "limit", 32)
+    command = ["report", "retrieval", "--dataset", "set", "--network", "net.safetensors", *SMALL,
+               "-o", str(tmp_path / "out"), "--poolings", "nip,rnip5x", "--json"]
+    assert run(command) == 130
+    monkeypatch.setattr(counting, "limit", 10**9)
+    done = len(list((tmp_path / "out" / "features").rglob("*.npz")))
+    assert 0 < done < 12
+    assert not (tmp_path / "out" / "report.json").exists()
+    counting.crops.clear()
+    capsys.readouterr()
+    again = report(capsys, "-o", tmp_path / "out", "--poolings", "nip,rnip5x")
+    assert counting.crops.total() == (12 - done) * 5
+    assert again["rows"] == whole["rows"]
+    assert again["differences"] == whole["differences"]
+    assert not (tmp_path / "out" / "features").exists()
+
+
+def test_files_of_a_report(here, tmp_path, capsys, small_large):
+    found = report(capsys, "--weights", "random:1", "--train", "train", "-o", tmp_path / "out",
+                   "--poolings", "nip,rnip9x", "--keep-features")
+    out = tmp_path / "out"
+    assert {file.rpartition("/")[2] for file in found["files"]} == {
+        "report.html", "report.md", "report.json", "map.svg", "differences.svg"}
+    assert (out / "features").is_dir()
+    stored = json.loads((out / "report.json").read_text())
+    assert stored["rows"] == found["rows"]
+    page = (out / "report.html").read_text()
+    # Nothing is loaded from elsewhere.
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "@import" not in page
+    assert page.count("data:image/svg+xml") == 2
+    markdown = (out / "report.md").read_text()
+    bits = row(found, arithmetic="integer", pooling="rnip9x", whitening="", codes="bits")
+    for text in (page, markdown):
+        assert f"{bits['map']:.4f}" in text
+        assert "Table 2" in text
+        assert "without whitening" in text
+    assert found["model_bytes"]["float"] == 4 * 9 * (3 * 4 + 4 * 4)
+    assert found["model_bytes"]["integer"] == (3 * 4 + 4 * 4) * 35 // 8 + 1
+    abouts = Counter(d["about"] for d in found["differences"])
+    assert abouts == {"integer against float network": 4, "more crops": 2, "whitening": 2,
+                      "bytes against floats": 4, "bits against floats": 4,
+                      "small input with RNIP against large input with NIP": 6}
+    for difference in found["differences"]:
+        assert difference["low"] <= difference["difference"] <= difference["high"]
+        expected = difference["this"]["map"] - difference["other"]["map"]
+        assert difference["difference"] == pytest.approx(expected)
+
+
+def test_the_integer_network_stands_alone_without_weights(here, tmp_path, capsys):
+    found = report(capsys, "-o", tmp_path / "out", "--poolings", "nip")
+    assert {r["arithmetic"] for r in found["rows"]} == {"integer"}
+    assert found["quantiser"] == "the benchmark's own images"
+    assert "Table 2" not in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_bad_picture_is_named_once_and_left_out(here, tmp_path, capsys, small_large):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    for path in (here / "set").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "00301.png").write_bytes(b"no picture")
+    arguments = ["report", "retrieval", "--dataset", str(folder), "--network", "net.safetensors", *SMALL,
+                 "--weights", "random:1", "-o", str(tmp_path / "out"), "--poolings", "nip", "--json"]
+    capsys.readouterr()
+    assert run(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["skipped"], found["images"]) == (["00301.png"], 11)
+    assert run([*arguments, "--strict"]) == 2
+    assert "00301.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"kind": "area"}, "report 'area'; allowed: retrieval"),
+    ({"--poolings": "nip,x"}, "pooling 'x'; allowed: nip"),
+    ({"--whitening-mode": "x"}, "whitening mode 'x'; allowed: roi, after"),
+    ({"-o": "no/o"}, "does not exist"),
+    ({"-o": "net.safetensors"}, "is a file"),
+    ({"--weights": "none.npz"}, "none.npz"),
+    ({"--threshold": "x"}, "threshold 'x'"),
+    ({"--network": "none.safetensors"}, "none.safetensors"),
+    ({"--train": "none"}, "none: no such folder"),
+    ({"--dataset": "none"}, "none: no such folder"),
+])
+def test_what_cannot_be_used_is_refused_in_one_line(here, capsys, changes, message):
+    options = {"--dataset": "set", "--network": "net.safetensors", "-o": "o", **changes}
+    kind = options.pop("kind", "retrieval")
+    capsys.readouterr()
+    assert run(["report", kind, *itertools.chain(*options.items()), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err.strip().splitlines()[-1]
+    assert not (here / "o").exists()
+
+
+def test_a_place_for_features_that_is_none_is_refused(here, tmp_path):
+    (tmp_path / "features").write_text("")
+    store = CropStore(tmp_path / "features", make_describer("net.safetensors", height=16, width=16))
+    with pytest.raises(InputError, match="folder of features"):
+        store.fill([], "features")

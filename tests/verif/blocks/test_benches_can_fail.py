@@ -1,0 +1,112 @@
+"""Each bench is handed a block with a fault that it must see."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from kestrel.verif.blocks.support.run import block_config, block_name, run_block
+from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.build.verilator import BenchFailed
+
+CONFIG = block_config(3, 3, 5)
+STREAM = replace(block_config(3, 3, 5, max_width=8), stream_bytes=2)
+ROOMY = replace(
+    block_config(4, 2, 8, load_kernels=2, max_width=8),
+    feature_words=(1024, 1024), weight_words=2048, table_words=1024,
+)  # fmt: skip
+
+# By fault: block, configuration, the module in it to break, pattern in its Verilog, replacement, what the
+# bench must say.
+FAULTS = {
+    "a tap takes its neighbour's activation": (
+        "compute.kernel_unit", CONFIG, "kernel_unit", r"magnitude_0 \^", "magnitude_1 ^", "product: item"
+    ),
+    "no saturation": (
+        "compute.requantise_lane", CONFIG, "requantise_lane",
+        r"(assign above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"
+    ),
+    "nothing ever comes out": (
+        "compute.accumulator", CONFIG, "accumulator", r"(assign acc_ahead\[0\]) = [^;]+;", r"\1 = 1'h0;",
+        "acc_ahead: item",
+    ),
+    "after a strip of odd height the next one begins in an odd row": (
+        "compute.pool", CONFIG, "pool", r"if \(pixel_1\[2\]\)", "if (1'h0)", "result: item"
+    ),
+    "a picture ends with the first visit": (
+        "memory.image_input", STREAM, "image_input",
+        r"(assign image_end = .*& )ends_image;", r"\1ends_strip;",
+        "(ending|error): item",
+    ),
+    "the rest of a picture that is too long stays in the stream": (
+        "memory.image_input", STREAM, "image_input", r"assign tready = [^;]+;", "assign tready = taking;",
+        "tready: item",
+    ),
+    "the rows of a picture do not go round in their region": (
+        "memory.image_input", STREAM, "raster", r"advanced == strip\[[\d:]+\];", "1'h0;", "write: item"
+    ),
+    "a beat that waits is overwritten": (
+        "memory.feature_output", CONFIG, "feature_output", r"assign move = [^;]+;", "assign move = 1'h1;",
+        "(read_en|tvalid|tdata|tlast|tkeep): item",
+    ),
+    "a visit to the output ends before its last beat": (
+        "memory.feature_output", CONFIG, "feature_output", r"= ~ fetched;", "= 1'h1;", "ending: item"
+    ),
+    "the output ends with every visit": (
+        "memory.feature_output", CONFIG, "raster",
+        r"(assign ends_image = .*)& of_image;", r"\1;", "tlast: item"
+    ),
+    "the next layer does not wait for the pipeline": (
+        "control.sequencer", ROOMY, "sequencer", r"(if \(active\) begin\s+\S+ += )4'h\w+;", r"\g<1>4'h1;",
+        "(adopt|starved): item",
+    ),
+    "the layer record is one word short": (
+        "control.sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;",
+        "(adopt|go|starved|load_start): item",
+    ),
+    "a word's sums go on from the last one's": (
+        "descriptor.squares", CONFIG, "nip_squares", r"starts_3 \? 32'd0 : squares", "squares", "map .*, not "
+    ),
+    "a reciprocal is a digit short": (
+        "descriptor.reciprocal", CONFIG, "nip_reciprocal", r"steps > 5'h11", "steps > 5'h10",
+        "(reciprocal|amount): item",
+    ),
+    "the root of a pass that copied is taken for the next one's": (
+        "descriptor.vectors", CONFIG, "nip_vectors", r"squares_it \? stage_3", "squares_it ? stage_2",
+        "SQUARE|sums|best",
+    ),
+    "the rows of a pair are not added up": (
+        "descriptor.whitening", CONFIG, "nip_whitening",
+        r"pairs & in_word\[0\]", "1'h0 & in_word[0]", "matrix"
+    ),
+    "a descriptor's sums end a byte early": (
+        "descriptor.output", CONFIG, "nip_output", r"part == 2'h3", "part == 2'h2", "vector"
+    ),
+    "a header of another map is taken": (
+        "descriptor.header", CONFIG, "nip_header", r"rom_data\[15:0\] != channels", "1'h0",
+        "bad_map",
+    ),
+    "a crop of another rotation continues the sum": (
+        "descriptor.unit", CONFIG, "nip", r"command\[2\] == begun_first", "1'h1", "not error 4"
+    ),
+    "a layer has one input group too many": (
+        "control.sequencer", ROOMY, "sequencer",
+        r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bench_sees_a_fault(fault, tmp_path, seed):
+    block, config, module, pattern, replacement, message = FAULTS[fault]
+    files = []
+    found = 0
+    for source in block_sources(block_name(block), config):
+        text = source.read_text(encoding="utf-8")
+        if source.stem == f"kestrel_{module}":
+            text, found = re.subn(pattern, replacement, text)
+        files.append(tmp_path / source.name)
+        files[-1].write_text(text, encoding="utf-8")
+    assert found == 1, f"{block}: the place to break has changed"
+    with pytest.raises(BenchFailed, match=message):
+        run_block(block, config, tmp_path / "run", seed, files)

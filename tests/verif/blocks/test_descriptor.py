@@ -1,0 +1,117 @@
+import json
+import re
+from dataclasses import asdict, replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from kestrel.hw.emit.verilog import memory_files, nip_files
+from kestrel.hw.spec.descriptor import NIP_SUMMED_MAX, NipConfig
+from kestrel.verif.blocks.support.run import CONFIG_VARIABLE, block_config, config_label, run_block
+from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.build.verilator import build_cocotb, lint, run_cocotb
+
+FULL = replace(block_config(16, 16, 8), feature_words=(1024, 1024))
+
+
+def wider(rows):
+    """A configuration with more rows of the whitening at once."""
+    return replace(block_config(2, 2, 8, max_width=12), whitening_rows=rows)
+
+
+WAIVERS = Path(str(resources.files("kestrel.verif.build") / "lint.vlt"))
+SMALL = NipConfig(channels=16, rom_words=1024, whitening=False)
+
+
+def run_bench(bench, config, sources, folder, seed):
+    """The unit in a bench that is not called after it."""
+    build = build_cocotb(sources, "kestrel_nip", optimise=0)
+    settings = {CONFIG_VARIABLE: json.dumps(asdict(config))}
+    module = f"kestrel.verif.blocks.descriptor.unit.{bench}"
+    return run_cocotb(build, "kestrel_nip", module, folder, settings, seed, timeout=300)
+
+
+def small_unit(config, folder):
+    """Files of a unit that cannot whiten, for 16 channels."""
+    found = [folder / file.name for file in nip_files(config, SMALL)]
+    for path, file in zip(found, nip_files(config, SMALL), strict=True):
+        path.write_text(file.text, encoding="utf-8")
+    unused = {file.name for file in memory_files()} - {"kestrel_ram_1r1w.v"}
+    return [path for path in found if path.name not in unused]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        block_config(1, 1, 4, max_width=8),
+        block_config(2, 2, 8, max_width=12),
+        block_config(3, 3, 5, max_width=8),
+        block_config(4, 2, 7, max_width=8),
+        block_config(16, 16, 8, max_width=8),
+        wider(8),
+        wider(16),
+    ],
+    ids=lambda config: f"{config_label(config)}-rows{config.whitening_rows}",
+)
+def test_descriptor_unit_equals_the_integer_chain(config, tmp_path, seed):
+    results = run_block("descriptor.unit", config, tmp_path, seed)
+    assert len(results.ran) == 3
+
+
+@pytest.mark.parametrize(
+    "config",
+    [block_config(1, 1, 4, max_width=8), block_config(2, 2, 8, max_width=12), block_config(3, 3, 5)],
+    ids=config_label,
+)
+def test_sums_of_squares_of_regions(config, tmp_path, seed):
+    run_block("descriptor.squares", config, tmp_path, seed)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "common.isqrt", "descriptor.multiply", "descriptor.reciprocal", "descriptor.rows",
+        "descriptor.whitening", "descriptor.output", "descriptor.header", "descriptor.vectors",
+    ],
+)  # fmt: skip
+def test_small_blocks_equal_their_models(block, tmp_path, seed):
+    run_block(block, block_config(2, 2, 8), tmp_path, seed)
+
+
+@pytest.mark.parametrize("rows", [8, 16])
+@pytest.mark.parametrize("block", ["descriptor.rows", "descriptor.whitening", "descriptor.header"])
+def test_blocks_of_more_rows_equal_their_models(block, rows, tmp_path, seed):
+    run_block(block, wider(rows), tmp_path, seed)
+
+
+def test_a_small_unit_without_whitening(tmp_path, seed):
+    config = block_config(4, 4, 8, max_width=8)
+    run_block("descriptor.unit", config, tmp_path / "run", seed, small_unit(config, tmp_path))
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 16])
+def test_the_unit_is_clean(lanes, tmp_path):
+    config = block_config(lanes, lanes, 8)
+    lint(block_sources("nip", config), "kestrel_nip", WAIVERS)
+    lint(block_sources("nip", replace(config, whitening_rows=16)), "kestrel_nip", WAIVERS)
+    lint(small_unit(config, tmp_path), "kestrel_nip", WAIVERS)
+
+
+@pytest.mark.parametrize("rows", [4, 16])
+def test_full_size(rows, tmp_path, seed):
+    config = replace(FULL, whitening_rows=rows)
+    run_bench("full_bench", config, block_sources("nip", config), tmp_path, seed)
+
+
+def test_too_many_regions_in_a_sum_are_refused(tmp_path, seed):
+    config = block_config(2, 2, 8)
+    sources = []
+    for source in block_sources("nip", config):
+        text = source.read_text(encoding="utf-8")
+        if source.stem == "kestrel_nip":
+            text, found = re.subn(rf"summed > 16'h{NIP_SUMMED_MAX:x}\b", f"summed > 16'h{7:x}", text)
+            assert found == 1, "the limit is written in another way"
+        sources.append(tmp_path / source.name)
+        sources[-1].write_text(text, encoding="utf-8")
+    run_bench("limit_bench", config, sources, tmp_path / "run", seed)

@@ -1,0 +1,152 @@
+"""The chip's top level: its bench, and chips whose ROMs are not in order."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kestrel.export.formats.words import Words
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
+from kestrel.hw.spec.table import HEADER_FIELDS, IDENTITY_FIELDS, LAYER_FIELDS, VISIT_FIELDS
+from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
+
+SMALL = replace(
+    NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
+    table_words=512,
+)  # fmt: skip
+CHIPS = {
+    "nano": ChipConfig(SMALL),
+    "checks itself": ChipConfig(SMALL, startup_check=True),
+    "4x2": ChipConfig(
+        replace(SMALL, input_lanes=4, load_kernels=2, activation_bits=6, stream_bytes=3, row_groups=True)
+    ),
+    "describes": ChipConfig(SMALL, NipConfig(8, 256)),
+    "describes without whitening": ChipConfig(
+        replace(SMALL, input_lanes=4, output_lanes=4), NipConfig(4, 64)
+    ),
+    "describes, 16 rows at once": ChipConfig(
+        replace(SMALL, whitening_rows=16), NipConfig(8, 256, matrix_rows=16)
+    ),
+    "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
+}
+CASE = "tiny"
+TESTS = 14
+
+
+@pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny")])
+def test_the_chip(name, case, tmp_path, seed):
+    chip = CHIPS[name]
+    write_case(chip, case, seed, tmp_path)
+    assert len(run_chip(chip, "kestrel.verif.chip.bench", tmp_path, case, seed).ran) == TESTS
+
+
+def test_disturbances_of_every_kind(tmp_path, seed):
+    """A small part of what ``bench/robustness.py`` does."""
+    chip = CHIPS["nano"]
+    write_case(chip, CASE, seed, tmp_path)
+    run_chip(chip, "kestrel.verif.chip.robustness_bench", tmp_path, CASE, seed, env={TURNS_VARIABLE: "8"})
+    counts = json.loads((tmp_path / COUNTS_FILE).read_text())
+    assert counts["correct frames"] >= 9
+    assert counts["errors found"] == 2
+
+
+@pytest.mark.parametrize("name", ["describes", "describes without whitening", "describes, 16 rows at once"])
+def test_a_chip_that_describes(name, tmp_path, seed):
+    chip = CHIPS[name]
+    write_case(chip, CASE, seed, tmp_path)
+    assert len(run_chip(chip, "kestrel.verif.chip.descriptor_bench", tmp_path, CASE, seed).ran) == 4
+
+
+def read_mem(path, bits):
+    return Words.from_hex(bits, path.read_text().split()).to_ints()
+
+
+def write_mem(path, bits, words):
+    path.write_text("\n".join(Words.from_ints(bits, words).to_hex()) + "\n")
+
+
+@pytest.mark.parametrize("startup", [False, True], ids=["on request", "at start-up"])
+@pytest.mark.parametrize("rom", ["weights", "table"])
+def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed, rng):
+    chip = CHIPS["checks itself" if startup else "nano"]
+    write_case(chip, CASE, seed, tmp_path)
+    bits = TABLE_WORD_BITS if rom == "table" else chip.engine.rom_word_bits
+    words = read_mem(tmp_path / f"{rom}.mem", bits)
+    # Of the table's header, the words that say how long it is are looked at elsewhere.
+    word = int(rng.integers(RECORD_WORDS if rom == "table" else 0, len(words)))
+    words[word] ^= 1 << int(rng.integers(bits))
+    write_mem(tmp_path / f"{rom}.mem", bits, words)
+    env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: f"{rom}_crc"}
+    run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "causes"),
+    [
+        ("table_words", 0, "table_crc"),
+        ("table_words", 513, "table_crc"),
+        ("table_words", 0xFFFFFFFF, "table_crc"),
+        ("weights_words", 0, "table_crc,weights_crc"),
+        ("weights_words", 2049, "table_crc,weights_crc"),
+        ("weights_crc", None, "table_crc,weights_crc"),
+        ("table_crc", None, "table_crc"),
+    ],
+)
+def test_a_header_that_is_wrong_about_the_roms(field, value, causes, tmp_path, seed):
+    chip = CHIPS["nano"]
+    write_case(chip, CASE, seed, tmp_path)
+    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    place = next(f for f in IDENTITY_FIELDS if f.name == field)
+    words[place.word] = words[place.word] ^ 1 if value is None else value
+    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: causes}
+    run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
+
+
+FIELDS = {"header": HEADER_FIELDS, "layer": LAYER_FIELDS, "visit": VISIT_FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "value", "cause"),
+    [
+        ("header", "magic", 0x1234, "table_version"),
+        ("header", "load_kernels", 7, "table_config"),
+        ("header", "visits_base", 17, "table_inconsistent"),
+        ("header", "visits_base", 512, "table_inconsistent"),
+        ("header", "visits_base", 16, "table_inconsistent"),
+        ("layer", "height", 0, "table_inconsistent"),
+        ("layer", "width", 0, "table_inconsistent"),
+        ("layer", "width", 41, "table_inconsistent"),
+        ("layer", "write_end", 1001, "memory_exceeded"),
+        ("layer", "write_base", 1 << 20, "memory_exceeded"),
+        ("visit", "layer", 0, "table_inconsistent"),
+        ("visit", "layer", 200, "table_inconsistent"),
+    ],
+)
+def test_a_table_that_cannot_be(record, field, value, cause, tmp_path, seed):
+    chip = CHIPS["nano"]
+    made = write_case(chip, CASE, seed, tmp_path)
+    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    starts = {"header": 0, "layer": RECORD_WORDS, "visit": (1 + len(made.plan.records)) * RECORD_WORDS}
+    place = next(f for f in FIELDS[record] if f.name == field)
+    at = starts[record] + place.word
+    words[at] = words[at] & ~(place.max << place.lsb) | value << place.lsb
+    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: cause}
+    run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
+
+
+def test_a_table_without_an_end(tmp_path, seed):
+    """Its first visit is an end one word too late: the sequencer reads beyond the last word."""
+    chip = CHIPS["nano"]
+    made = write_case(chip, CASE, seed, tmp_path)
+    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    visits = (1 + len(made.plan.records)) * RECORD_WORDS
+    words[next(f.word for f in IDENTITY_FIELDS if f.name == "table_words")] = visits + VISIT_WORDS - 1
+    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: "table_inconsistent"}
+    run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)

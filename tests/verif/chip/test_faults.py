@@ -1,0 +1,196 @@
+"""The chip's benches see faults: one chip that holds them all, of which an argument wakes one."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from kestrel.export.formats.words import Words
+from kestrel.hw.common.place import PREFIX
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.records import TABLE_WORD_BITS
+from kestrel.hw.spec.table import HEADER_FIELDS
+from kestrel.verif.build.rtl import checked_chip_sources
+from kestrel.verif.build.verilator import BenchFailed
+from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.variables import CAUSE_VARIABLE, FAULT_VARIABLE
+
+CHIP = ChipConfig(
+    replace(
+        NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
+        table_words=512,
+    ),
+    NipConfig(8, 256),
+)  # fmt: skip
+CASE = "tiny"
+SEED = 1
+ARGUMENT = PREFIX + "fault"
+DECLARATION = f"""
+  integer {ARGUMENT};
+  initial
+    if (!$value$plusargs("{ARGUMENT}=%d", {ARGUMENT}))
+      {ARGUMENT} = 0;
+"""
+ON = "@"
+"""Stands in a replacement for: this fault is awake."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``pattern`` in a module's Verilog, once, becomes ``replacement``; the test ``test`` of the bench must
+    then fail with ``message``. ``rom``: what is made of the table or the weights before."""
+
+    module: str
+    pattern: str
+    replacement: str
+    bench: str
+    test: str
+    message: str
+    rom: str = ""
+
+
+FAULTS = {
+    "VALID of the output waits for READY": Fault(
+        "top",
+        r"(  kestrel_stream_output \w+ \([^;]*?)\.m_axis_tvalid\(m_axis_tvalid\)",
+        r"wire v; assign m_axis_tvalid = v & (@ ? m_axis_tready : 1'h1);\n\1.m_axis_tvalid(v)",
+        "bench", "no_combinational_paths", "outputs:",
+    ),
+    "a beat of the output goes before it is taken": Fault(
+        "stream_output", r"= ~ m_axis_tvalid;", "= @ ? 1'h1 : ~ m_axis_tvalid;",
+        "bench", "frames_with_pauses", "AXI: the payload changed",
+    ),
+    "a write does not wait for its data": Fault(
+        "axi_lite", r"(assign \\\$1 +=) (\S+) +& (\S+) ;", r"\1 @ ? \2 : \2 & \3 ;",
+        "bench", "byte_strobes_and_hammering", "(scratch|image|irq_enable): ",
+    ),
+    "byte strobes of the image size are not looked at": Fault(
+        "register_file", r"(= image\[15:0\] &) (\S+) ;", r"\1 (@ ? 16'h0 : \2 );",
+        "bench", "byte_strobes_and_hammering", "image: ",
+    ),
+    "a word without a register is answered well": Fault(
+        "register_file", r"= ~ was_mapped;", "= @ ? 1'h0 : ~ was_mapped;",
+        "bench", "addresses_without_a_register", "reading 0x",
+    ),
+    "a write that is refused is answered well": Fault(
+        "register_file", r"= refused \|", "= (@ ? 1'h0 : refused) |",
+        "bench", "writes_while_busy", "refusal of",
+    ),
+    "a busy chip takes another mode": Fault(
+        "register_file", r"= write_mode & (\S+) ;", r"= write_mode & (@ ? 1'h1 : \1 );",
+        "bench", "writes_while_busy", "locked registers",
+    ),
+    "irq is never lowered": Fault(
+        "top", r"irq <= (\S+) ;", r"irq <= @ ? irq | \1 : \1 ;",
+        "bench", "frames_with_pauses", "the frame ended with",
+    ),
+    "a frame that is too short has no cause": Fault(
+        "control", r"= core_error == 1'h1;", "= @ ? core_error == 2'h2 : core_error == 1'h1;",
+        "bench", "frames_of_a_wrong_length", "no interrupt",
+    ),
+    "an abort does not reach the core": Fault(
+        "control", r"= request\[1\] \| request\[2\];", "= @ ? request[2] : request[1] | request[2];",
+        "bench", "aborts", "frames that ended well: 1",
+    ),
+    "the rest of a picture that was aborted stays": Fault(
+        "stream_input", r"(if \(abort\) begin\s+\S+ +=) inside_next;", r"\1 @ ? 1'h0 : inside_next;",
+        "bench", "aborts", "no packet came out",
+    ),
+    "a packet that was aborted is not closed": Fault(
+        "stream_output", r"(if \(\S+ \) begin\s+\S+ +=) inside_next;", r"\1 @ ? 1'h0 : inside_next;",
+        "bench", "an_aborted_packet_is_closed", "an aborted packet was not closed",
+    ),
+    "any size of image will do": Fault(
+        "control", r"= image\[15:0\] != image_height;", "= @ ? 1'h0 : image[15:0] != image_height;",
+        "bench", "image_sizes", "cause: ",
+    ),
+    "cycles are not counted": Fault(
+        "counters", r"= count_array \+ 1'h1;", "= @ ? {1'h0, count_array} : count_array + 1'h1;",
+        "bench", "a_frame", "sum: ",
+    ),
+    "a descriptor goes on from the last one's sums": Fault(
+        "nip", r"(assign fresh = \S+ +\?) (\S+) +:", r"\1 (@ ? 1'h0 : \2 ) :",
+        "descriptor_bench", "descriptors", "descriptor of",
+    ),
+    "the last word of a descriptor stays": Fault(
+        "byte_packer", r"= i_tlast \| (\S+) ;", r"= (@ ? 1'h0 : i_tlast) | \1 ;",
+        "descriptor_bench", "descriptors", "no packet came out",
+    ),
+    "CRCs are not compared": Fault(
+        "rom_check", r"= (\S+ +== identity\[159:128\]);", r"= @ ? 1'h1 : \1;",
+        "refusal_bench", "the_self_check_finds_it", "the check found nothing", "weights",
+    ),
+    "frames run in spite of a bad check": Fault(
+        "control", r"(assign \S+ +=) check_bad;", r"\1 @ ? 1'h0 : check_bad;",
+        "refusal_bench", "the_self_check_finds_it", r"causes \[\]", "weights",
+    ),
+    "a table that cannot be is not looked at": Fault(
+        "table_watch", r"(assign inconsistent =) (.*);", r"\1 @ ? 1'h0 : \2;",
+        "refusal_bench", "a_frame_finds_it", "no interrupt", "table",
+    ),
+}  # fmt: skip
+NUMBERS = {name: number for number, name in enumerate(FAULTS, 1)}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> list[Path]:
+    """The chip with all faults asleep."""
+    folder = tmp_path_factory.mktemp("faults")
+    files = []
+    for source in checked_chip_sources(CHIP):
+        text = source.read_text(encoding="utf-8")
+        for name, fault in FAULTS.items():
+            if source.stem != PREFIX + fault.module:
+                continue
+            awake = f"({ARGUMENT} == {NUMBERS[name]})"
+            text, found = re.subn(fault.pattern, fault.replacement.replace(ON, awake), text)
+            assert found == 1, f"{name}: the place to break has changed"
+            if DECLARATION not in text:
+                text = re.sub(r"(?s)(\nmodule .*?\);)", lambda match: match[0] + DECLARATION, text, count=1)
+        files.append(folder / source.name)
+        files[-1].write_text(text, encoding="utf-8")
+    return files
+
+
+def write_rom(fault: Fault, folder: Path) -> dict[str, str]:
+    """Breaks the ROM that the fault is about; the environment of its bench."""
+    if fault.rom == "weights":
+        bits = CHIP.engine.rom_word_bits
+        words = Words.from_hex(bits, (folder / "weights.mem").read_text().split()).to_ints()
+        words[len(words) // 2] ^= 1
+        (folder / "weights.mem").write_text("\n".join(Words.from_ints(bits, words).to_hex()) + "\n")
+        return {FAULT_VARIABLE: "check", CAUSE_VARIABLE: "weights_crc"}
+    if fault.rom == "table":
+        words = Words.from_hex(TABLE_WORD_BITS, (folder / "table.mem").read_text().split()).to_ints()
+        base = next(f for f in HEADER_FIELDS if f.name == "visits_base")
+        words[base.word] = words[base.word] & ~(base.max << base.lsb) | 17 << base.lsb
+        (folder / "table.mem").write_text("\n".join(f"{word:08x}" for word in words) + "\n")
+        return {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: "table_inconsistent"}
+    return {}
+
+
+def run_test(bench: str, test: str, sources: list[Path], folder: Path, env: dict[str, str], number: int):
+    return run_chip(
+        CHIP, f"kestrel.verif.chip.{bench}", folder, CASE, SEED,
+        env={**env, "COCOTB_TEST_FILTER": f"{test}$"}, sources=sources, arguments=[f"+{ARGUMENT}={number}"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_seen(name, sources, tmp_path):
+    fault = FAULTS[name]
+    write_case(CHIP, CASE, SEED, tmp_path)
+    env = write_rom(fault, tmp_path)
+    with pytest.raises(BenchFailed, match=fault.message):
+        run_test(fault.bench, fault.test, sources, tmp_path, env, NUMBERS[name])
+
+
+@pytest.mark.parametrize(("bench", "test"), sorted({(f.bench, f.test) for f in FAULTS.values()}))
+def test_without_a_fault_it_passes(bench, test, sources, tmp_path):
+    fault = next(f for f in FAULTS.values() if (f.bench, f.test) == (bench, test))
+    write_case(CHIP, CASE, SEED, tmp_path)
+    env = write_rom(fault, tmp_path)
+    assert len(run_test(bench, test, sources, tmp_path, env, 0).ran) == 1

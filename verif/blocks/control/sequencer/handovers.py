@@ -1,0 +1,99 @@
+"""What the sequencer must hand over for a plan, pass by pass, and what it must read for that."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from kestrel.export.schedule_table import FIRST_RECORD
+from kestrel.hw.spec.masks import PASSES
+from kestrel.hw.spec.records import RECORD_WORDS, VISIT_WORDS, unpack_record
+from kestrel.hw.spec.table import HEADER_FIELDS, KIND_CONV, VISIT_FIELDS, layer_fields
+from kestrel.hw.spec.timing import HEADER_WORDS_USED, LAYER_WORDS_USED
+from kestrel.sw.planning.geometry import group_count
+from kestrel.sw.planning.plan import Plan
+
+Fields = dict[str, int]
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """One pass, or the whole of a visit to the image or the output.
+
+    ``tile`` is empty for a visit without weights. ``rewind``: the ROM tile before it once more.
+    """
+
+    visit: Fields
+    layer: Fields
+    tile: Fields
+    first_of_visit: bool
+    last_of_visit: bool
+    rewind: bool
+
+    @property
+    def is_conv(self) -> bool:
+        return self.visit["kind"] == KIND_CONV
+
+    @property
+    def new_layer(self) -> bool:
+        """Whether the layer record must be adopted before."""
+        return self.first_of_visit and bool(self.visit["new_layer"])
+
+
+def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
+    """The passes of a frame; layers and visits as ``table``, the plan's own, has them."""
+    base = unpack_record(HEADER_FIELDS, list(table[:RECORD_WORDS]))["visits_base"]
+    found: list[HandOver] = []
+    before: int | None = None
+    for number, visit in enumerate(plan.visits):
+        start = base + number * VISIT_WORDS
+        fields = unpack_record(VISIT_FIELDS, list(table[start : start + VISIT_WORDS]))
+        start = (FIRST_RECORD + visit.record) * RECORD_WORDS
+        layer = unpack_record(layer_fields(plan.config), list(table[start : start + RECORD_WORDS]))
+        record = plan.records[visit.record]
+        at_once = 1 if record.layer is None else record.layer.rows_at_once(plan.config)
+        assert fields["rows"] == group_count(visit.rows, at_once)
+        assert fields["new_layer"] == int(visit.record != before)
+        before = visit.record
+        tiles = list(_tiles(plan, visit.record)) or [{}]
+        found += [
+            HandOver(fields, layer, tile, n == 0, n == len(tiles) - 1, rewind=bool(tile and tile["digit"]))
+            for n, tile in enumerate(tiles)
+        ]
+    return found
+
+
+def _tiles(plan: Plan, number: int) -> Iterator[Fields]:
+    """Output groups, input groups, digits of a layer; nothing for image and output."""
+    record, config = plan.records[number], plan.config
+    if record.layer is None:
+        return
+    shape, passes = record.layer.shape, PASSES[record.layer.mask_bits]
+    in_groups = group_count(shape.in_channels, config.input_lanes)
+    out_groups = group_count(shape.out_channels, config.output_lanes)
+    for out_group in range(out_groups):
+        for in_group in range(in_groups):
+            word, piece = divmod(in_group * config.input_lanes, config.word_lanes)
+            for digit in range(passes):
+                yield {
+                    "group_offset": word * record.width,
+                    "slice": piece // config.input_lanes,
+                    "digit": digit,
+                    "fresh": int(in_group == digit == 0),
+                    "emit": int(in_group == in_groups - 1 and digit == passes - 1),
+                    "last_in": int(in_group == in_groups - 1),
+                    "last_out": int(out_group == out_groups - 1),
+                }
+
+
+def table_reads(plan: Plan) -> Iterator[int]:
+    """Addresses of the table in the order in which a frame reads them."""
+    base = (FIRST_RECORD + len(plan.records)) * RECORD_WORDS
+    yield from range(HEADER_WORDS_USED)
+    before: int | None = None
+    for number, visit in enumerate(plan.visits):
+        yield from range(base + number * VISIT_WORDS, base + (number + 1) * VISIT_WORDS)
+        if visit.record != before:
+            start = (FIRST_RECORD + visit.record) * RECORD_WORDS
+            yield from range(start, start + LAYER_WORDS_USED)
+        before = visit.record
+    end = base + len(plan.visits) * VISIT_WORDS
+    yield from range(end, end + VISIT_WORDS)

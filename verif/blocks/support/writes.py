@@ -1,0 +1,28 @@
+"""Writes into the feature memory as benches expect them: into one bank, or with row groups into several."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.planning.geometry import BANKS
+
+BankWrite = tuple[int, int, int]
+"""Address, lanes and data."""
+
+
+def expected_write(config: EngineConfig, part: int, banks: Mapping[int, BankWrite]) -> dict[str, Any]:
+    """A ``feature_write`` that writes these banks; what is not written is not determined."""
+    if not config.row_groups:
+        ((bank, (addr, lanes, data)),) = banks.items()
+        return {"en": 1, "part": part, "bank": bank, "addr": addr, "lanes": lanes, "data": data}
+    columns = [[banks[bank][n] if bank in banks else None for bank in range(BANKS)] for n in range(3)]
+    return {
+        "en": sum(1 << bank for bank in banks), "part": part,
+        "addr": columns[0], "lanes": columns[1], "data": columns[2],
+    }  # fmt: skip
+
+
+def no_write(config: EngineConfig) -> dict[str, Any]:
+    """Nothing is written."""
+    nothing = {"en": 0, "part": None, "addr": None, "lanes": None, "data": None}
+    return nothing if config.row_groups else nothing | {"bank": None}

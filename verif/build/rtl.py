@@ -1,0 +1,115 @@
+"""Verilog files on disk, for the simulator: generated once and kept in the build cache."""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from amaranth.lib import wiring
+
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.common.place import PREFIX, module_name
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.emit.verilog import BLOCKS, CHIP_TOP, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files, nip_blocks
+from kestrel.verif.build.cache import cached
+from kestrel.verif.build.verilator import Build, build_native
+
+_MODULE = re.compile(rf"^ *({PREFIX}\w+) ", re.MULTILINE)
+"""A module's name at the start of an instance."""
+
+SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
+"""Modules that the simulator does not copy into their parents: at 32 x 32 lanes 15 MB of C++ instead of 50,
+and frames at 16 x 16 lanes run twice as fast."""
+
+HARNESS = Path(__file__).parents[1] / "harness" / "engine.cpp"
+CHIP_HARNESS = HARNESS.with_name("chip.cpp")
+DRIVER = Path(str(resources.files("kestrel.sw") / "driver"))
+
+
+def engine_sources(config: EngineConfig) -> list[Path]:
+    """Files of an engine, the memories first and the top last."""
+    nameless = replace(config, name="")  # the name does not show in the Verilog
+    return _written("rtl", str(asdict(nameless)), lambda: engine_files(config))
+
+
+def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
+    """Every block of the engine and of the descriptor unit, by the name of its module without the prefix:
+    ``kernel_unit``, ..."""
+    made = [*(make(config) for make in BLOCKS), *nip_blocks(config)]
+    for component in made:
+        # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
+        setattr(component, "_MustUse__used", True)
+    return {module_name(component).removeprefix(PREFIX): component for component in made}
+
+
+def block_sources(name: str, config: EngineConfig) -> list[Path]:
+    """Files of a block and of everything placed in it, the block last, for a bench of its own."""
+
+    def files() -> tuple[VerilogFile, ...]:
+        known = blocks(config)
+        memories = {file.name.removesuffix(".v"): file for file in memory_files()}
+        found: dict[str, VerilogFile] = {}
+
+        def add(module: str) -> None:
+            if module in memories:
+                found[module] = memories[module]
+            elif module not in found:
+                file = block_file(known[module.removeprefix(PREFIX)])
+                for child in sorted(set(_MODULE.findall(file.text)) - {module}):
+                    add(child)
+                found[module] = file
+
+        add(PREFIX + name)
+        return tuple(found.values())
+
+    return _written(f"block-{name}", str(asdict(replace(config, name=""))), files)
+
+
+def chip_sources(chip: ChipConfig) -> list[Path]:
+    """Files of a chip, the memories first and the top last."""
+    nameless = replace(chip, engine=replace(chip.engine, name=""))
+    return _written("chip", str(asdict(nameless)), lambda: chip_files(chip))
+
+
+def checked_chip_sources(chip: ChipConfig) -> list[Path]:
+    """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
+    return [*chip_sources(chip), *axi_checkers()]
+
+
+def build_chip(chip: ChipConfig) -> Build:
+    """The native simulation of a chip with the C driver as its host (``verif/harness/chip.cpp``)."""
+    return build_native(
+        chip_sources(chip), CHIP_TOP, CHIP_HARNESS, shared=SHARED, drivers=[DRIVER / "kestrel_driver.c"]
+    )
+
+
+def axi_checkers() -> list[Path]:
+    """The checkers of AXI's rules, and what ties them to the ports of a module ``kestrel_top``."""
+    names = ("stream_checker", "axi_lite_checker", "top_checker")
+    return [Path(__file__).parents[1] / "checkers" / f"{PREFIX}{name}.sv" for name in names]
+
+
+def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:
+    """The native simulation of an engine, driven by ``verif/harness/engine.cpp``."""
+    return build_native(engine_sources(config), TOP, HARNESS, trace=trace, threads=threads, shared=SHARED)
+
+
+def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]]) -> list[Path]:
+    def build(folder: Path) -> None:
+        produced = files()
+        for file in produced:
+            (folder / file.name).write_text(file.text, encoding="utf-8")
+        (folder / "order.txt").write_text("\n".join(file.name for file in produced), encoding="utf-8")
+
+    path = cached(label, [_generator(), key], build).path
+    return [path / name for name in (path / "order.txt").read_text(encoding="utf-8").split()]
+
+
+@cache
+def _generator() -> str:
+    """Text of everything the Verilog is generated from."""
+    files = Path(str(resources.files("kestrel.hw"))).rglob("*")
+    files = sorted(path for path in files if path.suffix in {".py", ".v"})
+    return "".join(path.read_text(encoding="utf-8") for path in files)

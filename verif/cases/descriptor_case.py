@@ -1,0 +1,163 @@
+"""Random maps, constants and sequences of commands for the descriptor unit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+import numpy as np
+
+from kestrel.hw.spec.descriptor import (
+    NIP_MATRIX_BITS,
+    NIP_OUTPUT_BITS,
+    NIP_OUTPUT_BYTES,
+    NIP_OUTPUT_SUMS,
+    NIP_SCALE_BITS,
+)
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
+from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
+
+OUTPUTS = (NIP_OUTPUT_BYTES, NIP_OUTPUT_BITS, NIP_OUTPUT_SUMS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a map lies: a circular region of ``slots``, row 0 in ``bank`` of slot number ``first``."""
+
+    base: int
+    slots: int
+    stride: int
+    first: int
+    bank: int
+
+    @property
+    def end(self) -> int:
+        return self.base + self.slots * self.stride
+
+    def row(self, number: int) -> tuple[int, int]:
+        """Bank and slot address of a row."""
+        turns, bank = divmod(self.bank + number, BANKS)
+        return bank, self.base + (self.first + turns) % self.slots * self.stride
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A map and its command, and what is sent."""
+
+    features: np.ndarray
+    place: Place
+    command: dict[str, int]
+    sent: bytes = field(repr=False)
+
+
+def random_constants(
+    source: Random, channels: int, height: int, width: int, whitens: bool = True
+) -> DescriptorConstants:
+    """Regions anywhere, of one pixel and of all; any thresholds; with ``whitens`` some with whitening."""
+    if source.random() < 0.3:
+        regions = roi_grid(height, width, (1, 2))
+    else:
+        regions = tuple(random_region(source, height, width) for _ in range(source.randint(1, 4)))
+    whitening = None
+    dimensions = channels
+    if whitens and source.random() < 0.6:
+        dimensions = source.choice((1, channels, source.randint(1, channels + 2)))
+        rng = np.random.default_rng(source.getrandbits(32))
+        top = 1 << NIP_MATRIX_BITS - 1
+        pairs = source.random() < 0.5
+        rows = dimensions * (1 + pairs)
+        matrix = rng.integers(-top, top, (rows, channels), dtype=np.int8)
+        if source.random() < 0.2:
+            matrix[:] = source.choice((-top, top - 1, 0))
+        largest = source.choice((0, 1 << 20, (1 << 31) - 1))
+        whitening = IntegerWhitening(
+            matrix,
+            rng.integers(-largest, largest + 1, rows),
+            rng.integers(0, 1 << NIP_SCALE_BITS, rows)
+            if source.random() < 0.8
+            else np.full(rows, source.choice((0, (1 << NIP_SCALE_BITS) - 1)), dtype=np.int64),
+            pairs,
+        )
+    rng = np.random.default_rng(source.getrandbits(32))
+    low = source.choice((0, -(1 << 16), 1 << 16, source.randint(-40000, 20000)))
+    return DescriptorConstants(
+        channels, height, width, regions, low,
+        gain=source.choice((1, (1 << 32) - 1, 1 << 15, source.randrange(1 << 16, 1 << 20))),
+        thresholds=rng.integers(-40000, 65537, dimensions), whitening=whitening,
+    )  # fmt: skip
+
+
+def random_region(source: Random, height: int, width: int) -> Region:
+    rows, columns = (source.choice((1, n, source.randint(1, n))) for n in (height, width))
+    return Region(source.randint(0, height - rows), source.randint(0, width - columns), rows, columns)
+
+
+def random_map(source: Random, config: EngineConfig, channels: int, height: int, width: int) -> np.ndarray:
+    """uint8 [C, H, W]: anything, sparse, all the largest, nothing, a single pixel of one channel."""
+    top = (1 << config.activation_bits) - 1
+    shape = (channels, height, width)
+    rng = np.random.default_rng(source.getrandbits(32))
+    kind = source.randrange(8)
+    if kind == 0:
+        return np.full(shape, top, dtype=np.uint8)
+    if kind == 1:
+        return np.zeros(shape, dtype=np.uint8)
+    values = rng.integers(0, top + 1, shape, dtype=np.uint8)
+    if kind == 2:
+        values[:] = 0
+        values[tuple(int(rng.integers(n)) for n in shape)] = source.choice((1, top))
+    elif kind in (3, 4):
+        values[rng.random(shape) < 0.9] = 0
+    elif kind == 5:
+        values[source.randrange(channels)] = 0
+    return values
+
+
+def random_place(source: Random, config: EngineConfig, channels: int, height: int, width: int) -> Place:
+    stride = group_count(channels, config.word_lanes) * width
+    bank = source.choice((0, source.randrange(BANKS)))
+    slots = group_count(bank + height, BANKS)
+    room = min(config.feature_words) - slots * stride
+    base = source.choice((0, room, source.randint(0, room)))
+    return Place(base, slots, stride, source.choice((0, source.randrange(slots))), bank)
+
+
+def descriptor_frames(
+    source: Random, config: EngineConfig, constants: DescriptorConstants, output: int
+) -> Iterator[Frame]:
+    """All frames of a descriptor, of one map or of several crops and rotations."""
+    model = IntegerNip(constants, output)
+    size = constants.channels, constants.height, constants.width
+    crops, turns = source.choice(((1, 1), (1, 1), (2, 1), (1, 2), (3, 2)))
+    for turn in range(turns):
+        for crop in range(crops):
+            features = random_map(source, config, *size)
+            flags = {
+                "first_crop": crop == 0, "last_crop": crop == crops - 1,
+                "first_rotation": turn == 0, "last_rotation": turn == turns - 1,
+            }  # fmt: skip
+            yield Frame(
+                features,
+                random_place(source, config, *size),
+                {**{name: int(flag) for name, flag in flags.items()}, "output": output},
+                model.frame(features, **flags),
+            )
+
+
+def memory_words(frame: Frame, config: EngineConfig, source: Random) -> dict[tuple[int, int], int]:
+    """(bank, address) -> word; anything in the lanes beyond the channels."""
+    lanes, bits = config.word_lanes, config.activation_bits
+    channels, height, width = frame.features.shape
+    last = last_lanes(channels, lanes)
+    words: dict[tuple[int, int], int] = {}
+    for row in range(height):
+        bank, slot = frame.place.row(row)
+        for group in range(group_count(channels, lanes)):
+            part = frame.features[group * lanes : (group + 1) * lanes, row]
+            for column in range(width):
+                word = source.getrandbits(bits * (lanes - last)) << bits * last if len(part) < lanes else 0
+                for lane, value in enumerate(part[:, column].tolist()):
+                    word |= value << lane * bits
+                words[bank, slot + group * width + column] = word
+    return words

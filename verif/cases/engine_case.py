@@ -1,0 +1,54 @@
+"""What the engine's bench runs: networks and pictures that the bench and whoever writes the ROM images make
+alike from one seed."""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.widths import PIXEL_BITS
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
+from kestrel.verif.cases.descriptor_case import random_constants
+from kestrel.verif.cases.random_network import random_network, stack
+
+FRAMES = 3
+
+
+def descriptor_constants(seed: int, maps: np.ndarray) -> DescriptorConstants:
+    """Constants of the descriptor unit for maps, uint8 [N, C, H, W]."""
+    _, channels, height, width = maps.shape
+    return random_constants(Random(seed), channels, height, width)
+
+
+@dataclass(frozen=True)
+class EngineCase:
+    """A network with its plan, and different pictures, uint8 [C, H, W]."""
+
+    network: CompressedNetwork
+    plan: Plan
+    pictures: tuple[np.ndarray, ...]
+
+
+def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
+    """The case called ``name``: ``tiny`` (as short a frame as can be), ``pooled`` (pooling, several mask
+    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one
+    that is left)."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    if name == "tiny":
+        shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5
+    elif name == "pooled":
+        shapes, mask_bits, height, width = stack((3, 4, 5, 3), pools=(0, 1)), (3, 4, 1), 15, 13
+    elif name == "wide":
+        shapes, mask_bits, height, width = stack((4, 3)), (5,), 3, config.max_width
+    elif name == "rows":
+        shapes, mask_bits, height, width = stack((1, 5, 3)), (3, 2), 10, 9
+    else:
+        raise ValueError(f"case {name!r}; allowed: tiny, pooled, wide, rows")
+    bits = config.activation_bits
+    network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name)
+    size = (shapes[0].in_channels, height, width)
+    pictures = rng.integers(0, 1 << PIXEL_BITS, size=(FRAMES, *size), dtype=np.uint8)
+    return EngineCase(network, make_plan(network, config, height, width), tuple(pictures))

@@ -1,0 +1,114 @@
+"""Compressed networks made up for tests: random ones whose activations stay lively, and constant extremes."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log2, sqrt
+
+import numpy as np
+
+from kestrel.hw.spec.masks import mask_values
+from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from kestrel.sw.model.bounds import check_accumulators
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.network import ConvShape
+
+
+def stack(channels: Sequence[int], pools: Sequence[int] = ()) -> tuple[ConvShape, ...]:
+    """Shapes of a stack: ``channels[0]`` in, then one layer for each further count; ``pools`` are the
+    indices of the layers that pool."""
+    return tuple(
+        ConvShape(f"conv{n}", c_in, c_out, pool=n in pools)
+        for n, (c_in, c_out) in enumerate(pairwise(channels))
+    )
+
+
+def random_network(
+    rng: np.random.Generator,
+    shapes: Sequence[ConvShape],
+    mask_bits: int | Sequence[int],
+    *,
+    activation_bits: int = 8,
+    pad: Sequence[int] | None = None,
+    name: str = "random",
+) -> CompressedNetwork:
+    """A network of random integers.
+
+    Masks are uniform over the values that ``mask_bits`` (one, or one a layer) allow, scalars over 0..255,
+    biases over the output's range. The shift is chosen such that the outputs spread over their whole range,
+    with some of them 0 and some saturated, so that an error anywhere shows at the end of the stack.
+    ``pad``: values outside the image, random when None.
+    """
+    widths = [mask_bits] * len(shapes) if isinstance(mask_bits, int) else list(mask_bits)
+    greatest = (1 << activation_bits) - 1
+    layers: list[CompressedLayer] = []
+    for shape, bits in zip(shapes, widths, strict=True):
+        c_out, c_in = shape.out_channels, shape.in_channels
+        values = np.array(mask_values(bits), dtype=np.int8)
+        mask = rng.choice(values, size=(c_out, c_in, 3, 3))
+        alpha = rng.integers(0, SCALAR_MAX + 1, size=(c_out, c_in)).astype(np.uint8)
+        # Root mean square of a uniform scalar, of the taps and of the activations: 0.58 of their range each.
+        spread = sqrt(9 * c_in) * 0.58 * SCALAR_MAX * 0.58 * greatest
+        spread *= sqrt(float(np.mean(values.astype(float) ** 2)))
+        shift = min(max(round(log2(spread / (greatest / 2))), SHIFT_MIN), SHIFT_MAX)
+        reach = min(BIAS_MAX, 4 * greatest)
+        bias = rng.integers(-reach, reach + 1, size=c_out).astype(np.int16)
+        layers.append(_layer(shape, bits, mask, alpha, bias, shift))
+    first = shapes[0].in_channels
+    values = rng.integers(0, greatest + 1, size=first) if pad is None else np.asarray(pad)
+    return _network(name, activation_bits, values, layers)
+
+
+def constant_network(
+    shapes: Sequence[ConvShape],
+    mask_bits: int,
+    *,
+    alpha: int = SCALAR_MAX,
+    tap: int | None = None,
+    bias: int = 0,
+    shift: int = SHIFT_MAX,
+    activation_bits: int = 8,
+    pad: int = 0,
+    name: str = "constant",
+) -> CompressedNetwork:
+    """A network of which every scalar, tap, bias, shift and pad value is the same; for extremes.
+
+    ``tap`` defaults to the lowest value that ``mask_bits`` allow.
+    """
+    tap = mask_values(mask_bits)[0] if tap is None else tap
+    assert tap in mask_values(mask_bits)
+    assert BIAS_MIN <= bias <= BIAS_MAX
+    assert SHIFT_MIN <= shift <= SHIFT_MAX
+    layers = [
+        _layer(
+            s,
+            mask_bits,
+            np.full((s.out_channels, s.in_channels, 3, 3), tap, dtype=np.int8),
+            np.full((s.out_channels, s.in_channels), alpha, dtype=np.uint8),
+            np.full(s.out_channels, bias, dtype=np.int16),
+            shift,
+        )
+        for s in shapes
+    ]
+    return _network(name, activation_bits, np.full(shapes[0].in_channels, pad), layers)
+
+
+def _layer(
+    shape: ConvShape, mask_bits: int, mask: np.ndarray, alpha: np.ndarray, bias: np.ndarray, shift: int
+) -> CompressedLayer:
+    return CompressedLayer(
+        shape=shape, mask_bits=mask_bits, mask=mask, alpha=alpha, bias=bias, shift=shift, scale=2.0**-shift
+    )
+
+
+def _network(
+    name: str, activation_bits: int, pad: np.ndarray, layers: Sequence[CompressedLayer]
+) -> CompressedNetwork:
+    network = CompressedNetwork(
+        name=name,
+        activation_bits=activation_bits,
+        preprocessing="none",
+        pad=pad.astype(np.uint8),
+        layers=tuple(layers),
+    )
+    check_accumulators(network)
+    return network

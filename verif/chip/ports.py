@@ -1,0 +1,229 @@
+"""What the chip's benches share: its ports driven by cocotbext-axi, its registers by name."""
+
+import json
+import os
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import numpy as np
+from cocotb.triggers import FallingEdge, RisingEdge
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
+from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
+from kestrel.verif.blocks.support.simulator import fail, pauses, reset, seed, start
+from kestrel.verif.cases.engine_case import engine_case
+from kestrel.verif.chip.variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE
+from kestrel.verif.simulate.frame import image_beats, map_from_beats, words_for
+
+
+def bench_chip() -> ChipConfig:
+    """The chip that the model was built for, as the caller hands it over."""
+    values = json.loads(os.environ[CONFIG_VARIABLE])
+    engine = values["engine"]
+    engine["feature_words"] = tuple(engine["feature_words"])
+    nip = NipConfig(**values["nip"]) if values["nip"] else None
+    return ChipConfig(EngineConfig(**engine), nip, values["startup_check"])
+
+
+CHIP = bench_chip()
+CONFIG = CHIP.engine
+NETWORK_SEED = int(os.environ.get(NETWORK_SEED_VARIABLE, seed()))
+CASE = engine_case(os.environ[CASE_VARIABLE], CONFIG, NETWORK_SEED)
+PLAN, PICTURES = CASE.plan, CASE.pictures
+MODEL = frame_cycles(PLAN)
+EXPECTED = np.load(EXPECTED_FILE, allow_pickle=False)
+"""Feature maps, uint8 [N, C, H, W], as ``kestrel.verif.chip.case`` has left them."""
+
+BURSTS = (1, 3, 20)
+"""Cycles of a pause, on average."""
+
+PATIENCE = 40 * MODEL.total + 2000
+
+
+def bytes_of(picture: np.ndarray) -> bytes:
+    """The image stream of a picture."""
+    beats = image_beats(picture, CONFIG).view(np.uint8)
+    return beats.reshape(len(beats), -1)[:, : CONFIG.stream_bytes].tobytes()
+
+
+IMAGES = [bytes_of(picture) for picture in PICTURES]
+
+
+class Chip:
+    """The chip's ports. ``counts`` tells what was done to it."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst)
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
+        self.bus: Any = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
+        for port in (self.source, self.sink, self.bus.write_if, self.bus.read_if):
+            port.log.setLevel("ERROR")
+
+    @classmethod
+    async def begin(cls, dut: Any) -> "Chip":
+        """A reset chip with its clock running."""
+        chip = cls(dut)
+        await start(dut)
+        return chip
+
+    async def reset(self, cycles: int = 2) -> None:
+        """A reset, after which the streams are empty."""
+        await reset(self.dut, cycles)
+        self.source.clear()
+        self.sink.clear()
+
+    async def restart(self, picture: int) -> None:
+        """After an abort or a soft reset: until the chip is idle, with nothing left in the streams. What had
+        been sent of ``picture`` was thrown away, or, if the core had taken nothing, waits for a frame."""
+        await self.idle()
+        while await self.field("status", "draining"):
+            pass
+        await self.cycles(8)
+        if not (self.source.empty() and self.source.idle()):
+            await self.write("output", select=FEATURES)
+            await self.write("control", start=1)
+            await self.features(picture)
+            await self.idle()
+        await self.cycles(8)
+        self.sink.clear()
+        await self.errors()
+
+    def pause(self, source: Random, share: float) -> None:
+        """Random pauses on both streams and all AXI4-Lite channels, each with bursts of a length of its own,
+        or none with ``share`` 0."""
+
+        def bursts() -> Iterator[bool]:
+            go = pauses(Random(source.random()), share, source.choice(BURSTS))
+            while True:
+                yield not go()
+
+        write, read = self.bus.write_if, self.bus.read_if
+        channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+        for port in (self.source, self.sink, *channels):
+            port.pause = False
+            if share:
+                port.set_pause_generator(bursts())
+            else:
+                port.clear_pause_generator()
+
+    # --- registers ---------------------------------------------------------------------------------------
+
+    async def read(self, name: str, index: int = 0) -> int:
+        """A register's word."""
+        answer = await self.bus.read(BY_NAME[name].address + 4 * index, 4)
+        if answer.resp != AxiResp.OKAY:
+            raise fail(f"reading {name}[{index}]: {answer.resp}")
+        return int.from_bytes(answer.data, "little")
+
+    async def field(self, name: str, field: str) -> int:
+        return BY_NAME[name].unpack(await self.read(name))[field]
+
+    async def write(self, name: str, **values: int) -> None:
+        """Writes a register; fields not named become 0."""
+        if not await self.try_write(name, **values):
+            raise fail(f"writing {name} {values} was refused")
+
+    async def try_write(self, name: str, **values: int) -> bool:
+        """The same; False if it was refused."""
+        register = BY_NAME[name]
+        word = register.pack(**values).to_bytes(4, "little")
+        answer = await self.bus.write(register.address, word)
+        return answer.resp == AxiResp.OKAY
+
+    async def errors(self) -> set[str]:
+        """Names of the causes in ERROR, which are then cleared, and the interrupts with them."""
+        word = await self.read("error")
+        await self.bus.write(BY_NAME["error"].address, word.to_bytes(4, "little"))
+        await self.bus.write(BY_NAME["irq_status"].address, bytes([255]))
+        return set(error_names(word))
+
+    async def idle(self) -> None:
+        """Waits until the chip is not busy."""
+        for _ in range(PATIENCE):
+            if not await self.field("status", "busy"):
+                return
+        raise fail("busy for ever")
+
+    async def cycles(self, count: int) -> None:
+        for _ in range(count):
+            await RisingEdge(self.dut.clk)
+
+    async def interrupt(self) -> int:
+        """Waits for irq; returns IRQ_STATUS and clears it."""
+        for _ in range(PATIENCE):
+            await FallingEdge(self.dut.clk)
+            if self.dut.irq.value:
+                break
+        else:
+            raise fail("no interrupt")
+        await RisingEdge(self.dut.clk)
+        status = await self.read("irq_status")
+        await self.bus.write(BY_NAME["irq_status"].address, status.to_bytes(4, "little"))
+        return status
+
+    # --- frames ------------------------------------------------------------------------------------------
+
+    async def send(self, picture: int) -> None:
+        await self.source.send(AxiStreamFrame(IMAGES[picture]))
+
+    async def features(self, picture: int) -> None:
+        """Waits for a packet and holds it to the features of a picture. A packet that an abort has closed
+        does not count."""
+        beats = await self.packet()
+        lanes = CONFIG.word_lanes
+        data = np.frombuffer(bytes(beats.tdata), np.uint8).reshape(-1, lanes)
+        keep = np.array(beats.tkeep, np.uint8).reshape(-1, lanes)
+        rows: list[int] = []
+        for n, (values, kept) in enumerate(zip(data, keep, strict=True)):
+            rows += _words(int.from_bytes(values.tobytes(), "little"), 8 * lanes)
+            rows += _words(int.from_bytes(np.packbits(kept, bitorder="little").tobytes(), "little"), lanes)
+            rows.append(int(n == len(data) - 1))
+        found = map_from_beats(np.array(rows, "<u4"), PLAN)
+        if not np.array_equal(found, EXPECTED[picture]):
+            raise fail(f"features of picture {picture} are wrong")
+
+    async def packet(self) -> Any:
+        """The next packet that was not closed by an abort."""
+        for _ in range(PATIENCE):
+            while not self.sink.empty():
+                beats = self.sink.recv_nowait(compact=False)
+                if any(beats.tkeep[-CONFIG.word_lanes :]):
+                    return beats
+            await FallingEdge(self.dut.clk)
+        raise fail("no packet came out")
+
+    async def frame(self, picture: int, *, clean: bool = True) -> None:
+        """Send a picture, start, wait for the interrupt, compare. ``clean``: nothing may go wrong."""
+        await self.idle()
+        await self.write("irq_enable", done=1, error=1)
+        await self.send(picture)
+        await self.write("control", start=1)
+        status = BY_NAME["irq_status"].unpack(await self.interrupt())
+        if clean and (status["error"] or not status["done"]):
+            raise fail(f"the frame ended with {status}, {await self.errors()}")
+        await self.features(picture)
+        await self.idle()
+        for _ in range(4):
+            await FallingEdge(self.dut.clk)
+        if not (self.sink.empty() and self.source.empty() and self.source.idle()):
+            raise fail("something is left in a stream")
+        await RisingEdge(self.dut.clk)
+
+
+def _words(value: int, bits: int) -> list[int]:
+    return [value >> (32 * n) & 0xFFFFFFFF for n in range(words_for(bits))]

@@ -1,0 +1,22 @@
+"""Environment variables by which the chip's benches are told what to do."""
+
+CASE_VARIABLE = "KESTREL_CASE"
+"""The network and pictures, ``kestrel.verif.cases.engine_case``."""
+
+NETWORK_SEED_VARIABLE = "KESTREL_NETWORK_SEED"
+"""Seed of these, if it is not that of the run."""
+
+FAULT_VARIABLE = "KESTREL_FAULT"
+"""Where a fault in a ROM is found: ``check`` or ``frame``."""
+
+CAUSE_VARIABLE = "KESTREL_CAUSE"
+"""What ERROR must say then, names with commas between."""
+
+EXPECTED_FILE = "expected.npy"
+"""Features of the pictures, in the run's folder."""
+
+TURNS_VARIABLE = "KESTREL_TURNS"
+"""Disturbances of a run of ``kestrel.verif.chip.robustness_bench``."""
+
+COUNTS_FILE = "counts.json"
+"""What it did and found, in the run's folder."""

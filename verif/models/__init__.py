@@ -1,1 +1,0 @@
-"""Models and builders that the benches and the tests share."""

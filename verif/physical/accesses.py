@@ -1,0 +1,68 @@
+"""Accesses of the engine's memories in a frame, in closed form from the plan. The probes of
+``kestrel.verif.physical.activity`` count the same.
+"""
+
+from dataclasses import dataclass
+
+from kestrel.hw.spec.masks import PASSES
+from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
+from kestrel.hw.spec.widths import ACCUMULATOR_BITS
+from kestrel.sw.planning.geometry import BANKS, group_count
+from kestrel.sw.planning.plan import Plan
+
+READ_AHEAD = 3
+"""Words that the weight loader reads beyond a tile at most, and reads again if the next tile begins there."""
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Words read and written in a frame, and the bits of a word."""
+
+    width: int
+    reads: int
+    writes: int
+
+    @property
+    def bits_read(self) -> int:
+        return self.reads * self.width
+
+    @property
+    def bits_written(self) -> int:
+        return self.writes * self.width
+
+
+def memory_accesses(plan: Plan) -> dict[str, Accesses]:
+    """Feature memory (all banks of both parts), partial sums, the pooling's line, weight ROM.
+
+    A window takes a word of each of three banks; the output stream reads all banks too. A map is written
+    once. Partial sums are read unless a sum begins and written unless it ends. Of the weight ROM these are
+    the words that hold the tiles, in every visit of a layer and every digit; the loader reads up to
+    ``READ_AHEAD`` words more at the end of each. Not for row groups, which write several rows at once.
+    """
+    config = plan.config
+    feature_reads = feature_writes = sums = line = weights = 0
+    for record in plan.records:
+        groups = group_count(record.channels, config.word_lanes)
+        if record.kind == KIND_OUTPUT:
+            feature_reads += BANKS * record.height * record.width * groups
+            continue
+        feature_writes += record.out_height * record.out_width * groups
+        if record.kind != KIND_CONV or record.layer is None:
+            continue
+        shape = record.layer.shape
+        pixels = record.rows * record.width
+        out_groups = group_count(shape.out_channels, config.output_lanes)
+        in_passes = group_count(shape.in_channels, config.input_lanes) * PASSES[record.layer.mask_bits]
+        feature_reads += BANKS * pixels * out_groups * in_passes
+        sums += pixels * out_groups * (in_passes - 1)
+        line += record.out_height * record.out_width * out_groups if shape.pool else 0
+    for visit in plan.visits:
+        record = plan.records[visit.record]
+        if record.layer is not None:
+            weights += record.weight_words * PASSES[record.layer.mask_bits]
+    return {
+        "features": Accesses(config.word_bits, feature_reads, feature_writes),
+        "partial sums": Accesses(config.output_lanes * ACCUMULATOR_BITS, sums, sums),
+        "pool line": Accesses(config.output_lanes * config.activation_bits, line, line),
+        "weights": Accesses(config.rom_word_bits, weights, 0),
+    }

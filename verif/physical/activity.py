@@ -1,0 +1,186 @@
+"""What happens in the engine's Verilog during a frame: changes of registers, accesses of memories, and the
+streams at the array's ports.
+
+Probes are bound into the modules, so the engine and its harness are those of every simulation. Registers
+are the signals that the Verilog assigns at the clock edge, each bit counted once, whatever it drives: a count
+that knows no load. A memory's bits are those of its ports.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.common.place import PREFIX
+from kestrel.hw.emit.verilog import TOP, engine_files
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.planning.plan import Plan
+from kestrel.verif.build.rtl import HARNESS, SHARED, engine_sources
+from kestrel.verif.build.verilator import Build, build_native
+from kestrel.verif.simulate.frame import run_files, write_files
+
+CLASSES: dict[str, str] = {
+    "array.lane": "array: units and trees",
+    "array": "array: control",
+    "window": "window",
+    "accumulator": "accumulator",
+    "requantise": "requantise",
+    "weight_loader": "weight loader",
+}
+"""Instance of the engine, or the start of its path, to class; what is not named is "rest"."""
+
+_ASSIGNED = re.compile(r"^ *(\\\S+ |\w+) *<=", re.MULTILINE)
+_DECLARED = re.compile(r"^ *(?:output )?reg (?:signed )?(?:\[(\d+):0\] )?(\\\S+ |\w+) *[;=]", re.MULTILINE)
+
+
+def _report(what: str) -> str:
+    return f"""    reg [8*1024-1:0] name;
+    integer file;
+    final if ($value$plusargs("kestrel_activity=%s", name)) begin
+        file = $fopen(name, "a");
+        $fdisplay(file, {what});
+        $fclose(file);
+    end"""
+
+
+_PROBES = f"""
+module {PREFIX}register_probe #(parameter WIDTH = 1) (input clk, input [WIDTH-1:0] bits);
+    reg [WIDTH-1:0] last = 0;
+    reg [63:0] changes = 0, cycles = 0;
+    always @(posedge clk) begin
+        last <= bits;
+        changes <= changes + 64'($countones(bits ^ last));
+        cycles <= cycles + 1;
+    end
+{_report('"registers %m %0d %0d %0d", WIDTH, changes, cycles')}
+endmodule
+module {PREFIX}memory_probe #(parameter WIDTH = 1, parameter ADDR_BITS = 1) (
+    input clk, input read, input [31:0] written, input [ADDR_BITS-1:0] addr,
+    input [WIDTH-1:0] wdata, input [WIDTH-1:0] rdata);
+    reg [2*WIDTH+ADDR_BITS-1:0] last = 0;
+    reg [63:0] changes = 0, reads = 0, writes = 0, bits_written = 0;
+    always @(posedge clk) begin
+        last <= {{addr, wdata, rdata}};
+        changes <= changes + 64'($countones({{addr, wdata, rdata}} ^ last));
+        reads <= reads + 64'(read);
+        writes <= writes + 64'(written != 0);
+        bits_written <= bits_written + 64'(written);
+    end
+{_report('"memory %m %0d %0d %0d %0d %0d", WIDTH, changes, reads, writes, bits_written')}
+endmodule
+module {PREFIX}array_probe
+    #(parameter AHEAD = 1, parameter LOAD = 1, parameter WINDOW = 1, parameter SUMS = 1)
+    (input clk, input [AHEAD-1:0] ahead, input [LOAD-1:0] load, input [WINDOW-1:0] window,
+     input [SUMS-1:0] sums);
+    reg [8*1024-1:0] name;
+    integer file = 0;
+    initial if ($value$plusargs("kestrel_array=%s", name)) file = $fopen(name, "w");
+    always @(posedge clk) if (file != 0) $fdisplay(file, "%h %h %h %h", ahead, load, sums, window);
+endmodule
+bind {PREFIX}ram_1rw {PREFIX}memory_probe #(.WIDTH(LANES * LANE_BITS), .ADDR_BITS(ADDR_BITS)) probe
+    (.clk(clk), .read(en && we == 0), .written(en ? $countones(we) * LANE_BITS : 0), .addr(addr),
+     .wdata(wdata), .rdata(rdata));
+bind {PREFIX}ram_1r1w {PREFIX}memory_probe #(.WIDTH(WIDTH), .ADDR_BITS(2 * ADDR_BITS)) probe
+    (.clk(clk), .read(ren), .written(wen ? WIDTH : 0), .addr({{raddr, waddr}}), .wdata(wdata), .rdata(rdata));
+bind {PREFIX}rom {PREFIX}memory_probe #(.WIDTH(WIDTH), .ADDR_BITS(ADDR_BITS)) probe
+    (.clk(clk), .read(en), .written(0), .addr(addr), .wdata({{WIDTH{{1'b0}}}}), .rdata(rdata));
+"""
+
+@dataclass(frozen=True)
+class MemoryActivity:
+    """One memory: bits of a word, changes of its ports' bits, reads, writes and bits written."""
+
+    width: int
+    changes: int
+    reads: int
+    writes: int
+    bits_written: int
+
+
+@dataclass
+class ClassActivity:
+    """Registers of a class: how many bits, and how often they changed."""
+
+    bits: int = 0
+    changes: int = 0
+
+
+@dataclass(frozen=True)
+class Activity:
+    """A run. ``cycles`` are those simulated; ``memories`` by instance path below the engine; ``array`` is the
+    file of the array's streams, a line a cycle: ahead, load, sums, window, in hexadecimal."""
+
+    cycles: int
+    classes: dict[str, ClassActivity] = field(repr=False)
+    memories: dict[str, MemoryActivity] = field(repr=False)
+    array: Path
+
+
+def probes(config: EngineConfig) -> str:
+    """Verilog of the probes and their bindings."""
+    array_ports = ""
+    binds = []
+    for file in engine_files(config):
+        module = file.name.removesuffix(".v")
+        widths = {name: int(high or 0) + 1 for high, name in _DECLARED.findall(file.text)}
+        names = [name for name in dict.fromkeys(_ASSIGNED.findall(file.text)) if name in widths]
+        if module in (PREFIX + "ram_1rw", PREFIX + "ram_1r1w", PREFIX + "rom") or not names:
+            continue
+        width = sum(widths[name] for name in names)
+        binds.append(
+            f"bind {module} {PREFIX}register_probe #(.WIDTH({width})) register_probe "
+            f"(.clk(clk), .bits({{{', '.join(names)}}}));"
+        )
+        if module == PREFIX + "array":
+            bits = [re.search(rf"^ *(?:input|output) \[(\d+):0\] {port};", file.text, re.MULTILINE)
+                    for port in ("ahead", "load", "window", "sums")]  # fmt: skip
+            sizes = ", ".join(str(int(match[1]) + 1) for match in bits if match)
+            array_ports = (
+                f"bind {module} {PREFIX}array_probe #({sizes}) array_probe (.clk(clk), .ahead(ahead), "
+                ".load(load), .window(window), .sums(sums));"
+            )
+    return "\n".join((_PROBES, *binds, array_ports))
+
+
+def build_probed(config: EngineConfig, folder: Path) -> Build:
+    """The engine's simulation with probes; their Verilog is left in ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "probes.sv"
+    file.write_text(probes(config), encoding="utf-8")
+    return build_native([*engine_sources(config), file], TOP, HARNESS, shared=SHARED)
+
+
+def run_probed(
+    build: Build, network: CompressedNetwork, plan: Plan, pixels: np.ndarray, folder: Path
+) -> Activity:
+    """One frame with probes; files are left in ``folder``. Raises SimulationError."""
+    write_files(network, plan, pixels, folder)
+    report, array = folder.absolute() / "activity.txt", folder.absolute() / "array.txt"
+    report.unlink(missing_ok=True)
+    run_files(
+        build, plan, folder, arguments=[f"+kestrel_activity={report}", f"+kestrel_array={array}"]
+    )
+    return read_activity(report.read_text(encoding="ascii").splitlines(), array)
+
+
+def read_activity(lines: Sequence[str], array: Path) -> Activity:
+    """The probes' report."""
+    classes: dict[str, ClassActivity] = {}
+    memories: dict[str, MemoryActivity] = {}
+    cycles = 0
+    for line in lines:
+        kind, path, *numbers = line.split()
+        inner = path[path.index(TOP) + len(TOP) + 1 :].rpartition(".")[0]
+        values = [int(number) for number in numbers]
+        if kind == "memory":
+            memories[inner] = MemoryActivity(*values)
+            continue
+        label = next((label for start, label in CLASSES.items() if inner.startswith(start)), "rest")
+        found = classes.setdefault(label, ClassActivity())
+        found.bits += values[0]
+        found.changes += values[1]
+        cycles = max(cycles, values[2])
+    return Activity(cycles, classes, memories, array)

@@ -1,0 +1,73 @@
+"""The simulated chip as an engine of retrieval: features from the RTL, through its output stream."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.configurations import load_config
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.retrieval.describe.backends import EngineRequest, check_options, network_digest
+from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.build.verilator import Build
+from kestrel.verif.simulate.frame import run_frame
+
+OPTIONS = ("config", "processes")
+PROCESSES_MAX = 64
+
+
+class RtlEngine:
+    """The engine's Verilog in Verilator, a process a picture, several at a time.
+
+    Options: config, a named configuration or a .toml file (default ``edge``); processes. Raises InputError
+    for a network or size that the configuration does not take. ``SimulationError`` if a frame does not end
+    well.
+    """
+
+    arithmetic = "integer"
+
+    def __init__(self, request: EngineRequest, config: EngineConfig | None = None) -> None:
+        check_options(request, "rtl", OPTIONS)
+        self._network = request.network
+        self._config = config or load_config(request.options.get("config", "edge"))
+        self._processes = _processes(request.options.get("processes"))
+        self._preprocessing = find_preprocessing(request.network.preprocessing)
+        self._plan = lru_cache(maxsize=8)(self._make_plan)
+        self._plan(request.height, request.width)  # refused before anything is built
+        self._build: Build | None = None
+        self.digest = network_digest(request.network)
+
+    def batch(self, height: int, width: int) -> int:  # noqa: ARG002
+        return self._processes
+
+    def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        if self._build is None:
+            self._build = build_engine(self._config)
+        # The simulation is a process of its own; the threads only wait for them.
+        with ThreadPoolExecutor(self._processes) as threads:
+            return np.stack(list(threads.map(self._frame, pictures)))
+
+    def _frame(self, rgb: np.ndarray) -> np.ndarray:
+        assert self._build is not None, "built before the first frame"
+        pixels = self._preprocessing.pixels(rgb)
+        plan = self._plan(*pixels.shape[1:])
+        with tempfile.TemporaryDirectory(prefix="kestrel-") as folder:
+            return run_frame(self._build, self._network, plan, pixels, Path(folder)).output
+
+    def _make_plan(self, height: int, width: int) -> Plan:
+        return make_plan(self._network, self._config, height, width)
+
+
+def _processes(text: str | None) -> int:
+    if text is None:
+        return min(os.cpu_count() or 1, PROCESSES_MAX)
+    if not text.isdigit() or not 1 <= int(text) <= PROCESSES_MAX:
+        raise InputError(f"processes {text!r}; allowed: 1..{PROCESSES_MAX}")
+    return int(text)

@@ -1,0 +1,130 @@
+"""Frames through the simulated chip, with the C driver as its host."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
+from kestrel.hw.spec.status import COUNTERS
+from kestrel.verif.build.verilator import Build, random_start
+from kestrel.verif.simulate.frame import Pauses, SimulationError, image_beats, rom_arguments
+
+WHOLE = BY_NAME["part"].reset
+RESULTS = ("ok", "bus fault", "no chip", "other network", "busy", "timeout", "failed")
+"""Of the driver's calls: enum kestrel_result."""
+
+
+@dataclass(frozen=True)
+class ChipInput:
+    """A picture, uint8 [C, H, W], and what part of a descriptor it is (register part)."""
+
+    pixels: np.ndarray
+    part: int = WHOLE
+
+
+@dataclass(frozen=True)
+class ChipOutput:
+    """What a frame gave: the packet's bytes; its cycles, and those from start to the last byte as the host
+    sees them; the engine's counters."""
+
+    data: bytes
+    cycles: int
+    host_cycles: int
+    counters: dict[str, int]
+
+
+@dataclass(frozen=True)
+class ChipRun:
+    """calls: what each call of the driver gave, in order. Nothing was left in the streams."""
+
+    outputs: tuple[ChipOutput, ...]
+    calls: tuple[tuple[str, str], ...]
+    network_crc: int
+    frames: int
+
+
+class DriverError(SimulationError):
+    """A call of the driver did not go well; ``causes`` are the names of those in ERROR."""
+
+    def __init__(self, call: str, result: str, causes: tuple[str, ...]) -> None:
+        why = f" ({', '.join(causes)})" if causes else ""
+        super().__init__(f"{call}: {result}{why}")
+        self.causes = causes
+
+
+def stream_bytes(pixels: np.ndarray, config: EngineConfig) -> bytes:
+    """The image stream of a picture."""
+    beats = image_beats(pixels, config).view(np.uint8)
+    return beats.reshape(len(beats), -1)[:, : config.stream_bytes].tobytes()
+
+
+def run_chip_frames(
+    build: Build,
+    config: EngineConfig,
+    frames: Sequence[ChipInput],
+    workdir: Path,
+    *,
+    select: int = FEATURES,
+    check: bool = True,
+    pauses: Pauses | None = None,
+    seed: int = 1,
+    progress: Callable[[int], None] = lambda cycles: None,
+) -> ChipRun:
+    """Run frames on the ROM images in ``workdir``, after a self-check if ``check``. Raises SimulationError,
+    and DriverError for a call of the driver that does not go well."""
+    pauses = pauses or Pauses()
+    stats = workdir / "chip.txt"
+    arguments = [stats, pauses.seed, round(pauses.share * 256), int(check), select]
+    for n, frame in enumerate(frames):
+        (workdir / f"image{n}.bin").write_bytes(stream_bytes(frame.pixels, config))
+        arguments += [workdir / f"image{n}.bin", workdir / f"packet{n}.bin", frame.part]
+    command = [build.binary, *arguments, *rom_arguments(workdir), *random_start(seed)]
+    with (workdir / "chip-log.txt").open("w+", encoding="utf-8") as log:
+        reported = 0
+        with subprocess.Popen(
+            [str(word) for word in command], stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip().isdigit():
+                    progress(int(line) - reported)
+                    reported = int(line)
+        if process.returncode:
+            log.seek(0)
+            raise SimulationError(
+                f"the simulation ended with {process.returncode}: {log.read().strip()[-500:]}"
+            )
+    return _read(stats, workdir)
+
+
+def _read(stats: Path, workdir: Path) -> ChipRun:
+    calls: list[tuple[str, str]] = []
+    outputs: list[ChipOutput] = []
+    cycles: list[tuple[int, int]] = []
+    counters: list[dict[str, int]] = []
+    numbers: dict[str, list[int]] = {}
+    for line in stats.read_text(encoding="ascii").splitlines():
+        name, *rest = line.split()
+        values = [int(value) for value in rest]
+        if name == "cycles":
+            cycles.append((values[0], values[1]))
+            counters.append({})
+        elif name == "counter":
+            counters[-1][COUNTERS[values[0]]] = values[1]
+        elif name in {"network", "frames", "left"}:
+            numbers[name] = values
+        else:
+            result = RESULTS[values[0]]
+            calls.append((name, result))
+            if result != RESULTS[0]:
+                raise DriverError(name, result, tuple(error_names(values[1])))
+    if any(numbers["left"]):
+        raise SimulationError("something is left in the output stream")
+    for n, ((busy, host), counted) in enumerate(zip(cycles, counters, strict=True)):
+        data = (workdir / f"packet{n}.bin").read_bytes()
+        outputs.append(ChipOutput(data, busy, host, counted))
+    return ChipRun(tuple(outputs), tuple(calls), numbers["network"][0], numbers["frames"][0])

@@ -1,0 +1,177 @@
+"""Pictures through the simulated chip to descriptors, the C driver as its host, and through the reference."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.export.descriptor_rom import encode_descriptor
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.descriptor import NipConfig, descriptor_unit
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.planning.cycles import FrameCycles, frame_cycles
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
+from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
+from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.pooling.cycles import nip_cycles
+from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, describe, vector_of
+from kestrel.sw.retrieval.pooling.integer_nip import region_squares as squares_of
+from kestrel.sw.retrieval.pooling.quantise import Quantiser
+from kestrel.verif.build.rtl import build_chip
+from kestrel.verif.build.verilator import Build
+from kestrel.verif.simulate.chip_frame import ChipInput, run_chip_frames
+from kestrel.verif.simulate.frame import Pauses, write_descriptor, write_files
+
+KINDS = {"bytes": DESCRIPTOR_BYTES, "bits": DESCRIPTOR_BITS}
+
+
+@dataclass(frozen=True)
+class DescriptorReport:
+    """A picture's descriptor in one kind: what came out and what the reference gives; for each frame the
+    chip's cycles and the closed form's; of the last frame, what its cycles went into."""
+
+    kind: str
+    found: bytes
+    expected: bytes
+    frames: int
+    cycles: tuple[int, ...]
+    model_cycles: tuple[int, ...]
+    nip_cycles: tuple[int, ...]
+    counters: dict[str, int]
+    calls: tuple[tuple[str, str], ...]
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        return len(self.expected) > 0 and self.found == self.expected
+
+
+def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
+    """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
+    even = dimension**-0.5
+    low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
+    return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
+
+
+class DescriptorSimulation:
+    """A network on a chip with a descriptor unit, for one size of crops. ``quantiser``: of the bytes and bits
+    (None: ``plain_quantiser``). Raises InputError for what the chip cannot do."""
+
+    def __init__(
+        self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, pooling: str,
+        *, rotations: int = 1, whitening: Path | None = None, quantiser: Quantiser | None = None,
+        nip: NipConfig | None = None,
+    ) -> None:  # fmt: skip
+        self.network = network
+        nip = nip or descriptor_unit(config)
+        self.chip = ChipConfig(config, nip)
+        self.describer: Describer = make_describer(
+            network, height=height, width=width, pooling=pooling, rotations=rotations, whitening=whitening
+        )
+        if self.describer.crops.joins:
+            raise InputError(f"pooling {pooling!r} joins maps; allowed on the chip: crops that are summed")
+        self.plan: Plan = make_plan(network, config, height, width)
+        self.model: FrameCycles = frame_cycles(self.plan)
+        last = self.plan.records[-1]
+        regions = chip_regions(self.describer.chain, last.height, last.width)
+        whitened = self.describer.whitening is not None
+        self.constants: DescriptorConstants = make_constants(
+            last.channels, regions, last.height, last.width,
+            quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
+        )  # fmt: skip
+        self.words = encode_descriptor(self.constants, nip)
+        self.build: Build = build_chip(self.chip)
+        self._seen: tuple[np.ndarray, Inputs, list[np.ndarray]] | None = None
+
+    def run(
+        self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
+        progress: Callable[[int], None] = lambda cycles: None,
+    ) -> DescriptorReport:  # fmt: skip
+        """A picture, uint8 RGB [H, W, 3]: a self-check, then a frame for each crop of each rotation. Raises
+        SimulationError, and InputError for weighted crops."""
+        start = time.perf_counter()
+        inputs = cut_crops(rgb, self.describer.crops)
+        if any(weight != 1 for weight in inputs.weights):
+            raise InputError(f"crops {self.describer.crops.crops!r} with weights; allowed on the chip: all 1")
+        crops = len(inputs.pictures) // inputs.rotations
+        parts = [_part(n, crops, inputs.rotations) for n in range(len(inputs.pictures))]
+        pixels = [find_preprocessing(self.network.preprocessing).pixels(p) for p in inputs.pictures]
+        select = KINDS[kind]
+        with tempfile.TemporaryDirectory(prefix="kestrel-") as name:
+            folder = Path(name)
+            write_files(self.network, self.plan, pixels[0], folder)
+            write_descriptor(self.network, self.plan, self.words, folder)
+            frames = [
+                ChipInput(p, BY_NAME["part"].pack(**part)) for p, part in zip(pixels, parts, strict=True)
+            ]
+            run = run_chip_frames(
+                self.build, self.chip.engine, frames, folder,
+                select=select, pauses=pauses, seed=seed, progress=progress,
+            )  # fmt: skip
+        nip = tuple(self._nip_cycles(part, select) for part in parts)
+        base = self.model.total - self.model.records[-1].cycles
+        return DescriptorReport(
+            kind=kind,
+            found=run.outputs[-1].data,
+            expected=self.reference(rgb, select),
+            frames=run.frames,
+            cycles=tuple(output.cycles for output in run.outputs),
+            model_cycles=tuple(base + cycles for cycles in nip),
+            nip_cycles=nip,
+            counters=run.outputs[-1].counters,
+            calls=run.calls,
+            seconds=time.perf_counter() - start,
+        )
+
+    def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
+        """What the integer reference makes of a picture; ``select`` as in register output."""
+        inputs, maps = self._features(rgb)
+        return describe(_by_rotation(maps, inputs), self.constants, select - 1)
+
+    def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[np.ndarray]]:
+        """A picture's crops and the reference's maps of them; those of the last picture are kept."""
+        if self._seen is None or not np.array_equal(self._seen[0], rgb):
+            inputs = cut_crops(rgb, self.describer.crops)
+            self._seen = rgb.copy(), inputs, list(self.describer.engine.features(inputs.pictures))
+        return self._seen[1:]
+
+    def _nip_cycles(self, part: dict[str, int], select: int) -> int:
+        return nip_cycles(
+            self.constants, self.chip.engine, last_crop=bool(part["last_crop"]),
+            last_rotation=bool(part["last_rotation"]), output=select - 1,
+        )  # fmt: skip
+
+    def float_cosine(self, rgb: np.ndarray) -> float:
+        """Of the integer descriptor, before bytes and bits, and the float chain's."""
+        inputs, maps = self._features(rgb)
+        rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
+        turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]
+        mine = vector_of(turns, len(turns[0]), self.constants).astype(np.float64)
+        other = self.describer.describe_maps(maps, inputs).astype(np.float64)
+        return float(mine @ other / np.sqrt((mine @ mine) * (other @ other)))
+
+
+def _by_rotation(of_crops: list[np.ndarray], inputs: Inputs) -> list[list[np.ndarray]]:
+    crops = len(of_crops) // inputs.rotations
+    return [of_crops[n * crops : (n + 1) * crops] for n in range(inputs.rotations)]
+
+
+def _part(number: int, crops: int, rotations: int) -> dict[str, int]:
+    turn, crop = divmod(number, crops)
+    flags = {
+        "first_crop": crop == 0, "last_crop": crop == crops - 1,
+        "first_rotation": turn == 0, "last_rotation": turn == rotations - 1,
+    }  # fmt: skip
+    return {name: int(flag) for name, flag in flags.items()}
+
+
+def all_equal(reports: Sequence[DescriptorReport]) -> bool:
+    return bool(reports) and all(report.equal for report in reports)

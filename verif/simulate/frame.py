@@ -1,0 +1,373 @@
+"""One frame through the simulated engine: files in, feature maps out."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.export.formats.words import Words
+from kestrel.export.schedule_table import FIRST_RECORD, encode_table, seal_table
+from kestrel.export.weight_rom import encode_weights
+from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.status import COUNTERS, ERRORS, TRACE_ADDRESS_BITS
+from kestrel.hw.spec.table import KIND_CONV, KIND_END
+from kestrel.hw.spec.widths import PIXEL_BITS
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.planning.geometry import BANKS, Region
+from kestrel.sw.planning.plan import Plan, Record
+from kestrel.verif.build.verilator import Build, random_start
+
+BYTE = 8
+
+
+class SimulationError(RuntimeError):
+    """The simulated engine did not end a frame well."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Random pauses of both streams: ``share`` of the cycles, drawn from ``seed``."""
+
+    seed: int = 1
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Waves:
+    """An FST file of ``cycles`` cycles from cycle ``start``."""
+
+    file: Path
+    start: int = 0
+    cycles: int = 1 << 62
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """What came out.
+
+    maps: per layer uint8 [C, H, W], assembled from the writes into the feature memory; output: the same for
+    the output stream; cycles: busy cycles of the frame; record_cycles: those of each record of the plan;
+    start_cycles: those before the first hand-over; counters: the engine's own (kestrel.hw.spec.COUNTERS).
+    """
+
+    maps: list[np.ndarray]
+    output: np.ndarray
+    cycles: int
+    record_cycles: list[int]
+    start_cycles: int
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+def run_frame(
+    build: Build,
+    network: CompressedNetwork,
+    plan: Plan,
+    pixels: np.ndarray,
+    workdir: Path,
+    *,
+    pauses: Pauses | None = None,
+    waves: Waves | None = None,
+    seed: int = 1,
+    progress: Callable[[int], None] = lambda cycles: None,
+) -> FrameRun:
+    """Send ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
+
+    Files are left in ``workdir``; ``seed`` decides the power-up state; ``progress`` is told cycles as they
+    are simulated. Raises SimulationError when the frame does not end well, or when a write is missing,
+    doubled, or out of place.
+    """
+    write_files(network, plan, pixels, workdir)
+    return run_files(build, plan, workdir, pauses=pauses, waves=waves, seed=seed, progress=progress)
+
+
+def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path) -> None:
+    """Write what a frame needs: weights.mem, table.mem and image.bin."""
+    config = plan.config
+    workdir.mkdir(parents=True, exist_ok=True)
+    weights = encode_weights(network, config).words
+    write_mem(workdir / "weights.mem", weights)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights))
+    image_beats(pixels, config).tofile(workdir / "image.bin")
+
+
+def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workdir: Path) -> None:
+    """Write descriptor.mem, and table.mem anew, with what it says of that."""
+    weights = encode_weights(network, plan.config).words
+    write_mem(workdir / "descriptor.mem", words)
+    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights, words))
+
+
+def rom_arguments(workdir: Path) -> list[str]:
+    """Arguments of a binary that name the ROM images in ``workdir``."""
+    images = [workdir.absolute() / f"{image}.mem" for image in ("weights", "table", "descriptor")]
+    return [f"+kestrel_{image.stem}={image}" for image in images if image.is_file()]
+
+
+def run_files(
+    build: Build,
+    plan: Plan,
+    workdir: Path,
+    *,
+    pauses: Pauses | None = None,
+    waves: Waves | None = None,
+    seed: int = 1,
+    progress: Callable[[int], None] = lambda cycles: None,
+    arguments: Sequence[str] = (),
+) -> FrameRun:
+    """Like ``run_frame``, with the files of ``write_files`` already in ``workdir``. ``arguments``
+    (``+name=value``) go to the binary."""
+    pauses = pauses or Pauses()
+    names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
+    command = [
+        str(build.binary),
+        *names,
+        str(pauses.seed),
+        str(round(pauses.share * 256)),
+        *([str(waves.file), str(waves.start), str(waves.cycles)] if waves else []),
+        *rom_arguments(workdir),
+        *random_start(seed),
+        *arguments,
+    ]
+    _run(command, workdir / "log.txt", progress)
+    stats = _read_stats(workdir / "stats.txt")
+    values = stats.values
+    if values["outcome"] != "done":
+        cause = ERRORS.get(int(values["error"]), values["error"])
+        raise SimulationError(
+            f"the engine ended with {values['outcome']} ({cause}) after {values['simulated']} cycles, "
+            f"{values['sent']} beats sent, {values['received']} received"
+        )
+    _check_counters(stats, plan)
+    return FrameRun(
+        maps=maps_from_writes(np.fromfile(workdir / "trace.bin", dtype="<u4"), plan),
+        output=map_from_beats(np.fromfile(workdir / "output.bin", dtype="<u4"), plan),
+        cycles=int(values["cycles"]),
+        record_cycles=[stats.records[n] for n, _ in enumerate(plan.records, FIRST_RECORD)],
+        start_cycles=stats.visits.get((KIND_END, 0), 0),
+        counters=stats.counters,
+    )
+
+
+def _run(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
+    """Run the harness; it prints the number of the cycle from time to time."""
+    with log.open("w+", encoding="utf-8") as errors:
+        reported = 0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.strip().isdigit():
+                    progress(int(line) - reported)
+                    reported = int(line)
+        if process.returncode:
+            errors.seek(0)
+            raise SimulationError(
+                f"the simulation ended with code {process.returncode}: {errors.read().strip()[-500:]}"
+            )
+
+
+def write_mem(path: Path, words: Words) -> None:
+    """A $readmemh image: one word a line."""
+    path.write_text("\n".join(words.to_hex()) + "\n", encoding="ascii")
+
+
+def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """Beats of the image stream as rows of 32-bit words, as the harness reads them.
+
+    Every memory word of a pixel begins with a new beat; bytes beyond its channels are 0xA5, to show that
+    they are ignored.
+    """
+    channels, height, width = pixels.shape
+    per_beat = config.stream_bytes
+    rows = []
+    flat = pixels.reshape(channels, -1).T  # [H * W, C]
+    for first in range(0, channels, config.word_lanes):
+        part = flat[:, first : first + config.word_lanes]
+        beats = -(-part.shape[1] // per_beat)
+        padded = np.full((height * width, beats * per_beat), 0xA5, dtype=np.uint8)
+        padded[:, : part.shape[1]] = part
+        rows.append(padded.reshape(height * width, beats, per_beat))
+    beats = np.concatenate(rows, axis=1).reshape(-1, per_beat)
+    words = -(-per_beat * PIXEL_BITS // 32)
+    out = np.zeros((len(beats), words * 4), dtype=np.uint8)
+    out[:, :per_beat] = beats
+    return out.view("<u4")
+
+
+@dataclass(frozen=True)
+class _Stats:
+    """What the harness wrote: outcome; cycles it counted for each (kind, record); the engine's counters."""
+
+    values: dict[str, str]
+    visits: dict[tuple[int, int], int]
+    counters: dict[str, int]
+    records: dict[int, int]
+
+
+def _read_stats(path: Path) -> _Stats:
+    stats = _Stats({}, {}, {}, {})
+    for line in path.read_text(encoding="ascii").splitlines():
+        name, *values = line.split()
+        if name == "visit":
+            stats.visits[int(values[0]), int(values[1])] = int(values[2])
+        elif name == "counter":
+            stats.counters[COUNTERS[int(values[0])]] = int(values[1])
+        elif name == "record":
+            stats.records[int(values[0])] = int(values[1])
+        else:
+            stats.values[name] = values[0]
+    return stats
+
+
+def _check_counters(stats: _Stats, plan: Plan) -> None:
+    """The engine's counters against each other and against what was counted from outside."""
+    parts = sum(stats.counters[name] for name in COUNTERS[1:])
+    if not stats.counters["busy"] == parts == int(stats.values["cycles"]):
+        raise SimulationError(f"counters do not add up: {stats.counters}, {stats.values['cycles']} cycles")
+    for number, record in enumerate(plan.records, FIRST_RECORD):
+        counted = stats.visits.get((record.kind, number))
+        if stats.records.get(number) != counted:
+            raise SimulationError(f"{record.name}: counter {stats.records.get(number)}, counted {counted}")
+
+
+def words_for(bits: int) -> int:
+    """32-bit words that hold ``bits`` bits."""
+    return -(-bits // 32)
+
+
+def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """Every layer's map, uint8 [C, H, W], from the writes into the feature memory.
+
+    words: uint32, for each write the record number, then the engine's trace ports (``trace_words``). Raises
+    SimulationError for a write that is missing, doubled, or out of place.
+    """
+    config = plan.config
+    raw = _single_writes(words.reshape(-1, 1 + sum(trace_words(config))), config)
+    return [
+        _assemble(raw[raw[:, 0] == number], record, config)
+        for number, record in enumerate(plan.records, FIRST_RECORD)
+        if record.kind == KIND_CONV
+    ]
+
+
+def trace_words(config: EngineConfig) -> list[int]:
+    """32-bit words of each of the engine's trace ports: part, bank, address, lanes, data."""
+    banks = BANKS if config.row_groups else 1
+    return [1, 1, *(words_for(banks * bits) for bits in _bank_bits(config))]
+
+
+def _bank_bits(config: EngineConfig) -> tuple[int, int, int]:
+    """Bits of address (at most), lanes and data of a write into one bank."""
+    return TRACE_ADDRESS_BITS, config.word_lanes, config.word_bits
+
+
+def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
+    """A row for each bank that is written: record, part, bank, address, lanes, data."""
+    if not config.row_groups:
+        return raw
+    record, part, enables = raw[:, 0], raw[:, 1], raw[:, 2]
+    columns = [np.repeat(record, BANKS), np.repeat(part, BANKS), np.tile(np.arange(BANKS), len(raw))]
+    start = 3
+    for bits, count in zip(_bank_bits(config), trace_words(config)[2:], strict=True):
+        columns += list(_split_banks(raw[:, start : start + count], bits).T)
+        start += count
+    written = (enables[:, None] >> np.arange(BANKS)) & 1
+    return np.stack(columns, axis=1)[written.astype(bool).reshape(-1)].astype("<u4", copy=False)
+
+
+def _split_banks(words: np.ndarray, bits: int) -> np.ndarray:
+    """A port's words [N, K] with ``bits`` bits for each bank, as words [N * BANKS, ...] of one bank."""
+    size = words_for(bits) * 4
+    out = np.zeros((len(words), BANKS, size), dtype=np.uint8)
+    if bits % BYTE == 0:
+        data = np.ascontiguousarray(words).view(np.uint8)
+        out[:, :, : bits // BYTE] = data[:, : BANKS * bits // BYTE].reshape(len(words), BANKS, -1)
+    else:
+        packed = np.packbits(_bits(words, BANKS * bits).reshape(-1, bits), axis=1, bitorder="little")
+        out[:, :, : packed.shape[1]] = packed.reshape(len(words), BANKS, -1)
+    return out.reshape(-1, size).view("<u4")
+
+
+def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:
+    """A layer's map from its writes. Every word, and every group of lanes in it, exactly once.
+
+    A region may be shorter than the map; then an address is written again for a later row, and the n-th
+    write to it belongs to the n-th row that lies there.
+    """
+    region = record.write
+    assert isinstance(region, Region)
+    part, bank, address = raw[:, 1], raw[:, 2], raw[:, 3].astype(np.int64)
+    lanes = raw[:, 4 : 4 + words_for(config.word_lanes)]
+    values = _activations(raw[:, 4 + lanes.shape[1] :], config.activation_bits, config.word_lanes)
+    enabled = _bits(lanes, config.word_lanes).astype(bool)
+    if (part != region.part).any() or (address < region.base).any() or (address >= region.end).any():
+        raise SimulationError(f"{record.name}: a write outside its region")
+
+    first_lane = enabled.argmax(axis=1)
+    key = (address * BANKS + bank) * config.word_lanes + first_lane
+    order = np.argsort(key, kind="stable")
+    sorted_key = key[order]
+    start_of_run = np.r_[True, sorted_key[1:] != sorted_key[:-1]]
+    run_start = np.maximum.accumulate(np.where(start_of_run, np.arange(len(key)), 0))
+    turn = np.empty(len(key), dtype=np.int64)
+    turn[order] = np.arange(len(key)) - run_start
+
+    slot, within = np.divmod(address - region.base, region.stride)
+    group, column = np.divmod(within, region.width)
+    row = slot * BANKS + bank + turn * (region.slots * BANKS)
+    groups = -(-record.channels // config.word_lanes)
+    if (row >= record.out_height).any():
+        raise SimulationError(f"{record.name}: more writes than the map has pixels")
+    result = np.zeros((record.out_height, record.out_width, groups, config.word_lanes), dtype=np.uint8)
+    count = np.zeros(result.shape, dtype=np.uint8)
+    lane = np.arange(config.word_lanes)
+    at = (row[:, None], column[:, None], group[:, None], lane[None, :])
+    full = tuple(np.broadcast_to(index, enabled.shape)[enabled] for index in at)
+    np.add.at(count, full, 1)
+    result[full] = values[enabled]
+    flat = result.reshape(record.out_height, record.out_width, -1)
+    written = count.reshape(flat.shape)
+    if (written[..., : record.channels] != 1).any():
+        raise SimulationError(f"{record.name}: an element was not written exactly once")
+    if flat[..., record.channels :].any():
+        raise SimulationError(f"{record.name}: a lane without a channel is not zero")
+    return np.ascontiguousarray(flat[..., : record.channels].transpose(2, 0, 1))
+
+
+def map_from_beats(words: np.ndarray, plan: Plan) -> np.ndarray:
+    """The output stream as a map, uint8 [C, H, W]; TKEEP and TLAST are checked.
+
+    words: uint32, for each beat as many words as TDATA takes, then TKEEP, then TLAST. Raises SimulationError.
+    """
+    config = plan.config
+    record = plan.records[-1]
+    lanes = config.word_lanes
+    data_words, keep_words = words_for(lanes * BYTE), words_for(lanes)
+    raw = words.reshape(-1, data_words + keep_words + 1)
+    groups = -(-record.channels // lanes)
+    beats = record.height * record.width * groups
+    if len(raw) != beats:
+        raise SimulationError(f"output: {len(raw)} beats, not {beats}")
+    if raw[:-1, -1].any() or raw[-1, -1] != 1:
+        raise SimulationError("output: TLAST is not with the last beat alone")
+    keep = _bits(raw[:, data_words : data_words + keep_words], lanes).reshape(-1, groups * lanes)
+    if not (keep[:, : record.channels] == 1).all() or keep[:, record.channels :].any():
+        raise SimulationError("output: TKEEP does not mark the channels that exist")
+    values = raw[:, :data_words].copy().view(np.uint8)[:, :lanes].reshape(-1, groups * lanes)
+    image = values[:, : record.channels].reshape(record.height, record.width, record.channels)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _bits(words: np.ndarray, count: int) -> np.ndarray:
+    """Little-endian 32-bit words [N, K] as bits [N, count]."""
+    data = np.ascontiguousarray(words).view(np.uint8)
+    return np.unpackbits(data, axis=1, bitorder="little")[:, :count]
+
+
+def _activations(words: np.ndarray, bits: int, lanes: int) -> np.ndarray:
+    """Packed activations as uint8 [N, lanes]."""
+    if bits == BYTE:
+        return np.ascontiguousarray(words).view(np.uint8)[:, :lanes]
+    planes = _bits(words, bits * lanes).reshape(len(words), lanes, bits)
+    return (planes << np.arange(bits, dtype=np.uint8)).sum(axis=2, dtype=np.uint8)
