@@ -2,6 +2,8 @@
 
 from amaranth.lib import data
 
+from kestrel.hw.spec.engine_config import EngineConfig
+
 PIXEL = data.StructLayout(
     {
         "valid": 1,
@@ -19,3 +21,18 @@ PIXEL = data.StructLayout(
 
 EDGES = data.StructLayout({"left": 1, "right": 1, "top": 1, "bottom": 1})
 """On which edges of the image the pixel lies."""
+
+
+def result_layout(config: EngineConfig) -> data.StructLayout:
+    """What goes with the results to the writer. row_end and last may come without valid: an odd last row or
+    column is dropped, as torch does."""
+    return data.StructLayout(
+        {
+            "valid": 1,  # there is a pixel to write
+            "row_end": 1,  # the written row is complete
+            "last": 1,  # the output group's strip is complete
+            "last_out": 1,  # it was the layer's last output group
+            # In row groups: pixels to write, of three rows.
+            **({"rows": 2} if config.row_groups else {}),
+        }
+    )

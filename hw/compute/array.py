@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.pixel import PIXEL
 from kestrel.hw.common.place import delayed, place
+from kestrel.hw.common.weight_buses import kernel_bus
 from kestrel.hw.compute.output_lane import OutputLane
-from kestrel.hw.memory.weight_loader import kernel_bus
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig, group_sum_bits, lane_sum_bits
 from kestrel.hw.spec.timing import group_latency, lane_latency
 from kestrel.hw.spec.widths import TAPS

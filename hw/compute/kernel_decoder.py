@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import place
-from kestrel.hw.compute.kernel_unit import kernel_layout
+from kestrel.hw.common.weight_buses import kernel_layout
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES, encode_digit, mask_digits
 from kestrel.hw.spec.widths import SCALAR_BITS, TAPS, kernel_bits

@@ -1,17 +1,13 @@
 """One kernel unit: a 3x3 window times one kernel, alpha * sum(M * x)."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from kestrel.hw.common.weight_buses import kernel_layout
 from kestrel.hw.spec.engine_config import EngineConfig, product_bits, tap_sum_bits
 from kestrel.hw.spec.masks import MASK_MAGNITUDES
 from kestrel.hw.spec.widths import SCALAR_BITS, TAPS
-
-
-def kernel_layout(config: EngineConfig) -> data.StructLayout:
-    """A kernel as the weight registers hold it: one digit a tap, of the pass that is running."""
-    return data.StructLayout({"alpha": SCALAR_BITS, "digits": data.ArrayLayout(config.digit_bits, TAPS)})
 
 
 class KernelUnit(wiring.Component):

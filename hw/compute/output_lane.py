@@ -5,7 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import place
-from kestrel.hw.compute.kernel_unit import KernelUnit, kernel_layout
+from kestrel.hw.common.weight_buses import kernel_layout
+from kestrel.hw.compute.kernel_unit import KernelUnit
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig, group_sum_bits, lane_sum_bits
 from kestrel.hw.spec.timing import LEVELS_PER_STAGE
 from kestrel.hw.spec.widths import TAPS

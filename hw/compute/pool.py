@@ -4,25 +4,10 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import PIXEL, result_layout
 from kestrel.hw.common.place import PREFIX, delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
-
-
-def result_layout(config: EngineConfig) -> data.StructLayout:
-    """What goes with the results to the writer. row_end and last may come without valid: an odd last row or
-    column is dropped, as torch does."""
-    return data.StructLayout(
-        {
-            "valid": 1,  # there is a pixel to write
-            "row_end": 1,  # the written row is complete
-            "last": 1,  # the output group's strip is complete
-            "last_out": 1,  # it was the layer's last output group
-            # In row groups: pixels to write, of three rows.
-            **({"rows": 2} if config.row_groups else {}),
-        }
-    )
 
 
 class PoolLane(wiring.Component):

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.pixel import PIXEL
 from kestrel.hw.common.place import delayed, place
-from kestrel.hw.memory.weight_loader import bias_bus
+from kestrel.hw.common.weight_buses import bias_bus
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig, group_sum_bits
 from kestrel.hw.spec.widths import (
     ACCUMULATOR_BITS,

@@ -23,7 +23,7 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.pixel import EDGES, PIXEL
 from kestrel.hw.common.place import delayed
-from kestrel.hw.memory.weight_loader import pad_bus
+from kestrel.hw.common.weight_buses import pad_bus
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.timing import WINDOW_LATENCY
 from kestrel.hw.spec.widths import TAPS, bits_for

@@ -17,47 +17,16 @@ Biases have their own hazard. The pass that started at g swaps its biases only w
 the requantiser; until then the bias beats of the next tile wait (``bias_hold_cycles``).
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import delayed, place
+from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
 from kestrel.hw.compute.kernel_decoder import KernelDecoder
-from kestrel.hw.compute.kernel_unit import kernel_layout
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.timing import bias_hold_cycles
 from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, bits_for, kernel_bits
-
-
-def kernel_bus(config: EngineConfig) -> data.StructLayout:
-    """Kernels for output lanes ``out`` (one-hot) and the ``block``-th K input lanes (one-hot)."""
-    return data.StructLayout(
-        {
-            "out": config.output_lanes,
-            "block": config.input_lanes // config.load_kernels,
-            "kernels": data.ArrayLayout(kernel_layout(config), config.load_kernels),
-        }
-    )
-
-
-def bias_bus(config: EngineConfig) -> data.StructLayout:
-    """Biases for the ``block``-th K output lanes (one-hot)."""
-    return data.StructLayout(
-        {
-            "block": -(-config.output_lanes // config.load_kernels),
-            "biases": data.ArrayLayout(signed(BIAS_BITS), config.load_kernels),
-        }
-    )
-
-
-def pad_bus(config: EngineConfig) -> data.StructLayout:
-    """Pad values for the ``block``-th K input lanes (one-hot)."""
-    return data.StructLayout(
-        {
-            "block": config.input_lanes // config.load_kernels,
-            "values": data.ArrayLayout(PAD_BITS, config.load_kernels),
-        }
-    )
 
 
 class WeightLoader(wiring.Component):

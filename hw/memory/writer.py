@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, layer_layout, visit_layout
-from kestrel.hw.compute.pool import result_layout
+from kestrel.hw.common.pixel import result_layout
 from kestrel.hw.memory.feature_memory import BANKS, feature_write
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for

@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 
 from kestrel.hw.common.handover import layer_layout, visit_layout
-from kestrel.hw.compute.pool import result_layout
+from kestrel.hw.common.pixel import result_layout
 from kestrel.hw.spec.engine_config import ROW_GROUPS
 from kestrel.sw.planning.geometry import BANKS, Region, group_count
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
