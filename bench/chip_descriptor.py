@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NIP_FRACTION, NIP_OUTPUT_BYTES
+from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION, DESCRIPTOR_OUTPUT_BYTES
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import list_images, open_image
@@ -34,7 +34,7 @@ from kestrel.sw.retrieval.describe.crops import cut_crops
 from kestrel.sw.retrieval.describe.descriptor import Descriptors
 from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
-from kestrel.sw.retrieval.pooling.cycles import nip_cycles
+from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
     bits,
@@ -48,7 +48,7 @@ from kestrel.sw.retrieval.report.crop_store import CropStore, CropVectors, Pictu
 from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, crop_specification
 
 OUTPUT = Path("build/bench/chip_descriptor.json")
-ONE = 1 << NIP_FRACTION
+ONE = 1 << DESCRIPTOR_FRACTION
 SQUARES_MAX = (1 << 32) - 1
 
 
@@ -164,7 +164,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
                 "pooling": pooling, "whitening": whitening.mode if whitening else "",
                 **compare(found, chip, descriptors, benchmark, quantiser, constants),
                 "cycles_of_last_frame": {
-                    name: nip_cycles(constants, NAMED[name], output=NIP_OUTPUT_BYTES)
+                    name: descriptor_cycles(constants, NAMED[name], output=DESCRIPTOR_OUTPUT_BYTES)
                     for name in ("nano", "edge")
                 },
             }  # fmt: skip

@@ -14,7 +14,7 @@ from random import Random
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from kestrel.sw.common.files import atomic_write
 from kestrel.verif.build.verilator import BenchFailed
@@ -32,7 +32,7 @@ CHIPS = {
     "4x2 row groups": ChipConfig(
         replace(SMALL, input_lanes=4, load_kernels=2, stream_bytes=3, row_groups=True)
     ),
-    "2x2 with descriptors": ChipConfig(SMALL, NipConfig(8, 256)),
+    "2x2 with descriptors": ChipConfig(SMALL, DescriptorConfig(8, 256)),
 }
 
 
@@ -41,7 +41,7 @@ def flip(chip: ChipConfig, folder: Path, seed: int) -> str:
     long ROMs are change what is checked; the tests look at these."""
     source = Random(f"flip {seed}")
     widths = {"weights": chip.engine.rom_word_bits, "table": TABLE_WORD_BITS}
-    widths |= {"descriptor": chip.nip.word_bits} if chip.nip else {}
+    widths |= {"descriptor": chip.descriptor.word_bits} if chip.descriptor else {}
     rom = source.choice(list(widths))
     path = folder / f"{rom}.mem"
     words = Words.from_hex(widths[rom], path.read_text(encoding="ascii").split()).to_ints()

@@ -45,8 +45,9 @@ WORK = Path("build/bench/synthesis")
 BLOCKS = (
     "kernel_unit", "output_lane", "array", "window", "accumulator", "requantise", "pool", "writer", "reader",
     "image_input", "feature_memory", "feature_output", "weight_loader", "sequencer", "engine",
-    "isqrt", "nip_multiply", "nip_reciprocal", "nip_squares", "nip_vectors", "nip_rows", "nip_whitening",
-    "nip_output", "nip_header", "nip",
+    "isqrt", "descriptor_multiply", "descriptor_reciprocal", "descriptor_squares",
+    "descriptor_vectors", "descriptor_rows",
+    "descriptor_whitening", "descriptor_output", "descriptor_header", "descriptor_unit",
     "axi_lite", "register_file", "control", "rom_check", "table_watch", "stream_input", "stream_output",
     "byte_packer", "core", "top",
 )  # fmt: skip

@@ -10,13 +10,13 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
+    DESCRIPTOR_MATRIX_BITS,
+    DESCRIPTOR_SCALE_BITS,
     DESCRIPTOR_VERSION,
     DESCRIPTOR_WORD_BITS,
-    NIP_MATRIX_BITS,
-    NIP_SCALE_BITS,
     REGION_FIELDS,
     REGION_WORDS,
-    NipConfig,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.engine_config import WHITENING_ROWS
 from kestrel.hw.spec.errors import InputError
@@ -24,17 +24,17 @@ from kestrel.hw.spec.records import pack_record, unpack_record
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 
-DEFAULT = NipConfig()
+DEFAULT = DescriptorConfig()
 SIGN = 1 << (DESCRIPTOR_WORD_BITS - 1)
 MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
 
 
-def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = DEFAULT) -> Words:
+def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConfig = DEFAULT) -> Words:
     """The ROM's words. Raises InputError for constants that the unit cannot hold."""
     size = max(constants.channels, constants.dimensions)
-    if size > nip.channels:
-        raise InputError(f"descriptor of {size} channels or dimensions; allowed: 1..{nip.channels}")
-    if constants.whitening is not None and not nip.whitening:
+    if size > descriptor.channels:
+        raise InputError(f"descriptor of {size} channels or dimensions; allowed: 1..{descriptor.channels}")
+    if constants.whitening is not None and not descriptor.whitening:
         raise InputError("descriptor with whitening; allowed: none, the unit was made without")
     regions = [
         word
@@ -45,13 +45,15 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = DEFAULT) 
         )
     ]  # fmt: skip
     thresholds = [int(value) & MASK for value in constants.thresholds]
-    whitening = [] if constants.whitening is None else _encode_whitening(constants.whitening, nip.matrix_rows)
+    whitening = (
+        [] if constants.whitening is None else _encode_whitening(constants.whitening, descriptor.matrix_rows)
+    )
     regions_base = DESCRIPTOR_HEADER_WORDS
     thresholds_base = regions_base + len(regions)
     whitening_base = thresholds_base + len(thresholds)
     count = whitening_base + len(whitening)
-    if count > nip.rom_words:
-        raise InputError(f"descriptor ROM of {count} words; allowed: 1..{nip.rom_words}")
+    if count > descriptor.rom_words:
+        raise InputError(f"descriptor ROM of {count} words; allowed: 1..{descriptor.rom_words}")
     header = pack_record(
         DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS,
         {
@@ -72,7 +74,7 @@ def encode_descriptor(constants: DescriptorConstants, nip: NipConfig = DEFAULT) 
             "words": count,
         },
     )  # fmt: skip
-    return Words.from_ints(nip.word_bits, [*header, *regions, *thresholds, *whitening])
+    return Words.from_ints(descriptor.word_bits, [*header, *regions, *thresholds, *whitening])
 
 
 def _encode_whitening(whitening: IntegerWhitening, at_once: int) -> list[int]:
@@ -93,13 +95,13 @@ def _encode_whitening(whitening: IntegerWhitening, at_once: int) -> list[int]:
 def decode_descriptor(words: Words) -> DescriptorConstants:
     """Inverse of ``encode_descriptor``. Raises InputError for words that it does not write."""
     values = words.to_ints()
-    widths = [NIP_MATRIX_BITS * rows for rows in WHITENING_ROWS]
+    widths = [DESCRIPTOR_MATRIX_BITS * rows for rows in WHITENING_ROWS]
     if words.word_bits not in widths or len(values) < DESCRIPTOR_HEADER_WORDS:
         raise InputError(
             f"descriptor ROM of {len(values)} words of {words.word_bits} bits; "
             f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {', '.join(map(str, widths))} bits"
         )
-    rows = words.word_bits // NIP_MATRIX_BITS
+    rows = words.word_bits // DESCRIPTOR_MATRIX_BITS
     header = unpack_record(DESCRIPTOR_FIELDS, values)
     for name, expected in (
         ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", len(values)),
@@ -122,7 +124,7 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
         channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
         thresholds, whitening,
     )  # fmt: skip
-    if encode_descriptor(constants, NipConfig(rom_words=1 << 20, matrix_rows=rows)) != words:
+    if encode_descriptor(constants, DescriptorConfig(rom_words=1 << 20, matrix_rows=rows)) != words:
         raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
     return constants
 
@@ -139,7 +141,7 @@ def _decode_whitening(
         matrix.append(np.frombuffer(columns, np.int8).reshape(channels, at_once).T)
         rows = _words(values, base + channels, 2 * at_once)
         offsets += [-(word - SIGN) if word & SIGN else word for word in rows[0::2]]
-        scales += [word & ((1 << NIP_SCALE_BITS) - 1) for word in rows[1::2]]
+        scales += [word & ((1 << DESCRIPTOR_SCALE_BITS) - 1) for word in rows[1::2]]
         base += channels + 2 * at_once
     return IntegerWhitening(
         np.concatenate(matrix)[:count],

@@ -6,10 +6,10 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import place
-from kestrel.hw.descriptor.unit import NIP_COMMAND, Nip
+from kestrel.hw.descriptor.unit import DESCRIPTOR_COMMAND, DescriptorUnit
 from kestrel.hw.engine import NO_OUTPUT, Engine, OtherOutput
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.descriptor import NIP_ERROR_BASE
+from kestrel.hw.spec.descriptor import DESCRIPTOR_ERROR_BASE
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.status import ERROR_BITS
 from kestrel.hw.spec.widths import bits_for
@@ -24,7 +24,8 @@ class Core(Engine):
 
     and, with a descriptor unit:
     descriptor_en, descriptor_addr : Out, descriptor_data : In   its ROM, likewise
-    describe : In(1), command : In(NIP_COMMAND)   the frame ends in the descriptor unit; constant while busy
+    describe : In(1), command : In(DESCRIPTOR_COMMAND)   the frame ends in the descriptor unit; constant
+                                                               while busy
     d_tdata, d_tlast, d_tvalid : Out, d_tready : In   the descriptor, a byte a beat
     """
 
@@ -33,7 +34,7 @@ class Core(Engine):
         super().__init__(chip.engine)
 
     def _ports(self) -> dict[str, Any]:
-        config, nip = self.chip.engine, self.chip.nip
+        config, descriptor = self.chip.engine, self.chip.descriptor
         ports = super()._ports() | {
             "table_en": Out(1),
             "table_addr": Out(bits_for(config.table_words - 1)),
@@ -42,13 +43,13 @@ class Core(Engine):
             "weights_addr": Out(bits_for(config.weight_words - 1)),
             "weights_data": In(config.rom_word_bits),
         }
-        if nip:
+        if descriptor:
             ports |= {
                 "descriptor_en": Out(1),
-                "descriptor_addr": Out(bits_for(nip.rom_words - 1)),
-                "descriptor_data": In(nip.word_bits),
+                "descriptor_addr": Out(bits_for(descriptor.rom_words - 1)),
+                "descriptor_data": In(descriptor.word_bits),
                 "describe": In(1),
-                "command": In(NIP_COMMAND),
+                "command": In(DESCRIPTOR_COMMAND),
                 "d_tdata": Out(BYTE),
                 "d_tlast": Out(1),
                 "d_tvalid": Out(1),
@@ -65,25 +66,25 @@ class Core(Engine):
         return self.weights_data
 
     def other_output(self, m: Module, go: Any, visit: Any, layer: Any, banks: Any) -> OtherOutput:
-        if self.chip.nip is None:
+        if self.chip.descriptor is None:
             return NO_OUTPUT
-        nip = Nip(self.chip.engine, self.chip.nip)
-        place(m, "nip", nip)
+        unit = DescriptorUnit(self.chip.engine, self.chip.descriptor)
+        place(m, "descriptor", unit)
         error = Signal(ERROR_BITS)
-        with m.If(nip.error != 0):
-            m.d.comb += error.eq(nip.error + NIP_ERROR_BASE)
+        with m.If(unit.error != 0):
+            m.d.comb += error.eq(unit.error + DESCRIPTOR_ERROR_BASE)
         m.d.comb += [
-            nip.go.eq(go & self.describe),
-            nip.visit.eq(visit),
-            nip.layer.eq(layer),
-            nip.command.eq(self.command),
-            nip.banks.eq(banks),
-            self.descriptor_en.eq(nip.rom_en),
-            self.descriptor_addr.eq(nip.rom_addr),
-            nip.rom_data.eq(self.descriptor_data),
-            self.d_tdata.eq(nip.tdata),
-            self.d_tlast.eq(nip.tlast),
-            self.d_tvalid.eq(nip.tvalid),
-            nip.tready.eq(self.d_tready),
+            unit.go.eq(go & self.describe),
+            unit.visit.eq(visit),
+            unit.layer.eq(layer),
+            unit.command.eq(self.command),
+            unit.banks.eq(banks),
+            self.descriptor_en.eq(unit.rom_en),
+            self.descriptor_addr.eq(unit.rom_addr),
+            unit.rom_data.eq(self.descriptor_data),
+            self.d_tdata.eq(unit.tdata),
+            self.d_tlast.eq(unit.tlast),
+            self.d_tvalid.eq(unit.tvalid),
+            unit.tready.eq(self.d_tready),
         ]
-        return OtherOutput(self.describe, nip.active, nip.ending, error, nip.read_en, nip.address)
+        return OtherOutput(self.describe, unit.active, unit.ending, error, unit.read_en, unit.address)

@@ -47,7 +47,11 @@ def checked_roms(chip: ChipConfig) -> tuple[Rom, ...]:
         Rom("table", config.table_words, TABLE_WORD_BITS),
         Rom("weights", config.weight_words, config.rom_word_bits),
     )
-    return (*roms, Rom("descriptor", chip.nip.rom_words, chip.nip.word_bits)) if chip.nip else roms
+    return (
+        (*roms, Rom("descriptor", chip.descriptor.rom_words, chip.descriptor.word_bits))
+        if chip.descriptor
+        else roms
+    )
 
 
 IDENTITY = data.StructLayout({f.name: f.width for f in IDENTITY_FIELDS})

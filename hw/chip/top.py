@@ -208,7 +208,7 @@ class Top(wiring.Component):
             stream_output.m_axis_tready.eq(self.m_axis_tready),
         ]
         closing = stream_output.closing
-        if chip.nip:
+        if chip.descriptor:
             packer = BytePacker(config)
             place(m, "byte_packer", packer, reset=core_reset)
             select = registers.output.select
@@ -248,7 +248,7 @@ def configuration(chip: ChipConfig) -> dict[str, dict[str, int]]:
             "activation_bits": config.activation_bits,
             "mask_bits_max": config.mask_bits_max,
             "row_groups": int(config.row_groups),
-            "descriptor": int(chip.nip is not None),
+            "descriptor": int(chip.descriptor is not None),
             "startup_check": int(chip.startup_check),
             "word_lanes": config.word_lanes,
         },

@@ -8,8 +8,8 @@ DIGITS_PER_STAGE = 2
 
 
 class Isqrt(wiring.Component):
-    """root = floor(sqrt(square)), NIP_ROOT_LATENCY cycles later for 32 bits (bits / 4 for others); one a
-    cycle. Nothing is reset and nothing stalls: the parent knows what is valid.
+    """root = floor(sqrt(square)), DESCRIPTOR_ROOT_LATENCY cycles later for 32 bits (bits / 4 for others);
+    one a cycle. Nothing is reset and nothing stalls: the parent knows what is valid.
 
     Members: ``square`` : In(bits), ``root`` : Out(bits / 2). Raises ValueError for bits that are not a
     multiple of 4.

@@ -10,16 +10,16 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_USED,
     DESCRIPTOR_MAGIC,
+    DESCRIPTOR_REGIONS_MAX,
     DESCRIPTOR_VERSION,
     DESCRIPTOR_WORD_BITS,
-    NIP_REGIONS_MAX,
-    NipConfig,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
 
-class NipHeader(wiring.Component):
+class DescriptorHeader(wiring.Component):
     """Reads the header, DESCRIPTOR_HEADER_USED words one after the other, and holds it to unit and map.
 
     ``done`` comes DESCRIPTOR_HEADER_USED + 2 cycles after ``go``; everything else is valid from then on.
@@ -35,10 +35,10 @@ class NipHeader(wiring.Component):
     regions, low, gain, regions_base, thresholds_base, whitening_base : Out    as in the header
     """
 
-    def __init__(self, config: EngineConfig, nip: NipConfig) -> None:
+    def __init__(self, config: EngineConfig, descriptor: DescriptorConfig) -> None:
         self.config = config
-        self.nip = nip
-        index, address = bits_for(nip.channels - 1), bits_for(nip.rom_words - 1)
+        self.descriptor = descriptor
+        index, address = bits_for(descriptor.channels - 1), bits_for(descriptor.rom_words - 1)
         super().__init__(
             {
                 "go": In(1),
@@ -53,7 +53,7 @@ class NipHeader(wiring.Component):
                 "pairs": Out(1),
                 "last_channel": Out(index),
                 "last_dimension": Out(index),
-                "regions": Out(bits_for(NIP_REGIONS_MAX)),
+                "regions": Out(bits_for(DESCRIPTOR_REGIONS_MAX)),
                 "low": Out(signed(LOW_BITS)),
                 "gain": Out(DESCRIPTOR_WORD_BITS),
                 "regions_base": Out(address),
@@ -64,7 +64,7 @@ class NipHeader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        nip, layer = self.nip, self.layer
+        descriptor, layer = self.descriptor, self.layer
         busy = Signal()
         step = Signal(range(DESCRIPTOR_HEADER_USED + 1))
         known = {}  # registers that need no reset
@@ -75,11 +75,11 @@ class NipHeader(wiring.Component):
             known[name] = Signal.like(getattr(self, name), name=f"{name}_known", reset_less=True)
             m.d.comb += getattr(self, name).eq(known[name])
 
-        channels = Signal(bits_for(nip.channels), reset_less=True)  # of the map, cut
+        channels = Signal(bits_for(descriptor.channels), reset_less=True)  # of the map, cut
         too_many = Signal(reset_less=True)
         mapped = Signal(range((1 << 16) * self.config.word_lanes))
         m.d.comb += mapped.eq((layer.in_groups - 1) * self.config.word_lanes + layer.last_in_lanes)
-        m.d.sync += [channels.eq(mapped), too_many.eq(mapped > nip.channels)]
+        m.d.sync += [channels.eq(mapped), too_many.eq(mapped > descriptor.channels)]
 
         field = {f.name: self.rom_data[f.lsb : f.lsb + f.width] for f in DESCRIPTOR_FIELDS}
         has_whitening = Signal(reset_less=True)
@@ -87,14 +87,14 @@ class NipHeader(wiring.Component):
         for f in DESCRIPTOR_FIELDS:
             if f.name in known:
                 of_word[f.word][f.name] = field[f.name]
-        unusable = field["whitening"] if not nip.whitening else 0
+        unusable = field["whitening"] if not descriptor.whitening else 0
         of_word[0] |= {
             "whitens": field["whitening"] & ~self.raw,
             "bad_rom": (field["magic"] != DESCRIPTOR_MAGIC) | (field["version"] != DESCRIPTOR_VERSION)
             | unusable,
         }  # fmt: skip
         sizes = [field["channels"], field["dimensions"]]
-        misfits = [(size == 0) | (size > nip.channels) for size in sizes]
+        misfits = [(size == 0) | (size > descriptor.channels) for size in sizes]
         of_word[1] |= {
             "last_channel": sizes[0] - 1,
             "last_dimension": Mux(self.whitens, sizes[1], sizes[0]) - 1,
@@ -104,8 +104,8 @@ class NipHeader(wiring.Component):
         size_differs = (field["height"] != layer.height) | (field["width"] != layer.width)
         of_word[2]["bad_map"] = self.bad_map | size_differs
         count = field["regions"]
-        of_word[3]["bad_rom"] = self.bad_rom | (count == 0) | (count > NIP_REGIONS_MAX)
-        of_word[9]["bad_rom"] = self.bad_rom | (field["words"] > nip.rom_words)
+        of_word[3]["bad_rom"] = self.bad_rom | (count == 0) | (count > DESCRIPTOR_REGIONS_MAX)
+        of_word[9]["bad_rom"] = self.bad_rom | (field["words"] > descriptor.rom_words)
 
         m.d.comb += self.rom_en.eq(busy & (step != DESCRIPTOR_HEADER_USED))
         m.d.sync += self.done.eq(busy & (step == DESCRIPTOR_HEADER_USED))

@@ -4,16 +4,16 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_RECIPROCAL_BITS, DESCRIPTOR_SQUARES_BITS
 
-SHIFT_ORIGIN = NIP_SQUARES_BITS - 1
+SHIFT_ORIGIN = DESCRIPTOR_SQUARES_BITS - 1
 """``amount`` that leaves x as it is."""
 
 AMOUNT_BITS = 6
-PRODUCT_BITS = NIP_SQUARES_BITS + NIP_RECIPROCAL_BITS
+PRODUCT_BITS = DESCRIPTOR_SQUARES_BITS + DESCRIPTOR_RECIPROCAL_BITS
 
 
-class NipMultiply(wiring.Component):
+class DescriptorMultiply(wiring.Component):
     """product = ((x << 31) >> amount) * y, the shifted x cut to 32 bits.
 
         cycle 0   ``x``, ``amount``
@@ -30,20 +30,20 @@ class NipMultiply(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "x": In(NIP_SQUARES_BITS),
+                "x": In(DESCRIPTOR_SQUARES_BITS),
                 "amount": In(AMOUNT_BITS),
-                "y": In(NIP_RECIPROCAL_BITS),
-                "shifted": Out(NIP_SQUARES_BITS),
+                "y": In(DESCRIPTOR_RECIPROCAL_BITS),
+                "shifted": Out(DESCRIPTOR_SQUARES_BITS),
                 "product": Out(PRODUCT_BITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        half = NIP_RECIPROCAL_BITS // 2
+        half = DESCRIPTOR_RECIPROCAL_BITS // 2
         shifted = Signal.like(self.shifted, reset_less=True)
-        low = Signal(NIP_SQUARES_BITS + half, reset_less=True)
-        high = Signal(NIP_SQUARES_BITS + NIP_RECIPROCAL_BITS - half, reset_less=True)
+        low = Signal(DESCRIPTOR_SQUARES_BITS + half, reset_less=True)
+        high = Signal(DESCRIPTOR_SQUARES_BITS + DESCRIPTOR_RECIPROCAL_BITS - half, reset_less=True)
         product = Signal.like(self.product, reset_less=True)
         m.d.sync += [
             shifted.eq(Cat(Const(0, SHIFT_ORIGIN), self.x) >> self.amount),

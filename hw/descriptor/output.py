@@ -7,23 +7,23 @@ from amaranth.lib.wiring import In, Out
 from kestrel.hw.descriptor.multiply import PRODUCT_BITS
 from kestrel.hw.descriptor.vectors import NUMBER
 from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_FRACTION,
+    DESCRIPTOR_GAIN_SHIFT,
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_RECIPROCAL_BITS,
     DESCRIPTOR_WORD_BITS,
-    NIP_FRACTION,
-    NIP_GAIN_SHIFT,
-    NIP_OUTPUT_BITS,
-    NIP_OUTPUT_BYTES,
-    NIP_OUTPUT_SUMS,
-    NIP_RECIPROCAL_BITS,
-    NipConfig,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.widths import bits_for
 
 BYTE = 8
-LOW_BITS = NIP_FRACTION + 2
+LOW_BITS = DESCRIPTOR_FRACTION + 2
 _SEND = 5
 
 
-class NipOutput(wiring.Component):
+class DescriptorOutput(wiring.Component):
     """One element after the other, at its leisure:
 
         0   it is read, and its threshold
@@ -37,7 +37,7 @@ class NipOutput(wiring.Component):
     Members
     -------
     go : In(1), done : Out(1)     done with the transfer of the last byte
-    kind : In(2)                  NIP_OUTPUT_*; must stay, as what follows
+    kind : In(2)                  DESCRIPTOR_OUTPUT_*; must stay, as what follows
     last_index : In, low : In(signed 18), gain : In(32)
     read, read_index : Out, element : In(NUMBER)    normalised, or (sums) positive
     rom_en : Out, rom_data : In   the thresholds, one after the other
@@ -45,8 +45,8 @@ class NipOutput(wiring.Component):
     tdata, tlast, tvalid : Out, tready : In
     """
 
-    def __init__(self, nip: NipConfig) -> None:
-        index = bits_for(nip.channels - 1)
+    def __init__(self, descriptor: DescriptorConfig) -> None:
+        index = bits_for(descriptor.channels - 1)
         super().__init__(
             {
                 "go": In(1),
@@ -59,7 +59,7 @@ class NipOutput(wiring.Component):
                 "element": In(NUMBER),
                 "rom_en": Out(1),
                 "rom_data": In(DESCRIPTOR_WORD_BITS),
-                "y": Out(NIP_RECIPROCAL_BITS),
+                "y": Out(DESCRIPTOR_RECIPROCAL_BITS),
                 "product": In(PRODUCT_BITS),
                 "tdata": Out(BYTE),
                 "tlast": Out(1),
@@ -75,12 +75,12 @@ class NipOutput(wiring.Component):
         index = Signal.like(self.read_index)
         held = Signal(DESCRIPTOR_WORD_BITS, reset_less=True)
         part = Signal(2)  # byte of a sum
-        above = Signal(NIP_RECIPROCAL_BITS, reset_less=True)
-        value = Signal(signed(NIP_FRACTION + 1))
+        above = Signal(DESCRIPTOR_RECIPROCAL_BITS, reset_less=True)
+        value = Signal(signed(DESCRIPTOR_FRACTION + 1))
         ends = index == self.last_index
-        bits, sums = self.kind == NIP_OUTPUT_BITS, self.kind == NIP_OUTPUT_SUMS
+        bits, sums = self.kind == DESCRIPTOR_OUTPUT_BITS, self.kind == DESCRIPTOR_OUTPUT_SUMS
 
-        unsigned = self.element.magnitude[:NIP_FRACTION]
+        unsigned = self.element.magnitude[:DESCRIPTOR_FRACTION]
         m.d.comb += [
             value.eq(Mux(self.element.sign, -unsigned, unsigned)),
             self.read.eq(busy & (step == 0)),
@@ -95,11 +95,11 @@ class NipOutput(wiring.Component):
             m.d.sync += step.eq(step + 1)
             with m.If(step == 1):
                 with m.Switch(self.kind):
-                    with m.Case(NIP_OUTPUT_BYTES):
+                    with m.Case(DESCRIPTOR_OUTPUT_BYTES):
                         difference = Signal(signed(LOW_BITS + 1))
                         m.d.comb += difference.eq(value - self.low)
                         m.d.sync += above.eq(Mux(difference < 0, 0, difference))
-                    with m.Case(NIP_OUTPUT_BITS):
+                    with m.Case(DESCRIPTOR_OUTPUT_BITS):
                         one = value > self.rom_data.as_signed()
                         m.d.sync += [
                             held.eq(Mux(index[:3] == 0, 0, held) | (one << index[:3])),
@@ -112,7 +112,7 @@ class NipOutput(wiring.Component):
                     with m.Default():
                         m.d.sync += [held.eq(self.element.magnitude), step.eq(_SEND), self.tvalid.eq(1)]
             with m.If(step == _SEND - 1):
-                code = self.product >> NIP_GAIN_SHIFT
+                code = self.product >> DESCRIPTOR_GAIN_SHIFT
                 m.d.sync += [
                     held.eq(Mux(code[BYTE:].any(), (1 << BYTE) - 1, code[:BYTE])),
                     self.tvalid.eq(1),

@@ -5,10 +5,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.descriptor.multiply import AMOUNT_BITS
-from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_SQUARES_BITS, NIP_TOTAL_BITS
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_RECIPROCAL_BITS,
+    DESCRIPTOR_SQUARES_BITS,
+    DESCRIPTOR_TOTAL_BITS,
+)
 
 
-class NipReciprocal(wiring.Component):
+class DescriptorReciprocal(wiring.Component):
     """Adds up T, then finds p, its highest one's place, and R = floor((2**48 - 1) / T'), T' = T >> (p - 31)
     (or << where that is negative), in [2**31, 2**32). Of T = 0 p is 0 and R anything.
 
@@ -32,34 +36,34 @@ class NipReciprocal(wiring.Component):
             {
                 "clear": In(1),
                 "add": In(1),
-                "value": In(NIP_SQUARES_BITS),
+                "value": In(DESCRIPTOR_SQUARES_BITS),
                 "go": In(1),
                 "done": Out(1),
                 "amount": Out(AMOUNT_BITS),
-                "reciprocal": Out(NIP_RECIPROCAL_BITS),
+                "reciprocal": Out(DESCRIPTOR_RECIPROCAL_BITS),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        total = Signal(NIP_TOTAL_BITS, reset_less=True)
+        total = Signal(DESCRIPTOR_TOTAL_BITS, reset_less=True)
         amount = Signal.like(self.amount, reset_less=True)
         reciprocal = Signal.like(self.reciprocal, reset_less=True)
-        left = Signal(NIP_SQUARES_BITS, reset_less=True)
+        left = Signal(DESCRIPTOR_SQUARES_BITS, reset_less=True)
         m.d.comb += [self.amount.eq(amount), self.reciprocal.eq(reciprocal)]
 
-        moves, digits = NIP_TOTAL_BITS - 1, NIP_RECIPROCAL_BITS
+        moves, digits = DESCRIPTOR_TOTAL_BITS - 1, DESCRIPTOR_RECIPROCAL_BITS
         steps = Signal(range(moves + digits + 1))
         with m.If(self.add):
             m.d.sync += total.eq(total + self.value)
         with m.If(self.clear):
             m.d.sync += total.eq(0)
 
-        brought = Signal(NIP_SQUARES_BITS + 1)
-        less = Signal(NIP_SQUARES_BITS + 2)
+        brought = Signal(DESCRIPTOR_SQUARES_BITS + 1)
+        less = Signal(DESCRIPTOR_SQUARES_BITS + 2)
         m.d.comb += [
             brought.eq(Cat(Const(1, 1), left)),
-            less.eq(brought - total[-NIP_SQUARES_BITS:]),
+            less.eq(brought - total[-DESCRIPTOR_SQUARES_BITS:]),
         ]
         m.d.sync += self.done.eq(steps == 1)
         with m.If(steps != 0):
@@ -75,6 +79,6 @@ class NipReciprocal(wiring.Component):
             m.d.sync += [
                 steps.eq(moves + digits),
                 amount.eq(moves),
-                left.eq((1 << (NIP_SQUARES_BITS - 1)) - 1),
+                left.eq((1 << (DESCRIPTOR_SQUARES_BITS - 1)) - 1),
             ]
         return m

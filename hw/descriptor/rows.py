@@ -5,17 +5,22 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import delayed
-from kestrel.hw.spec.descriptor import NIP_CHANNELS_MAX, NIP_MATRIX_BITS, NIP_MEAN_FRACTION, NipConfig
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_CHANNELS_MAX,
+    DESCRIPTOR_MATRIX_BITS,
+    DESCRIPTOR_MEAN_FRACTION,
+    DescriptorConfig,
+)
 from kestrel.hw.spec.widths import bits_for
 
-MEAN_BITS = NIP_MEAN_FRACTION + 1
+MEAN_BITS = DESCRIPTOR_MEAN_FRACTION + 1
 
-ROW_BITS = MEAN_BITS + NIP_MATRIX_BITS + bits_for(NIP_CHANNELS_MAX - 1) // 2 + 1
+ROW_BITS = MEAN_BITS + DESCRIPTOR_MATRIX_BITS + bits_for(DESCRIPTOR_CHANNELS_MAX - 1) // 2 + 1
 """Signed width of a row's sum: the average is no longer than 2**20, so its elements' sum, and that of any of
 them, is at most sqrt(C) times as large."""
 
 
-class NipRows(wiring.Component):
+class DescriptorRows(wiring.Component):
     """sums[r] = sum over the columns of weight[r] * mean.
 
         cycle 0   ``valid``, ``mean``, ``weights``; ``first`` with the first column
@@ -30,14 +35,14 @@ class NipRows(wiring.Component):
     sum : Out(signed 37)    sums[0]
     """
 
-    def __init__(self, nip: NipConfig) -> None:
-        self.rows = nip.matrix_rows
+    def __init__(self, descriptor: DescriptorConfig) -> None:
+        self.rows = descriptor.matrix_rows
         super().__init__(
             {
                 "valid": In(1),
                 "first": In(1),
                 "mean": In(MEAN_BITS),
-                "weights": In(nip.word_bits),
+                "weights": In(descriptor.word_bits),
                 "shift": In(1),
                 "sum": Out(signed(ROW_BITS)),
             }
@@ -47,10 +52,10 @@ class NipRows(wiring.Component):
         m = Module()
         adds = delayed(m, self.valid, 1, "adds")
         starts = delayed(m, self.first, 1, "starts", reset_less=True)
-        weights = data.View(data.ArrayLayout(signed(NIP_MATRIX_BITS), self.rows), self.weights)
+        weights = data.View(data.ArrayLayout(signed(DESCRIPTOR_MATRIX_BITS), self.rows), self.weights)
         sums = [Signal(signed(ROW_BITS), name=f"sum_{r}", reset_less=True) for r in range(self.rows)]
         for r, row in enumerate(sums):
-            product = Signal(signed(MEAN_BITS + NIP_MATRIX_BITS), name=f"product_{r}", reset_less=True)
+            product = Signal(signed(MEAN_BITS + DESCRIPTOR_MATRIX_BITS), name=f"product_{r}", reset_less=True)
             m.d.sync += product.eq(self.mean * weights[r])
             with m.If(adds):
                 m.d.sync += row.eq(Mux(starts, 0, row) + product)

@@ -7,13 +7,13 @@ from amaranth.lib.wiring import In, Out
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout
 from kestrel.hw.common.place import delayed
 from kestrel.hw.memory.feature_memory import BANKS
-from kestrel.hw.spec.descriptor import NIP_SQUARES_BITS, REGION_FIELDS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS, REGION_FIELDS
 from kestrel.hw.spec.engine_config import EngineConfig
 
 REGION = data.StructLayout({field.name: field.width for field in REGION_FIELDS})
 
 
-class NipSquares(wiring.Component):
+class DescriptorSquares(wiring.Component):
     """Walks a region once a word of the pixels (P lanes): a word a cycle, squared and added up by lane.
 
     From the cycle t in which ``go`` is high:
@@ -49,7 +49,7 @@ class NipSquares(wiring.Component):
                 "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "valid": Out(1),
                 "last": Out(1),
-                "squares": Out(NIP_SQUARES_BITS),
+                "squares": Out(DESCRIPTOR_SQUARES_BITS),
             }
         )
 
@@ -145,7 +145,7 @@ class NipSquares(wiring.Component):
 
         of_map = Signal(reset_less=True)
         left = Signal(range(lanes + 1))  # sums still to be sent
-        sums = [Signal(NIP_SQUARES_BITS, name=f"sum_{n}", reset_less=True) for n in range(lanes)]
+        sums = [Signal(DESCRIPTOR_SQUARES_BITS, name=f"sum_{n}", reset_less=True) for n in range(lanes)]
         for n in range(lanes):
             square = Signal(2 * bits, name=f"square_{n}", reset_less=True)
             m.d.sync += square.eq(squared(word.word_select(n, bits)))

@@ -34,37 +34,37 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit_layout
 from kestrel.hw.common.place import place
-from kestrel.hw.descriptor.header import NipHeader
+from kestrel.hw.descriptor.header import DescriptorHeader
 from kestrel.hw.descriptor.multiply import SHIFT_ORIGIN
-from kestrel.hw.descriptor.output import NipOutput
-from kestrel.hw.descriptor.reciprocal import NipReciprocal
-from kestrel.hw.descriptor.squares import REGION, NipSquares
-from kestrel.hw.descriptor.vectors import NipVectors, Pass
-from kestrel.hw.descriptor.whitening import NipWhitening
+from kestrel.hw.descriptor.output import DescriptorOutput
+from kestrel.hw.descriptor.reciprocal import DescriptorReciprocal
+from kestrel.hw.descriptor.squares import REGION, DescriptorSquares
+from kestrel.hw.descriptor.vectors import DescriptorVectors, Pass
+from kestrel.hw.descriptor.whitening import DescriptorWhitening
 from kestrel.hw.memory.feature_memory import BANKS
 from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_ERROR_BITS,
+    DESCRIPTOR_ERROR_MAP,
+    DESCRIPTOR_ERROR_PARTIAL,
+    DESCRIPTOR_ERROR_REGIONS,
+    DESCRIPTOR_ERROR_ROM,
+    DESCRIPTOR_ERROR_SEQUENCE,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_REGIONS_MAX,
+    DESCRIPTOR_SUMMED_MAX,
     DESCRIPTOR_WORD_BITS,
-    NIP_ERROR_BITS,
-    NIP_ERROR_MAP,
-    NIP_ERROR_PARTIAL,
-    NIP_ERROR_REGIONS,
-    NIP_ERROR_ROM,
-    NIP_ERROR_SEQUENCE,
-    NIP_OUTPUT_SUMS,
-    NIP_REGIONS_MAX,
-    NIP_SUMMED_MAX,
     REGION_FIELDS,
     REGION_WORDS,
-    NipConfig,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
-NIP_COMMAND = data.StructLayout(
+DESCRIPTOR_COMMAND = data.StructLayout(
     {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": 2}
 )
 """What a frame is: first and last crop of its rotation, a frame of the first and of the last rotation;
-output: NIP_OUTPUT_BYTES, _BITS or _SUMS, the same in all frames of a descriptor."""
+output: DESCRIPTOR_OUTPUT_BYTES, _BITS or _SUMS, the same in all frames of a descriptor."""
 
 
 class State(IntEnum):
@@ -81,7 +81,7 @@ class State(IntEnum):
     FAIL = 10
 
 
-class Nip(wiring.Component):
+class DescriptorUnit(wiring.Component):
     """See the module's docstring.
 
     Takes the place of the feature output in a frame that ends in a descriptor: the map must lie whole in the
@@ -93,34 +93,34 @@ class Nip(wiring.Component):
     -------
     go : In(1)               begin; ``visit``, ``command`` are taken with it
     visit, layer : In        as in the feature output; ``layer`` must stay until ``ending``
-    command : In(NIP_COMMAND)
+    command : In(DESCRIPTOR_COMMAND)
     active : Out(1)          from the cycle after ``go``
     ending : Out(1)          one cycle at a good end, after the last beat was taken; ``active`` falls after it
-    error : Out(3)           instead of ``ending``, for one cycle: cause (NIP_ERRORS); nothing sent
+    error : Out(3)           instead of ``ending``, for one cycle: cause (DESCRIPTOR_ERRORS); nothing sent
     read_en, address : Out, banks : In   as in the feature output: the feature memory, one cycle latency;
                              the address is that of every bank
     rom_en, rom_addr : Out, rom_data : In   the descriptor ROM, one cycle latency
     tdata, tlast, tvalid : Out, tready : In   the descriptor, a byte a beat
     """
 
-    def __init__(self, config: EngineConfig, nip: NipConfig) -> None:
+    def __init__(self, config: EngineConfig, descriptor: DescriptorConfig) -> None:
         self.config = config
-        self.nip = nip
+        self.descriptor = descriptor
         super().__init__(
             {
                 "go": In(1),
                 "visit": In(visit_layout(config)),
                 "layer": In(layer_layout(config)),
-                "command": In(NIP_COMMAND),
+                "command": In(DESCRIPTOR_COMMAND),
                 "active": Out(1),
                 "ending": Out(1),
-                "error": Out(NIP_ERROR_BITS),
+                "error": Out(DESCRIPTOR_ERROR_BITS),
                 "read_en": Out(1),
                 "address": Out(feature_address_bits(config)),
                 "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "rom_en": Out(1),
-                "rom_addr": Out(bits_for(nip.rom_words - 1)),
-                "rom_data": In(nip.word_bits),
+                "rom_addr": Out(bits_for(descriptor.rom_words - 1)),
+                "rom_data": In(descriptor.word_bits),
                 "tdata": Out(8),
                 "tlast": Out(1),
                 "tvalid": Out(1),
@@ -130,22 +130,22 @@ class Nip(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, nip, layer = self.config, self.nip, self.layer
-        header = NipHeader(config, nip)
-        squares = NipSquares(config)
-        reciprocal = NipReciprocal()
-        vectors = NipVectors(nip)
-        output = NipOutput(nip)
+        config, descriptor, layer = self.config, self.descriptor, self.layer
+        header = DescriptorHeader(config, descriptor)
+        squares = DescriptorSquares(config)
+        reciprocal = DescriptorReciprocal()
+        vectors = DescriptorVectors(descriptor)
+        output = DescriptorOutput(descriptor)
         place(m, "header", header)
         place(m, "squares", squares)
         place(m, "reciprocal", reciprocal)
         place(m, "vectors", vectors)
         place(m, "output", output)
-        whitening = NipWhitening(nip) if nip.whitening else None
+        whitening = DescriptorWhitening(descriptor) if descriptor.whitening else None
 
         state = Signal(State)
-        command = Signal(NIP_COMMAND, reset_less=True)
-        raw = command.output == NIP_OUTPUT_SUMS
+        command = Signal(DESCRIPTOR_COMMAND, reset_less=True)
+        raw = command.output == DESCRIPTOR_OUTPUT_SUMS
         m.d.comb += [self.active.eq(state != State.REST), self.ending.eq(state == State.END)]
 
         # --- the ROM: one word after the other from ``pointer`` on ---------------------------------------
@@ -168,7 +168,7 @@ class Nip(wiring.Component):
         misplaced = Signal(reset_less=True)  # the command continues nothing
         partial = Signal(reset_less=True)
         first_bank, first_slot = Signal(2, reset_less=True), Signal.like(self.address, reset_less=True)
-        summed = Signal(range(NIP_SUMMED_MAX + NIP_REGIONS_MAX + 1), reset_less=True)
+        summed = Signal(range(DESCRIPTOR_SUMMED_MAX + DESCRIPTOR_REGIONS_MAX + 1), reset_less=True)
         regions_left = Signal.like(header.regions, reset_less=True)
         fresh = Signal(reset_less=True)
 
@@ -301,11 +301,11 @@ class Nip(wiring.Component):
             with m.Case(State.CHECK):
                 begin_region(header.regions_base)
                 causes = (
-                    (header.bad_rom, NIP_ERROR_ROM),
-                    (header.bad_map, NIP_ERROR_MAP),
-                    (partial, NIP_ERROR_PARTIAL),
-                    (misplaced, NIP_ERROR_SEQUENCE),
-                    (summed > NIP_SUMMED_MAX, NIP_ERROR_REGIONS),
+                    (header.bad_rom, DESCRIPTOR_ERROR_ROM),
+                    (header.bad_map, DESCRIPTOR_ERROR_MAP),
+                    (partial, DESCRIPTOR_ERROR_PARTIAL),
+                    (misplaced, DESCRIPTOR_ERROR_SEQUENCE),
+                    (summed > DESCRIPTOR_SUMMED_MAX, DESCRIPTOR_ERROR_REGIONS),
                 )
                 for bad, cause in reversed(causes):
                     with m.If(bad):
@@ -325,7 +325,7 @@ class Nip(wiring.Component):
                     )
                     m.d.sync += [state.eq(State.SQUARES), region_pointer.eq(pointer)]
                     with m.If(outside):
-                        fail(NIP_ERROR_ROM)
+                        fail(DESCRIPTOR_ERROR_ROM)
                     with m.Else():
                         m.d.comb += [squares.go.eq(1), reciprocal.clear.eq(1)]
             with m.Case(State.SQUARES), m.If(squares.last):

@@ -9,23 +9,23 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.isqrt import Isqrt
 from kestrel.hw.common.place import PREFIX, delayed, place
-from kestrel.hw.descriptor.multiply import AMOUNT_BITS, PRODUCT_BITS, NipMultiply, length_of
+from kestrel.hw.descriptor.multiply import AMOUNT_BITS, PRODUCT_BITS, DescriptorMultiply, length_of
 from kestrel.hw.spec.descriptor import (
-    NIP_FRACTION,
-    NIP_RECIPROCAL_BITS,
-    NIP_ROOT_LATENCY,
-    NIP_SQUARES_BITS,
-    NipConfig,
+    DESCRIPTOR_FRACTION,
+    DESCRIPTOR_RECIPROCAL_BITS,
+    DESCRIPTOR_ROOT_LATENCY,
+    DESCRIPTOR_SQUARES_BITS,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.widths import bits_for
 
-NUMBER = data.StructLayout({"magnitude": NIP_SQUARES_BITS, "sign": 1})
+NUMBER = data.StructLayout({"magnitude": DESCRIPTOR_SQUARES_BITS, "sign": 1})
 """An element of a vector; zero is positive."""
 
 MULTIPLIED = 4
 """Cycles from an element's read to its product, the memory's one included."""
 
-ROOTED = MULTIPLIED + NIP_ROOT_LATENCY
+ROOTED = MULTIPLIED + DESCRIPTOR_ROOT_LATENCY
 
 
 class Pass(IntEnum):
@@ -39,7 +39,7 @@ class Pass(IntEnum):
     UNIT = 5  # sums = u(squares)
 
 
-class NipVectors(wiring.Component):
+class DescriptorVectors(wiring.Component):
     """Three memories of a vector each: ``squares``, ``sums`` and ``best``, and the multiplier and the root
     that every pass uses.
 
@@ -63,9 +63,9 @@ class NipVectors(wiring.Component):
     x, x_amount, y : In, shifted, product : Out    the multiplier, while not busy
     """
 
-    def __init__(self, nip: NipConfig) -> None:
-        self.nip = nip
-        index = bits_for(nip.channels - 1)
+    def __init__(self, descriptor: DescriptorConfig) -> None:
+        self.descriptor = descriptor
+        index = bits_for(descriptor.channels - 1)
         super().__init__(
             {
                 "start": In(1),
@@ -75,24 +75,24 @@ class NipVectors(wiring.Component):
                 "busy": Out(1),
                 "done": Out(1),
                 "amount": In(AMOUNT_BITS),
-                "reciprocal": In(NIP_RECIPROCAL_BITS),
+                "reciprocal": In(DESCRIPTOR_RECIPROCAL_BITS),
                 "rewind": In(1),
                 "square_valid": In(1),
-                "square": In(NIP_SQUARES_BITS),
+                "square": In(DESCRIPTOR_SQUARES_BITS),
                 "unseen": In(1),
                 "row_valid": In(1),
                 "row_index": In(index),
                 "row": In(NUMBER),
                 "add": Out(1),
-                "value": Out(NIP_SQUARES_BITS),
+                "value": Out(DESCRIPTOR_SQUARES_BITS),
                 "read": In(1),
                 "read_best": In(1),
                 "read_index": In(index),
                 "element": Out(NUMBER),
-                "x": In(NIP_SQUARES_BITS),
+                "x": In(DESCRIPTOR_SQUARES_BITS),
                 "x_amount": In(AMOUNT_BITS),
-                "y": In(NIP_RECIPROCAL_BITS),
-                "shifted": Out(NIP_SQUARES_BITS),
+                "y": In(DESCRIPTOR_RECIPROCAL_BITS),
+                "shifted": Out(DESCRIPTOR_SQUARES_BITS),
                 "product": Out(PRODUCT_BITS),
             }
         )
@@ -147,8 +147,8 @@ class NipVectors(wiring.Component):
             m.d.sync += near_index.eq(0)
 
         # --- the memories --------------------------------------------------------------------------------
-        root = Signal(NIP_FRACTION)
-        multiply = NipMultiply()
+        root = Signal(DESCRIPTOR_FRACTION)
+        multiply = DescriptorMultiply()
         squares = self._memory(
             m, "squares",
             read=stages[0] & self.busy, read_index=index,
@@ -177,13 +177,13 @@ class NipVectors(wiring.Component):
 
         # --- the multiplier and the root -----------------------------------------------------------------
         read = Signal(NUMBER)  # in stage 1
-        seen = Signal(NIP_SQUARES_BITS, reset_less=True)
-        seen_bits = Signal(range(NIP_SQUARES_BITS + 1), reset_less=True)
+        seen = Signal(DESCRIPTOR_SQUARES_BITS, reset_less=True)
+        seen_bits = Signal(range(DESCRIPTOR_SQUARES_BITS + 1), reset_less=True)
         m.d.comb += read.eq(Mux(reads_best, best.as_value(), squares.as_value()))
         m.d.sync += seen_bits.eq(length_of(seen))
         # 15 more than the largest element has bits: then its upper 16 are left.
-        own_amount = Mux(squares_it, seen_bits + (NIP_FRACTION - 1), self.amount)
-        own_y = Mux(squares_it, multiply.shifted[:NIP_FRACTION], self.reciprocal)
+        own_amount = Mux(squares_it, seen_bits + (DESCRIPTOR_FRACTION - 1), self.amount)
+        own_y = Mux(squares_it, multiply.shifted[:DESCRIPTOR_FRACTION], self.reciprocal)
         place(m, "multiply", multiply)
         m.d.comb += [
             multiply.x.eq(Mux(self.busy, read.magnitude, self.x)),
@@ -192,11 +192,13 @@ class NipVectors(wiring.Component):
             self.shifted.eq(multiply.shifted),
             self.product.eq(multiply.product),
         ]
-        isqrt = Isqrt(NIP_SQUARES_BITS)
+        isqrt = Isqrt(DESCRIPTOR_SQUARES_BITS)
         place(m, "isqrt", isqrt)
-        m.d.comb += [isqrt.square.eq(multiply.product >> NIP_FRACTION), root.eq(isqrt.root)]
+        m.d.comb += [isqrt.square.eq(multiply.product >> DESCRIPTOR_FRACTION), root.eq(isqrt.root)]
         square_sign = delayed(m, read.sign, MULTIPLIED - 1, "sign", reset_less=True)
-        root_sign = delayed(m, square_sign, NIP_ROOT_LATENCY, "root_sign", reset_less=True) & root.any()
+        root_sign = (
+            delayed(m, square_sign, DESCRIPTOR_ROOT_LATENCY, "root_sign", reset_less=True) & root.any()
+        )
 
         # --- what is written -----------------------------------------------------------------------------
         new = Signal(NUMBER)
@@ -233,7 +235,7 @@ class NipVectors(wiring.Component):
         m.submodules[name] = Instance(
             PREFIX + "ram_1r1w",
             p_WIDTH=NUMBER.size,
-            p_DEPTH=self.nip.channels,
+            p_DEPTH=self.descriptor.channels,
             p_ADDR_BITS=len(self.last_index),
             i_clk=ClockSignal("sync"),
             i_ren=read,

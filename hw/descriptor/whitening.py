@@ -6,28 +6,28 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.descriptor.multiply import AMOUNT_BITS, PRODUCT_BITS, SHIFT_ORIGIN, length_of
-from kestrel.hw.descriptor.rows import MEAN_BITS, ROW_BITS, NipRows
+from kestrel.hw.descriptor.rows import MEAN_BITS, ROW_BITS, DescriptorRows
 from kestrel.hw.descriptor.vectors import NUMBER
 from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_FRACTION,
+    DESCRIPTOR_MEAN_FRACTION,
+    DESCRIPTOR_RECIPROCAL_BITS,
+    DESCRIPTOR_ROW_CYCLES,
+    DESCRIPTOR_ROW_SHIFT,
+    DESCRIPTOR_SCALE_BITS,
+    DESCRIPTOR_SQUARES_BITS,
+    DESCRIPTOR_SUMMED_MAX,
     DESCRIPTOR_WORD_BITS,
-    NIP_FRACTION,
-    NIP_MEAN_FRACTION,
-    NIP_RECIPROCAL_BITS,
-    NIP_ROW_CYCLES,
-    NIP_ROW_SHIFT,
-    NIP_SCALE_BITS,
-    NIP_SQUARES_BITS,
-    NIP_SUMMED_MAX,
-    NipConfig,
+    DescriptorConfig,
 )
 from kestrel.hw.spec.widths import bits_for
 
-SUMMED_BITS = bits_for(NIP_SUMMED_MAX)
+SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
 OFFSET_SHIFT = SUMMED_BITS - 1
 
 
-class NipWhitening(wiring.Component):
-    """``matrix_rows`` rows at a time: a column a cycle, then NIP_ROW_CYCLES for each row.
+class DescriptorWhitening(wiring.Component):
+    """``matrix_rows`` rows at a time: a column a cycle, then DESCRIPTOR_ROW_CYCLES for each row.
 
         columns   0   an element of ``sums`` is read
                   1   shifted to between once and twice its average; a word of the ROM is read
@@ -54,9 +54,9 @@ class NipWhitening(wiring.Component):
     row_valid, row_index, row : Out
     """
 
-    def __init__(self, nip: NipConfig) -> None:
-        self.nip = nip
-        index = bits_for(nip.channels - 1)
+    def __init__(self, descriptor: DescriptorConfig) -> None:
+        self.descriptor = descriptor
+        index = bits_for(descriptor.channels - 1)
         super().__init__(
             {
                 "go": In(1),
@@ -66,14 +66,14 @@ class NipWhitening(wiring.Component):
                 "pairs": In(1),
                 "summed": In(SUMMED_BITS),
                 "rom_en": Out(1),
-                "rom_data": In(nip.word_bits),
+                "rom_data": In(descriptor.word_bits),
                 "read": Out(1),
                 "read_index": Out(index),
                 "element": In(NUMBER),
-                "x": Out(NIP_SQUARES_BITS),
+                "x": Out(DESCRIPTOR_SQUARES_BITS),
                 "x_amount": Out(AMOUNT_BITS),
-                "y": Out(NIP_RECIPROCAL_BITS),
-                "shifted": In(NIP_SQUARES_BITS),
+                "y": Out(DESCRIPTOR_RECIPROCAL_BITS),
+                "shifted": In(DESCRIPTOR_SQUARES_BITS),
                 "product": In(PRODUCT_BITS),
                 "row_valid": Out(1),
                 "row_index": Out(index),
@@ -83,7 +83,7 @@ class NipWhitening(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows = NipRows(self.nip)
+        rows = DescriptorRows(self.descriptor)
         place(m, "rows", rows)
 
         length = Signal(AMOUNT_BITS, reset_less=True)
@@ -103,7 +103,7 @@ class NipWhitening(wiring.Component):
             rows.mean.eq(self.shifted[:MEAN_BITS]),
             rows.weights.eq(self.rom_data),
         ]
-        row_step = Signal(range(NIP_ROW_CYCLES))
+        row_step = Signal(range(DESCRIPTOR_ROW_CYCLES))
         row_busy = Signal()
         with m.If(reading):
             m.d.sync += [column.eq(column + 1), first.eq(0)]
@@ -112,18 +112,18 @@ class NipWhitening(wiring.Component):
 
         # --- rows ----------------------------------------------------------------------------------------
         row = Signal.like(self.row_index)
-        in_word = Signal(range(self.nip.matrix_rows))
+        in_word = Signal(range(self.descriptor.matrix_rows))
         number = self.rom_data[:DESCRIPTOR_WORD_BITS]  # of the words that are no column
         sign = Signal(reset_less=True)  # of the offset, then of the row
         offset = self.product >> OFFSET_SHIFT
         difference = Signal(signed(ROW_BITS + 2), reset_less=True)
         ends_row = Signal()
-        total = Signal(signed(NIP_SQUARES_BITS + 1), reset_less=True)
-        scaled = self.product >> NIP_SCALE_BITS
-        magnitude = Signal(ROW_BITS + 1 - NIP_ROW_SHIFT, reset_less=True)
+        total = Signal(signed(DESCRIPTOR_SQUARES_BITS + 1), reset_less=True)
+        scaled = self.product >> DESCRIPTOR_SCALE_BITS
+        magnitude = Signal(ROW_BITS + 1 - DESCRIPTOR_ROW_SHIFT, reset_less=True)
         m.d.comb += [
             self.rom_en.eq(arrives | (row_busy & ((row_step == 1) | (row_step == 7)))),
-            ends_row.eq(row_busy & (row_step == NIP_ROW_CYCLES - 1)),
+            ends_row.eq(row_busy & (row_step == DESCRIPTOR_ROW_CYCLES - 1)),
             rows.shift.eq(ends_row),
             self.row_valid.eq(ends_row & (~self.pairs | in_word[0])),
             self.row_index.eq(row),
@@ -135,8 +135,8 @@ class NipWhitening(wiring.Component):
         m.d.sync += for_offset.eq(row_step == 2)
         m.d.comb += [
             self.x.eq(self.element.magnitude),
-            self.x_amount.eq(length + (SHIFT_ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1)),
-            self.y.eq(Mux(for_offset, times, number[:NIP_SCALE_BITS])),
+            self.x_amount.eq(length + (SHIFT_ORIGIN + DESCRIPTOR_FRACTION - DESCRIPTOR_MEAN_FRACTION - 1)),
+            self.y.eq(Mux(for_offset, times, number[:DESCRIPTOR_SCALE_BITS])),
         ]
         with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
             m.d.comb += [
@@ -153,16 +153,16 @@ class NipWhitening(wiring.Component):
                 with m.Case(6):
                     m.d.sync += [
                         sign.eq(difference < 0),
-                        magnitude.eq(abs(difference) >> NIP_ROW_SHIFT),
+                        magnitude.eq(abs(difference) >> DESCRIPTOR_ROW_SHIFT),
                     ]
                 with m.Case(10):
                     before = Mux(self.pairs & in_word[0], total, 0)
                     m.d.sync += total.eq(before + Mux(sign, -scaled, scaled))
-                with m.Case(NIP_ROW_CYCLES - 1):
+                with m.Case(DESCRIPTOR_ROW_CYCLES - 1):
                     m.d.sync += [in_word.eq(in_word + 1), row_step.eq(0)]
                     with m.If(self.row_valid):
                         m.d.sync += row.eq(row + 1)
-                    with m.If(in_word == self.nip.matrix_rows - 1):
+                    with m.If(in_word == self.descriptor.matrix_rows - 1):
                         m.d.sync += [row_busy.eq(0), reading.eq(1), column.eq(0), first.eq(1)]
         with m.If(self.done):
             m.d.sync += [row_busy.eq(0), reading.eq(0)]

@@ -30,15 +30,15 @@ from kestrel.hw.compute.requantise import Requantise, requantise_lane
 from kestrel.hw.compute.window import Window
 from kestrel.hw.control.counters import Counters
 from kestrel.hw.control.sequencer import Sequencer
-from kestrel.hw.descriptor.header import NipHeader
-from kestrel.hw.descriptor.multiply import NipMultiply
-from kestrel.hw.descriptor.output import NipOutput
-from kestrel.hw.descriptor.reciprocal import NipReciprocal
-from kestrel.hw.descriptor.rows import NipRows
-from kestrel.hw.descriptor.squares import NipSquares
-from kestrel.hw.descriptor.unit import Nip
-from kestrel.hw.descriptor.vectors import NipVectors
-from kestrel.hw.descriptor.whitening import NipWhitening
+from kestrel.hw.descriptor.header import DescriptorHeader
+from kestrel.hw.descriptor.multiply import DescriptorMultiply
+from kestrel.hw.descriptor.output import DescriptorOutput
+from kestrel.hw.descriptor.reciprocal import DescriptorReciprocal
+from kestrel.hw.descriptor.rows import DescriptorRows
+from kestrel.hw.descriptor.squares import DescriptorSquares
+from kestrel.hw.descriptor.unit import DescriptorUnit
+from kestrel.hw.descriptor.vectors import DescriptorVectors
+from kestrel.hw.descriptor.whitening import DescriptorWhitening
 from kestrel.hw.engine import Engine
 from kestrel.hw.memory.feature_memory import FeatureMemory
 from kestrel.hw.memory.feature_output import FeatureOutput
@@ -48,7 +48,7 @@ from kestrel.hw.memory.reader import Reader
 from kestrel.hw.memory.weight_loader import WeightLoader
 from kestrel.hw.memory.writer import Writer
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.descriptor import NIP_SQUARES_BITS, NipConfig, descriptor_unit
+from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS, DescriptorConfig, descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 
 MEMORIES = ("ram_1rw", "ram_1r1w", "rom")
@@ -114,7 +114,7 @@ def block_file(component: wiring.Component) -> VerilogFile:
 def chip_blocks(chip: ChipConfig) -> tuple[wiring.Component, ...]:
     """Every block of a chip but those of ``BLOCKS``, the top last."""
     config = chip.engine
-    described = (*nip_blocks(config, chip.nip), BytePacker(config)) if chip.nip else ()
+    described = (*descriptor_blocks(config, chip.descriptor), BytePacker(config)) if chip.descriptor else ()
     return (
         AxiLite(),
         RegisterFile(),
@@ -140,23 +140,27 @@ def engine_files(config: EngineConfig) -> tuple[VerilogFile, ...]:
     return memory_files() + tuple(block_file(block(config)) for block in BLOCKS)
 
 
-def nip_blocks(config: EngineConfig, nip: NipConfig | None = None) -> tuple[wiring.Component, ...]:
+def descriptor_blocks(
+    config: EngineConfig, descriptor: DescriptorConfig | None = None
+) -> tuple[wiring.Component, ...]:
     """Every block of a descriptor unit, the unit itself last."""
-    nip = nip or descriptor_unit(config)
-    whitening = (NipRows(nip), NipWhitening(nip)) if nip.whitening else ()
+    descriptor = descriptor or descriptor_unit(config)
+    whitening = (DescriptorRows(descriptor), DescriptorWhitening(descriptor)) if descriptor.whitening else ()
     return (
-        NipSquares(config),
-        NipReciprocal(),
-        NipMultiply(),
-        Isqrt(NIP_SQUARES_BITS),
-        NipVectors(nip),
+        DescriptorSquares(config),
+        DescriptorReciprocal(),
+        DescriptorMultiply(),
+        Isqrt(DESCRIPTOR_SQUARES_BITS),
+        DescriptorVectors(descriptor),
         *whitening,
-        NipOutput(nip),
-        NipHeader(config, nip),
-        Nip(config, nip),
+        DescriptorOutput(descriptor),
+        DescriptorHeader(config, descriptor),
+        DescriptorUnit(config, descriptor),
     )
 
 
-def nip_files(config: EngineConfig, nip: NipConfig | None = None) -> tuple[VerilogFile, ...]:
+def descriptor_files(
+    config: EngineConfig, descriptor: DescriptorConfig | None = None
+) -> tuple[VerilogFile, ...]:
     """All files of a descriptor unit: memory wrappers, blocks, the unit itself last."""
-    return memory_files() + tuple(map(block_file, nip_blocks(config, nip)))
+    return memory_files() + tuple(map(block_file, descriptor_blocks(config, descriptor)))

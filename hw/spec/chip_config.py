@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 
 
 @dataclass(frozen=True)
 class ChipConfig:
-    """``nip``: the descriptor unit, if any. ``startup_check``: a self-check follows every reset, and no frame
-    runs before it has ended well. Raises InputError for a descriptor unit that is not the engine's."""
+    """``descriptor``: the descriptor unit, if any. ``startup_check``: a self-check follows every reset, and
+    no frame runs before it has ended well. Raises InputError for a descriptor unit that is not the engine's."""
 
     engine: EngineConfig
-    nip: NipConfig | None = None
+    descriptor: DescriptorConfig | None = None
     startup_check: bool = False
 
     def __post_init__(self) -> None:
-        if self.nip is not None and self.nip.matrix_rows != self.engine.whitening_rows:
+        if self.descriptor is not None and self.descriptor.matrix_rows != self.engine.whitening_rows:
             raise InputError(
-                f"descriptor unit: matrix_rows = {self.nip.matrix_rows}; allowed: "
+                f"descriptor unit: matrix_rows = {self.descriptor.matrix_rows}; allowed: "
                 f"{self.engine.whitening_rows}, the whitening_rows of configuration {self.engine.name!r}"
             )

@@ -6,46 +6,46 @@ from kestrel.hw.spec.engine_config import WHITENING_ROWS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import Field
 
-NIP_CHANNELS_MAX = 512
+DESCRIPTOR_CHANNELS_MAX = 512
 """Channels of the map and dimensions of the descriptor."""
 
-NIP_REGIONS_MAX = 256
+DESCRIPTOR_REGIONS_MAX = 256
 """Regions of one map."""
 
-NIP_SUMMED_MAX = 1 << 15
+DESCRIPTOR_SUMMED_MAX = 1 << 15
 """Regions of all crops of a rotation together."""
 
-NIP_PIXELS_MAX = 1 << 16
+DESCRIPTOR_PIXELS_MAX = 1 << 16
 """Pixels of a region."""
 
-NIP_FRACTION = 16
+DESCRIPTOR_FRACTION = 16
 """Fraction bits of a normalised vector's elements, which are at most 1 - 2**-16."""
 
-NIP_SQUARES_BITS = 32
+DESCRIPTOR_SQUARES_BITS = 32
 """Sum of squares of one channel in one region: at most 255**2 * 2**16."""
 
-NIP_TOTAL_BITS = NIP_SQUARES_BITS + 9
-"""Sum of these over NIP_CHANNELS_MAX channels."""
+DESCRIPTOR_TOTAL_BITS = DESCRIPTOR_SQUARES_BITS + 9
+"""Sum of these over DESCRIPTOR_CHANNELS_MAX channels."""
 
-NIP_RECIPROCAL_BITS = 17
+DESCRIPTOR_RECIPROCAL_BITS = 17
 
-NIP_ROOT_LATENCY = NIP_SQUARES_BITS // 4
+DESCRIPTOR_ROOT_LATENCY = DESCRIPTOR_SQUARES_BITS // 4
 """Cycles of the square root."""
 
-NIP_MEAN_FRACTION = 19
+DESCRIPTOR_MEAN_FRACTION = 19
 """Fraction bits of the average that is whitened, which is between once and twice the true one."""
 
-NIP_ROW_SHIFT = 3
+DESCRIPTOR_ROW_SHIFT = 3
 """Bits that a whitened row gives up before it is multiplied by its scale."""
 
-NIP_MATRIX_BITS = 8
+DESCRIPTOR_MATRIX_BITS = 8
 
-NIP_ROW_CYCLES = 12
+DESCRIPTOR_ROW_CYCLES = 12
 """Cycles of a row of the matrix beyond its columns."""
 
-NIP_SCALE_BITS = 16
-NIP_GAIN_SHIFT = 24
-"""code = (element - low) * gain >> NIP_GAIN_SHIFT"""
+DESCRIPTOR_SCALE_BITS = 16
+DESCRIPTOR_GAIN_SHIFT = 24
+"""code = (element - low) * gain >> DESCRIPTOR_GAIN_SHIFT"""
 
 DESCRIPTOR_WORD_BITS = 32
 """Of everything in the descriptor ROM but the matrix; wider words have zeros above."""
@@ -72,7 +72,7 @@ DESCRIPTOR_FIELDS = (
     Field("words", 9, 0, 32),
 )
 """Header of the descriptor ROM. channels, height, width: of the map; dimensions: of the descriptor; low: in
-units of 2**-NIP_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension;
+units of 2**-DESCRIPTOR_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension;
 bases are word addresses; words: of the whole image."""
 
 DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
@@ -86,14 +86,14 @@ REGION_FIELDS = (
 )
 """One region of the map, in pixels."""
 
-NIP_OUTPUT_BYTES = 0
-NIP_OUTPUT_BITS = 1
-NIP_OUTPUT_SUMS = 2
+DESCRIPTOR_OUTPUT_BYTES = 0
+DESCRIPTOR_OUTPUT_BITS = 1
+DESCRIPTOR_OUTPUT_SUMS = 2
 """What a descriptor is sent as: a byte a dimension; a bit a dimension; the sums over regions and crops, 32
 bits a channel, least significant byte first, neither whitened nor normalised."""
 
-NIP_ERROR_BITS = 3
-NIP_ERRORS: dict[int, str] = {
+DESCRIPTOR_ERROR_BITS = 3
+DESCRIPTOR_ERRORS: dict[int, str] = {
     0: "none",
     1: "descriptor ROM: wrong magic number or version, or too large for the unit",
     2: "descriptor ROM: made for another map",
@@ -101,31 +101,32 @@ NIP_ERRORS: dict[int, str] = {
     4: "descriptor: a crop or rotation that continues nothing",
     5: "descriptor: too many regions in a sum",
 }
-NIP_ERROR_BASE = 4
+DESCRIPTOR_ERROR_BASE = 4
 """On the core's ``error`` port they follow the engine's causes."""
 
-NIP_ERROR_ROM = 1
-NIP_ERROR_MAP = 2
-NIP_ERROR_PARTIAL = 3
-NIP_ERROR_SEQUENCE = 4
-NIP_ERROR_REGIONS = 5
+DESCRIPTOR_ERROR_ROM = 1
+DESCRIPTOR_ERROR_MAP = 2
+DESCRIPTOR_ERROR_PARTIAL = 3
+DESCRIPTOR_ERROR_SEQUENCE = 4
+DESCRIPTOR_ERROR_REGIONS = 5
 
 
 @dataclass(frozen=True)
-class NipConfig:
+class DescriptorConfig:
     """What is fixed of the descriptor unit when the Verilog is generated: its channels at most, a power of
     two, the words of the descriptor ROM, whether it can whiten, and with how many rows of the matrix at once
     (WHITENING_ROWS): the ROM has so many in a word. Raises InputError."""
 
-    channels: int = NIP_CHANNELS_MAX
+    channels: int = DESCRIPTOR_CHANNELS_MAX
     rom_words: int = 69632
     whitening: bool = True
     matrix_rows: int = min(WHITENING_ROWS)
 
     def __post_init__(self) -> None:
-        if self.channels & (self.channels - 1) or not 2 <= self.channels <= NIP_CHANNELS_MAX:
+        if self.channels & (self.channels - 1) or not 2 <= self.channels <= DESCRIPTOR_CHANNELS_MAX:
             raise InputError(
-                f"descriptor unit: channels = {self.channels}; allowed: a power of two, 2..{NIP_CHANNELS_MAX}"
+                f"descriptor unit: channels = {self.channels}; "
+                f"allowed: a power of two, 2..{DESCRIPTOR_CHANNELS_MAX}"
             )
         if not 2 * DESCRIPTOR_HEADER_WORDS <= self.rom_words <= 1 << 20:
             raise InputError(
@@ -141,10 +142,10 @@ class NipConfig:
     @property
     def word_bits(self) -> int:
         """Of the descriptor ROM."""
-        return NIP_MATRIX_BITS * self.matrix_rows
+        return DESCRIPTOR_MATRIX_BITS * self.matrix_rows
 
 
-def descriptor_unit(config: EngineConfig) -> NipConfig:
+def descriptor_unit(config: EngineConfig) -> DescriptorConfig:
     """The descriptor unit beside an engine, unless told otherwise: a whitening of 512 x 512 fits its ROM."""
     rows = config.whitening_rows
-    return NipConfig(rom_words=NIP_CHANNELS_MAX**2 // rows + 4096, matrix_rows=rows)
+    return DescriptorConfig(rom_words=DESCRIPTOR_CHANNELS_MAX**2 // rows + 4096, matrix_rows=rows)

@@ -16,7 +16,7 @@ Bits without a field read 0 and are ignored when written. Byte strobes hold for 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kestrel.hw.spec.descriptor import NIP_ERROR_BASE, NIP_ERRORS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_ERROR_BASE, DESCRIPTOR_ERRORS
 from kestrel.hw.spec.status import COUNTER_BASE, COUNTERS, ERRORS
 
 REGISTER_BITS = 32
@@ -105,7 +105,7 @@ CAUSES = (
     Cause("table_version", 3, ERRORS[3]),
     Cause("table_config", 4, ERRORS[4]),
     *(
-        Cause(name, NIP_ERROR_BASE + number, NIP_ERRORS[number])
+        Cause(name, DESCRIPTOR_ERROR_BASE + number, DESCRIPTOR_ERRORS[number])
         for number, name in enumerate(
             ("descriptor_rom", "descriptor_map", "map_not_whole", "part_sequence", "too_many_regions"), 1
         )

@@ -25,7 +25,7 @@ import numpy as np
 from kestrel.cli.options.retrieval import collect_pictures
 from kestrel.cli.output import progress
 from kestrel.hw.spec.configurations import load_config
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.registers import DESCRIPTOR_BYTES
@@ -63,14 +63,21 @@ class ChipSearch:
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, collection: Sequence[tuple[str, Path]],
         height: int, width: int, pooling: str = "nip", whitening: Path | None = None,
-        nip: NipConfig | None = None,
+        descriptor: DescriptorConfig | None = None,
     ) -> None:  # fmt: skip
         describer = make_describer(network, height=height, width=width, pooling=pooling, whitening=whitening)
         names, paths = zip(*collection, strict=True)
         learned = describer.describe(paths, names)
         self.quantiser: Quantiser = fit_quantiser(learned.vectors, source=f"{len(names)} photographs")
         self.simulation = DescriptorSimulation(
-            network, config, height, width, pooling, whitening=whitening, quantiser=self.quantiser, nip=nip
+            network,
+            config,
+            height,
+            width,
+            pooling,
+            whitening=whitening,
+            quantiser=self.quantiser,
+            descriptor=descriptor,
         )
         codes = [self.simulation.reference(open_image(path), DESCRIPTOR_BYTES) for path in paths]
         self.index = DescriptorIndex.create(KIND, learned, self.quantiser)

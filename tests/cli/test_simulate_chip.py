@@ -11,7 +11,7 @@ from kestrel.hw.emit.integration import WRAPPER, wrapper
 from kestrel.hw.emit.verilog import CHIP_TOP
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.verif.build.rtl import chip_sources
 from kestrel.verif.build.verilator import lint
 
@@ -26,7 +26,7 @@ NANO = NAMED["nano"]
         ChipConfig(
             NANO.with_options(input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, row_groups=True)
         ),
-        ChipConfig(NANO, NipConfig(8, 256), startup_check=True),
+        ChipConfig(NANO, DescriptorConfig(8, 256), startup_check=True),
     ],
     ids=["nano", "12x3", "with descriptors"],
 )

@@ -10,7 +10,7 @@ from kestrel.cli.main import run
 from kestrel.examples import search
 from kestrel.examples.search import ChipSearch
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import list_images, open_image
 from kestrel.sw.pictures.scenes import write_scenes
@@ -18,7 +18,7 @@ from kestrel.sw.pictures.scenes import write_scenes
 CONFIG = NAMED["nano"].with_options(
     partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
 )
-CHIP = NipConfig(8, 256)
+CHIP = DescriptorConfig(8, 256)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def collection(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chip(network_file, collection):
     found = [(path.name, path) for path in list_images(collection)]
-    return ChipSearch(load_network(network_file), CONFIG, found[1:], 16, 16, "rnip5x", nip=CHIP)
+    return ChipSearch(load_network(network_file), CONFIG, found[1:], 16, 16, "rnip5x", descriptor=CHIP)
 
 
 def test_a_photograph_finds_what_the_reference_finds(chip, collection, seed):

@@ -12,7 +12,7 @@ from kestrel.export.formats.files import FORMATS, read_words, write_words
 from kestrel.export.formats.words import Words
 from kestrel.export.manifest import read_manifest
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.descriptor import DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, NipConfig
+from kestrel.hw.spec.descriptor import DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, DescriptorConfig
 from kestrel.hw.spec.engine_config import WHITENING_ROWS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import RECORD_WORDS, unpack_record
@@ -53,7 +53,7 @@ def test_what_is_read_is_what_was_written(seed):
 @pytest.mark.parametrize("rows", WHITENING_ROWS)
 def test_words_of_more_rows(rows, seed):
     source = Random(seed)
-    nip = NipConfig(matrix_rows=rows)
+    nip = DescriptorConfig(matrix_rows=rows)
     for _ in range(30):
         constants = random_constants(source, source.randint(1, 40), 3, 4)
         words = encode_descriptor(constants, nip)
@@ -63,9 +63,9 @@ def test_words_of_more_rows(rows, seed):
 
 def test_a_unit_of_other_rows_than_the_engine_is_refused():
     with pytest.raises(InputError, match="matrix_rows = 8; allowed: 4, the whitening_rows of configuration"):
-        ChipConfig(CONFIG, NipConfig(matrix_rows=8))
+        ChipConfig(CONFIG, DescriptorConfig(matrix_rows=8))
     with pytest.raises(InputError, match="matrix_rows = 5; allowed: 4, 8, 16"):
-        NipConfig(matrix_rows=5)
+        DescriptorConfig(matrix_rows=5)
     with pytest.raises(InputError, match="whitening_rows = 12; allowed: 4, 8, 16"):
         replace(CONFIG, whitening_rows=12)
 
@@ -135,9 +135,9 @@ def test_an_image_that_ends_early_is_refused(count):
 @pytest.mark.parametrize(
     ("nip", "message"),
     [
-        (NipConfig(channels=2), "3 channels or dimensions; allowed: 1..2"),
-        (NipConfig(whitening=False), "with whitening"),
-        (NipConfig(rom_words=32), "of 33 words; allowed: 1..32"),
+        (DescriptorConfig(channels=2), "3 channels or dimensions; allowed: 1..2"),
+        (DescriptorConfig(whitening=False), "with whitening"),
+        (DescriptorConfig(rom_words=32), "of 33 words; allowed: 1..32"),
     ],
 )
 def test_a_unit_that_cannot_hold_it_is_refused(nip, message):

@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.common.place import PREFIX, module_name
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.emit.verilog import BLOCKS, CHIP_TOP, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files, nip_blocks
+from kestrel.hw.emit.verilog import BLOCKS, CHIP_TOP, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files, descriptor_blocks
 from kestrel.verif.build.cache import cached
 from kestrel.verif.build.verilator import Build, build_native
 
@@ -37,7 +37,7 @@ def engine_sources(config: EngineConfig) -> list[Path]:
 def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
     """Every block of the engine and of the descriptor unit, by the name of its module without the prefix:
     ``kernel_unit``, ..."""
-    made = [*(make(config) for make in BLOCKS), *nip_blocks(config)]
+    made = [*(make(config) for make in BLOCKS), *descriptor_blocks(config)]
     for component in made:
         # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
         setattr(component, "_MustUse__used", True)

@@ -7,18 +7,18 @@ from random import Random
 import numpy as np
 
 from kestrel.hw.spec.descriptor import (
-    NIP_MATRIX_BITS,
-    NIP_OUTPUT_BITS,
-    NIP_OUTPUT_BYTES,
-    NIP_OUTPUT_SUMS,
-    NIP_SCALE_BITS,
+    DESCRIPTOR_MATRIX_BITS,
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_SCALE_BITS,
 )
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
 from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
 
-OUTPUTS = (NIP_OUTPUT_BYTES, NIP_OUTPUT_BITS, NIP_OUTPUT_SUMS)
+OUTPUTS = (DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_SUMS)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def random_constants(
     if whitens and source.random() < 0.6:
         dimensions = source.choice((1, channels, source.randint(1, channels + 2)))
         rng = np.random.default_rng(source.getrandbits(32))
-        top = 1 << NIP_MATRIX_BITS - 1
+        top = 1 << DESCRIPTOR_MATRIX_BITS - 1
         pairs = source.random() < 0.5
         rows = dimensions * (1 + pairs)
         matrix = rng.integers(-top, top, (rows, channels), dtype=np.int8)
@@ -74,9 +74,9 @@ def random_constants(
         whitening = IntegerWhitening(
             matrix,
             rng.integers(-largest, largest + 1, rows),
-            rng.integers(0, 1 << NIP_SCALE_BITS, rows)
+            rng.integers(0, 1 << DESCRIPTOR_SCALE_BITS, rows)
             if source.random() < 0.8
-            else np.full(rows, source.choice((0, (1 << NIP_SCALE_BITS) - 1)), dtype=np.int64),
+            else np.full(rows, source.choice((0, (1 << DESCRIPTOR_SCALE_BITS) - 1)), dtype=np.int64),
             pairs,
         )
     rng = np.random.default_rng(source.getrandbits(32))

@@ -25,8 +25,8 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
     write_files(case.network, case.plan, case.pictures[0], workdir)
     maps = np.stack([reference_maps(case.network, picture)[-1] for picture in case.pictures])
     np.save(workdir / EXPECTED_FILE, maps)
-    if chip.nip:
-        words = encode_descriptor(descriptor_constants(seed, maps), chip.nip)
+    if chip.descriptor:
+        words = encode_descriptor(descriptor_constants(seed, maps), chip.descriptor)
         write_descriptor(case.network, case.plan, words, workdir)
     return case
 

@@ -98,7 +98,7 @@ def use(board: CocotbBoard) -> None:
     expect_failure(lambda: chip.frame(b""), Result.FAILED, "image_size")
     chip.soft_reset()
     expect_failure(lambda: board_fault(board), Result.BUS_FAULT)
-    if CHIP.nip:
+    if CHIP.descriptor:
         constants = descriptor_constants(NETWORK_SEED, EXPECTED)
         for output in (Output.BYTES, Output.BITS, Output.SUMS):
             chip.configure(output)

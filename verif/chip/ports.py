@@ -19,7 +19,7 @@ from cocotbext.axi import (
 )
 
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
 from kestrel.sw.planning.cycles import frame_cycles
@@ -35,8 +35,8 @@ def bench_chip() -> ChipConfig:
     values = json.loads(os.environ[CONFIG_VARIABLE])
     engine = values["engine"]
     engine["feature_words"] = tuple(engine["feature_words"])
-    nip = NipConfig(**values["nip"]) if values["nip"] else None
-    return ChipConfig(EngineConfig(**engine), nip, values["startup_check"])
+    descriptor = DescriptorConfig(**values["descriptor"]) if values["descriptor"] else None
+    return ChipConfig(EngineConfig(**engine), descriptor, values["startup_check"])
 
 
 CHIP = bench_chip()

@@ -22,7 +22,7 @@ TURNS = int(os.environ[TURNS_VARIABLE])
 KINDS = ("reset", "abort", "soft reset", "short", "long", "hammer", "back to back", "refused write")
 PAUSES = (0, 0, 0.1, 0.5, 0.8)
 WHOLE = BY_NAME["part"].unpack(BY_NAME["part"].reset)
-OUTPUTS = (FEATURES, *range(1, RAW_SUMS + 1)) if CHIP.nip else (FEATURES,)
+OUTPUTS = (FEATURES, *range(1, RAW_SUMS + 1)) if CHIP.descriptor else (FEATURES,)
 
 
 class Run:

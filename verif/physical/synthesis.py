@@ -31,7 +31,7 @@ BOXED: dict[str, tuple[str, ...]] = {
     "output_lane": ("kernel_unit",),
     "array": ("output_lane",),
     "engine": ("output_lane",),
-    "core": ("output_lane", "nip"),
+    "core": ("output_lane", "descriptor_unit"),
     "top": ("core",),
 }
 """Modules that a block holds many times; they are not flattened into it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from kestrel.export.descriptor_rom import encode_descriptor
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.descriptor import NipConfig, descriptor_unit
+from kestrel.hw.spec.descriptor import DescriptorConfig, descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.registers import BY_NAME, DESCRIPTOR_BITS, DESCRIPTOR_BYTES
@@ -21,7 +21,7 @@ from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
-from kestrel.sw.retrieval.pooling.cycles import nip_cycles
+from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, describe, vector_of
 from kestrel.sw.retrieval.pooling.integer_nip import region_squares as squares_of
 from kestrel.sw.retrieval.pooling.quantise import Quantiser
@@ -44,7 +44,7 @@ class DescriptorReport:
     frames: int
     cycles: tuple[int, ...]
     model_cycles: tuple[int, ...]
-    nip_cycles: tuple[int, ...]
+    descriptor_cycles: tuple[int, ...]
     counters: dict[str, int]
     calls: tuple[tuple[str, str], ...]
     seconds: float
@@ -68,11 +68,11 @@ class DescriptorSimulation:
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, pooling: str,
         *, rotations: int = 1, whitening: Path | None = None, quantiser: Quantiser | None = None,
-        nip: NipConfig | None = None,
+        descriptor: DescriptorConfig | None = None,
     ) -> None:  # fmt: skip
         self.network = network
-        nip = nip or descriptor_unit(config)
-        self.chip = ChipConfig(config, nip)
+        descriptor = descriptor or descriptor_unit(config)
+        self.chip = ChipConfig(config, descriptor)
         self.describer: Describer = make_describer(
             network, height=height, width=width, pooling=pooling, rotations=rotations, whitening=whitening
         )
@@ -87,7 +87,7 @@ class DescriptorSimulation:
             last.channels, regions, last.height, last.width,
             quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
         )  # fmt: skip
-        self.words = encode_descriptor(self.constants, nip)
+        self.words = encode_descriptor(self.constants, descriptor)
         self.build: Build = build_chip(self.chip)
         self._seen: tuple[np.ndarray, Inputs, list[np.ndarray]] | None = None
 
@@ -116,7 +116,7 @@ class DescriptorSimulation:
                 self.build, self.chip.engine, frames, folder,
                 select=select, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
-        nip = tuple(self._nip_cycles(part, select) for part in parts)
+        nip = tuple(self._descriptor_cycles(part, select) for part in parts)
         base = self.model.total - self.model.records[-1].cycles
         return DescriptorReport(
             kind=kind,
@@ -125,7 +125,7 @@ class DescriptorSimulation:
             frames=run.frames,
             cycles=tuple(output.cycles for output in run.outputs),
             model_cycles=tuple(base + cycles for cycles in nip),
-            nip_cycles=nip,
+            descriptor_cycles=nip,
             counters=run.outputs[-1].counters,
             calls=run.calls,
             seconds=time.perf_counter() - start,
@@ -143,8 +143,8 @@ class DescriptorSimulation:
             self._seen = rgb.copy(), inputs, list(self.describer.engine.features(inputs.pictures))
         return self._seen[1:]
 
-    def _nip_cycles(self, part: dict[str, int], select: int) -> int:
-        return nip_cycles(
+    def _descriptor_cycles(self, part: dict[str, int], select: int) -> int:
+        return descriptor_cycles(
             self.constants, self.chip.engine, last_crop=bool(part["last_crop"]),
             last_rotation=bool(part["last_rotation"]), output=select - 1,
         )  # fmt: skip

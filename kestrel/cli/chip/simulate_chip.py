@@ -131,8 +131,8 @@ def simulate_descriptors(
                     "frames": report.frames,
                     "cycles": report.cycles,
                     "model_cycles": report.model_cycles,
-                    "descriptor_unit_cycles": report.nip_cycles,
-                    "share_of_descriptor_unit": sum(report.nip_cycles) / sum(report.cycles),
+                    "descriptor_unit_cycles": report.descriptor_cycles,
+                    "share_of_descriptor_unit": sum(report.descriptor_cycles) / sum(report.cycles),
                     "counters_of_last_frame": report.counters,
                 }
             rows.append(row)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from kestrel.hw.spec.descriptor import (
-    NIP_CHANNELS_MAX,
-    NIP_FRACTION,
-    NIP_GAIN_SHIFT,
-    NIP_MATRIX_BITS,
-    NIP_MEAN_FRACTION,
-    NIP_SCALE_BITS,
+    DESCRIPTOR_CHANNELS_MAX,
+    DESCRIPTOR_FRACTION,
+    DESCRIPTOR_GAIN_SHIFT,
+    DESCRIPTOR_MATRIX_BITS,
+    DESCRIPTOR_MEAN_FRACTION,
+    DESCRIPTOR_SCALE_BITS,
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
@@ -26,8 +26,8 @@ from kestrel.sw.retrieval.pooling.quantise import LEVELS, Quantiser, fit_quantis
 
 GAIN_MAX = (1 << 32) - 1
 OFFSET_MAX = (1 << 31) - 1
-TOP = (1 << (NIP_MATRIX_BITS - 1)) - 1
-SCALE_MAX = (1 << NIP_SCALE_BITS) - 1
+TOP = (1 << (DESCRIPTOR_MATRIX_BITS - 1)) - 1
+SCALE_MAX = (1 << DESCRIPTOR_SCALE_BITS) - 1
 
 _CHAIN = re.compile(
     rf"(?P<moment>{'|'.join(MOMENTS)}) over (?:levels (?P<levels>[0-9+]+)|the whole map)"
@@ -69,7 +69,7 @@ def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> Intege
         )
     projection = whitening.projection.astype(np.float64)
     if pairs is None:
-        pairs = 2 * len(projection) <= NIP_CHANNELS_MAX
+        pairs = 2 * len(projection) <= DESCRIPTOR_CHANNELS_MAX
     unit = np.abs(projection).max() / TOP / SCALE_MAX
     covered = np.zeros_like(projection)
     rows: list[np.ndarray] = []
@@ -85,8 +85,8 @@ def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> Intege
         scales.append(scale)
     matrix = np.stack(rows, axis=1).reshape(-1, projection.shape[1])
     # The chip's roots are rounded down: their average lies half a step lower.
-    mean = whitening.mean.astype(np.float64) - 0.5 / (1 << NIP_FRACTION)
-    offsets = np.rint(matrix @ mean * (1 << NIP_MEAN_FRACTION))
+    mean = whitening.mean.astype(np.float64) - 0.5 / (1 << DESCRIPTOR_FRACTION)
+    offsets = np.rint(matrix @ mean * (1 << DESCRIPTOR_MEAN_FRACTION))
     if np.abs(offsets).max() > OFFSET_MAX:
         raise InputError(f"whitening with a mean of length {np.linalg.norm(whitening.mean):.3g}; allowed: 1")
     return IntegerWhitening(
@@ -141,9 +141,9 @@ def make_constants(
         raise InputError(
             f"thresholds of {quantiser.thresholds.size} dimensions; allowed: {dimensions}, the descriptor's"
         )
-    one = 1 << NIP_FRACTION
+    one = 1 << DESCRIPTOR_FRACTION
     step = (quantiser.high - quantiser.low) / LEVELS
-    gain = round((1 << NIP_GAIN_SHIFT) / (one * step))
+    gain = round((1 << DESCRIPTOR_GAIN_SHIFT) / (one * step))
     thresholds = np.floor(quantiser.thresholds.astype(np.float64) * one).astype(np.int64)
     return DescriptorConstants(
         channels=channels,

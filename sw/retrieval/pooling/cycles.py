@@ -2,13 +2,13 @@
 
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
-    NIP_OUTPUT_BITS,
-    NIP_OUTPUT_BYTES,
-    NIP_OUTPUT_SUMS,
-    NIP_RECIPROCAL_BITS,
-    NIP_ROOT_LATENCY,
-    NIP_ROW_CYCLES,
-    NIP_TOTAL_BITS,
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_RECIPROCAL_BITS,
+    DESCRIPTOR_ROOT_LATENCY,
+    DESCRIPTOR_ROW_CYCLES,
+    DESCRIPTOR_TOTAL_BITS,
     REGION_WORDS,
 )
 from kestrel.hw.spec.engine_config import EngineConfig
@@ -16,20 +16,20 @@ from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 
-RECIPROCAL = NIP_TOTAL_BITS - 1 + NIP_RECIPROCAL_BITS + 1
+RECIPROCAL = DESCRIPTOR_TOTAL_BITS - 1 + DESCRIPTOR_RECIPROCAL_BITS + 1
 SQUARED = 5
-ROOTED = SQUARED + NIP_ROOT_LATENCY
+ROOTED = SQUARED + DESCRIPTOR_ROOT_LATENCY
 COPIED = 2
 """Cycles of a pass beyond its elements, the one included in which it starts."""
 
 
-def nip_cycles(
+def descriptor_cycles(
     constants: DescriptorConstants,
     config: EngineConfig,
     *,
     last_crop: bool = True,
     last_rotation: bool = True,
-    output: int = NIP_OUTPUT_BYTES,
+    output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> int:
     """From the cycle of ``go`` to that of ``ending``, if the stream never waits."""
     return sum(nip_parts(constants, config, last_crop, last_rotation, output).values())
@@ -40,7 +40,7 @@ def nip_parts(
 ) -> dict[str, int]:
     """The same by part."""
     channels = constants.channels
-    whitens = constants.whitening is not None and output != NIP_OUTPUT_SUMS
+    whitens = constants.whitening is not None and output != DESCRIPTOR_OUTPUT_SUMS
     dimensions = constants.dimensions if whitens else channels
     regions = constants.regions
     parts = {
@@ -55,10 +55,12 @@ def nip_parts(
     elif last_crop:
         assert constants.whitening is not None
         rows = len(constants.whitening.matrix)
-        parts["whitening"] = group_count(rows, config.whitening_rows) * channels + rows * NIP_ROW_CYCLES
+        parts["whitening"] = (
+            group_count(rows, config.whitening_rows) * channels + rows * DESCRIPTOR_ROW_CYCLES
+        )
         parts["rotation"] = normalise
     if last_crop and last_rotation:
-        if output != NIP_OUTPUT_SUMS:
+        if output != DESCRIPTOR_OUTPUT_SUMS:
             parts["final"] = normalise
         parts["output"] = output_cycles(dimensions, output)
     return parts
@@ -72,8 +74,8 @@ def square_cycles(region: Region, channels: int, lanes: int) -> int:
 
 
 def output_cycles(dimensions: int, output: int) -> int:
-    if output == NIP_OUTPUT_BYTES:
+    if output == DESCRIPTOR_OUTPUT_BYTES:
         return 6 * dimensions
-    if output == NIP_OUTPUT_BITS:
+    if output == DESCRIPTOR_OUTPUT_BITS:
         return 2 * dimensions + group_count(dimensions, 8)
     return 6 * dimensions

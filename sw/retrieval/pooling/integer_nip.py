@@ -11,26 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from kestrel.hw.spec.descriptor import (
-    NIP_CHANNELS_MAX,
-    NIP_FRACTION,
-    NIP_GAIN_SHIFT,
-    NIP_MEAN_FRACTION,
-    NIP_OUTPUT_BITS,
-    NIP_OUTPUT_BYTES,
-    NIP_OUTPUT_SUMS,
-    NIP_PIXELS_MAX,
-    NIP_REGIONS_MAX,
-    NIP_ROW_SHIFT,
-    NIP_SCALE_BITS,
-    NIP_SQUARES_BITS,
-    NIP_SUMMED_MAX,
+    DESCRIPTOR_CHANNELS_MAX,
+    DESCRIPTOR_FRACTION,
+    DESCRIPTOR_GAIN_SHIFT,
+    DESCRIPTOR_MEAN_FRACTION,
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_PIXELS_MAX,
+    DESCRIPTOR_REGIONS_MAX,
+    DESCRIPTOR_ROW_SHIFT,
+    DESCRIPTOR_SCALE_BITS,
+    DESCRIPTOR_SQUARES_BITS,
+    DESCRIPTOR_SUMMED_MAX,
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import bits_for
 from kestrel.sw.retrieval.pooling.grid import Region
 
-ORIGIN = NIP_SQUARES_BITS - 1
-SUMMED_BITS = bits_for(NIP_SUMMED_MAX)
+ORIGIN = DESCRIPTOR_SQUARES_BITS - 1
+SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class DescriptorConstants:
             if not low <= value <= high:
                 raise InputError(f"descriptor constants: {what} = {value}; allowed: {low}..{high}")
 
-        check("channels", self.channels, 1, NIP_CHANNELS_MAX)
-        check("dimensions", self.dimensions, 1, NIP_CHANNELS_MAX)
-        check("number of regions", len(self.regions), 1, NIP_REGIONS_MAX)
-        check("low", self.low, -(1 << NIP_FRACTION), 1 << NIP_FRACTION)
+        check("channels", self.channels, 1, DESCRIPTOR_CHANNELS_MAX)
+        check("dimensions", self.dimensions, 1, DESCRIPTOR_CHANNELS_MAX)
+        check("number of regions", len(self.regions), 1, DESCRIPTOR_REGIONS_MAX)
+        check("low", self.low, -(1 << DESCRIPTOR_FRACTION), 1 << DESCRIPTOR_FRACTION)
         check("gain", self.gain, 1, (1 << 32) - 1)
         for n, region in enumerate(self.regions):
             for what, first, size, length in (
@@ -85,7 +85,7 @@ class DescriptorConstants:
                         f"descriptor constants: region {n} has {what} {first}..{first + size - 1}; "
                         f"allowed: at least one, within 0..{length - 1}"
                     )
-            check(f"pixels of region {n}", region.height * region.width, 1, NIP_PIXELS_MAX)
+            check(f"pixels of region {n}", region.height * region.width, 1, DESCRIPTOR_PIXELS_MAX)
         if self.whitening is None:
             check("thresholds", self.dimensions, self.channels, self.channels)
             return
@@ -115,7 +115,7 @@ def unit(squares: np.ndarray) -> np.ndarray:
         return np.zeros_like(squares)
     place = total.bit_length() - 1
     reciprocal = ((1 << 48) - 1) // (total << ORIGIN >> place)
-    ratios = (squares << ORIGIN >> place) * reciprocal >> NIP_FRACTION
+    ratios = (squares << ORIGIN >> place) * reciprocal >> DESCRIPTOR_FRACTION
     # Below 2**32 the root of float64 is off by less than one; the integers decide.
     roots = np.sqrt(ratios.astype(np.float64)).astype(np.int64)
     roots -= roots * roots > ratios
@@ -126,7 +126,7 @@ def unit(squares: np.ndarray) -> np.ndarray:
 def normalise(vector: np.ndarray) -> np.ndarray:
     """int64 [C], less than 2**32 in size -> int64 [C] of unit length, 16 fraction bits; zeros stay."""
     sizes = np.abs(vector)
-    amount = int(sizes.max()).bit_length() + NIP_FRACTION - 1
+    amount = int(sizes.max()).bit_length() + DESCRIPTOR_FRACTION - 1
     upper = sizes << ORIGIN >> amount
     return np.sign(vector) * unit(upper * upper)
 
@@ -135,17 +135,17 @@ def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.nda
     """int64 [C], the sum of ``summed`` vectors of unit length -> int64 [D], of whatever length."""
     length = summed.bit_length()
     times = summed << SUMMED_BITS >> length
-    means = sums << ORIGIN >> length + ORIGIN + NIP_FRACTION - NIP_MEAN_FRACTION - 1
+    means = sums << ORIGIN >> length + ORIGIN + DESCRIPTOR_FRACTION - DESCRIPTOR_MEAN_FRACTION - 1
     offsets = np.abs(whitening.offsets) * times >> SUMMED_BITS - 1
     rows = whitening.matrix.astype(np.int64) @ means - np.sign(whitening.offsets) * offsets
-    sizes = (np.abs(rows) >> NIP_ROW_SHIFT) * whitening.scales >> NIP_SCALE_BITS
+    sizes = (np.abs(rows) >> DESCRIPTOR_ROW_SHIFT) * whitening.scales >> DESCRIPTOR_SCALE_BITS
     return (np.sign(rows) * sizes).reshape(-1, whitening.rows_each).sum(axis=1)
 
 
 class IntegerNip:
-    """Follows the descriptor unit from frame to frame. ``output``: NIP_OUTPUT_*."""
+    """Follows the descriptor unit from frame to frame. ``output``: DESCRIPTOR_OUTPUT_*."""
 
-    def __init__(self, constants: DescriptorConstants, output: int = NIP_OUTPUT_BYTES) -> None:
+    def __init__(self, constants: DescriptorConstants, output: int = DESCRIPTOR_OUTPUT_BYTES) -> None:
         self.constants = constants
         self.output = output
         self.sums = np.zeros(constants.channels, dtype=np.int64)
@@ -171,28 +171,28 @@ class IntegerNip:
             self.sums = np.zeros_like(self.sums)
             self.summed = 0
         self.summed += len(constants.regions)
-        if self.summed > NIP_SUMMED_MAX:
-            raise InputError(f"{self.summed} regions of all crops; allowed: 1..{NIP_SUMMED_MAX}")
+        if self.summed > DESCRIPTOR_SUMMED_MAX:
+            raise InputError(f"{self.summed} regions of all crops; allowed: 1..{DESCRIPTOR_SUMMED_MAX}")
         for region in constants.regions:
             self.sums += unit(region_squares(features, region))
         if not last_crop:
             return b""
         vector = self.sums
-        if constants.whitening is not None and self.output != NIP_OUTPUT_SUMS:
+        if constants.whitening is not None and self.output != DESCRIPTOR_OUTPUT_SUMS:
             vector = normalise(whiten(vector, self.summed, constants.whitening))
         self.best = vector.copy() if first_rotation else np.maximum(self.best, vector)
         if not last_rotation:
             return b""
-        if self.output == NIP_OUTPUT_SUMS:
+        if self.output == DESCRIPTOR_OUTPUT_SUMS:
             return self.best.astype("<u4").tobytes()
         final = normalise(self.best)
-        return codes(final, constants) if self.output == NIP_OUTPUT_BYTES else bits(final, constants)
+        return codes(final, constants) if self.output == DESCRIPTOR_OUTPUT_BYTES else bits(final, constants)
 
 
 def codes(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
     """A byte a dimension."""
     above = np.maximum(vector - constants.low, 0)
-    return np.minimum(above * constants.gain >> NIP_GAIN_SHIFT, 255).astype(np.uint8).tobytes()
+    return np.minimum(above * constants.gain >> DESCRIPTOR_GAIN_SHIFT, 255).astype(np.uint8).tobytes()
 
 
 def bits(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
@@ -201,7 +201,9 @@ def bits(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
 
 
 def describe(
-    rotations: Sequence[Sequence[np.ndarray]], constants: DescriptorConstants, output: int = NIP_OUTPUT_BYTES
+    rotations: Sequence[Sequence[np.ndarray]],
+    constants: DescriptorConstants,
+    output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> bytes:
     """For each rotation the crops' maps, uint8 [C, H, W] -> the descriptor. Raises InputError."""
     unit_ = IntegerNip(constants, output)
@@ -235,6 +237,6 @@ def vector_of(
 
 def output_length(constants: DescriptorConstants, output: int) -> int:
     """Bytes of a descriptor."""
-    if output == NIP_OUTPUT_SUMS:
+    if output == DESCRIPTOR_OUTPUT_SUMS:
         return 4 * constants.channels
-    return -(-constants.dimensions // 8) if output == NIP_OUTPUT_BITS else constants.dimensions
+    return -(-constants.dimensions // 8) if output == DESCRIPTOR_OUTPUT_BITS else constants.dimensions

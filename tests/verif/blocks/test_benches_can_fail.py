@@ -65,29 +65,30 @@ FAULTS = {
         "(adopt|go|starved|load_start): item",
     ),
     "a word's sums go on from the last one's": (
-        "descriptor.squares", CONFIG, "nip_squares", r"starts_3 \? 32'd0 : squares", "squares", "map .*, not "
+        "descriptor.squares", CONFIG, "descriptor_squares",
+        r"starts_3 \? 32'd0 : squares", "squares", "map .*, not "
     ),
     "a reciprocal is a digit short": (
-        "descriptor.reciprocal", CONFIG, "nip_reciprocal", r"steps > 5'h11", "steps > 5'h10",
+        "descriptor.reciprocal", CONFIG, "descriptor_reciprocal", r"steps > 5'h11", "steps > 5'h10",
         "(reciprocal|amount): item",
     ),
     "the root of a pass that copied is taken for the next one's": (
-        "descriptor.vectors", CONFIG, "nip_vectors", r"squares_it \? stage_3", "squares_it ? stage_2",
+        "descriptor.vectors", CONFIG, "descriptor_vectors", r"squares_it \? stage_3", "squares_it ? stage_2",
         "SQUARE|sums|best",
     ),
     "the rows of a pair are not added up": (
-        "descriptor.whitening", CONFIG, "nip_whitening",
+        "descriptor.whitening", CONFIG, "descriptor_whitening",
         r"pairs & in_word\[0\]", "1'h0 & in_word[0]", "matrix"
     ),
     "a descriptor's sums end a byte early": (
-        "descriptor.output", CONFIG, "nip_output", r"part == 2'h3", "part == 2'h2", "vector"
+        "descriptor.output", CONFIG, "descriptor_output", r"part == 2'h3", "part == 2'h2", "vector"
     ),
     "a header of another map is taken": (
-        "descriptor.header", CONFIG, "nip_header", r"rom_data\[15:0\] != channels", "1'h0",
+        "descriptor.header", CONFIG, "descriptor_header", r"rom_data\[15:0\] != channels", "1'h0",
         "bad_map",
     ),
     "a crop of another rotation continues the sum": (
-        "descriptor.unit", CONFIG, "nip", r"command\[2\] == begun_first", "1'h1", "not error 4"
+        "descriptor.unit", CONFIG, "descriptor_unit", r"command\[2\] == begun_first", "1'h1", "not error 4"
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",

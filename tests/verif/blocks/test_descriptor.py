@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kestrel.hw.emit.verilog import memory_files, nip_files
-from kestrel.hw.spec.descriptor import NIP_SUMMED_MAX, NipConfig
+from kestrel.hw.emit.verilog import descriptor_files, memory_files
+from kestrel.hw.spec.descriptor import DESCRIPTOR_SUMMED_MAX, DescriptorConfig
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE, block_config, config_label, run_block
 from kestrel.verif.build.rtl import block_sources
 from kestrel.verif.build.verilator import build_cocotb, lint, run_cocotb
@@ -21,21 +21,21 @@ def wider(rows):
 
 
 WAIVERS = Path(str(resources.files("kestrel.verif.build") / "lint.vlt"))
-SMALL = NipConfig(channels=16, rom_words=1024, whitening=False)
+SMALL = DescriptorConfig(channels=16, rom_words=1024, whitening=False)
 
 
 def run_bench(bench, config, sources, folder, seed):
     """The unit in a bench that is not called after it."""
-    build = build_cocotb(sources, "kestrel_nip", optimise=0)
+    build = build_cocotb(sources, "kestrel_descriptor_unit", optimise=0)
     settings = {CONFIG_VARIABLE: json.dumps(asdict(config))}
     module = f"kestrel.verif.blocks.descriptor.unit.{bench}"
-    return run_cocotb(build, "kestrel_nip", module, folder, settings, seed, timeout=300)
+    return run_cocotb(build, "kestrel_descriptor_unit", module, folder, settings, seed, timeout=300)
 
 
 def small_unit(config, folder):
     """Files of a unit that cannot whiten, for 16 channels."""
-    found = [folder / file.name for file in nip_files(config, SMALL)]
-    for path, file in zip(found, nip_files(config, SMALL), strict=True):
+    found = [folder / file.name for file in descriptor_files(config, SMALL)]
+    for path, file in zip(found, descriptor_files(config, SMALL), strict=True):
         path.write_text(file.text, encoding="utf-8")
     unused = {file.name for file in memory_files()} - {"kestrel_ram_1r1w.v"}
     return [path for path in found if path.name not in unused]
@@ -93,24 +93,28 @@ def test_a_small_unit_without_whitening(tmp_path, seed):
 @pytest.mark.parametrize("lanes", [1, 3, 16])
 def test_the_unit_is_clean(lanes, tmp_path):
     config = block_config(lanes, lanes, 8)
-    lint(block_sources("nip", config), "kestrel_nip", WAIVERS)
-    lint(block_sources("nip", replace(config, whitening_rows=16)), "kestrel_nip", WAIVERS)
-    lint(small_unit(config, tmp_path), "kestrel_nip", WAIVERS)
+    lint(block_sources("descriptor_unit", config), "kestrel_descriptor_unit", WAIVERS)
+    lint(
+        block_sources("descriptor_unit", replace(config, whitening_rows=16)),
+        "kestrel_descriptor_unit",
+        WAIVERS,
+    )
+    lint(small_unit(config, tmp_path), "kestrel_descriptor_unit", WAIVERS)
 
 
 @pytest.mark.parametrize("rows", [4, 16])
 def test_full_size(rows, tmp_path, seed):
     config = replace(FULL, whitening_rows=rows)
-    run_bench("full_bench", config, block_sources("nip", config), tmp_path, seed)
+    run_bench("full_bench", config, block_sources("descriptor_unit", config), tmp_path, seed)
 
 
 def test_too_many_regions_in_a_sum_are_refused(tmp_path, seed):
     config = block_config(2, 2, 8)
     sources = []
-    for source in block_sources("nip", config):
+    for source in block_sources("descriptor_unit", config):
         text = source.read_text(encoding="utf-8")
-        if source.stem == "kestrel_nip":
-            text, found = re.subn(rf"summed > 16'h{NIP_SUMMED_MAX:x}\b", f"summed > 16'h{7:x}", text)
+        if source.stem == "kestrel_descriptor_unit":
+            text, found = re.subn(rf"summed > 16'h{DESCRIPTOR_SUMMED_MAX:x}\b", f"summed > 16'h{7:x}", text)
             assert found == 1, "the limit is written in another way"
         sources.append(tmp_path / source.name)
         sources[-1].write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ import pytest
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
 from kestrel.hw.spec.table import HEADER_FIELDS, IDENTITY_FIELDS, LAYER_FIELDS, VISIT_FIELDS
 from kestrel.verif.chip.case import run_chip, write_case
@@ -24,12 +24,12 @@ CHIPS = {
     "4x2": ChipConfig(
         replace(SMALL, input_lanes=4, load_kernels=2, activation_bits=6, stream_bytes=3, row_groups=True)
     ),
-    "describes": ChipConfig(SMALL, NipConfig(8, 256)),
+    "describes": ChipConfig(SMALL, DescriptorConfig(8, 256)),
     "describes without whitening": ChipConfig(
-        replace(SMALL, input_lanes=4, output_lanes=4), NipConfig(4, 64)
+        replace(SMALL, input_lanes=4, output_lanes=4), DescriptorConfig(4, 64)
     ),
     "describes, 16 rows at once": ChipConfig(
-        replace(SMALL, whitening_rows=16), NipConfig(8, 256, matrix_rows=16)
+        replace(SMALL, whitening_rows=16), DescriptorConfig(8, 256, matrix_rows=16)
     ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
 }

@@ -6,7 +6,7 @@ import pytest
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.sw.retrieval.pooling.integer_nip import describe
 from kestrel.verif.build.rtl import build_chip
@@ -18,7 +18,7 @@ from kestrel.verif.simulate.frame import Pauses
 SMALL = NAMED["nano"].with_options(
     partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
 )
-CHIP = ChipConfig(SMALL, NipConfig(8, 256))
+CHIP = ChipConfig(SMALL, DescriptorConfig(8, 256))
 CASE = "tiny"
 
 

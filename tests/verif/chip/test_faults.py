@@ -10,7 +10,7 @@ from kestrel.export.formats.words import Words
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.table import HEADER_FIELDS
 from kestrel.verif.build.rtl import checked_chip_sources
@@ -23,7 +23,7 @@ CHIP = ChipConfig(
         NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
         table_words=512,
     ),
-    NipConfig(8, 256),
+    DescriptorConfig(8, 256),
 )  # fmt: skip
 CASE = "tiny"
 SEED = 1
@@ -112,7 +112,7 @@ FAULTS = {
         "bench", "a_frame", "sum: ",
     ),
     "a descriptor goes on from the last one's sums": Fault(
-        "nip", r"(assign fresh = \S+ +\?) (\S+) +:", r"\1 (@ ? 1'h0 : \2 ) :",
+        "descriptor_unit", r"(assign fresh = \S+ +\?) (\S+) +:", r"\1 (@ ? 1'h0 : \2 ) :",
         "descriptor_bench", "descriptors", "descriptor of",
     ),
     "the last word of a descriptor stays": Fault(

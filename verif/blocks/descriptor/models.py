@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from math import isqrt
 from typing import Any
 
-from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS, NIP_ROOT_LATENCY, NIP_TOTAL_BITS
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_RECIPROCAL_BITS,
+    DESCRIPTOR_ROOT_LATENCY,
+    DESCRIPTOR_TOTAL_BITS,
+)
 
 WORD = (1 << 32) - 1
 
 
 class Isqrt:
     def __init__(self) -> None:
-        self._coming: deque[int | None] = deque([None] * NIP_ROOT_LATENCY)
+        self._coming: deque[int | None] = deque([None] * DESCRIPTOR_ROOT_LATENCY)
 
     def step(self, square: int, rst: int = 0) -> Mapping[str, Any]:
         del rst  # nothing is reset
@@ -65,7 +69,7 @@ class Reciprocal:
             self.total = 0
             self.known = False
         if go:
-            self.left = NIP_TOTAL_BITS - 1 + NIP_RECIPROCAL_BITS
+            self.left = DESCRIPTOR_TOTAL_BITS - 1 + DESCRIPTOR_RECIPROCAL_BITS
             self.known = True
         if rst:
             self.left = self.done = 0

@@ -55,7 +55,7 @@ def block_name(block: str) -> str:
     """The name of a block's Verilog module, without the prefix: ``reader`` for ``memory.reader``."""
     room, _, name = block.partition(".")
     if room == "descriptor":
-        return "nip" if name == "unit" else f"nip_{name}"
+        return f"descriptor_{name}"
     return name
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import NIP_OUTPUT_BITS, NIP_OUTPUT_BYTES, NIP_OUTPUT_SUMS, NIP_SUMMED_MAX
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+    DESCRIPTOR_SUMMED_MAX,
+)
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.describe.chip_constants import (
     chip_regions,
@@ -17,7 +22,7 @@ from kestrel.sw.retrieval.describe.chip_constants import (
 )
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
 from kestrel.sw.retrieval.describe.whitening import Scatter
-from kestrel.sw.retrieval.pooling.cycles import nip_cycles, nip_parts
+from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles, nip_parts
 from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
@@ -117,7 +122,7 @@ def test_whiten_is_the_definition(rng, pairs):
             rng.integers(0, 2**16, count),
             pairs,
         )
-        summed = int(rng.choice([1, 2, 3, 20, 1000, NIP_SUMMED_MAX]))
+        summed = int(rng.choice([1, 2, 3, 20, 1000, DESCRIPTOR_SUMMED_MAX]))
         sums = rng.integers(0, summed << 16, channels) // int(np.ceil(np.sqrt(channels)))
         assert whiten(sums, summed, whitening).tolist() == exact_whiten(sums.tolist(), summed, whitening)
 
@@ -163,9 +168,9 @@ def test_descriptors_are_those_of_the_float_chain(rng, whitened, rotations):
         ]
         vector = vector_of(squares, 2 * len(constants.regions), constants) / 2**16
         assert vector @ floats[n] / np.linalg.norm(vector) / np.linalg.norm(floats[n]) > 0.9999
-        sent = np.frombuffer(describe(of(n), constants, NIP_OUTPUT_BYTES), np.uint8)
+        sent = np.frombuffer(describe(of(n), constants, DESCRIPTOR_OUTPUT_BYTES), np.uint8)
         assert np.abs(sent.astype(int) - to_bytes(floats[n : n + 1], quantiser)[0]).max() <= 1
-        flipped = np.frombuffer(describe(of(n), constants, NIP_OUTPUT_BITS), np.uint8)
+        flipped = np.frombuffer(describe(of(n), constants, DESCRIPTOR_OUTPUT_BITS), np.uint8)
         flipped = np.unpackbits(flipped ^ to_bits(floats[n : n + 1], quantiser)[0])
         assert flipped.sum() <= 2
 
@@ -175,13 +180,13 @@ def test_sums_are_those_before_whitening(rng):
     maps, whitening = trained(rng, chain, pictures=40)
     quantiser = Quantiser(-0.5, 0.5, np.zeros(32, dtype=np.float32), "")
     constants = make_constants(48, chip_regions(chain, 12, 12), 12, 12, quantiser, whitening)
-    sent = describe([[maps[0], maps[1]], [maps[2], maps[3]]], constants, NIP_OUTPUT_SUMS)
+    sent = describe([[maps[0], maps[1]], [maps[2], maps[3]]], constants, DESCRIPTOR_OUTPUT_SUMS)
     turns = [
         np.sum([unit(region_squares(f, r)) for f in crops for r in constants.regions], axis=0)
         for crops in (maps[0:2], maps[2:4])
     ]
     assert np.frombuffer(sent, "<u4").tolist() == np.maximum(*turns).tolist()
-    assert len(sent) == output_length(constants, NIP_OUTPUT_SUMS) == 4 * 48
+    assert len(sent) == output_length(constants, DESCRIPTOR_OUTPUT_SUMS) == 4 * 48
 
 
 def test_a_whitening_in_pairs_of_rows_is_nearer(rng):
@@ -286,7 +291,7 @@ def test_a_map_of_another_size_and_too_many_regions_are_refused():
 
 
 def test_a_map_of_zeros_is_a_descriptor_of_zeros():
-    sent = describe([[np.zeros((4, 5, 6), dtype=np.uint8)]], constants(gain=1 << 24), NIP_OUTPUT_BYTES)
+    sent = describe([[np.zeros((4, 5, 6), dtype=np.uint8)]], constants(gain=1 << 24), DESCRIPTOR_OUTPUT_BYTES)
     assert sent == bytes(4)
 
 
@@ -306,6 +311,6 @@ def test_a_frame_of_vgg16_spends_less_than_three_per_cent_on_it(name):
     )
     made = DescriptorConstants(512, 7, 7, roi_grid(7, 7, (1, 2, 3)), 0, 1, np.zeros(512, dtype=np.int64),
                                whitening)  # fmt: skip
-    cycles = nip_cycles(made, config)
-    assert cycles == sum(nip_parts(made, config, True, True, NIP_OUTPUT_BYTES).values())
+    cycles = descriptor_cycles(made, config)
+    assert cycles == sum(nip_parts(made, config, True, True, DESCRIPTOR_OUTPUT_BYTES).values())
     assert cycles < 0.03 * frame

@@ -13,8 +13,8 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
+    DESCRIPTOR_REGIONS_MAX,
     DESCRIPTOR_VERSION,
-    NIP_REGIONS_MAX,
     descriptor_unit,
 )
 from kestrel.hw.spec.records import pack_record, unpack_record
@@ -38,7 +38,7 @@ def expected(found: dict[str, int], channels: int, height: int, width: int, raw:
         or found["version"] != DESCRIPTOR_VERSION
         or not all(1 <= size <= UNIT.channels for size in sizes)
         or (not whitening and sizes[0] != sizes[1])
-        or not 1 <= found["regions"] <= NIP_REGIONS_MAX
+        or not 1 <= found["regions"] <= DESCRIPTOR_REGIONS_MAX
         or found["words"] > UNIT.rom_words
     )
     bad_map = (found["channels"], found["height"], found["width"]) != (channels, height, width)
@@ -59,7 +59,7 @@ def expected(found: dict[str, int], channels: int, height: int, width: int, raw:
 @cocotb.test()
 async def headers(dut):
     source = rng("headers")
-    block = Block(dut, "nip_header")
+    block = Block(dut, "descriptor_header")
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     good = 0
     for number in range(300):

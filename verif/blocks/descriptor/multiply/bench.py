@@ -3,7 +3,7 @@
 import cocotb
 
 from kestrel.hw.descriptor.multiply import AMOUNT_BITS
-from kestrel.hw.spec.descriptor import NIP_RECIPROCAL_BITS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_RECIPROCAL_BITS
 from kestrel.verif.blocks.descriptor.models import Multiply
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
 from kestrel.verif.blocks.support.simulator import rng
@@ -19,6 +19,6 @@ async def products(dut):
     def rows():
         for cycle in range(2000):
             amount = cycle % (1 << AMOUNT_BITS)
-            yield {"x": number(32), "amount": amount, "y": number(NIP_RECIPROCAL_BITS), "rst": 0}
+            yield {"x": number(32), "amount": amount, "y": number(DESCRIPTOR_RECIPROCAL_BITS), "rst": 0}
 
-    await lockstep(Block(dut, "nip_multiply"), Multiply(), rows())
+    await lockstep(Block(dut, "descriptor_multiply"), Multiply(), rows())

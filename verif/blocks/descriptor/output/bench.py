@@ -6,7 +6,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.descriptor.multiply import SHIFT_ORIGIN
-from kestrel.hw.spec.descriptor import NIP_OUTPUT_BITS, NIP_OUTPUT_BYTES, NIP_OUTPUT_SUMS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_SUMS
 from kestrel.sw.retrieval.pooling.cycles import output_cycles
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, bits, codes
@@ -19,7 +19,7 @@ from kestrel.verif.cases.descriptor_case import OUTPUTS
 @cocotb.test()
 async def vectors(dut):
     source = rng("vectors")
-    block = Block(dut, "nip_output")
+    block = Block(dut, "descriptor_output")
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     stop = 1
     for number in range(60):
@@ -27,7 +27,7 @@ async def vectors(dut):
         size = source.choice((1, 7, 8, 9, 16, 512 if number < 6 else 33, source.randint(1, 80)))
         random = np.random.default_rng(source.getrandbits(32))
         vector = random.integers(-65535, 65536, size)
-        if kind == NIP_OUTPUT_SUMS:
+        if kind == DESCRIPTOR_OUTPUT_SUMS:
             vector = random.integers(0, 1 << 31, size)
         low = source.choice((0, -(1 << 16), 1 << 16, source.randint(-60000, 60000)))
         constants = DescriptorConstants(
@@ -36,9 +36,9 @@ async def vectors(dut):
             np.where(random.random(size) < 0.3, vector, random.integers(-65536, 65537, size)),
         )  # fmt: skip
         expected = {
-            NIP_OUTPUT_BYTES: lambda v=vector, c=constants: codes(v, c),
-            NIP_OUTPUT_BITS: lambda v=vector, c=constants: bits(v, c),
-            NIP_OUTPUT_SUMS: lambda v=vector: v.astype("<u4").tobytes(),
+            DESCRIPTOR_OUTPUT_BYTES: lambda v=vector, c=constants: codes(v, c),
+            DESCRIPTOR_OUTPUT_BITS: lambda v=vector, c=constants: bits(v, c),
+            DESCRIPTOR_OUTPUT_SUMS: lambda v=vector: v.astype("<u4").tobytes(),
         }[kind]()
         ready = source.choice((always, pauses(source, 0.4)))
         if stop:

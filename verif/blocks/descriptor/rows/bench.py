@@ -5,7 +5,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from kestrel.hw.descriptor.rows import MEAN_BITS
-from kestrel.hw.spec.descriptor import NIP_MATRIX_BITS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_MATRIX_BITS
 from kestrel.verif.blocks.descriptor.models import Rows
 from kestrel.verif.blocks.support.lockstep import Block, bench_config, lockstep
 from kestrel.verif.blocks.support.simulator import rng
@@ -16,7 +16,7 @@ ROWS = bench_config().whitening_rows
 @cocotb.test()
 async def sums(dut):
     source = rng("sums")
-    top = 1 << NIP_MATRIX_BITS - 1
+    top = 1 << DESCRIPTOR_MATRIX_BITS - 1
 
     def row(mean=None, **known):
         value = source.getrandbits(MEAN_BITS) if mean is None else mean
@@ -41,5 +41,5 @@ async def sums(dut):
                 yield row(shift=1)
                 yield row()
 
-    weights = data.ArrayLayout(signed(NIP_MATRIX_BITS), ROWS)
-    await lockstep(Block(dut, "nip_rows", weights=weights), Rows(ROWS), rows())
+    weights = data.ArrayLayout(signed(DESCRIPTOR_MATRIX_BITS), ROWS)
+    await lockstep(Block(dut, "descriptor_rows", weights=weights), Rows(ROWS), rows())

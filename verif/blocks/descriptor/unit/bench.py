@@ -12,15 +12,15 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from kestrel.export.descriptor_rom import encode_descriptor
 from kestrel.hw.common.handover import layer_layout, visit_layout
 from kestrel.hw.spec.descriptor import (
-    NIP_ERROR_MAP,
-    NIP_ERROR_PARTIAL,
-    NIP_ERROR_ROM,
-    NIP_ERROR_SEQUENCE,
+    DESCRIPTOR_ERROR_MAP,
+    DESCRIPTOR_ERROR_PARTIAL,
+    DESCRIPTOR_ERROR_ROM,
+    DESCRIPTOR_ERROR_SEQUENCE,
     descriptor_unit,
 )
 from kestrel.hw.spec.widths import bits_for
 from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
-from kestrel.sw.retrieval.pooling.cycles import nip_cycles
+from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import record
@@ -54,7 +54,7 @@ class Unit:
 
     def __init__(self, dut: Any, source: Random) -> None:
         self.dut, self.source = dut, source
-        self.block = Block(dut, "nip")
+        self.block = Block(dut, "descriptor_unit")
         self.rom: list[int] = []
         self.whitens = len(dut.rom_addr) == bits_for(UNIT.rom_words - 1)  # else the small unit of the tests
         Clock(dut.clk, PERIOD_NS, unit="ns").start()
@@ -155,7 +155,7 @@ class Unit:
                 raise fail(f"{about}: error {outcome.error}")
             if outcome.sent != frame.sent:
                 raise fail(f"{about}: {outcome.sent.hex()} was sent, not {frame.sent.hex()}")
-            expected = nip_cycles(
+            expected = descriptor_cycles(
                 constants, CONFIG, last_crop=bool(frame.command["last_crop"]),
                 last_rotation=bool(frame.command["last_rotation"]), output=frame.command["output"],
             )  # fmt: skip
@@ -207,13 +207,13 @@ async def resets_in_the_middle(dut):
         output = source.choice(OUTPUTS)
         unit.rom = encode_descriptor(constants, UNIT).to_ints()
         first = next(descriptor_frames(source, CONFIG, constants, output))
-        stop = source.randrange(nip_cycles(constants, CONFIG, output=output))
+        stop = source.randrange(descriptor_cycles(constants, CONFIG, output=output))
         await unit.frame(first, pauses(source, 0.3), stop_after=stop)
         await unit.reset()
         if number % 3 == 0:
             later = Frame(first.features, first.place, {**first.command, "first_crop": 0}, b"")
             outcome = await unit.frame(later)
-            if outcome is None or outcome.error != NIP_ERROR_SEQUENCE:
+            if outcome is None or outcome.error != DESCRIPTOR_ERROR_SEQUENCE:
                 raise fail(f"{outcome} after a reset")
         if number % 5 == 0:
             frames = descriptor_frames(source, CONFIG, constants, output)
@@ -255,24 +255,24 @@ async def refusals(dut):
     def changed(word: int, value: int) -> list[int]:
         return [*good[:word], value, *good[word + 1 :]]
 
-    await refused(NIP_ERROR_ROM, changed(0, good[0] ^ 1))
-    await refused(NIP_ERROR_ROM, changed(0, good[0] ^ 1 << 16))
-    await refused(NIP_ERROR_ROM, changed(1, good[1] & 0xFFFF | 513 << 16))
-    await refused(NIP_ERROR_ROM, changed(1, good[1] & 0xFFFF))
-    await refused(NIP_ERROR_ROM, changed(3, 0))
-    await refused(NIP_ERROR_ROM, changed(3, 257))
-    await refused(NIP_ERROR_ROM, changed(9, 1 << 20))
-    await refused(NIP_ERROR_ROM, changed(17, good[17] & 0xFFFF))
-    await refused(NIP_ERROR_ROM, changed(16, good[16] + size[1]))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(0, good[0] ^ 1))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(0, good[0] ^ 1 << 16))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(1, good[1] & 0xFFFF | 513 << 16))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(1, good[1] & 0xFFFF))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(3, 0))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(3, 257))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(9, 1 << 20))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(17, good[17] & 0xFFFF))
+    await refused(DESCRIPTOR_ERROR_ROM, changed(16, good[16] + size[1]))
     other = good[1] + 1 if constants.whitening else good[1] + 0x10001
-    await refused(NIP_ERROR_MAP, changed(1, other))
-    await refused(NIP_ERROR_MAP, changed(2, good[2] + 1))
-    await refused(NIP_ERROR_MAP, changed(2, good[2] + (1 << 16)))
-    await refused(NIP_ERROR_PARTIAL, first_row=1)
-    await refused(NIP_ERROR_PARTIAL, rows=size[1] + 1)
-    await refused(NIP_ERROR_SEQUENCE, first_crop=0)
-    await refused(NIP_ERROR_SEQUENCE, first_rotation=0)
+    await refused(DESCRIPTOR_ERROR_MAP, changed(1, other))
+    await refused(DESCRIPTOR_ERROR_MAP, changed(2, good[2] + 1))
+    await refused(DESCRIPTOR_ERROR_MAP, changed(2, good[2] + (1 << 16)))
+    await refused(DESCRIPTOR_ERROR_PARTIAL, first_row=1)
+    await refused(DESCRIPTOR_ERROR_PARTIAL, rows=size[1] + 1)
+    await refused(DESCRIPTOR_ERROR_SEQUENCE, first_crop=0)
+    await refused(DESCRIPTOR_ERROR_SEQUENCE, first_rotation=0)
     await begun()
-    await refused(NIP_ERROR_SEQUENCE, first_crop=0, first_rotation=0)
+    await refused(DESCRIPTOR_ERROR_SEQUENCE, first_crop=0, first_rotation=0)
     await begun()
-    await refused(NIP_ERROR_SEQUENCE, first_rotation=0)
+    await refused(DESCRIPTOR_ERROR_SEQUENCE, first_rotation=0)

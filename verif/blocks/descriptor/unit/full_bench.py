@@ -3,7 +3,7 @@
 import cocotb
 import numpy as np
 
-from kestrel.hw.spec.descriptor import NIP_CHANNELS_MAX, NIP_OUTPUT_BYTES, NIP_SCALE_BITS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_CHANNELS_MAX, DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_SCALE_BITS
 from kestrel.sw.retrieval.pooling.grid import roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
 from kestrel.verif.blocks.descriptor.unit.bench import CONFIG, Unit
@@ -17,11 +17,11 @@ async def full_size(dut):
     random = np.random.default_rng(source.getrandbits(32))
     unit = Unit(dut, source)
     await unit.reset()
-    size = NIP_CHANNELS_MAX
+    size = DESCRIPTOR_CHANNELS_MAX
     whitening = IntegerWhitening(
         random.integers(-127, 128, (size, size), dtype=np.int8),
         random.integers(-(1 << 24), 1 << 24, size),
-        random.integers(1 << 10, 1 << NIP_SCALE_BITS, size),
+        random.integers(1 << 10, 1 << DESCRIPTOR_SCALE_BITS, size),
     )
     thresholds = random.integers(-3000, 3000, size)
     constants = DescriptorConstants(
@@ -29,7 +29,8 @@ async def full_size(dut):
     )
     features = random.gamma(0.5, 20, (size, 7, 7)).clip(0, 255).astype(np.uint8)
     command = {
-        "first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1, "output": NIP_OUTPUT_BYTES,
+        "first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1,
+        "output": DESCRIPTOR_OUTPUT_BYTES,
     }  # fmt: skip
     sent = IntegerNip(constants).frame(features)
     assert len(set(sent)) > 50, "codes that say something"

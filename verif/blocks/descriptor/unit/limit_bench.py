@@ -3,7 +3,7 @@
 import cocotb
 
 from kestrel.export.descriptor_rom import encode_descriptor
-from kestrel.hw.spec.descriptor import NIP_ERROR_REGIONS
+from kestrel.hw.spec.descriptor import DESCRIPTOR_ERROR_REGIONS
 from kestrel.verif.blocks.descriptor.unit.bench import CONFIG, UNIT, Unit
 from kestrel.verif.blocks.support.simulator import fail, rng
 from kestrel.verif.cases.descriptor_case import (
@@ -36,7 +36,7 @@ async def too_many_regions(dut):
             }  # fmt: skip
             place = random_place(source, CONFIG, *size)
             outcome = await unit.frame(Frame(random_map(source, CONFIG, *size), place, command, b""))
-            wanted = NIP_ERROR_REGIONS if crop == crops else 0
+            wanted = DESCRIPTOR_ERROR_REGIONS if crop == crops else 0
             if outcome is None or outcome.error != wanted:
                 raise fail(f"crop {crop} of {count} regions: {outcome}, not error {wanted}")
         if count <= LIMIT // 4:

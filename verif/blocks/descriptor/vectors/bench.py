@@ -6,7 +6,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.descriptor.vectors import Pass
-from kestrel.hw.spec.descriptor import NIP_FRACTION
+from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION
 from kestrel.sw.retrieval.pooling.cycles import COPIED, ROOTED, SQUARED
 from kestrel.verif.blocks.support.lockstep import Block
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, fail, rng
@@ -20,7 +20,7 @@ class Vectors:
 
     def __init__(self, dut, source):
         self.dut, self.source = dut, source
-        self.block = Block(dut, "nip_vectors")
+        self.block = Block(dut, "descriptor_vectors")
         self.squares: list[int] = []  # with the sign of the element
         self.signs: list[int] = []
         self.sums: list[int] = []
@@ -85,7 +85,7 @@ class Vectors:
             source = self.best if mode == Pass.SQUARE_BEST else self.squares
             if mode == Pass.SQUARE_BEST:
                 self.signs = [int(b < 0) for b in source]
-            shift = self.largest.bit_length() + NIP_FRACTION - 1
+            shift = self.largest.bit_length() + DESCRIPTOR_FRACTION - 1
             self.squares = [(abs(b) << 31 >> shift) ** 2 for b in source]
             return self.squares
         return []

@@ -6,7 +6,12 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.export.descriptor_rom import encode_descriptor
-from kestrel.hw.spec.descriptor import DESCRIPTOR_FIELDS, NIP_ROW_CYCLES, NIP_SUMMED_MAX, descriptor_unit
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_FIELDS,
+    DESCRIPTOR_ROW_CYCLES,
+    DESCRIPTOR_SUMMED_MAX,
+    descriptor_unit,
+)
 from kestrel.hw.spec.records import unpack_record
 from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.retrieval.pooling.integer_nip import whiten
@@ -21,7 +26,7 @@ UNIT = descriptor_unit(bench_config())
 @cocotb.test()
 async def matrices(dut):
     source = rng("matrices")
-    block = Block(dut, "nip_whitening")
+    block = Block(dut, "descriptor_whitening")
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     stop, done = 1, 0
     for number in range(60):
@@ -30,7 +35,7 @@ async def matrices(dut):
         if constants.whitening is None:
             continue
         whitening = constants.whitening
-        summed = source.choice((1, 2, 3, 20, NIP_SUMMED_MAX, source.randint(1, NIP_SUMMED_MAX)))
+        summed = source.choice((1, 2, 3, 20, DESCRIPTOR_SUMMED_MAX, source.randint(1, DESCRIPTOR_SUMMED_MAX)))
         random = np.random.default_rng(source.getrandbits(32))
         sums = random.integers(0, int((summed << 16) / channels**0.5), channels)
         expected = whiten(sums, summed, whitening).tolist()
@@ -50,7 +55,7 @@ async def matrices(dut):
         element = data = 0
         found: list[int] = []
         rows = len(whitening.matrix)
-        cycles = group_count(rows, UNIT.matrix_rows) * channels + rows * NIP_ROW_CYCLES
+        cycles = group_count(rows, UNIT.matrix_rows) * channels + rows * DESCRIPTOR_ROW_CYCLES
         for cycle in range(cycles + 1):
             block.drive({"element": {"magnitude": element, "sign": 0}, "rom_data": data,
                          "shifted": multiply.shifted or 0, "product": multiply.product or 0})  # fmt: skip
