@@ -9,8 +9,9 @@ from kestrel.hw.spec.errors import InputError
 
 @dataclass(frozen=True)
 class ChipConfig:
-    """``descriptor``: the descriptor unit, if any. ``startup_check``: a self-check follows every reset, and
-    no frame runs before it has ended well. Raises InputError for a descriptor unit that is not the engine's."""
+    """``descriptor``: the descriptor unit, if any. ``startup_check``: a self-check follows every reset,
+    and no frame runs before it has ended well. Raises InputError for a descriptor unit
+    that is not the engine's."""
 
     engine: EngineConfig
     descriptor: DescriptorConfig | None = None
