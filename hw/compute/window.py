@@ -24,7 +24,7 @@ from amaranth.lib.wiring import In, Out
 from kestrel.hw.common.pixel import EDGES, PIXEL
 from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import pad_bus
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.timing import WINDOW_LATENCY
 from kestrel.hw.spec.widths import TAPS, bits_for
 
@@ -57,7 +57,7 @@ class Window(wiring.Component):
                 "top_bank": In(2),
                 "slice": In(bits_for(config.in_slices - 1)),
                 "lanes": In(bits_for(config.input_lanes)),
-                "banks": In(data.ArrayLayout(config.word_bits, 3)),
+                "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "has_pad": In(1),
                 "load": In(pad_bus(config)),
                 "ahead": Out(PIXEL),
@@ -82,9 +82,9 @@ class Window(wiring.Component):
         right = Signal(data.ArrayLayout(width, 3), reset_less=True)
         for row in range(3):
             with m.Switch(top_bank):
-                for bank in range(3):
+                for bank in range(BANKS):
                     with m.Case(bank):
-                        word = self.banks[(bank + row) % 3]
+                        word = self.banks[(bank + row) % BANKS]
                         m.d.sync += right[row].eq(word.word_select(which, width))
 
         # Cycles 2 and 3.

@@ -16,9 +16,8 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     DescriptorConfig,
 )
-from kestrel.hw.spec.widths import bits_for
+from kestrel.hw.spec.widths import BYTE, bits_for
 
-BYTE = 8
 LOW_BITS = DESCRIPTOR_FRACTION + 2
 _SEND = 5
 

@@ -6,9 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout
 from kestrel.hw.common.place import delayed
-from kestrel.hw.memory.feature_memory import BANKS
 from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS, REGION_FIELDS
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 REGION = data.StructLayout({field.name: field.width for field in REGION_FIELDS})
 

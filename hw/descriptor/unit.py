@@ -41,7 +41,6 @@ from kestrel.hw.descriptor.reciprocal import DescriptorReciprocal
 from kestrel.hw.descriptor.squares import REGION, DescriptorSquares
 from kestrel.hw.descriptor.vectors import DescriptorVectors, Pass
 from kestrel.hw.descriptor.whitening import DescriptorWhitening
-from kestrel.hw.memory.feature_memory import BANKS
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_ERROR_BITS,
     DESCRIPTOR_ERROR_MAP,
@@ -57,7 +56,7 @@ from kestrel.hw.spec.descriptor import (
     REGION_WORDS,
     DescriptorConfig,
 )
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
 DESCRIPTOR_COMMAND = data.StructLayout(

@@ -6,10 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits
 from kestrel.hw.common.place import PREFIX, delayed
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
-
-BANKS = 3
 
 
 def feature_write(config: EngineConfig) -> data.StructLayout:

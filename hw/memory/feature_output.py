@@ -6,11 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit_layout
 from kestrel.hw.common.place import place
-from kestrel.hw.memory.feature_memory import BANKS
 from kestrel.hw.memory.raster import Raster, connect_raster
-from kestrel.hw.spec.engine_config import EngineConfig
-
-BYTE = 8
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
+from kestrel.hw.spec.widths import BYTE
 
 
 class FeatureOutput(wiring.Component):

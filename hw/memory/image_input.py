@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import layer_layout, visit_layout
 from kestrel.hw.common.place import place
-from kestrel.hw.memory.feature_memory import BANKS, feature_write
+from kestrel.hw.memory.feature_memory import feature_write
 from kestrel.hw.memory.raster import Raster, connect_raster
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.status import ERROR_BITS, ERROR_FRAME_LONG, ERROR_FRAME_SHORT
 from kestrel.hw.spec.widths import ACTIVATION_BITS_MAX, ACTIVATION_BITS_MIN, PIXEL_BITS, bits_for
 

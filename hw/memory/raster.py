@@ -5,8 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit_layout
-from kestrel.hw.memory.feature_memory import BANKS
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 
 def raster_layout(config: EngineConfig) -> data.StructLayout:

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
 from kestrel.hw.common.pixel import EDGES, PIXEL
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
 
@@ -41,7 +41,7 @@ class Reader(wiring.Component):
                 "layer": In(layer_layout(config)),
                 "active": Out(1),
                 "ending": Out(1),
-                "addresses": Out(data.ArrayLayout(feature_address_bits(config), 3)),
+                "addresses": Out(data.ArrayLayout(feature_address_bits(config), BANKS)),
                 "pixel": Out(PIXEL),
                 "edges": Out(EDGES),
                 "top_bank": Out(2),
@@ -98,7 +98,7 @@ class Reader(wiring.Component):
                     row_end.eq(layer.width == 1),
                     last_row.eq(rows_left == 2),
                 ]
-                slot_end = self.top_bank == 2
+                slot_end = self.top_bank == BANKS - 1
                 if self.config.row_groups:
                     slot_end |= layer.row_groups != 0
                 with m.If(slot_end):
@@ -156,6 +156,6 @@ class Reader(wiring.Component):
             with m.If(layer.row_groups != 0):
                 rows = Mux(self.edges.bottom, layer.row_groups, ROW_GROUPS)
                 m.d.comb += self.pixel.digit.eq(rows)
-        for bank in range(3):
+        for bank in range(BANKS):
             m.d.comb += self.addresses[bank].eq(Mux(bank >= self.top_bank, address, next_address))
         return m

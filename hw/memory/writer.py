@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, layer_layout, visit_layout
 from kestrel.hw.common.pixel import result_layout
-from kestrel.hw.memory.feature_memory import BANKS, feature_write
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.memory.feature_memory import feature_write
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
 
@@ -90,7 +90,7 @@ class Writer(wiring.Component):
         m.d.comb += [row_bank.eq(bank), row_slot.eq(slot)]
         with m.If(result.row_end):
             m.d.sync += column.eq(0)
-            slot_end = bank == 2
+            slot_end = bank == BANKS - 1
             if config.row_groups:
                 slot_end |= layer.row_groups != 0
             with m.If(slot_end):

@@ -13,9 +13,9 @@ from amaranth.lib import data
 
 from kestrel.hw.common.pixel import EDGES
 from kestrel.hw.common.pixel import PIXEL as PIXEL_LAYOUT
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.hw.spec.timing import FILL_CYCLES, WINDOW_LATENCY
 from kestrel.hw.spec.widths import TAPS
-from kestrel.sw.planning.geometry import BANKS
 from kestrel.verif.blocks.support.column_reader import columns
 from kestrel.verif.blocks.support.feature_maps import bank_word, random_map, virtual_word, window
 from kestrel.verif.blocks.support.lockstep import Block, bench_config

@@ -8,8 +8,8 @@ from typing import Any
 import cocotb
 
 from kestrel.hw.common.handover import layer_layout, tile_layout, visit_layout
-from kestrel.hw.spec.engine_config import ROW_GROUPS
-from kestrel.sw.planning.geometry import BANKS, group_count
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
+from kestrel.sw.planning.geometry import group_count
 from kestrel.verif.blocks.support.column_reader import Strip, columns
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import Step, record, script
