@@ -4,7 +4,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.common.place import PREFIX, delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig, lane_sum_bits
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, bits_for
@@ -56,9 +56,9 @@ class Accumulator(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)       of the sums that come in the next cycle
+    ahead : In(pixel_layout)       of the sums that come in the next cycle
     sums : In(P_o x signed)
-    acc_ahead : Out(PIXEL)  of the accumulators that come in the next cycle, valid only where complete
+    acc_ahead : Out(pixel_layout)  of the accumulators that come in the next cycle, valid only where complete
     acc : Out(P_o x 32)
     """
 
@@ -66,9 +66,9 @@ class Accumulator(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "sums": In(data.ArrayLayout(signed(lane_sum_bits(config)), config.output_lanes)),
-                "acc_ahead": Out(PIXEL),
+                "acc_ahead": Out(pixel_layout(config)),
                 "acc": Out(data.ArrayLayout(signed(ACCUMULATOR_BITS), config.output_lanes)),
             }
         )

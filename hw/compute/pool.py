@@ -4,7 +4,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL, result_layout
+from kestrel.hw.common.pixel import pixel_layout, result_layout
 from kestrel.hw.common.place import PREFIX, delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
@@ -46,7 +46,7 @@ class Pool(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)        of the results that come in the next cycle
+    ahead : In(pixel_layout)        of the results that come in the next cycle
     y : In(P_o x A)
     pool : In(1)             the layer pools
     result : Out(result_layout), data : Out(P_o x A)
@@ -61,7 +61,7 @@ class Pool(wiring.Component):
         super().__init__(
             grouped
             | {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "y": In(lanes),
                 "pool": In(1),
                 "result": Out(result_layout(config)),
@@ -126,7 +126,7 @@ class Pool(wiring.Component):
                     self.result.row_end.eq(pixel.valid & pixel.row_end),
                     self.result.last.eq(pixel.valid & pixel.last),
                     self.result.last_out.eq(pixel.last_out),
-                    self.result.rows.eq(pixel.digit),
+                    self.result.rows.eq(pixel.rows),
                     self.data.eq(self.y),
                 ]
         m.d.sync += [

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.common.weight_buses import bias_bus
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig, group_sum_bits
@@ -123,12 +123,12 @@ class Requantise(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)            of the accumulators that come in the next cycle
+    ahead : In(pixel_layout)            of the accumulators that come in the next cycle
     acc : In(P_o x 32)
     load : In(bias_bus)
     shift, maximum : In          until the last ``y`` of the layer, like last_out_lanes
     last_out_lanes : In          channels of the last output group
-    y_ahead : Out(PIXEL)         of the results that come in the next cycle
+    y_ahead : Out(pixel_layout)         of the results that come in the next cycle
     y : Out(P_o x A)
 
     With ``config.row_groups``: grouped, groups (P_o x 3) and others (2 x P_o x A) as in the lane. The sums of
@@ -149,13 +149,13 @@ class Requantise(wiring.Component):
         super().__init__(
             grouped
             | {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "acc": In(data.ArrayLayout(signed(ACCUMULATOR_BITS), lanes)),
                 "load": In(bias_bus(config)),
                 "shift": In(SHIFT_BITS),
                 "maximum": In(a),
                 "last_out_lanes": In(bits_for(lanes)),
-                "y_ahead": Out(PIXEL),
+                "y_ahead": Out(pixel_layout(config)),
                 "y": Out(data.ArrayLayout(a, lanes)),
             }
         )

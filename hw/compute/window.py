@@ -21,7 +21,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import EDGES, PIXEL
+from kestrel.hw.common.pixel import EDGES, pixel_layout
 from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import pad_bus
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
@@ -42,7 +42,7 @@ class Window(wiring.Component):
     has_pad : In(1)        the layer uses the pad values; otherwise it pads with 0
     row_groups : In(2)     of the layer; only with ``config.row_groups``
     load : In(pad_bus)     writes into the shadow pad registers
-    ahead : Out(PIXEL)     of the window that comes in the next cycle
+    ahead : Out(pixel_layout)     of the window that comes in the next cycle
     window : Out(P_i * 9 * A)   WINDOW_LATENCY cycles after ``pixel``
     """
 
@@ -52,7 +52,7 @@ class Window(wiring.Component):
         super().__init__(
             grouped
             | {
-                "pixel": In(PIXEL),
+                "pixel": In(pixel_layout(config)),
                 "edges": In(EDGES),
                 "top_bank": In(2),
                 "slice": In(bits_for(config.in_slices - 1)),
@@ -60,7 +60,7 @@ class Window(wiring.Component):
                 "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "has_pad": In(1),
                 "load": In(pad_bus(config)),
-                "ahead": Out(PIXEL),
+                "ahead": Out(pixel_layout(config)),
                 "window": Out(config.input_lanes * TAPS * config.activation_bits),
             }
         )

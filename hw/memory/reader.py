@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
-from kestrel.hw.common.pixel import EDGES, PIXEL
+from kestrel.hw.common.pixel import EDGES, pixel_layout
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
@@ -42,7 +42,7 @@ class Reader(wiring.Component):
                 "active": Out(1),
                 "ending": Out(1),
                 "addresses": Out(data.ArrayLayout(feature_address_bits(config), BANKS)),
-                "pixel": Out(PIXEL),
+                "pixel": Out(pixel_layout(config)),
                 "edges": Out(EDGES),
                 "top_bank": Out(2),
                 "slice": Out(bits_for(config.in_slices - 1)),
@@ -153,9 +153,7 @@ class Reader(wiring.Component):
             self.lanes.eq(Mux(tile.last_in, layer.last_in_lanes, self.config.input_lanes)),
         ]
         if self.config.row_groups:
-            with m.If(layer.row_groups != 0):
-                rows = Mux(self.edges.bottom, layer.row_groups, ROW_GROUPS)
-                m.d.comb += self.pixel.digit.eq(rows)
+            m.d.comb += self.pixel.rows.eq(Mux(self.edges.bottom, layer.row_groups, ROW_GROUPS))
         for bank in range(BANKS):
             m.d.comb += self.addresses[bank].eq(Mux(bank >= self.top_bank, address, next_address))
         return m
