@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 
 from kestrel.hw.descriptor.command import DESCRIPTOR_COMMAND, Continuation
 from kestrel.hw.descriptor.parts import Parts
+from kestrel.hw.descriptor.passes import Pass
 from kestrel.hw.descriptor.squares import REGION
-from kestrel.hw.descriptor.vectors import Pass
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_ERROR_MAP,
     DESCRIPTOR_ERROR_PARTIAL,

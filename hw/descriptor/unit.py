@@ -35,7 +35,7 @@ from kestrel.hw.descriptor.command import DESCRIPTOR_COMMAND
 from kestrel.hw.descriptor.course import Course
 from kestrel.hw.descriptor.multiply import SHIFT_ORIGIN
 from kestrel.hw.descriptor.parts import Parts, place_parts
-from kestrel.hw.descriptor.vectors import Pass
+from kestrel.hw.descriptor.passes import Pass
 from kestrel.hw.spec.descriptor import DESCRIPTOR_ERROR_BITS, DESCRIPTOR_WORD_BITS, DescriptorConfig
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import BYTE, bits_for
