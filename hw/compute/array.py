@@ -22,13 +22,18 @@ class Array(wiring.Component):
 
     Members
     -------
-    ahead : In(pixel_layout)        of the window that comes in the next cycle
-    window : In(P_i * 9 * A)
-    load : In(kernel_bus)    writes into the shadow registers
-    sums_ahead : Out(pixel_layout)  of the sums that come in the next cycle
-    sums : Out(P_o x signed) ``lane_latency`` cycles after ``window``
-    groups_ahead, groups : Out   likewise the sums over each row group, P_o x 3, ``group_latency`` cycles
-                             after ``window``; only with ``config.row_groups``
+    ahead : In(pixel_layout)         The pixel of the window that comes in the next cycle.
+    window : In(P_i * 9 * A)         The windows of the input lanes, lane 0 in the low bits.
+    load : In(kernel_bus)            Kernels for the shadow registers.
+    sums_ahead : Out(pixel_layout)   The pixel of the sums that come in the next cycle.
+    sums : Out(P_o x signed)         The sums of the output lanes, ``lane_sum_bits`` wide, ``lane_latency``
+                                     cycles after ``window``.
+
+    With ``config.row_groups``:
+
+    groups_ahead : Out(pixel_layout)   The pixel of the row groups' sums that come in the next cycle.
+    groups : Out(P_o x 3 x signed)     The sums of the output lanes over each row group, ``group_sum_bits``
+                                       wide, ``group_latency`` cycles after ``window``.
     """
 
     def __init__(self, config: EngineConfig) -> None:

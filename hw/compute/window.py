@@ -13,8 +13,8 @@ cycle, because the tap is replaced by the pad value.
 At the end of a row ``right`` already holds the next row's first column; the tap is outside the image and is
 replaced. So a pixel never waits for its right neighbour, not even across passes.
 
-In a layer that runs in row groups each group of lanes works on a row of its own. The first row lies at the
-image's upper edge in group 0 alone, and which group has the last row the layer says.
+In a layer that runs in row groups each group of lanes works on a row of its own. Its first row lies at the
+image's upper edge in group 0 alone; in which group its last row lies, the layer says (``row_groups``).
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
@@ -30,20 +30,24 @@ from kestrel.hw.spec.widths import TAPS, bits_for
 
 
 class Window(wiring.Component):
-    """See the module's docstring.
+    """Forms the windows of the pixels that the reader presents, as the module's docstring describes.
 
     Members
     -------
-    pixel, edges : In      of the column whose address is presented in this cycle
-    top_bank : In(2)       bank that holds the row above the pixel
-    slice : In             input group within the word
-    lanes : In             channels of the input group; lanes beyond give 0
-    banks : In(3 x word)   the banks' words, one cycle later
-    has_pad : In(1)        the layer uses the pad values; otherwise it pads with 0
-    row_groups : In(2)     of the layer; only with ``config.row_groups``
-    load : In(pad_bus)     writes into the shadow pad registers
-    ahead : Out(pixel_layout)     of the window that comes in the next cycle
-    window : Out(P_i * 9 * A)   WINDOW_LATENCY cycles after ``pixel``
+    pixel : In(pixel_layout)      The pixel whose column's addresses are presented in this cycle.
+    edges : In(EDGES)             The edges of the image on which that pixel lies.
+    top_bank : In(2)              The bank that holds the row above that pixel.
+    slice : In                    The number of its input group within the words, 0 to ``in_slices`` - 1.
+    lanes : In                    The channels of its input group, 1 to P_i; the windows of lanes beyond are
+                                  0.
+    banks : In(3 x word_bits)     The words of the banks, one cycle after their addresses.
+    has_pad : In(1)               The layer uses the pad values; otherwise it pads with 0.
+    row_groups : In(2)            Only with ``config.row_groups``: 0, or of a layer in row groups the number
+                                  of rows of its last triple.
+    load : In(pad_bus)            Pad values for the shadow registers.
+    ahead : Out(pixel_layout)     The pixel of the window that comes in the next cycle.
+    window : Out(P_i * 9 * A)     The windows of the input lanes, lane 0 in the low bits, WINDOW_LATENCY
+                                  cycles after ``pixel``.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -1,4 +1,4 @@
-"""Sequencer: walks the schedule table and hands pass after pass to the pipeline, one pass ahead.
+"""Sequencer: walks the schedule table and hands pass after pass to the pipeline, preparing one pass ahead.
 
 It prepares the next pass (table records, tile of weights) while the current one streams. ``go`` hands over:
 
@@ -7,9 +7,10 @@ It prepares the next pass (table records, tile of weights) while the current one
     new layer    after the pipeline has drained: ``adopt`` puts the layer record in force, ``go`` follows in
                  the next cycle
 
-From a hand-over in cycle g:
-    another tile of the visit   its loading starts in the same cycle
-    the visit's last tile       VISIT_FETCH cycles later, LAYER_FETCH more if the layer is new
+From a hand-over in cycle g the next tile is loaded
+
+    if it is another tile of the visit   from the same cycle on
+    after the visit's last tile          VISIT_FETCH cycles later, LAYER_FETCH more if the layer is new
 """
 
 from collections.abc import Iterator
@@ -40,22 +41,33 @@ from kestrel.hw.spec.widths import bits_for
 
 
 class Sequencer(wiring.Component):
-    """See the module's docstring.
+    """Controls a frame from ``start`` to ``done``, as the module's docstring describes.
 
     Members
     -------
-    start : In(1)             begin a frame (ignored while busy)
-    busy : Out(1), done : Out(1)   done: one cycle, a frame has ended well
-    error : Out(4)            cause of the last frame's end, 0 if none; until the next start
-    table_en, table_addr, table_data : schedule table, one cycle latency
-    ending : In(1)            the streaming block that was handed over to is in its last cycle
-    input_error : In(4)       instead of ``ending``: the image input gives up
-    go : Out(1)               hand over visit, tile (and layer, adopted before)
-    adopt : Out(1)            the next layer becomes the current one
-    starved : Out(1)          nothing but the weights of the next pass is missing
-    visit, tile, layer : Out  current layer; next visit and tile, valid with go
-    activation_bits : Out(4)  A of the network
-    load_* : to the weight loader, describing the next tile; loaded : In
+    start : In(1)                    Begins a frame; ignored while ``busy``.
+    busy : Out(1)                    A frame runs.
+    done : Out(1)                    High in one cycle: a frame has ended well.
+    error : Out(4)                   The cause for which the last frame was given up (ERRORS), 0 if it was
+                                     not; it stays until the next start.
+    table_en : Out(1)                Reads the schedule table.
+    table_addr : Out                 The word's address in the table, as wide as ``table_words`` needs.
+    table_data : In(32)              The word, one cycle after ``table_en``.
+    ending : In(1)                   The streaming block that was handed over to is in its last cycle.
+    input_error : In(4)              The streaming block gives up, for this cause; 0 otherwise.
+    go : Out(1)                      Hands over ``visit`` and ``tile``, whose layer is in force.
+    adopt : Out(1)                   The layer that was read becomes ``layer``; comes one cycle before
+                                     ``go``.
+    starved : Out(1)                 Nothing but the weights of the next pass is missing.
+    visit : Out(visit_layout)        The next visit, valid with ``go``.
+    tile : Out(tile_layout)          The next tile, valid with ``go`` if the visit computes.
+    layer : Out(layer_layout)        The layer in force.
+    activation_bits : Out(4)         A of the network that runs, from the table's header.
+    load_start : Out(1)              The weight loader is to begin with the next tile.
+    load_rebase : Out(1)             A visit begins: its first tile, if it has any, is that of the layer.
+    load_rewind : Out(1)             With ``load_start``: the tile is the same one again, for its next digit.
+    load_layer : Out(layer_layout)   The layer of the next pass.
+    loaded : In(1)                   The next tile is loaded.
     """
 
     def __init__(self, config: EngineConfig) -> None:

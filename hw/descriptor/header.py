@@ -1,4 +1,4 @@
-"""The descriptor unit's look at the header of its ROM."""
+"""The descriptor unit's reader of the header of its ROM."""
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -20,19 +20,31 @@ from kestrel.hw.spec.widths import bits_for
 
 
 class DescriptorHeader(wiring.Component):
-    """Reads the header, DESCRIPTOR_HEADER_USED words one after the other, and holds it to unit and map.
+    """Reads the DESCRIPTOR_HEADER_USED words of the header one after the other, and compares them with what
+    the unit can do and with the map that it is to describe.
 
     ``done`` comes DESCRIPTOR_HEADER_USED + 2 cycles after ``go``; everything else is valid from then on.
 
     Members
     -------
-    go : In(1), done : Out(1)
-    layer : In                      record of the output: size and channels of the map
-    raw : In(1)                     no whitening, whatever the header says
-    rom_en : Out, rom_data : In
-    bad_rom, bad_map : Out(1)       wrong, or too large for the unit; made for another map
-    whitens, pairs : Out(1), last_channel, last_dimension : Out    C - 1, D - 1 (of the vector that is sent)
-    regions, low, gain, regions_base, thresholds_base, whitening_base : Out    as in the header
+    go : In(1)                    Begins to read at the ROM's first word.
+    done : Out(1)                 High in one cycle: the header has been read.
+    layer : In(layer_layout)      The record of the output, with size and channels of the map.
+    raw : In(1)                   Nothing is whitened, whatever the header says.
+    rom_en : Out(1)               Reads the next word of the ROM.
+    rom_data : In(32)             The word, one cycle after ``rom_en``.
+    bad_rom : Out(1)              The ROM's image is none, or it is too large for the unit.
+    bad_map : Out(1)              The image was made for another map.
+    whitens : Out(1)              The vector is whitened.
+    pairs : Out(1)                Two rows of the matrix, added up, make a dimension.
+    last_channel : Out            C - 1 for C channels of the map; as wide as the unit's channels need.
+    last_dimension : Out          D - 1 for D dimensions of the vector that is sent.
+    regions : Out                 Regions of the map, 1 to DESCRIPTOR_REGIONS_MAX.
+    low : Out(signed(18))         The element that gives the code 0, in units of 2**-DESCRIPTOR_FRACTION.
+    gain : Out(32)                What elements less ``low`` are multiplied by (DESCRIPTOR_GAIN_SHIFT).
+    regions_base : Out            Address of the first region's record in the ROM.
+    thresholds_base : Out         Address of the first threshold in the ROM.
+    whitening_base : Out          Address of the whitening's first word in the ROM.
     """
 
     def __init__(self, config: EngineConfig, descriptor: DescriptorConfig) -> None:

@@ -1,4 +1,4 @@
-"""The descriptor unit's output: a vector as bytes, as bits or as it is."""
+"""The descriptor unit's output: a vector as bytes, as bits, or as it is."""
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -19,28 +19,39 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.widths import BYTE, bits_for
 
 LOW_BITS = DESCRIPTOR_FRACTION + 2
+"""Signed width of ``low``, which may lie beyond every element."""
 
 
 class DescriptorOutput(wiring.Component):
-    """One element after the other, at its leisure:
+    """Sends one element after the other; from the cycle in which an element is read:
 
-        0   it is read, and its threshold
-        1   less ``low``; or compared with the threshold
-        2   times the gain
-        4   the code
-        5   a byte waits until it is taken; of sums four in a row
+        0   READ       the element is read, and its threshold
+        1   TAKE       less ``low`` it is held; or it is compared with its threshold; or it is held as it is
+        2   MULTIPLY   times the gain
+        4   CODE       the code arrives
+        5   SEND       a byte waits until it is taken; of a sum four, one after the other
 
     So a byte takes 6 cycles, 8 bits 20, a sum 5, if the stream never waits.
 
     Members
     -------
-    go : In(1), done : Out(1)     done with the transfer of the last byte
-    kind : In(2)                  DESCRIPTOR_OUTPUT_*; must stay, as what follows
-    last_index : In, low : In(signed 18), gain : In(32)
-    read, read_index : Out, element : In(NUMBER)    normalised, or (sums) positive
-    rom_en : Out, rom_data : In   the thresholds, one after the other
-    y : Out, product : In         gain * y, 3 cycles later
-    tdata, tlast, tvalid : Out, tready : In
+    go : In(1)                    Begins to send a vector.
+    done : Out(1)                 High with the transfer of the last byte.
+    kind : In(2)                  What is sent: DESCRIPTOR_OUTPUT_BYTES, _BITS or _SUMS; must stay until
+                                  ``done``.
+    last_index : In               Number of the vector's last element; must stay until ``done``.
+    low : In(signed(18))          The element that gives the code 0; must stay until ``done``.
+    read : Out(1)                 Reads an element of the vector.
+    read_index : Out              Its number.
+    element : In(NUMBER)          The element, one cycle later: normalised, or (sums) positive.
+    rom_en : Out(1)               Reads the next threshold.
+    rom_data : In(32)             The threshold, one cycle after ``rom_en``.
+    y : Out(17)                   The element less ``low``, to be multiplied by the gain.
+    product : In(49)              Their product, two cycles after ``y``.
+    tdata : Out(8)                The byte that is sent.
+    tlast : Out(1)                It is the last one.
+    tvalid : Out(1)               The byte is offered; it stays until it is taken.
+    tready : In(1)                The byte is taken.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:

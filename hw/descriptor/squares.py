@@ -1,4 +1,4 @@
-"""The descriptor unit's way into the feature memory: sums of squares of a region, channel by channel."""
+"""The descriptor unit's reader of the feature memory: sums of squares of a region, channel by channel."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -10,15 +10,18 @@ from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS, REGION_FIELDS
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 REGION = data.StructLayout({field.name: field.width for field in REGION_FIELDS})
+"""A region of the map, in pixels (REGION_FIELDS)."""
 
 
 class DescriptorSquares(wiring.Component):
-    """Walks a region once a word of the pixels (P lanes): a word a cycle, squared and added up by lane.
+    """Walks through a region once for each word of its pixels (P lanes): it reads a word a cycle, and
+    squares and adds up its lanes.
 
     From the cycle t in which ``go`` is high:
 
-        t + 1 .. t + 1 + top   the region's first row is looked for, a row a cycle
-        then, for each word    n = height * width cycles of reading, and max(P - 1, 1) without
+        t + 1 .. t + 1 + top   SEEK    the region's first row is looked for, a row a cycle
+        then, for each word    READ    n = height * width cycles of reading
+                               PAUSE   max(P - 1, 1) cycles without, except after the last word
         c                      the word's last pixel is read
         c + 1                  it arrives and is put in order
         c + 2, c + 3           squared, added
@@ -27,11 +30,18 @@ class DescriptorSquares(wiring.Component):
 
     Members
     -------
-    go : In(1), region : In(REGION)      ``region`` must stay until ``last``; it has a pixel at least
-    first_bank, first_slot : In          where row 0 of the map lies; must stay likewise
-    layer : In                           record of the output, likewise; its read region holds the whole map
-    read_en, address : Out, banks : In   the feature memory
-    valid, last : Out(1), squares : Out(32)
+    go : In(1)                              Begins a region.
+    region : In(REGION)                     The region, of one pixel at least; it must stay until ``last``.
+    first_bank : In(2)                      The bank of the map's row 0; it must stay until ``last``.
+    first_slot : In(feature_address_bits)   The slot of the map's row 0; it must stay until ``last``.
+    layer : In(layer_layout)                The record of the output, whose read region holds the whole map;
+                                            it must stay until ``last``.
+    read_en : Out(1)                        Reads the feature memory.
+    address : Out(feature_address_bits)     The address in every bank of the feature memory.
+    banks : In(3 x word_bits)               The words of the banks, one cycle after ``read_en``.
+    valid : Out(1)                          A channel's sum is given.
+    last : Out(1)                           It is the last channel's.
+    squares : Out(32)                       The sum of the squares of the channel's activations.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -198,6 +208,6 @@ class DescriptorSquares(wiring.Component):
 
 
 def squared(value: Value) -> Value:
-    """value * value, each product of two different bits formed once: half of a multiplier's gates."""
+    """value * value, where each product of two different bits is formed once, for half of the gates."""
     rows = [Mux(value[n], Cat(Const(1, 2), value[n + 1 :]) << 2 * n, 0) for n in range(len(value))]
     return sum(rows[1:], rows[0])

@@ -1,4 +1,4 @@
-"""The descriptor unit's vectors, and what is done with a whole vector at once."""
+"""The descriptor unit's vectors, and the arithmetic of the passes over them."""
 
 from itertools import pairwise
 
@@ -20,17 +20,18 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.widths import bits_for
 
 NUMBER = data.StructLayout({"magnitude": DESCRIPTOR_SQUARES_BITS, "sign": 1})
-"""An element of a vector; zero is positive."""
+"""An element of a vector: magnitude and sign; zero is positive."""
 
 MULTIPLIED = 4
 """Cycles from an element's read to its product, the memory's one included."""
 
 ROOTED = MULTIPLIED + DESCRIPTOR_ROOT_LATENCY
+"""Cycles from an element's read to the root of its product."""
 
 
 class DescriptorVectors(wiring.Component):
-    """Three memories of a vector each: ``squares``, ``sums`` and ``best``, and the multiplier and the root
-    that every pass uses.
+    """Holds three vectors in memories, ``squares``, ``sums`` and ``best``, and the multiplier and the root
+    that every pass (``Pass``) uses.
 
     From the cycle t in which ``start`` is high element i is read in t + 1 + i, its product is there in
     t + 5 + i, its root in t + 13 + i; it is written as soon as that is there (COPY: in t + 2 + i). ``done``
@@ -39,17 +40,34 @@ class DescriptorVectors(wiring.Component):
 
     Members
     -------
-    start : In(1), mode : In(Pass), fresh : In(1), last_index : In
-    busy, done : Out(1)
-    amount, reciprocal : In     of u(x)
-    square_valid, square : In   written to ``squares``, one after the other from element 0; ``rewind`` : In
-                                back to element 0
-    row_valid, row_index, row : In   an element of ``squares``, with its sign; ``unseen`` : In  before the
-                                first: forgets how large the elements were
-    add, value : Out            the new squares, for their total
-    read, read_best, read_index : In, element : Out(NUMBER)   an element of ``sums`` or ``best``, one cycle
-                                later; not while busy
-    x, x_amount, y : In, shifted, product : Out    the multiplier, while not busy
+    start : In(1)                 Begins a pass.
+    mode : In(Pass)               Which pass.
+    fresh : In(1)                 The vector that is written begins anew: what it held does not count.
+    last_index : In               Number of the vectors' last element.
+    busy : Out(1)                 A pass runs.
+    done : Out(1)                 High with the pass's last write.
+    amount : In(6)                p of the total (DescriptorReciprocal).
+    reciprocal : In(17)           R of the total.
+    rewind : In(1)                The next square goes to element 0 of ``squares``.
+    square_valid : In(1)          Writes ``square`` to the next element of ``squares``; not while a pass
+                                  runs.
+    square : In(32)               The square.
+    unseen : In(1)                Rows follow: forgets how large the elements were that will be squared.
+    row_valid : In(1)             Writes ``row`` to an element of ``squares``; not while a pass runs.
+    row_index : In                The element's number.
+    row : In(NUMBER)              The row.
+    add : Out(1)                  A pass that squares has a new square, to be added to the total.
+    value : Out(32)               That square.
+    read : In(1)                  Reads an element of ``sums`` or ``best`` for the parent; not while a pass
+                                  runs.
+    read_best : In(1)             With ``read``: of ``best``.
+    read_index : In               The element's number.
+    element : Out(NUMBER)         The element, one cycle after ``read``.
+    x : In(32)                    Multiplied for the parent while no pass runs (DescriptorMultiply).
+    x_amount : In(6)              ``amount`` of the multiplier, with ``x``.
+    y : In(17)                    The factor, one cycle after ``x``.
+    shifted : Out(32)             The shifted x, one cycle after ``x``.
+    product : Out(49)             The product, three cycles after ``x``.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:

@@ -25,7 +25,9 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.widths import bits_for
 
 SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
+"""Width of a number of regions."""
 OFFSET_SHIFT = SUMMED_BITS - 1
+"""How far the product of an offset and the number of regions is moved down."""
 
 
 class RowStep(IntEnum):
@@ -41,7 +43,7 @@ class RowStep(IntEnum):
 
 
 class DescriptorWhitening(wiring.Component):
-    """``matrix_rows`` rows at a time: a column a cycle, then DESCRIPTOR_ROW_CYCLES for each row.
+    """Takes ``matrix_rows`` rows at a time: a column a cycle, then DESCRIPTOR_ROW_CYCLES for each row.
 
         columns   0   an element of ``sums`` is read
                   1   shifted to between once and twice its average; a word of the ROM is read
@@ -58,14 +60,25 @@ class DescriptorWhitening(wiring.Component):
 
     Members
     -------
-    go : In(1), done : Out(1)          done with the last row's write
-    last_channel, last_dimension : In  C - 1, D - 1
-    pairs : In(1)                      two rows make a dimension
-    summed : In(16)                    regions in the sums
-    rom_en : Out, rom_data : In        words of the whitening, one after the other
-    read, read_index : Out, element : In      of the vectors, like the rest
-    x, x_amount, y : Out, shifted, product : In
-    row_valid, row_index, row : Out
+    go : In(1)                       Begins with the matrix's first row.
+    done : Out(1)                    High with the last row.
+    last_channel : In                C - 1 for C channels; must stay until ``done``.
+    last_dimension : In              D - 1 for D dimensions; must stay until ``done``.
+    pairs : In(1)                    Two rows, added up, make a dimension; must stay until ``done``.
+    summed : In(16)                  Regions in the sums; from two cycles before ``go`` until ``done``.
+    rom_en : Out(1)                  Reads the whitening's next word of the ROM.
+    rom_data : In(8 * matrix_rows)   The word, one cycle after ``rom_en``.
+    read : Out(1)                    Reads an element of the vector ``sums``.
+    read_index : Out                 Its number.
+    element : In(NUMBER)             The element, one cycle later.
+    x : Out(32)                      To be multiplied (DescriptorMultiply).
+    x_amount : Out(6)                ``amount`` of the multiplier, with ``x``.
+    y : Out(17)                      The factor, one cycle after ``x``.
+    shifted : In(32)                 The shifted x, one cycle after ``x``.
+    product : In(49)                 The product, three cycles after ``x``.
+    row_valid : Out(1)               A dimension of the whitened vector is given.
+    row_index : Out                  Its number.
+    row : Out(NUMBER)                The dimension.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:

@@ -14,27 +14,34 @@ from kestrel.hw.spec.widths import ACTIVATION_BITS_MAX, ACTIVATION_BITS_MIN, PIX
 
 
 class ImageInput(wiring.Component):
-    """Takes rows * width pixels, channel-interleaved, ``stream_bytes`` channels a beat.
+    """Takes rows * width pixels, channel-interleaved, ``stream_bytes`` channels a beat, one beat a cycle.
 
     A memory word (the channels of a pixel, or a part of them) begins with a new beat: bytes of a beat
-    beyond the word's channels are ignored, so that RGBX pixels fit a four-byte stream. One beat a cycle.
-    For a layer in row groups each pixel is written into all three banks: as group 2 of the row above, group 1
-    of its own row and group 0 of the row below (kestrel.hw.spec.ROW_GROUPS). ``slot`` and ``bank`` are then
-    those of the row above.
+    beyond the word's channels are ignored, so that RGBX pixels fit a four-byte stream. For a layer in row
+    groups each pixel is written into all three banks: as group 2 of the row above, group 1 of its own row
+    and group 0 of the row below (``ROW_GROUPS``). The visit's write slot and bank are then those of the row
+    above.
 
     TLAST must come with the frame's last beat and with no other. After a frame that is too long the rest
     is read and thrown away up to its TLAST, before the next frame is taken.
 
     Members
     -------
-    go, visit, layer : In     as in the reader; layer.in_groups counts words, last_in_lanes the channels
-                              of a pixel's last word
-    activation_bits : In(4)   A of the network that runs
-    active, ending : Out      as in the reader; ``ending`` in the cycle after the last beat, in which its word
-                              is written and no beat is taken
-    error : Out               cause, instead of ``ending``; ``active`` falls
-    tdata, tvalid, tlast : In, tready : Out
-    write : Out(feature_write)
+    go : In(1)                    Begins a visit, described by ``visit`` and ``layer``.
+    visit : In(visit_layout)      Which rows of the image are taken, and where they go; taken with ``go``.
+    layer : In(layer_layout)      The record of the input: ``in_groups`` counts the words of a pixel,
+                                  ``last_in_lanes`` the channels of its last one. It must stay until
+                                  ``ending``.
+    activation_bits : In(4)       A of the network that runs.
+    active : Out(1)               High from the cycle after ``go`` to that of ``ending`` or ``error``.
+    ending : Out(1)               High in the cycle after the visit's last beat, in which that beat's word is
+                                  written and no beat is taken.
+    error : Out(4)                The cause (ERRORS), in one cycle instead of ``ending``; 0 otherwise.
+    tdata : In(8 * stream_bytes)  The beat, its first channel in the lowest byte.
+    tvalid : In(1)                A beat is offered.
+    tlast : In(1)                 The beat is the image's last one.
+    tready : Out(1)               The beat is taken.
+    write : Out(feature_write)    The word that is written into part 0 of the feature memory.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -9,7 +9,8 @@ from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 
 def raster_layout(config: EngineConfig) -> data.StructLayout:
-    """A strip and the region in which it lies; ``ends_image``: the strip ends with the map's last row."""
+    """A strip and the circular region in which it lies; ``ends_image`` says that the strip ends with the
+    map's last row."""
     address = feature_address_bits(config)
     visit, layer = visit_layout(config), layer_layout(config)
     return data.StructLayout(
@@ -28,7 +29,7 @@ def raster_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def connect_raster(m: Module, raster: "Raster", visit: data.View, layer: data.View, region: str) -> None:
-    """The strip of a visit, in the circular region ``read`` or ``write`` of its layer."""
+    """Give the raster the strip of a visit, in the region ``read`` or ``write`` of its layer."""
     m.d.comb += [
         raster.strip.rows.eq(visit.rows),
         raster.strip.ends_image.eq(visit.first_row + visit.rows == layer.height),
@@ -43,20 +44,25 @@ def connect_raster(m: Module, raster: "Raster", visit: data.View, layer: data.Vi
 
 
 class Raster(wiring.Component):
-    """Where the word lies that comes next in a stream, and whether it is the last of something.
+    """Says where the word lies that comes next in a stream, and whether it is the last of something.
 
-    Every output comes from registers, found one word ahead: what streams need not wait for a comparison.
+    Every output comes from registers that were found one word ahead: what streams need not wait for a
+    comparison.
 
     Members
     -------
-    go : In(1)                 begin ``strip``; ``step`` counts no more in this cycle
-    strip : In(raster_layout)  rows, ends_image, bank, slot are taken with ``go``; the others must stay
-    step : In(1)               on to the next word
-    bank, address : Out        of this word
-    ends_pixel : Out(1)        it is its pixel's last one
-    ends_strip, ends_image : Out(1)
-    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only
-                               in an engine with row groups
+    go : In(1)                                 Begins ``strip``; ``step`` has no effect in this cycle.
+    strip : In(raster_layout)                  The strip. rows, ends_image, bank and slot are taken with
+                                               ``go``; the other fields must stay until the strip's last
+                                               word.
+    step : In(1)                               On to the next word.
+    bank : Out(2)                              The bank in which the word lies.
+    address : Out(feature_address_bits)        The word's address in that bank.
+    ends_pixel : Out(1)                        The word is its pixel's last one.
+    ends_strip : Out(1)                        The word is the strip's last one.
+    ends_image : Out(1)                        The word is the map's last one.
+    next_address : Out(feature_address_bits)   Only with ``config.row_groups``: the address of the same pixel
+                                               in the region's next slot, where a pixel has one word.
     """
 
     def __init__(self, config: EngineConfig) -> None:

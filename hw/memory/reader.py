@@ -24,23 +24,32 @@ class _Start:
 
 
 class Reader(wiring.Component):
-    """One column a cycle, from the cycle after ``go`` on, for rows * width cycles.
+    """Presents one column a cycle, from the cycle after ``go`` on, for rows * width cycles.
 
     Of the three rows that make a column, those in banks ``top_bank`` and up lie in one slot, those in the
     banks below it in the slot that follows (rows 3k, 3k + 1, 3k + 2 share a slot address). So two running
     addresses serve three banks. Rows outside the image are read from wherever the address points and
-    replaced by the window. A layer in row groups goes from slot to slot: three rows of its map a row.
+    replaced by the window. In a layer in row groups every row goes on to the next slot: it stands for three
+    rows of the map.
 
     Members
     -------
-    go : In(1)                 begin a pass, described by visit, tile and layer
-    visit, tile : In           of the next pass, from two cycles before ``go`` on
-    next_layer : In            its layer, likewise
-    layer : In                 the same from ``go`` on; it must stay until the pass is over
-    active : Out(1)            an address is presented
-    ending : Out(1)            the last one; ``go`` may come in the same cycle
-    addresses : Out(3 x addr)  one a bank
-    pixel, edges, top_bank, slice, lanes : Out   as the window takes them
+    go : In(1)                                  Begins a pass, described by ``visit``, ``tile`` and
+                                                ``layer``.
+    visit : In(visit_layout)                    The next pass's visit, from two cycles before ``go`` on.
+    tile : In(tile_layout)                      The next pass's tile, from two cycles before ``go`` on.
+    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
+    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
+    layer : In(layer_layout)                    The layer of the pass, from ``go`` until the pass is over.
+    active : Out(1)                             A column is presented.
+    ending : Out(1)                             It is the pass's last one; ``go`` may come in the same cycle.
+    addresses : Out(3 x feature_address_bits)   The column's address in each bank.
+    pixel : Out(pixel_layout)                   The pixel in the middle of the column.
+    edges : Out(EDGES)                          The edges of the image on which it lies.
+    top_bank : Out(2)                           The bank that holds the row above it.
+    slice : Out                                 The number of the input group within the words, 0 to
+                                                ``in_slices`` - 1.
+    lanes : Out                                 The channels of the input group, 1 to P_i.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -49,21 +49,34 @@ class _Cut:
 
 
 class WeightLoader(wiring.Component):
-    """See the module's docstring.
+    """Loads one tile after the other, as the module's docstring describes.
 
     Members
     -------
-    clear : In(1)            zeroes every shadow kernel (once a frame, so that nothing unknown is left)
-    start : In(1)            begin a tile, with ``taken`` or ``rebase``; its description must stay from the
-                             next cycle until ready
-    rebase, base : In        with start: the tile begins at ROM word ``base`` instead of after the last tile
-    rewind : In(1)           with start: the tile just loaded again (its next digit)
-    emitting : In(1)         with start or later, one cycle: the pass handed over now swaps its biases
-    mask_bits, digit, has_pad, has_bias, in_lanes, out_lanes : In   the tile
-    ready : Out(1)           the tile is loaded; falls with ``taken`` or ``rebase``
-    taken : In(1)            the pass using the tile starts
-    rom_en, rom_addr, rom_data   the weight ROM, one cycle latency
-    kernels, biases, pads : Out  buses to the shadow registers
+    clear : In(1)                  Sets every shadow kernel to zero; comes once a frame, so that nothing
+                                   unknown is left.
+    start : In(1)                  Begins a tile, with ``taken`` or ``rebase``. The tile's description must
+                                   stay from the next cycle until ``ready``.
+    rebase : In(1)                 With ``start``: the tile begins at ``base``; otherwise it follows the last
+                                   tile.
+    base : In                      The tile's first word in the ROM; as wide as ``weight_words`` needs.
+    rewind : In(1)                 With ``start``: the tile is the one just loaded, for its next digit.
+    emitting : In(1)               High in one cycle, with ``start`` or later: the pass handed over now will
+                                   swap its biases.
+    mask_bits : In(3)              Bits of a mask code in this layer.
+    digit : In(2)                  The digit of the mask codes that the pass applies.
+    has_pad : In(1)                The tile begins with pad values.
+    has_bias : In(1)               The tile ends with biases.
+    in_lanes : In                  The channels of the tile's input group, 1 to P_i.
+    out_lanes : In                 The channels of the tile's output group, 1 to P_o.
+    ready : Out(1)                 The tile is loaded; falls with ``taken`` or ``rebase``.
+    taken : In(1)                  The pass that uses the tile starts.
+    rom_en : Out(1)                Reads the weight ROM.
+    rom_addr : Out                 The word's address in the ROM; as wide as ``weight_words`` needs.
+    rom_data : In(rom_word_bits)   The word, one cycle after ``rom_en``.
+    kernels : Out(kernel_bus)      Kernels for the shadow registers of the array.
+    biases : Out(bias_bus)         Biases for the shadow registers of the requantiser.
+    pads : Out(pad_bus)            Pad values for the shadow registers of the window.
     """
 
     def __init__(self, config: EngineConfig) -> None:

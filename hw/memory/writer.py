@@ -1,4 +1,4 @@
-"""Feature writer: puts results into the next layer's region."""
+"""Feature writer: puts the results into the next layer's region."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -17,15 +17,18 @@ class Writer(wiring.Component):
     ``load`` sets the position for a layer's first visit, while the pipeline is empty. From then on the
     results say when a row ends, when a strip's output group ends (back to the strip's first row, next
     group) and when its last group ends (stay: the next strip of the layer goes on here). A layer in row
-    groups writes three rows at once, a slot of all three banks.
+    groups writes three rows at once, into one slot of all three banks.
 
     Members
     -------
-    load : In(1), visit : In     position of the first row to be written; with ``load``
-    layer : In                   from the cycle after ``load`` until the pipeline is empty
-    result : In(result_layout), data : In(P_o x A)
-    others : In(2 x P_o x A)     the pixels below ``data`` in row groups; only with ``config.row_groups``
-    write : Out(feature_write)   in the same cycle
+    load : In(1)                  Takes the position of the layer's first row from ``visit``.
+    visit : In(visit_layout)      The visit that begins; only ``write_bank`` and ``write_slot`` are used.
+    layer : In(layer_layout)      The layer, from the cycle after ``load`` until the pipeline is empty.
+    result : In(result_layout)    What there is to write, and what ends with it.
+    data : In(P_o x A)            The activations to be written.
+    others : In(2 x P_o x A)      Only with ``config.row_groups``: the activations of the two rows below, in
+                                  a layer in row groups.
+    write : Out(feature_write)    The write, in the same cycle.
     """
 
     def __init__(self, config: EngineConfig) -> None:
