@@ -6,7 +6,7 @@ number counted from the header on: 1 + n.
 """
 
 from kestrel.export.formats.words import Words
-from kestrel.hw.spec.engine_config import ROW_GROUPS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import (
@@ -30,7 +30,7 @@ from kestrel.hw.spec.table import (
     TABLE_VERSION_ROW_GROUPS,
     VISIT_FIELDS,
 )
-from kestrel.sw.planning.geometry import BANKS, Region, Visit, group_count, last_lanes, loaded_lanes
+from kestrel.sw.planning.geometry import Region, Visit, group_count, last_lanes, loaded_lanes
 from kestrel.sw.planning.plan import Plan
 
 FIRST_RECORD = 1

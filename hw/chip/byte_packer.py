@@ -5,9 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.widths import bits_for
-
-BYTE = 8
+from kestrel.hw.spec.widths import BYTE, bits_for
 
 
 class BytePacker(wiring.Component):

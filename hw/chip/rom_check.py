@@ -14,14 +14,14 @@ from kestrel.hw.spec.table import IDENTITY_FIELDS, IDENTITY_WORDS
 from kestrel.hw.spec.widths import bits_for
 
 PIECE_BITS = 32
-"""Bits that go into a CRC in a cycle."""
+"""Bits that go into a CRC in one cycle."""
 
 TABLE_CRC_WORD = next(f.word for f in IDENTITY_FIELDS if f.name == "table_crc")
 
 
 @dataclass(frozen=True)
 class Rom:
-    """A ROM that is checked: ``word_bits`` is a multiple of PIECE_BITS."""
+    """A ROM that is checked. ``word_bits`` is a multiple of PIECE_BITS, ``depth`` counts words."""
 
     name: str
     depth: int
@@ -36,12 +36,12 @@ class Rom:
         return self.word_bits // PIECE_BITS
 
     def cycles(self, words: int) -> int:
-        """Cycles that its CRC takes."""
+        """Cycles that the CRC of so many words takes."""
         return self.pieces * words + 4
 
 
 def checked_roms(chip: ChipConfig) -> tuple[Rom, ...]:
-    """In the order in which they are checked."""
+    """The chip's ROMs in the order in which they are checked."""
     config = chip.engine
     roms = (
         Rom("table", config.table_words, TABLE_WORD_BITS),
@@ -60,18 +60,22 @@ IDENTITY = data.StructLayout({f.name: f.width for f in IDENTITY_FIELDS})
 class RomCheck(wiring.Component):
     """After a reset it reads the identity words of the table's header; ``check`` computes every CRC.
 
-    One piece of PIECE_BITS a cycle: a ROM of N words of B pieces takes N * B cycles and 4 (``Rom.cycles``).
-    The table's word with its own CRC counts as 0. A word count of 0, or beyond the ROM, is a mismatch.
+    It takes one piece of PIECE_BITS a cycle: a ROM of N words of B pieces takes N * B + 4 cycles
+    (``Rom.cycles``). The table's word with its own CRC counts as 0. A word count of 0, or one beyond the ROM,
+    is a mismatch.
 
     Members
     -------
-    check : In(1)       begin (when not busy)
-    busy : Out(1)       the ROMs are being read by this unit
-    done : Out(1)       one cycle: a check has ended
-    good : Out          for each ROM, of the check that has ended
-    crcs : Out          for each ROM
-    identity : Out      what the table's header says; identified : Out(1): it has been read
-    NAME_en, NAME_addr : Out, NAME_data : In   for each ROM
+    check : In(1)           Begins a check; ignored while ``busy``.
+    busy : Out(1)           This unit is reading the ROMs.
+    done : Out(1)           High in one cycle: a check has ended.
+    good : Out(1 a ROM)     Whether each ROM's CRC was the expected one in the check that has ended.
+    crcs : Out(CRC_BITS a ROM)   The CRC of each ROM.
+    identity : Out(IDENTITY)     What the table's header says of the image, the ROMs and their CRCs.
+    identified : Out(1)     ``identity`` has been read.
+    NAME_en : Out(1), NAME_addr : Out(address_bits), NAME_data : In(word_bits)
+                            Reads each ROM, named as in ``checked_roms``; the word comes one cycle after
+                            ``NAME_en``.
     """
 
     def __init__(self, chip: ChipConfig) -> None:
@@ -161,7 +165,7 @@ class RomCheck(wiring.Component):
     def _pieces(
         self, m: Module, rom: Rom, address: Any, words: Any, count: Any, piece: Any, has_piece: Any
     ) -> None:
-        """Cut the word that was read into pieces, the next one being read with the last piece."""
+        """Cut the word that was read into pieces; with the last piece the next word is read."""
         word = getattr(self, f"{rom.name}_data")
         m.d.sync += has_piece.eq(1)
         last = count == rom.pieces - 1

@@ -6,8 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.register_slice import register_slice
 from kestrel.hw.spec.engine_config import EngineConfig
-
-BYTE = 8
+from kestrel.hw.spec.widths import BYTE
 
 
 class StreamOutput(wiring.Component):

@@ -23,7 +23,8 @@ _ADDRESS_FIELDS = frozenset(
 
 
 def feature_address_bits(config: EngineConfig) -> int:
-    """Bits of an address within a bank; a region may end at the memory's very end."""
+    """Bits of an address within a bank of the feature memory. The end of a region is such an address too,
+    and may lie directly behind the memory's last word."""
     return bits_for(max(config.feature_words))
 
 
@@ -42,17 +43,17 @@ def _layout(fields: tuple[Field, ...], config: EngineConfig) -> data.StructLayou
 
 
 def layer_layout(config: EngineConfig) -> data.StructLayout:
-    """A layer record, its addresses as wide as this configuration's memories need."""
+    """A layer record (LAYER_FIELDS) whose addresses and widths are as wide as this configuration needs."""
     return _layout(layer_fields(config), config)
 
 
 def visit_layout(config: EngineConfig) -> data.StructLayout:
-    """A visit record, likewise."""
+    """A visit record (VISIT_FIELDS) whose addresses are as wide as this configuration needs."""
     return _layout(VISIT_FIELDS, config)
 
 
 def tile_layout(config: EngineConfig) -> data.StructLayout:
-    """One pass: which tile of the layer's weights, and where its input group lies."""
+    """A tile of a layer's weights, for one pass: what it is, and where its input group lies."""
     return data.StructLayout(
         {
             "group_offset": feature_address_bits(config),  # words from the slot to the input group
@@ -67,6 +68,6 @@ def tile_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def advanced(slot: Value, layer: data.View, region: str) -> Value:
-    """Address of the slot after ``slot`` in the circular region ``read`` or ``write``."""
+    """The address of the slot after ``slot`` in a layer's circular region, ``read`` or ``write``."""
     following = slot + layer[f"{region}_stride"]
     return Mux(following == layer[f"{region}_end"], layer[f"{region}_base"], following)

@@ -1,18 +1,25 @@
-"""Integer square root, pipelined: digit by digit, two binary digits a cycle."""
+"""Integer square root in a pipeline: two binary digits of the root a stage."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 DIGITS_PER_STAGE = 2
+"""Binary digits of the root that a pipeline stage finds."""
 
 
 class Isqrt(wiring.Component):
-    """root = floor(sqrt(square)), DESCRIPTOR_ROOT_LATENCY cycles later for 32 bits (bits / 4 for others);
-    one a cycle. Nothing is reset and nothing stalls: the parent knows what is valid.
+    """root = floor(sqrt(square)): bits / 4 cycles later, one a cycle.
 
-    Members: ``square`` : In(bits), ``root`` : Out(bits / 2). Raises ValueError for bits that are not a
-    multiple of 4.
+    For the 32 bits of the descriptor unit that is DESCRIPTOR_ROOT_LATENCY. Nothing is reset and nothing
+    stalls: the parent knows which roots mean something.
+
+    Members
+    -------
+    square : In(bits)       The number whose root is wanted, in every cycle another one.
+    root : Out(bits / 2)    The root of the number that came bits / 4 cycles before.
+
+    Raises ValueError for ``bits`` that are not a multiple of 4.
     """
 
     def __init__(self, bits: int) -> None:

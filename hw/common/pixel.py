@@ -4,35 +4,40 @@ from amaranth.lib import data
 
 from kestrel.hw.spec.engine_config import EngineConfig
 
-PIXEL = data.StructLayout(
-    {
-        "valid": 1,
-        "first": 1,  # first pixel of a pass: weights, pad values, biases change before it
-        "last": 1,  # last pixel of a pass
-        "row_end": 1,  # last pixel of a row
-        "fresh": 1,  # the partial sum starts at zero
-        "emit": 1,  # the partial sum is complete: requantise and write
-        # Which digit of the mask codes: the sum counts 2**digit times. Where three rows are computed at once
-        # there is only one; then how many of the three exist, 1 to 3.
-        "digit": 2,
-        "last_out": 1,  # the pass serves the layer's last output group
-    }
-)
+
+def pixel_layout(config: EngineConfig) -> data.StructLayout:
+    """What a block is told of the pixel whose data come one cycle later; without ``valid`` the other fields
+    mean nothing."""
+    return data.StructLayout(
+        {
+            "valid": 1,  # there is a pixel
+            "first": 1,  # it is the first pixel of a pass: weights, pad values and biases change before it
+            "last": 1,  # it is the last pixel of a pass
+            "row_end": 1,  # it is the last pixel of a row
+            "fresh": 1,  # the partial sum starts at zero
+            "emit": 1,  # the partial sum is complete with this pass: requantise and write it
+            "digit": 2,  # which digit of the mask codes the pass applies: its sum counts 2**digit times
+            "last_out": 1,  # the pass serves the layer's last output group
+            # How many of the three rows that a layer in row groups computes at once exist, 1 to 3.
+            **({"rows": 2} if config.row_groups else {}),
+        }
+    )
+
 
 EDGES = data.StructLayout({"left": 1, "right": 1, "top": 1, "bottom": 1})
-"""On which edges of the image the pixel lies."""
+"""The edges of the image on which the pixel lies."""
 
 
 def result_layout(config: EngineConfig) -> data.StructLayout:
-    """What goes with the results to the writer. row_end and last may come without valid: an odd last row or
-    column is dropped, as torch does."""
+    """What the writer is told of the results. row_end and last may come without valid, because an odd last
+    row or column is dropped, as torch does."""
     return data.StructLayout(
         {
             "valid": 1,  # there is a pixel to write
             "row_end": 1,  # the written row is complete
             "last": 1,  # the output group's strip is complete
             "last_out": 1,  # it was the layer's last output group
-            # In row groups: pixels to write, of three rows.
+            # How many of the three rows of a layer in row groups have a pixel to write, 1 to 3.
             **({"rows": 2} if config.row_groups else {}),
         }
     )

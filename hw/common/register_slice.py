@@ -6,10 +6,11 @@ from amaranth.hdl import Module, Mux, Signal
 
 
 def register_slice(m: Module, name: str, payload: Any, valid: Any, out_ready: Any) -> tuple[Any, Any, Any]:
-    """Two registers between a stream and its consumer; one item a cycle, one cycle late.
+    """Two registers between a stream and its consumer: one item a cycle, one cycle late.
 
-    Returns ready (to the producer), the payload and valid (to the consumer), all from registers: ``valid``
-    does not depend on ``out_ready``, nor ``ready`` on ``valid``, in the same cycle.
+    ``name`` is a prefix for the registers in ``m``. Returns ``ready`` for the producer, and the payload and
+    ``valid`` for the consumer. All three come from registers: in a cycle ``valid`` does not depend on
+    ``out_ready``, nor ``ready`` on ``valid``.
     """
     full = Signal(name=f"{name}_full")  # ``held`` waits behind ``out``
     held = Signal.like(payload, name=f"{name}_held", reset_less=True)

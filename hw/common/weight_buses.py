@@ -8,12 +8,14 @@ from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
 
 
 def kernel_layout(config: EngineConfig) -> data.StructLayout:
-    """A kernel as the weight registers hold it: one digit a tap, of the pass that is running."""
+    """A kernel as the weight registers hold it: its scalar alpha, and for each tap the digit that the
+    running pass applies (see ``kestrel.hw.spec.masks``)."""
     return data.StructLayout({"alpha": SCALAR_BITS, "digits": data.ArrayLayout(config.digit_bits, TAPS)})
 
 
 def kernel_bus(config: EngineConfig) -> data.StructLayout:
-    """Kernels for output lanes ``out`` (one-hot) and the ``block``-th K input lanes (one-hot)."""
+    """Kernels on their way to the shadow registers: of the output lanes marked in ``out`` (a bit a lane),
+    and of the input lanes of the block marked in ``block`` (a bit a block of ``load_kernels`` lanes)."""
     return data.StructLayout(
         {
             "out": config.output_lanes,
@@ -24,7 +26,8 @@ def kernel_bus(config: EngineConfig) -> data.StructLayout:
 
 
 def bias_bus(config: EngineConfig) -> data.StructLayout:
-    """Biases for the ``block``-th K output lanes (one-hot)."""
+    """Biases on their way to the shadow registers: of the output lanes of the block marked in ``block`` (a
+    bit a block of ``load_kernels`` lanes)."""
     return data.StructLayout(
         {
             "block": -(-config.output_lanes // config.load_kernels),
@@ -34,7 +37,8 @@ def bias_bus(config: EngineConfig) -> data.StructLayout:
 
 
 def pad_bus(config: EngineConfig) -> data.StructLayout:
-    """Pad values for the ``block``-th K input lanes (one-hot)."""
+    """Pad values on their way to the shadow registers: of the input lanes of the block marked in ``block``
+    (a bit a block of ``load_kernels`` lanes)."""
     return data.StructLayout(
         {
             "block": config.input_lanes // config.load_kernels,

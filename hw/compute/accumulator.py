@@ -4,17 +4,23 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.common.place import PREFIX, delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig, lane_sum_bits
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, bits_for
 
 
 class AccumulatorLane(wiring.Component):
-    """acc = (fresh ? 0 : partial) + (sum << digit), modulo 2**32, registered.
+    """acc = (fresh ? 0 : partial) + (sum << digit), modulo 2**32, one cycle later.
 
-    Members: ``sum``, ``partial``, ``fresh``, ``digit`` in; ``acc`` out, one cycle later. Where masks have no
-    more than one digit, ``digit`` is not looked at.
+    Members
+    -------
+    sum : In(signed)        The output lane's sum of this pass, ``lane_sum_bits`` wide.
+    partial : In(32)        The partial sum of the earlier passes.
+    fresh : In(1)           There are no earlier passes: the partial sum counts as 0.
+    digit : In(2)           The digit of the mask codes that the pass applies. Without masks of several
+                            digits it is not looked at.
+    acc : Out(signed(32))   The new partial sum, one cycle later.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -45,7 +51,7 @@ class AccumulatorLane(wiring.Component):
 
 
 class Accumulator(wiring.Component):
-    """Read, add, write back: one pixel a cycle for all output lanes.
+    """Reads, adds and writes back the partial sums of one pixel a cycle, for all output lanes.
 
         cycle 0   ``ahead``   the partial sums of the pixel are read
         cycle 1   ``sums``    they are added
@@ -56,19 +62,20 @@ class Accumulator(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)       of the sums that come in the next cycle
-    sums : In(P_o x signed)
-    acc_ahead : Out(PIXEL)  of the accumulators that come in the next cycle, valid only where complete
-    acc : Out(P_o x 32)
+    ahead : In(pixel_layout)        The pixel of the sums that come in the next cycle.
+    sums : In(P_o x signed)         The sums of the output lanes, ``lane_sum_bits`` wide.
+    acc_ahead : Out(pixel_layout)   The pixel of the accumulators that come in the next cycle; it is valid
+                                    only where they are complete.
+    acc : Out(P_o x signed(32))     The accumulators of the output lanes.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         super().__init__(
             {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "sums": In(data.ArrayLayout(signed(lane_sum_bits(config)), config.output_lanes)),
-                "acc_ahead": Out(PIXEL),
+                "acc_ahead": Out(pixel_layout(config)),
                 "acc": Out(data.ArrayLayout(signed(ACCUMULATOR_BITS), config.output_lanes)),
             }
         )

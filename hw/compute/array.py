@@ -4,7 +4,7 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.common.weight_buses import kernel_bus
 from kestrel.hw.compute.output_lane import OutputLane
@@ -22,13 +22,18 @@ class Array(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)        of the window that comes in the next cycle
-    window : In(P_i * 9 * A)
-    load : In(kernel_bus)    writes into the shadow registers
-    sums_ahead : Out(PIXEL)  of the sums that come in the next cycle
-    sums : Out(P_o x signed) ``lane_latency`` cycles after ``window``
-    groups_ahead, groups : Out   likewise the sums over each row group, P_o x 3, ``group_latency`` cycles
-                             after ``window``; only with ``config.row_groups``
+    ahead : In(pixel_layout)         The pixel of the window that comes in the next cycle.
+    window : In(P_i * 9 * A)         The windows of the input lanes, lane 0 in the low bits.
+    load : In(kernel_bus)            Kernels for the shadow registers.
+    sums_ahead : Out(pixel_layout)   The pixel of the sums that come in the next cycle.
+    sums : Out(P_o x signed)         The sums of the output lanes, ``lane_sum_bits`` wide, ``lane_latency``
+                                     cycles after ``window``.
+
+    With ``config.row_groups``:
+
+    groups_ahead : Out(pixel_layout)   The pixel of the row groups' sums that come in the next cycle.
+    groups : Out(P_o x 3 x signed)     The sums of the output lanes over each row group, ``group_sum_bits``
+                                       wide, ``group_latency`` cycles after ``window``.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -36,14 +41,17 @@ class Array(wiring.Component):
         groups = {}
         if config.row_groups:
             lane = data.ArrayLayout(signed(group_sum_bits(config)), ROW_GROUPS)
-            groups = {"groups_ahead": Out(PIXEL), "groups": Out(data.ArrayLayout(lane, config.output_lanes))}
+            groups = {
+                "groups_ahead": Out(pixel_layout(config)),
+                "groups": Out(data.ArrayLayout(lane, config.output_lanes)),
+            }
         super().__init__(
             groups
             | {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "window": In(config.input_lanes * TAPS * config.activation_bits),
                 "load": In(kernel_bus(config)),
-                "sums_ahead": Out(PIXEL),
+                "sums_ahead": Out(pixel_layout(config)),
                 "sums": Out(data.ArrayLayout(signed(lane_sum_bits(config)), config.output_lanes)),
             }
         )

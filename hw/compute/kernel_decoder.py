@@ -23,9 +23,15 @@ def digit_table(mask_bits: int, digit: int, digit_bits: int) -> list[int]:
 
 
 class DigitDecoder(wiring.Component):
-    """One tap, combinational. Members: ``code``, ``mask_bits``, ``digit`` (its number) in; ``value`` out.
+    """Decodes one tap, without registers.
 
-    Without masks of several passes ``digit`` is not looked at.
+    Members
+    -------
+    code : In(mask_bits_max)     The tap's mask code; bits beyond ``mask_bits`` are not looked at.
+    mask_bits : In(3)            Bits of a mask code in this layer.
+    digit : In(2)                Which digit of the code is wanted. Without masks of several digits it is not
+                                 looked at.
+    value : Out(digit_bits)      The digit as the weight registers hold it.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -53,13 +59,15 @@ class DigitDecoder(wiring.Component):
 
 
 class KernelDecoder(wiring.Component):
-    """One kernel, combinational.
+    """Decodes one kernel, without registers.
 
     Members
     -------
-    code : In        a kernel as stored: alpha, then nine mask codes of ``mask_bits`` bits
-    mask_bits, digit : In
-    kernel : Out(kernel_layout)
+    code : In(kernel_bits)          The kernel as it is stored: alpha, then nine mask codes of ``mask_bits``
+                                    bits. It is as wide as a kernel of the widest masks.
+    mask_bits : In(3)               Bits of a mask code in this layer.
+    digit : In(2)                   Which digit of the mask codes is wanted.
+    kernel : Out(kernel_layout)     Alpha and the nine digits.
     """
 
     def __init__(self, config: EngineConfig) -> None:

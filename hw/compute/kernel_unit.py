@@ -23,10 +23,13 @@ class KernelUnit(wiring.Component):
 
     Members
     -------
-    window : In(9 * A)      activations, tap 0 in the low bits
-    load, kernel : In       write ``kernel`` (kernel_layout) into the shadow register
-    swap, swap_alpha : In   shadow to working registers
-    product : Out(signed)   two cycles after ``window``; one window a cycle
+    window : In(9 * A)           The activations, tap 0 in the low bits.
+    load : In(1)                 Writes ``kernel`` into the shadow register.
+    kernel : In(kernel_layout)   The kernel to be loaded.
+    swap : In(1)                 Moves the digits from the shadow register to the working one.
+    swap_alpha : In(1)           Moves the scalar from the shadow register to the working one.
+    product : Out(signed)        alpha times the sum of digit * activation, ``product_bits`` wide, two cycles
+                                 after ``window``; one window a cycle.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -13,21 +13,24 @@ from kestrel.hw.spec.widths import TAPS
 
 
 class OutputLane(wiring.Component):
-    """Sum over the input lanes of alpha * sum(M * x), for one output channel.
+    """Adds alpha * sum(M * x) over the input lanes, for one output channel.
 
-    The load bus carries ``load_kernels`` kernels for neighbouring input lanes: block k of ``load_in`` stands
-    for input lanes k * load_kernels and up.
+    The bus ``kernels`` carries the kernels of ``load_kernels`` neighbouring input lanes: block k stands for
+    the input lanes from k * load_kernels on.
 
     Members
     -------
-    window : In(P_i * 9 * A)     one window a lane
-    load : In(1)                 this output lane takes the kernels on the bus
-    load_in : In(P_i / K)        one-hot block of input lanes
-    kernels : In(K x kernel_layout)     the bus
-    swap, swap_alpha : In(1)     as in the kernel unit
-    sum : Out(signed)            ``lane_latency`` cycles after ``window``; one window a cycle
-    groups : Out(3 x signed)     sums over the lanes of each row group, ``group_latency`` cycles after
-                                 ``window``; only with ``config.row_groups``
+    window : In(P_i * 9 * A)          The windows of the input lanes, lane 0 in the low bits.
+    load : In(1)                      This output lane takes the kernels on the bus.
+    load_in : In(P_i / K)             The blocks of input lanes that take them, a bit a block.
+    kernels : In(K x kernel_layout)   The bus.
+    swap : In(1)                      Moves the digits from the shadow registers to the working ones.
+    swap_alpha : In(1)                Moves the scalars from the shadow registers to the working ones.
+    sum : Out(signed)                 The sum, ``lane_sum_bits`` wide, ``lane_latency`` cycles after
+                                      ``window``; one window a cycle.
+    groups : Out(3 x signed)          Only with ``config.row_groups``: the sums over the lanes of each row
+                                      group, ``group_sum_bits`` wide, ``group_latency`` cycles after
+                                      ``window``.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -1,10 +1,10 @@
-"""2x2/2 max pooling on the fly, or nothing."""
+"""2x2/2 maximum pooling of the results as they come, or none."""
 
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL, result_layout
+from kestrel.hw.common.pixel import pixel_layout, result_layout
 from kestrel.hw.common.place import PREFIX, delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
@@ -13,8 +13,13 @@ from kestrel.hw.spec.widths import bits_for
 class PoolLane(wiring.Component):
     """Maxima of one output lane.
 
-    Members: ``y`` in; ``above`` the line memory's word; ``pooled`` the maximum of this pixel, the one
-    before it and, if ``lower``, of ``above``; ``across`` the maximum without ``above``.
+    Members
+    -------
+    y : In(A)            The result of this pixel, one a cycle.
+    above : In(A)        The line memory's word: the maximum of the pixel pair in the row above.
+    lower : In(1)        The pixel lies in an odd row, so that ``above`` counts.
+    across : Out(A)      The maximum of this pixel and the one before it.
+    pooled : Out(A)      The maximum of ``across`` and, if ``lower``, of ``above``.
     """
 
     def __init__(self, activation_bits: int) -> None:
@@ -33,7 +38,7 @@ class PoolLane(wiring.Component):
 
 
 class Pool(wiring.Component):
-    """Results enter row by row; pooled ones leave at every second pixel of every second row.
+    """Takes results row by row; pooled ones leave at every second pixel of every second row.
 
     The maxima of pixel pairs of an even row wait in a line memory for the row below. A strip of a pooled
     layer begins on an even row.
@@ -46,12 +51,13 @@ class Pool(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)        of the results that come in the next cycle
-    y : In(P_o x A)
-    pool : In(1)             the layer pools
-    result : Out(result_layout), data : Out(P_o x A)
-    grouped : In(1)          the layer runs in row groups: ``result`` and ``data`` belong to ``y`` and come in
-                             the same cycle; only with ``config.row_groups``
+    ahead : In(pixel_layout)      The pixel of the results that come in the next cycle.
+    y : In(P_o x A)               The results of the output lanes.
+    pool : In(1)                  The layer pools.
+    result : Out(result_layout)   What there is to write, and what ends with it.
+    data : Out(P_o x A)           The activations to be written.
+    grouped : In(1)               Only with ``config.row_groups``: the layer runs in row groups. ``result``
+                                  and ``data`` then belong to ``y`` and come in the same cycle.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -61,7 +67,7 @@ class Pool(wiring.Component):
         super().__init__(
             grouped
             | {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "y": In(lanes),
                 "pool": In(1),
                 "result": Out(result_layout(config)),
@@ -126,7 +132,7 @@ class Pool(wiring.Component):
                     self.result.row_end.eq(pixel.valid & pixel.row_end),
                     self.result.last.eq(pixel.valid & pixel.last),
                     self.result.last_out.eq(pixel.last_out),
-                    self.result.rows.eq(pixel.digit),
+                    self.result.rows.eq(pixel.rows),
                     self.data.eq(self.y),
                 ]
         m.d.sync += [

@@ -1,10 +1,10 @@
-"""Requantisation: bias, rounding, shift, ReLU and saturation in one."""
+"""Requantisation: bias, rounding, shift, ReLU and saturation in one step."""
 
 from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import PIXEL
+from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.common.weight_buses import bias_bus
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig, group_sum_bits
@@ -26,19 +26,22 @@ class RequantiseLane(wiring.Component):
 
     Members
     -------
-    load, bias : In        write ``bias`` into the shadow register
-    swap : In(1)           shadow to working register, for the accumulator of the next cycle
-    acc : In(signed(32))
-    shift : In(4)          SHIFT_MIN..SHIFT_MAX
-    maximum : In(A)        2**A - 1 of the network that runs
-    y : Out(A)             two cycles after ``acc``
+    load : In(1)                Writes ``bias`` into the shadow register.
+    bias : In(signed(12))       The bias to be loaded.
+    swap : In(1)                Moves the bias from the shadow register to the working one, for the
+                                accumulator of the next cycle.
+    acc : In(signed(32))        The accumulator.
+    shift : In(4)               s, from SHIFT_MIN to SHIFT_MAX.
+    maximum : In(A)             The largest activation, 2**A - 1 for the A of the network that runs.
+    y : Out(A)                  The activation, two cycles after ``acc``.
 
     With ``group_bits`` not 0, for layers in row groups:
 
-    grouped : In(1)        take ``groups``, the sums of three rows, instead of ``acc``; counts in the next
-                           cycle: it stays for a layer and has many lanes to reach
-    groups : In(3 x signed(group_bits))
-    others : Out(2 x A)    as ``y``, of the second and third row; only these have adders of their own
+    grouped : In(1)             Take ``groups`` instead of ``acc``. It counts from the next cycle on: it
+                                stays for a layer and has many lanes to reach.
+    groups : In(3 x signed)     The sums of the three rows, ``group_bits`` wide.
+    others : Out(2 x A)         The activations of the second and third row, two cycles after ``groups``;
+                                only these rows have adders of their own.
     """
 
     def __init__(self, activation_bits: int, group_bits: int = 0) -> None:
@@ -110,12 +113,12 @@ class RequantiseLane(wiring.Component):
 
 
 def requantise_lane(config: EngineConfig) -> RequantiseLane:
-    """A lane of an engine."""
+    """A lane as this configuration needs it."""
     return RequantiseLane(config.activation_bits, group_sum_bits(config) if config.row_groups else 0)
 
 
 class Requantise(wiring.Component):
-    """All output lanes. Lanes beyond the layer's last channel give 0.
+    """Requantises all output lanes. Lanes beyond the layer's last channel give 0.
 
         cycle 0   ``ahead``   of a pass's first pixel: biases swap
         cycle 1   ``acc``
@@ -123,16 +126,23 @@ class Requantise(wiring.Component):
 
     Members
     -------
-    ahead : In(PIXEL)            of the accumulators that come in the next cycle
-    acc : In(P_o x 32)
-    load : In(bias_bus)
-    shift, maximum : In          until the last ``y`` of the layer, like last_out_lanes
-    last_out_lanes : In          channels of the last output group
-    y_ahead : Out(PIXEL)         of the results that come in the next cycle
-    y : Out(P_o x A)
+    ahead : In(pixel_layout)      The pixel of the accumulators that come in the next cycle.
+    acc : In(P_o x signed(32))    The accumulators of the output lanes.
+    load : In(bias_bus)           Biases for the shadow registers.
+    shift : In(4)                 The layer's shift; it must stay until the layer's last ``y``.
+    maximum : In(A)               The largest activation; it must stay until the layer's last ``y``.
+    last_out_lanes : In           The channels of the layer's last output group, from 1 to P_o; it must stay
+                                  until the layer's last ``y``.
+    y_ahead : Out(pixel_layout)   The pixel of the results that come in the next cycle.
+    y : Out(P_o x A)              The activations of the output lanes.
 
-    With ``config.row_groups``: grouped, groups (P_o x 3) and others (2 x P_o x A) as in the lane. The sums of
-    row groups come two cycles earlier than accumulators would; ``ahead`` is then theirs.
+    With ``config.row_groups``:
+
+    grouped : In(1)                 The layer runs in row groups: ``groups`` are taken instead of ``acc``.
+                                    They come two cycles earlier than accumulators would; ``ahead`` is then
+                                    theirs.
+    groups : In(P_o x 3 x signed)   The sums of the three rows, ``group_sum_bits`` wide.
+    others : Out(2 x P_o x A)       The activations of the second and third row.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -149,13 +159,13 @@ class Requantise(wiring.Component):
         super().__init__(
             grouped
             | {
-                "ahead": In(PIXEL),
+                "ahead": In(pixel_layout(config)),
                 "acc": In(data.ArrayLayout(signed(ACCUMULATOR_BITS), lanes)),
                 "load": In(bias_bus(config)),
                 "shift": In(SHIFT_BITS),
                 "maximum": In(a),
                 "last_out_lanes": In(bits_for(lanes)),
-                "y_ahead": Out(PIXEL),
+                "y_ahead": Out(pixel_layout(config)),
                 "y": Out(data.ArrayLayout(a, lanes)),
             }
         )

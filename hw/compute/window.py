@@ -13,37 +13,41 @@ cycle, because the tap is replaced by the pad value.
 At the end of a row ``right`` already holds the next row's first column; the tap is outside the image and is
 replaced. So a pixel never waits for its right neighbour, not even across passes.
 
-In a layer that runs in row groups each group of lanes works on a row of its own. The first row lies at the
-image's upper edge in group 0 alone, and which group has the last row the layer says.
+In a layer that runs in row groups each group of lanes works on a row of its own. Its first row lies at the
+image's upper edge in group 0 alone; in which group its last row lies, the layer says (``row_groups``).
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.pixel import EDGES, PIXEL
+from kestrel.hw.common.pixel import EDGES, pixel_layout
 from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import pad_bus
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.timing import WINDOW_LATENCY
 from kestrel.hw.spec.widths import TAPS, bits_for
 
 
 class Window(wiring.Component):
-    """See the module's docstring.
+    """Forms the windows of the pixels that the reader presents, as the module's docstring describes.
 
     Members
     -------
-    pixel, edges : In      of the column whose address is presented in this cycle
-    top_bank : In(2)       bank that holds the row above the pixel
-    slice : In             input group within the word
-    lanes : In             channels of the input group; lanes beyond give 0
-    banks : In(3 x word)   the banks' words, one cycle later
-    has_pad : In(1)        the layer uses the pad values; otherwise it pads with 0
-    row_groups : In(2)     of the layer; only with ``config.row_groups``
-    load : In(pad_bus)     writes into the shadow pad registers
-    ahead : Out(PIXEL)     of the window that comes in the next cycle
-    window : Out(P_i * 9 * A)   WINDOW_LATENCY cycles after ``pixel``
+    pixel : In(pixel_layout)      The pixel whose column's addresses are presented in this cycle.
+    edges : In(EDGES)             The edges of the image on which that pixel lies.
+    top_bank : In(2)              The bank that holds the row above that pixel.
+    slice : In                    The number of its input group within the words, 0 to ``in_slices`` - 1.
+    lanes : In                    The channels of its input group, 1 to P_i; the windows of lanes beyond are
+                                  0.
+    banks : In(3 x word_bits)     The words of the banks, one cycle after their addresses.
+    has_pad : In(1)               The layer uses the pad values; otherwise it pads with 0.
+    row_groups : In(2)            Only with ``config.row_groups``: 0, or of a layer in row groups the number
+                                  of rows of its last triple.
+    load : In(pad_bus)            Pad values for the shadow registers.
+    ahead : Out(pixel_layout)     The pixel of the window that comes in the next cycle.
+    window : Out(P_i * 9 * A)     The windows of the input lanes, lane 0 in the low bits, WINDOW_LATENCY
+                                  cycles after ``pixel``.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -52,15 +56,15 @@ class Window(wiring.Component):
         super().__init__(
             grouped
             | {
-                "pixel": In(PIXEL),
+                "pixel": In(pixel_layout(config)),
                 "edges": In(EDGES),
                 "top_bank": In(2),
                 "slice": In(bits_for(config.in_slices - 1)),
                 "lanes": In(bits_for(config.input_lanes)),
-                "banks": In(data.ArrayLayout(config.word_bits, 3)),
+                "banks": In(data.ArrayLayout(config.word_bits, BANKS)),
                 "has_pad": In(1),
                 "load": In(pad_bus(config)),
-                "ahead": Out(PIXEL),
+                "ahead": Out(pixel_layout(config)),
                 "window": Out(config.input_lanes * TAPS * config.activation_bits),
             }
         )
@@ -82,9 +86,9 @@ class Window(wiring.Component):
         right = Signal(data.ArrayLayout(width, 3), reset_less=True)
         for row in range(3):
             with m.Switch(top_bank):
-                for bank in range(3):
+                for bank in range(BANKS):
                     with m.Case(bank):
-                        word = self.banks[(bank + row) % 3]
+                        word = self.banks[(bank + row) % BANKS]
                         m.d.sync += right[row].eq(word.word_select(which, width))
 
         # Cycles 2 and 3.

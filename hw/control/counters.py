@@ -8,26 +8,31 @@ from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.status import COUNTER_ADDRESS_BITS, COUNTER_BITS, COUNTERS
 
 RECORD_BITS = COUNTER_ADDRESS_BITS - 1
+"""Bits of the number of a record of the schedule table."""
 
 EVENTS = data.StructLayout(dict.fromkeys(COUNTERS[1:-1], 1))
-"""What this cycle goes into; at most one. None of them: it counts as ``control``."""
+"""What the cycle goes into; at most one bit is set. With none of them a busy cycle counts as ``control``."""
 
 
 class Counters(wiring.Component):
-    """Reset at the start of a frame; to be read when the frame has ended.
+    """Counts the cycles of a frame by what they go into, and by the layer that streams. Counting begins
+    anew at the start of a frame; the counts are to be read when the frame has ended.
 
     A hand-over charges the cycles since the last one to the record that streamed: its count is written back
-    in the cycle after ``go``. It is read all the time that the record streams, which is at least four
+    in the cycle after ``go``. The count is read all the time that the record streams, which is at least four
     cycles, so that the memory's own delay and the addition lie in different cycles.
 
     Members
     -------
-    start, busy, go, done : In   as in the sequencer
-    record : In(8)               record that streams, until the cycle of go
-    events : In(EVENTS)
-    addr : In(9)                 below 256: cycles of that record of the schedule table; from 256 on:
-                                 kestrel.hw.spec.COUNTERS, in that order
-    value : Out(32)              one cycle later
+    start : In(1)           A frame begins; the counts are forgotten.
+    busy : In(1)            A frame runs.
+    go : In(1)              A visit or a pass is handed over.
+    done : In(1)            High in one cycle, the one after the frame's last.
+    record : In(8)          The record of the schedule table that streams, until the cycle of ``go``.
+    events : In(EVENTS)     What the cycle goes into.
+    addr : In(9)            What is read: below 256 the cycles of that record; from 256 on the counters of
+                            ``kestrel.hw.spec.status.COUNTERS``, in that order.
+    value : Out(32)         The count, one cycle after ``addr``; 0 for a record that did not stream.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Sequencer: walks the schedule table and hands pass after pass to the pipeline, one pass ahead.
+"""Sequencer: walks the schedule table and hands pass after pass to the pipeline, preparing one pass ahead.
 
 It prepares the next pass (table records, tile of weights) while the current one streams. ``go`` hands over:
 
@@ -7,20 +7,22 @@ It prepares the next pass (table records, tile of weights) while the current one
     new layer    after the pipeline has drained: ``adopt`` puts the layer record in force, ``go`` follows in
                  the next cycle
 
-From a hand-over in cycle g:
-    another tile of the visit   its loading starts in the same cycle
-    the visit's last tile       VISIT_FETCH cycles later, LAYER_FETCH more if the layer is new
+From a hand-over in cycle g the next tile is loaded
+
+    if it is another tile of the visit   from the same cycle on
+    after the visit's last tile          VISIT_FETCH cycles later, LAYER_FETCH more if the layer is new
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.handover import feature_address_bits, layer_layout, tile_layout, visit_layout
+from kestrel.hw.common.handover import layer_layout, tile_layout, visit_layout
+from kestrel.hw.control.table_reader import TableReader
+from kestrel.hw.control.tile_counter import TileCounter
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
 from kestrel.hw.spec.status import ERROR_BITS, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
@@ -39,22 +41,33 @@ from kestrel.hw.spec.widths import bits_for
 
 
 class Sequencer(wiring.Component):
-    """See the module's docstring.
+    """Controls a frame from ``start`` to ``done``, as the module's docstring describes.
 
     Members
     -------
-    start : In(1)             begin a frame (ignored while busy)
-    busy : Out(1), done : Out(1)   done: one cycle, a frame has ended well
-    error : Out(4)            cause of the last frame's end, 0 if none; until the next start
-    table_en, table_addr, table_data : schedule table, one cycle latency
-    ending : In(1)            the streaming block that was handed over to is in its last cycle
-    input_error : In(4)       instead of ``ending``: the image input gives up
-    go : Out(1)               hand over visit, tile (and layer, adopted before)
-    adopt : Out(1)            the next layer becomes the current one
-    starved : Out(1)          nothing but the weights of the next pass is missing
-    visit, tile, layer : Out  current layer; next visit and tile, valid with go
-    activation_bits : Out(4)  A of the network
-    load_* : to the weight loader, describing the next tile; loaded : In
+    start : In(1)                    Begins a frame; ignored while ``busy``.
+    busy : Out(1)                    A frame runs.
+    done : Out(1)                    High in one cycle: a frame has ended well.
+    error : Out(4)                   The cause for which the last frame was given up (ERRORS), 0 if it was
+                                     not; it stays until the next start.
+    table_en : Out(1)                Reads the schedule table.
+    table_addr : Out                 The word's address in the table, as wide as ``table_words`` needs.
+    table_data : In(32)              The word, one cycle after ``table_en``.
+    ending : In(1)                   The streaming block that was handed over to is in its last cycle.
+    input_error : In(4)              The streaming block gives up, for this cause; 0 otherwise.
+    go : Out(1)                      Hands over ``visit`` and ``tile``, whose layer is in force.
+    adopt : Out(1)                   The layer that was read becomes ``layer``; comes one cycle before
+                                     ``go``.
+    starved : Out(1)                 Nothing but the weights of the next pass is missing.
+    visit : Out(visit_layout)        The next visit, valid with ``go``.
+    tile : Out(tile_layout)          The next tile, valid with ``go`` if the visit computes.
+    layer : Out(layer_layout)        The layer in force.
+    activation_bits : Out(4)         A of the network that runs, from the table's header.
+    load_start : Out(1)              The weight loader is to begin with the next tile.
+    load_rebase : Out(1)             A visit begins: its first tile, if it has any, is that of the layer.
+    load_rewind : Out(1)             With ``load_start``: the tile is the same one again, for its next digit.
+    load_layer : Out(layer_layout)   The layer of the next pass.
+    loaded : In(1)                   The next tile is loaded.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -84,105 +97,112 @@ class Sequencer(wiring.Component):
                 "loaded": In(1),
             }
         )
+        self._tiles = TileCounter(config, self.load_layer)
+        self._table = TableReader(self.table_addr)
+        self._visit_pointer = Signal.like(self.table_addr, name="visit_pointer")
+        self._header = {f.name: Signal(f.width, name=f"header_{f.name}") for f in HEADER_FIELDS}
+        self._active = Signal(name="active")  # a streaming block is at work
+        self._drain_left = Signal(range(drain_cycles(config)), name="drain_left")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layer = self.load_layer  # of the next pass
+        self._drain(m)
+        self._tiles.add_to(m, self.tile)
+        m.d.comb += self.table_addr.eq(self._table.pointer)
+        m.d.comb += self.activation_bits.eq(self._header["activation_bits"])
+        m.d.sync += self.done.eq(0)
+        with m.FSM(name="state"):
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [self.busy.eq(1), self.error.eq(0)]
+                self._table.begin(m, 0)
+                m.next = "HEADER"
+            with m.State("HEADER"):
+                with m.If(self._receive(m, HEADER_FIELDS, self._header, HEADER_WORDS_USED)):
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                self._check(m)
+            with self._state(m, "VISIT"):
+                self._read_visit(m)
+            with self._state(m, "DISPATCH"):
+                with m.If(self.visit.kind == KIND_END):
+                    m.next = "FINISH"
+                with m.Elif(self.visit.new_layer):
+                    m.next = "LAYER"
+                with m.Else():
+                    self._prepare(m)
+            with self._state(m, "LAYER"):
+                fields = layer_fields(self.config)
+                with m.If(self._receive(m, fields, self.load_layer, LAYER_WORDS_USED)):
+                    m.next = "PREPARE"
+            with self._state(m, "PREPARE"):
+                self._prepare(m)
+            with self._state(m, "READY"):
+                self._ready(m)
+            with m.State("HAND_OVER"):
+                self._hand_over(m)
+            with self._state(m, "FINISH"):
+                with m.If(self._free):
+                    m.d.sync += [self.busy.eq(0), self.done.eq(1)]
+                    m.next = "IDLE"
+        with m.If(self.adopt):
+            m.d.sync += self.layer.eq(self.load_layer)
+        return m
 
-        # --- draining ------------------------------------------------------------------------------------
+    # --- draining ----------------------------------------------------------------------------------------
+
+    def _drain(self, m: Module) -> None:
+        """Follow whether a block streams, and for how long the pipeline still holds its pixels."""
         drain = drain_cycles(self.config)
-        drain_left = Signal(range(drain))
-        active = Signal()  # a streaming block is at work
         with m.If(self.go):
-            m.d.sync += active.eq(1)
+            m.d.sync += self._active.eq(1)
         with m.Elif(self.ending | (self.input_error != 0)):
-            m.d.sync += active.eq(0)
-        with m.If(active):
-            m.d.sync += drain_left.eq(drain - 1)
-        with m.Elif(drain_left != 0):
-            m.d.sync += drain_left.eq(drain_left - 1)
-        drained = ~active & (drain_left == 0)
-        free = ~active | self.ending
+            m.d.sync += self._active.eq(0)
+        with m.If(self._active):
+            m.d.sync += self._drain_left.eq(drain - 1)
+        with m.Elif(self._drain_left != 0):
+            m.d.sync += self._drain_left.eq(self._drain_left - 1)
 
-        # --- the next tile -------------------------------------------------------------------------------
-        in_group = Signal.like(layer.in_groups)
-        out_group = Signal.like(layer.out_groups)
-        offset = Signal(feature_address_bits(self.config))
-        part_of_word = Signal.like(self.tile.slice)
-        digit = Signal(2)
-        # Found with the tile, not from it: the weight loader works on them in the very next cycle.
-        last_digit, last_in, last_out = Signal(), Signal(), Signal()
-        first_of_visit = Signal()
-        m.d.comb += [
-            self.tile.group_offset.eq(offset),
-            self.tile.slice.eq(part_of_word),
-            self.tile.digit.eq(digit),
-            self.tile.fresh.eq((in_group == 0) & (digit == 0)),
-            self.tile.emit.eq(last_in & last_digit),
-            self.tile.last_in.eq(last_in),
-            self.tile.last_out.eq(last_out),
-        ]
-        next_tile, first_tile = Signal(), Signal()
-        with m.If(next_tile):
-            m.d.sync += [
-                digit.eq(digit + 1),
-                last_digit.eq(digit + 2 == layer.passes),
-                first_of_visit.eq(0),
-            ]
-            with m.If(last_digit):
-                m.d.sync += [
-                    digit.eq(0),
-                    last_digit.eq(layer.passes == 1),
-                    in_group.eq(in_group + 1),
-                    last_in.eq(in_group + 2 == layer.in_groups),
-                    part_of_word.eq(part_of_word + 1),
-                ]
-                with m.If(part_of_word == self.config.in_slices - 1):
-                    m.d.sync += [part_of_word.eq(0), offset.eq(offset + layer.width)]
-                with m.If(last_in):
-                    m.d.sync += [
-                        in_group.eq(0),
-                        last_in.eq(layer.in_groups == 1),
-                        out_group.eq(out_group + 1),
-                        last_out.eq(out_group + 2 == layer.out_groups),
-                        part_of_word.eq(0),
-                        offset.eq(0),
-                    ]
-        with m.If(first_tile):
-            m.d.sync += [
-                first_of_visit.eq(1),
-                digit.eq(0),
-                last_digit.eq(layer.passes == 1),
-                in_group.eq(0),
-                last_in.eq(layer.in_groups == 1),
-                out_group.eq(0),
-                last_out.eq(layer.out_groups == 1),
-                part_of_word.eq(0),
-                offset.eq(0),
-            ]
+    @property
+    def _drained(self) -> Value:
+        """The pipeline is empty."""
+        return ~self._active & (self._drain_left == 0)
 
-        # --- table reads: words arrive one cycle after their address -----------------------------------
-        pointer = Signal.like(self.table_addr)
-        visit_pointer = Signal.like(self.table_addr)
-        word = Signal(range(RECORD_WORDS + 1))  # the word that arrives is word - 1
-        m.d.comb += self.table_addr.eq(pointer)
+    @property
+    def _free(self) -> Value:
+        """A streaming block may be handed over to."""
+        return ~self._active | self.ending
 
-        def receive(fields: tuple[Field, ...], target: Any, words: int) -> None:
-            """Read ``words`` words from ``pointer``; each goes into its fields as it arrives."""
-            m.d.comb += self.table_en.eq(word < words)
-            m.d.sync += [pointer.eq(pointer + 1), word.eq(word + 1)]
-            with m.Switch(word):
-                for n in range(words):
-                    with m.Case(n + 1):
-                        for field in fields:
-                            if field.word == n:
-                                bits = self.table_data[field.lsb : field.lsb + field.width]
-                                m.d.sync += target[field.name].eq(bits)
+    # --- states ------------------------------------------------------------------------------------------
 
-        # --- states --------------------------------------------------------------------------------------
-        header = {f.name: Signal(f.width, name=f"header_{f.name}") for f in HEADER_FIELDS}
-        m.d.comb += self.activation_bits.eq(header["activation_bits"])
-        is_conv = self.visit.kind == KIND_CONV
+    @contextmanager
+    def _state(self, m: Module, name: str) -> Iterator[None]:
+        """A state that a broken frame leaves at once."""
+        with m.State(name):
+            yield
+            with m.If(self.input_error != 0):
+                self._stop(m, self.input_error)
+
+    def _stop(self, m: Module, cause: Value | int) -> None:
+        """End the frame with an error."""
+        m.d.sync += [self.error.eq(cause), self.busy.eq(0)]
+        m.next = "IDLE"
+
+    def _receive(
+        self, m: Module, fields: tuple[Field, ...], target: data.View | dict[str, Signal], words: int
+    ) -> Value:
+        """Read a record's words into their fields; whether the last one arrives in this cycle."""
+        return self._table.receive(m, fields, target, words, self.table_en, self.table_data)
+
+    def _check(self, m: Module) -> None:
+        """Refuse a table that is no table, or that was made for another engine."""
+        header = self._header
+        base = header["visits_base"]
+        m.d.sync += self._visit_pointer.eq(base)
+        self._table.begin(m, base)
+        m.next = "VISIT"
+        wrong_version = header["version"] != TABLE_VERSION
+        if self.config.row_groups:
+            wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
         config_matches = (
             (header["input_lanes"] == self.config.input_lanes)
             & (header["output_lanes"] == self.config.output_lanes)
@@ -190,89 +210,47 @@ class Sequencer(wiring.Component):
             & (header["activation_bits"] <= self.config.activation_bits)
             & (header["mask_bits"] <= self.config.mask_bits_max)
         )
+        with m.If((header["magic"] != TABLE_MAGIC) | wrong_version):
+            self._stop(m, ERROR_TABLE_MAGIC)
+        with m.Elif(~config_matches):
+            self._stop(m, ERROR_TABLE_CONFIG)
 
-        @contextmanager
-        def state(name: str) -> Iterator[None]:
-            """A state that a broken frame leaves at once."""
-            with m.State(name):
-                yield
-                with m.If(self.input_error != 0):
-                    m.d.sync += [self.error.eq(self.input_error), self.busy.eq(0)]
-                    m.next = "IDLE"
+    def _read_visit(self, m: Module) -> None:
+        """Read the visit's record; the layer's is read next, should it be new."""
+        with m.If(self._receive(m, VISIT_FIELDS, self.visit, VISIT_WORDS)):
+            m.d.sync += self._visit_pointer.eq(self._visit_pointer + VISIT_WORDS)
+            self._table.begin(m, self.visit.layer * RECORD_WORDS)
+            m.next = "DISPATCH"
 
-        def hand_over() -> None:
-            m.d.comb += self.go.eq(1)
-            with m.If(is_conv & ~(last_digit & last_in & last_out)):
-                m.d.comb += [next_tile.eq(1), self.load_start.eq(1), self.load_rewind.eq(~last_digit)]
-                m.next = "READY"
-            with m.Else():
-                m.d.sync += [pointer.eq(visit_pointer), word.eq(0)]
-                m.next = "VISIT"
+    def _prepare(self, m: Module) -> None:
+        """Begin the visit's first tile."""
+        m.d.comb += [self._tiles.first.eq(1), self.load_start.eq(self._is_conv), self.load_rebase.eq(1)]
+        m.next = "READY"
 
-        def prepare() -> None:
-            m.d.comb += [first_tile.eq(1), self.load_start.eq(is_conv), self.load_rebase.eq(1)]
+    def _ready(self, m: Module) -> None:
+        """Wait for the weights, and for the block that streams; in a new layer for the pipeline too."""
+        loaded = self.loaded | ~self._is_conv
+        new_layer = self.visit.new_layer & self._tiles.first_of_visit
+        m.d.comb += self.starved.eq(~loaded & ~self._active & (self._drained | ~new_layer))
+        with m.If(new_layer):
+            with m.If(loaded & self._drained):
+                m.d.comb += self.adopt.eq(1)
+                m.next = "HAND_OVER"
+        with m.Elif(loaded & self._free):
+            self._hand_over(m)
+
+    def _hand_over(self, m: Module) -> None:
+        """Start the pass; on to the visit's next tile, or to the next visit."""
+        tiles = self._tiles
+        m.d.comb += self.go.eq(1)
+        with m.If(self._is_conv & ~(tiles.last_digit & tiles.last_in & tiles.last_out)):
+            m.d.comb += [tiles.next.eq(1), self.load_start.eq(1), self.load_rewind.eq(~tiles.last_digit)]
             m.next = "READY"
+        with m.Else():
+            self._table.begin(m, self._visit_pointer)
+            m.next = "VISIT"
 
-        m.d.sync += self.done.eq(0)
-        ready = self.loaded | ~is_conv
-        with m.FSM(name="state"):
-            with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [self.busy.eq(1), self.error.eq(0), pointer.eq(0), word.eq(0)]
-                m.next = "HEADER"
-            with m.State("HEADER"):
-                receive(HEADER_FIELDS, header, HEADER_WORDS_USED)
-                with m.If(word == HEADER_WORDS_USED):
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                base = header["visits_base"]
-                m.d.sync += [visit_pointer.eq(base), pointer.eq(base), word.eq(0)]
-                m.next = "VISIT"
-                wrong_version = header["version"] != TABLE_VERSION
-                if self.config.row_groups:
-                    wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
-                with m.If((header["magic"] != TABLE_MAGIC) | wrong_version):
-                    m.d.sync += [self.error.eq(ERROR_TABLE_MAGIC), self.busy.eq(0)]
-                    m.next = "IDLE"
-                with m.Elif(~config_matches):
-                    m.d.sync += [self.error.eq(ERROR_TABLE_CONFIG), self.busy.eq(0)]
-                    m.next = "IDLE"
-            with state("VISIT"):
-                receive(VISIT_FIELDS, self.visit, VISIT_WORDS)
-                with m.If(word == VISIT_WORDS):
-                    m.d.sync += [
-                        visit_pointer.eq(visit_pointer + VISIT_WORDS),
-                        pointer.eq(self.visit.layer * RECORD_WORDS),
-                        word.eq(0),
-                    ]
-                    m.next = "DISPATCH"
-            with state("DISPATCH"):
-                with m.If(self.visit.kind == KIND_END):
-                    m.next = "FINISH"
-                with m.Elif(self.visit.new_layer):
-                    m.next = "LAYER"
-                with m.Else():
-                    prepare()
-            with state("LAYER"):
-                receive(layer_fields(self.config), layer, LAYER_WORDS_USED)
-                with m.If(word == LAYER_WORDS_USED):
-                    m.next = "PREPARE"
-            with state("PREPARE"):
-                prepare()
-            with state("READY"):
-                drained_if_new = drained | ~(self.visit.new_layer & first_of_visit)
-                m.d.comb += self.starved.eq(~ready & ~active & drained_if_new)
-                with m.If(self.visit.new_layer & first_of_visit):
-                    with m.If(ready & drained):
-                        m.d.comb += self.adopt.eq(1)
-                        m.next = "HAND_OVER"
-                with m.Elif(ready & free):
-                    hand_over()
-            with m.State("HAND_OVER"):
-                hand_over()
-            with state("FINISH"):
-                with m.If(free):
-                    m.d.sync += [self.busy.eq(0), self.done.eq(1)]
-                    m.next = "IDLE"
-        with m.If(self.adopt):
-            m.d.sync += self.layer.eq(layer)
-        return m
+    @property
+    def _is_conv(self) -> Value:
+        """The next visit computes; only then are there tiles."""
+        return self.visit.kind == KIND_CONV

@@ -1,6 +1,6 @@
-"""The descriptor unit's look at the header of its ROM."""
+"""The descriptor unit's reader of the header of its ROM."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,19 +20,31 @@ from kestrel.hw.spec.widths import bits_for
 
 
 class DescriptorHeader(wiring.Component):
-    """Reads the header, DESCRIPTOR_HEADER_USED words one after the other, and holds it to unit and map.
+    """Reads the DESCRIPTOR_HEADER_USED words of the header one after the other, and compares them with what
+    the unit can do and with the map that it is to describe.
 
     ``done`` comes DESCRIPTOR_HEADER_USED + 2 cycles after ``go``; everything else is valid from then on.
 
     Members
     -------
-    go : In(1), done : Out(1)
-    layer : In                      record of the output: size and channels of the map
-    raw : In(1)                     no whitening, whatever the header says
-    rom_en : Out, rom_data : In
-    bad_rom, bad_map : Out(1)       wrong, or too large for the unit; made for another map
-    whitens, pairs : Out(1), last_channel, last_dimension : Out    C - 1, D - 1 (of the vector that is sent)
-    regions, low, gain, regions_base, thresholds_base, whitening_base : Out    as in the header
+    go : In(1)                    Begins to read at the ROM's first word.
+    done : Out(1)                 High in one cycle: the header has been read.
+    layer : In(layer_layout)      The record of the output, with size and channels of the map.
+    raw : In(1)                   Nothing is whitened, whatever the header says.
+    rom_en : Out(1)               Reads the next word of the ROM.
+    rom_data : In(32)             The word, one cycle after ``rom_en``.
+    bad_rom : Out(1)              The ROM's image is none, or it is too large for the unit.
+    bad_map : Out(1)              The image was made for another map.
+    whitens : Out(1)              The vector is whitened.
+    pairs : Out(1)                Two rows of the matrix, added up, make a dimension.
+    last_channel : Out            C - 1 for C channels of the map; as wide as the unit's channels need.
+    last_dimension : Out          D - 1 for D dimensions of the vector that is sent.
+    regions : Out                 Regions of the map, 1 to DESCRIPTOR_REGIONS_MAX.
+    low : Out(signed(18))         The element that gives the code 0, in units of 2**-DESCRIPTOR_FRACTION.
+    gain : Out(32)                What elements less ``low`` are multiplied by (DESCRIPTOR_GAIN_SHIFT).
+    regions_base : Out            Address of the first region's record in the ROM.
+    thresholds_base : Out         Address of the first threshold in the ROM.
+    whitening_base : Out          Address of the whitening's first word in the ROM.
     """
 
     def __init__(self, config: EngineConfig, descriptor: DescriptorConfig) -> None:
@@ -61,64 +73,106 @@ class DescriptorHeader(wiring.Component):
                 "whitening_base": Out(address),
             }
         )
+        # Registers of the outputs, which need no reset.
+        self._known = {
+            name: Signal.like(getattr(self, name), name=f"{name}_known", reset_less=True)
+            for name in (
+                "whitens", "pairs", "last_channel", "last_dimension", "regions", "low", "gain",
+                "regions_base", "thresholds_base", "whitening_base", "bad_rom", "bad_map",
+            )
+        }  # fmt: skip
+        self._has_whitening = Signal(name="has_whitening", reset_less=True)
+        self._channels = Signal(bits_for(descriptor.channels), name="channels", reset_less=True)
+        self._too_many = Signal(name="too_many", reset_less=True)  # channels for the unit
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        descriptor, layer = self.descriptor, self.layer
         busy = Signal()
         step = Signal(range(DESCRIPTOR_HEADER_USED + 1))
-        known = {}  # registers that need no reset
-        for name in (
-            "whitens", "pairs", "last_channel", "last_dimension", "regions", "low", "gain", "regions_base",
-            "thresholds_base", "whitening_base", "bad_rom", "bad_map",
-        ):  # fmt: skip
-            known[name] = Signal.like(getattr(self, name), name=f"{name}_known", reset_less=True)
-            m.d.comb += getattr(self, name).eq(known[name])
-
-        channels = Signal(bits_for(descriptor.channels), reset_less=True)  # of the map, cut
-        too_many = Signal(reset_less=True)
-        mapped = Signal(range((1 << 16) * self.config.word_lanes))
-        m.d.comb += mapped.eq((layer.in_groups - 1) * self.config.word_lanes + layer.last_in_lanes)
-        m.d.sync += [channels.eq(mapped), too_many.eq(mapped > descriptor.channels)]
-
-        field = {f.name: self.rom_data[f.lsb : f.lsb + f.width] for f in DESCRIPTOR_FIELDS}
-        has_whitening = Signal(reset_less=True)
-        of_word: dict[int, dict[str, object]] = {n: {} for n in range(DESCRIPTOR_HEADER_USED)}
-        for f in DESCRIPTOR_FIELDS:
-            if f.name in known:
-                of_word[f.word][f.name] = field[f.name]
-        unusable = field["whitening"] if not descriptor.whitening else 0
-        of_word[0] |= {
-            "whitens": field["whitening"] & ~self.raw,
-            "bad_rom": (field["magic"] != DESCRIPTOR_MAGIC) | (field["version"] != DESCRIPTOR_VERSION)
-            | unusable,
-        }  # fmt: skip
-        sizes = [field["channels"], field["dimensions"]]
-        misfits = [(size == 0) | (size > descriptor.channels) for size in sizes]
-        of_word[1] |= {
-            "last_channel": sizes[0] - 1,
-            "last_dimension": Mux(self.whitens, sizes[1], sizes[0]) - 1,
-            "bad_rom": self.bad_rom | misfits[0] | misfits[1] | (~has_whitening & (sizes[0] != sizes[1])),
-            "bad_map": too_many | (sizes[0] != channels),
-        }
-        size_differs = (field["height"] != layer.height) | (field["width"] != layer.width)
-        of_word[2]["bad_map"] = self.bad_map | size_differs
-        count = field["regions"]
-        of_word[3]["bad_rom"] = self.bad_rom | (count == 0) | (count > DESCRIPTOR_REGIONS_MAX)
-        of_word[9]["bad_rom"] = self.bad_rom | (field["words"] > descriptor.rom_words)
-
+        for name, register in self._known.items():
+            m.d.comb += getattr(self, name).eq(register)
+        self._count_channels(m)
         m.d.comb += self.rom_en.eq(busy & (step != DESCRIPTOR_HEADER_USED))
         m.d.sync += self.done.eq(busy & (step == DESCRIPTOR_HEADER_USED))
         with m.If(busy):
             m.d.sync += step.eq(step + 1)
             with m.Switch(step):
-                for number, values in of_word.items():
-                    with m.Case(number + 1):
-                        m.d.sync += [known[name].eq(value) for name, value in values.items()]
-                        if number == 0:
-                            m.d.sync += has_whitening.eq(field["whitening"])
+                for word in range(DESCRIPTOR_HEADER_USED):
+                    with m.Case(word + 1):
+                        self._take_word(m, word)
             with m.If(step == DESCRIPTOR_HEADER_USED):
                 m.d.sync += busy.eq(0)
         with m.If(self.go):
             m.d.sync += [busy.eq(1), step.eq(0)]
         return m
+
+    def _count_channels(self, m: Module) -> None:
+        """The channels of the map, which the record gives as words and the lanes of the last one."""
+        layer, lanes = self.layer, self.config.word_lanes
+        mapped = Signal(range((1 << 16) * lanes))
+        m.d.comb += mapped.eq((layer.in_groups - 1) * lanes + layer.last_in_lanes)
+        m.d.sync += [self._channels.eq(mapped), self._too_many.eq(mapped > self.descriptor.channels)]
+
+    def _take_word(self, m: Module, word: int) -> None:
+        """A word arrives: its fields into registers, and what is to be checked in it."""
+        fields = [f for f in DESCRIPTOR_FIELDS if f.word == word]
+        m.d.sync += [
+            self._known[f.name].eq(self._field(f.name)) for f in fields if f.name in self._known
+        ]
+        checks = {
+            "magic": self._check_identity,
+            "channels": self._check_sizes,
+            "height": self._check_map,
+            "regions": self._check_regions,
+            "words": self._check_words,
+        }
+        for f in fields:
+            if f.name in checks:
+                checks[f.name](m)
+
+    def _field(self, name: str) -> Value:
+        """A field of the word that arrives."""
+        field = next(f for f in DESCRIPTOR_FIELDS if f.name == name)
+        return self.rom_data[field.lsb : field.lsb + field.width]
+
+    def _check_identity(self, m: Module) -> None:
+        """It is a descriptor ROM, and whitens only if the unit can."""
+        known, whitening = self._known, self._field("whitening")
+        unusable = 0 if self.descriptor.whitening else whitening
+        wrong_magic = self._field("magic") != DESCRIPTOR_MAGIC
+        wrong_version = self._field("version") != DESCRIPTOR_VERSION
+        m.d.sync += [
+            known["whitens"].eq(whitening & ~self.raw),
+            known["bad_rom"].eq(wrong_magic | wrong_version | unusable),
+            self._has_whitening.eq(whitening),
+        ]
+
+    def _check_sizes(self, m: Module) -> None:
+        """The unit is large enough, the channels are the map's, and they are the dimensions if nothing is
+        whitened."""
+        known, largest = self._known, self.descriptor.channels
+        channels, dimensions = self._field("channels"), self._field("dimensions")
+        misfits = [(size == 0) | (size > largest) for size in (channels, dimensions)]
+        differ = ~self._has_whitening & (channels != dimensions)
+        m.d.sync += [
+            known["last_channel"].eq(channels - 1),
+            known["last_dimension"].eq(Mux(self.whitens, dimensions, channels) - 1),
+            known["bad_rom"].eq(self.bad_rom | misfits[0] | misfits[1] | differ),
+            known["bad_map"].eq(self._too_many | (channels != self._channels)),
+        ]
+
+    def _check_map(self, m: Module) -> None:
+        """Height and width are the map's."""
+        height, width = self._field("height"), self._field("width")
+        differs = (height != self.layer.height) | (width != self.layer.width)
+        m.d.sync += self._known["bad_map"].eq(self.bad_map | differs)
+
+    def _check_regions(self, m: Module) -> None:
+        """There are regions, and not too many."""
+        count = self._field("regions")
+        m.d.sync += self._known["bad_rom"].eq(self.bad_rom | (count == 0) | (count > DESCRIPTOR_REGIONS_MAX))
+
+    def _check_words(self, m: Module) -> None:
+        """The image fits the ROM."""
+        too_large = self._field("words") > self.descriptor.rom_words
+        m.d.sync += self._known["bad_rom"].eq(self.bad_rom | too_large)

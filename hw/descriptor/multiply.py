@@ -7,10 +7,12 @@ from amaranth.lib.wiring import In, Out
 from kestrel.hw.spec.descriptor import DESCRIPTOR_RECIPROCAL_BITS, DESCRIPTOR_SQUARES_BITS
 
 SHIFT_ORIGIN = DESCRIPTOR_SQUARES_BITS - 1
-"""``amount`` that leaves x as it is."""
+"""The ``amount`` that leaves x as it is."""
 
 AMOUNT_BITS = 6
+"""Width of an ``amount``."""
 PRODUCT_BITS = DESCRIPTOR_SQUARES_BITS + DESCRIPTOR_RECIPROCAL_BITS
+"""Width of a product."""
 
 
 class DescriptorMultiply(wiring.Component):
@@ -23,8 +25,11 @@ class DescriptorMultiply(wiring.Component):
 
     Members
     -------
-    x : In(32), amount : In(6), y : In(17)
-    shifted : Out(32), product : Out(49)
+    x : In(32)              The number that is shifted.
+    amount : In(6)          How far: SHIFT_ORIGIN leaves x as it is, less moves it up, more moves it down.
+    y : In(17)              The factor, one cycle after ``x``.
+    shifted : Out(32)       The shifted x, one cycle after ``x``.
+    product : Out(49)       Its product with y, three cycles after ``x``.
     """
 
     def __init__(self) -> None:
@@ -56,7 +61,7 @@ class DescriptorMultiply(wiring.Component):
 
 
 def length_of(value: Value) -> Value:
-    """Bits up to the highest one, 0 for 0."""
+    """The number of bits up to the highest one that is set; 0 for 0."""
     if len(value) == 1:
         return value[0]
     half = 1 << (len(value) - 1).bit_length() - 1

@@ -1,6 +1,6 @@
-"""The descriptor unit's output: a vector as bytes, as bits or as it is."""
+"""The descriptor unit's output: a vector as bytes, as bits, or as it is."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,33 +16,42 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_WORD_BITS,
     DescriptorConfig,
 )
-from kestrel.hw.spec.widths import bits_for
+from kestrel.hw.spec.widths import BYTE, bits_for
 
-BYTE = 8
 LOW_BITS = DESCRIPTOR_FRACTION + 2
-_SEND = 5
+"""Signed width of ``low``, which may lie beyond every element."""
 
 
 class DescriptorOutput(wiring.Component):
-    """One element after the other, at its leisure:
+    """Sends one element after the other; from the cycle in which an element is read:
 
-        0   it is read, and its threshold
-        1   less ``low``; or compared with the threshold
-        2   times the gain
-        4   the code
-        5   a byte waits until it is taken; of sums four in a row
+        0   READ       the element is read, and its threshold
+        1   TAKE       less ``low`` it is held; or it is compared with its threshold; or it is held as it is
+        2   MULTIPLY   times the gain
+        4   CODE       the code arrives
+        5   SEND       a byte waits until it is taken; of a sum four, one after the other
 
     So a byte takes 6 cycles, 8 bits 20, a sum 5, if the stream never waits.
 
     Members
     -------
-    go : In(1), done : Out(1)     done with the transfer of the last byte
-    kind : In(2)                  DESCRIPTOR_OUTPUT_*; must stay, as what follows
-    last_index : In, low : In(signed 18), gain : In(32)
-    read, read_index : Out, element : In(NUMBER)    normalised, or (sums) positive
-    rom_en : Out, rom_data : In   the thresholds, one after the other
-    y : Out, product : In         gain * y, 3 cycles later
-    tdata, tlast, tvalid : Out, tready : In
+    go : In(1)                    Begins to send a vector.
+    done : Out(1)                 High with the transfer of the last byte.
+    kind : In(2)                  What is sent: DESCRIPTOR_OUTPUT_BYTES, _BITS or _SUMS; must stay until
+                                  ``done``.
+    last_index : In               Number of the vector's last element; must stay until ``done``.
+    low : In(signed(18))          The element that gives the code 0; must stay until ``done``.
+    read : Out(1)                 Reads an element of the vector.
+    read_index : Out              Its number.
+    element : In(NUMBER)          The element, one cycle later: normalised, or (sums) positive.
+    rom_en : Out(1)               Reads the next threshold.
+    rom_data : In(32)             The threshold, one cycle after ``rom_en``.
+    y : Out(17)                   The element less ``low``, to be multiplied by the gain.
+    product : In(49)              Their product, two cycles after ``y``.
+    tdata : Out(8)                The byte that is sent.
+    tlast : Out(1)                It is the last one.
+    tvalid : Out(1)               The byte is offered; it stays until it is taken.
+    tready : In(1)                The byte is taken.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:
@@ -67,69 +76,84 @@ class DescriptorOutput(wiring.Component):
                 "tready": In(1),
             }
         )
+        self._index = Signal(index, name="index")
+        self._above = Signal(DESCRIPTOR_RECIPROCAL_BITS, name="above", reset_less=True)  # less ``low``
+        self._held = Signal(DESCRIPTOR_WORD_BITS, name="held", reset_less=True)  # to be sent, next byte low
+        self._part = Signal(2, name="part")  # byte of a sum
+        self._ends = Signal(name="ends")  # the element is the last one
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        busy = Signal()
-        step = Signal(range(_SEND + 1))
-        index = Signal.like(self.read_index)
-        held = Signal(DESCRIPTOR_WORD_BITS, reset_less=True)
-        part = Signal(2)  # byte of a sum
-        above = Signal(DESCRIPTOR_RECIPROCAL_BITS, reset_less=True)
-        value = Signal(signed(DESCRIPTOR_FRACTION + 1))
-        ends = index == self.last_index
-        bits, sums = self.kind == DESCRIPTOR_OUTPUT_BITS, self.kind == DESCRIPTOR_OUTPUT_SUMS
+        m.d.comb += [
+            self.read_index.eq(self._index),
+            self._ends.eq(self._index == self.last_index),
+            self.y.eq(self._above),
+            self.tdata.eq(self._held[:BYTE]),
+            self.done.eq(self.tvalid & self.tready & self.tlast),
+        ]
+        with m.FSM(name="state"):
+            with m.State("REST"), m.If(self.go):
+                m.d.sync += [self._index.eq(0), self._part.eq(0)]
+                m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [self.read.eq(1), self.rom_en.eq(self.kind == DESCRIPTOR_OUTPUT_BITS)]
+                m.next = "TAKE"
+            with m.State("TAKE"):
+                self._take(m)
+            with m.State("MULTIPLY"):
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                m.next = "CODE"
+            with m.State("CODE"):
+                code = self.product >> DESCRIPTOR_GAIN_SHIFT
+                m.d.sync += self._held.eq(Mux(code[BYTE:].any(), (1 << BYTE) - 1, code[:BYTE]))
+                self._offer(m, last=self._ends)
+            with m.State("SEND"), m.If(self.tready):
+                self._after_byte(m)
+        return m
 
+    def _take(self, m: Module) -> None:
+        """The element arrives: less ``low`` it is multiplied, or it is compared, or sent as it is."""
+        value = Signal(signed(DESCRIPTOR_FRACTION + 1))
+        difference = Signal(signed(LOW_BITS + 1))
         unsigned = self.element.magnitude[:DESCRIPTOR_FRACTION]
         m.d.comb += [
             value.eq(Mux(self.element.sign, -unsigned, unsigned)),
-            self.read.eq(busy & (step == 0)),
-            self.read_index.eq(index),
-            self.rom_en.eq(self.read & bits),
-            self.y.eq(above),
-            self.tdata.eq(held[:BYTE]),
-            self.done.eq(self.tvalid & self.tready & self.tlast),
+            difference.eq(value - self.low),
         ]
-        last_part = ~sums | (part == DESCRIPTOR_WORD_BITS // BYTE - 1)
-        with m.If(busy):
-            m.d.sync += step.eq(step + 1)
-            with m.If(step == 1):
-                with m.Switch(self.kind):
-                    with m.Case(DESCRIPTOR_OUTPUT_BYTES):
-                        difference = Signal(signed(LOW_BITS + 1))
-                        m.d.comb += difference.eq(value - self.low)
-                        m.d.sync += above.eq(Mux(difference < 0, 0, difference))
-                    with m.Case(DESCRIPTOR_OUTPUT_BITS):
-                        one = value > self.rom_data.as_signed()
-                        m.d.sync += [
-                            held.eq(Mux(index[:3] == 0, 0, held) | (one << index[:3])),
-                            step.eq(Mux(ends | (index[:3] == BYTE - 1), _SEND, 0)),
-                            self.tvalid.eq(ends | (index[:3] == BYTE - 1)),
-                            self.tlast.eq(ends),
-                        ]
-                        with m.If(~ends & (index[:3] != BYTE - 1)):
-                            m.d.sync += index.eq(index + 1)
-                    with m.Default():
-                        m.d.sync += [held.eq(self.element.magnitude), step.eq(_SEND), self.tvalid.eq(1)]
-            with m.If(step == _SEND - 1):
-                code = self.product >> DESCRIPTOR_GAIN_SHIFT
-                m.d.sync += [
-                    held.eq(Mux(code[BYTE:].any(), (1 << BYTE) - 1, code[:BYTE])),
-                    self.tvalid.eq(1),
-                    self.tlast.eq(ends),
-                ]
-            with m.If(step == _SEND):
-                m.d.sync += step.eq(_SEND)
-                with m.If(self.tready):
-                    m.d.sync += [
-                        held.eq(held >> BYTE),
-                        part.eq(part + sums),
-                        self.tlast.eq(ends & (part == DESCRIPTOR_WORD_BITS // BYTE - 2)),
-                    ]
-                    with m.If(last_part):
-                        m.d.sync += [self.tvalid.eq(0), self.tlast.eq(0), step.eq(0), index.eq(index + 1)]
-        with m.If(self.done):
-            m.d.sync += busy.eq(0)
-        with m.If(self.go):
-            m.d.sync += [busy.eq(1), step.eq(0), index.eq(0), part.eq(0), self.tlast.eq(0)]
-        return m
+        with m.Switch(self.kind):
+            with m.Case(DESCRIPTOR_OUTPUT_BYTES):
+                m.d.sync += self._above.eq(Mux(difference < 0, 0, difference))
+                m.next = "MULTIPLY"
+            with m.Case(DESCRIPTOR_OUTPUT_BITS):
+                place = self._index[: (BYTE - 1).bit_length()]
+                one = value > self.rom_data.as_signed()
+                m.d.sync += self._held.eq(Mux(place == 0, 0, self._held) | (one << place))
+                with m.If(self._ends | (place == BYTE - 1)):
+                    self._offer(m, last=self._ends)
+                with m.Else():
+                    m.d.sync += self._index.eq(self._index + 1)
+                    m.next = "READ"
+            with m.Default():
+                m.d.sync += self._held.eq(self.element.magnitude)
+                self._offer(m, last=0)
+
+    def _offer(self, m: Module, *, last: Value | int) -> None:
+        """Offer a byte from the next cycle on."""
+        m.d.sync += [self.tvalid.eq(1), self.tlast.eq(last)]
+        m.next = "SEND"
+
+    def _after_byte(self, m: Module) -> None:
+        """A byte was taken: the next byte of the sum, the next element, or the end."""
+        sums = self.kind == DESCRIPTOR_OUTPUT_SUMS
+        before_last = self._part == DESCRIPTOR_WORD_BITS // BYTE - 2
+        m.d.sync += [
+            self._held.eq(self._held >> BYTE),
+            self._part.eq(self._part + sums),
+            self.tlast.eq(self._ends & before_last),
+        ]
+        with m.If(~sums | (self._part == DESCRIPTOR_WORD_BITS // BYTE - 1)):
+            m.d.sync += [self.tvalid.eq(0), self.tlast.eq(0), self._index.eq(self._index + 1)]
+            m.next = "READ"
+            with m.If(self.tlast):
+                m.next = "REST"

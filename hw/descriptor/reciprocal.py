@@ -1,4 +1,4 @@
-"""The descriptor unit's total, how far it must be shifted, and its reciprocal."""
+"""The descriptor unit's total of squares: how far it must be shifted, and its reciprocal."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -13,8 +13,9 @@ from kestrel.hw.spec.descriptor import (
 
 
 class DescriptorReciprocal(wiring.Component):
-    """Adds up T, then finds p, its highest one's place, and R = floor((2**48 - 1) / T'), T' = T >> (p - 31)
-    (or << where that is negative), in [2**31, 2**32). Of T = 0 p is 0 and R anything.
+    """Adds up T, then finds p, the place of its highest one, and R = floor((2**48 - 1) / T'), where T' = T
+    >> (p - 31) (or << where that is negative) lies in [2**31, 2**32). For T = 0 p is 0, and R means
+    nothing.
 
     From the cycle t in which ``go`` is high, whatever T is:
 
@@ -24,11 +25,13 @@ class DescriptorReciprocal(wiring.Component):
 
     Members
     -------
-    clear : In(1)                  T = 0
-    add : In(1), value : In(32)    T += value
-    go : In(1), done : Out(1)
-    amount : Out(6)                p
-    reciprocal : Out(17)           R
+    clear : In(1)                 Sets T to 0.
+    add : In(1)                   Adds ``value`` to T.
+    value : In(32)                What is added.
+    go : In(1)                    T is complete, the value that comes with ``go`` included: find p and R.
+    done : Out(1)                 High in one cycle: they are found.
+    amount : Out(6)               p.
+    reciprocal : Out(17)          R.
     """
 
     def __init__(self) -> None:

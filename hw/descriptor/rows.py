@@ -1,4 +1,4 @@
-"""The descriptor unit's whitening: some rows of the matrix at a time, a column a cycle."""
+"""The sums of the descriptor unit's whitening: some rows of the matrix at a time, a column a cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
@@ -14,9 +14,10 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.widths import bits_for
 
 MEAN_BITS = DESCRIPTOR_MEAN_FRACTION + 1
+"""Width of an element of the average that is whitened."""
 
 ROW_BITS = MEAN_BITS + DESCRIPTOR_MATRIX_BITS + bits_for(DESCRIPTOR_CHANNELS_MAX - 1) // 2 + 1
-"""Signed width of a row's sum: the average is no longer than 2**20, so its elements' sum, and that of any of
+"""Signed width of a row's sum. The average is no longer than 2**20, so the sum of its elements, or of any of
 them, is at most sqrt(C) times as large."""
 
 
@@ -25,14 +26,16 @@ class DescriptorRows(wiring.Component):
 
         cycle 0   ``valid``, ``mean``, ``weights``; ``first`` with the first column
         cycle 1   products
-        cycle 2   added: in cycle 3 ``sums``
-
-    ``shift`` moves the sums down: sums[0] is the next row's.
+        cycle 2   added: in cycle 3 the sums
 
     Members
     -------
-    valid, first : In(1), mean : In(20), weights : In(8 x rows), shift : In(1)
-    sum : Out(signed 37)    sums[0]
+    valid : In(1)           A column is given.
+    first : In(1)           It is the first one: the sums begin with it.
+    mean : In(20)           The column's element of the average.
+    weights : In(8 x rows)  The column's weights, those of row 0 in the low bits, each signed.
+    shift : In(1)           Moves the sums down: ``sum`` is then that of the next row.
+    sum : Out(signed(37))   The sum of the first row that has not been moved away.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:

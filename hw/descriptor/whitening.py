@@ -1,6 +1,8 @@
 """The descriptor unit's whitening: the matrix times the average, less the offsets, times the rows' scales."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from enum import IntEnum
+
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -23,11 +25,25 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.widths import bits_for
 
 SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
+"""Width of a number of regions."""
 OFFSET_SHIFT = SUMMED_BITS - 1
+"""How far the product of an offset and the number of regions is moved down."""
+
+
+class RowStep(IntEnum):
+    """Steps of a row, as the docstring of DescriptorWhitening numbers them; the others wait."""
+
+    READ_OFFSET = 1
+    TAKE_OFFSET = 2
+    SUBTRACT = 5
+    SPLIT = 6
+    READ_SCALE = 7
+    ADD = 10
+    END = DESCRIPTOR_ROW_CYCLES - 1
 
 
 class DescriptorWhitening(wiring.Component):
-    """``matrix_rows`` rows at a time: a column a cycle, then DESCRIPTOR_ROW_CYCLES for each row.
+    """Takes ``matrix_rows`` rows at a time: a column a cycle, then DESCRIPTOR_ROW_CYCLES for each row.
 
         columns   0   an element of ``sums`` is read
                   1   shifted to between once and twice its average; a word of the ROM is read
@@ -44,14 +60,25 @@ class DescriptorWhitening(wiring.Component):
 
     Members
     -------
-    go : In(1), done : Out(1)          done with the last row's write
-    last_channel, last_dimension : In  C - 1, D - 1
-    pairs : In(1)                      two rows make a dimension
-    summed : In(16)                    regions in the sums
-    rom_en : Out, rom_data : In        words of the whitening, one after the other
-    read, read_index : Out, element : In      of the vectors, like the rest
-    x, x_amount, y : Out, shifted, product : In
-    row_valid, row_index, row : Out
+    go : In(1)                       Begins with the matrix's first row.
+    done : Out(1)                    High with the last row.
+    last_channel : In                C - 1 for C channels; must stay until ``done``.
+    last_dimension : In              D - 1 for D dimensions; must stay until ``done``.
+    pairs : In(1)                    Two rows, added up, make a dimension; must stay until ``done``.
+    summed : In(16)                  Regions in the sums; from two cycles before ``go`` until ``done``.
+    rom_en : Out(1)                  Reads the whitening's next word of the ROM.
+    rom_data : In(8 * matrix_rows)   The word, one cycle after ``rom_en``.
+    read : Out(1)                    Reads an element of the vector ``sums``.
+    read_index : Out                 Its number.
+    element : In(NUMBER)             The element, one cycle later.
+    x : Out(32)                      To be multiplied (DescriptorMultiply).
+    x_amount : Out(6)                ``amount`` of the multiplier, with ``x``.
+    y : Out(17)                      The factor, one cycle after ``x``.
+    shifted : In(32)                 The shifted x, one cycle after ``x``.
+    product : In(49)                 The product, three cycles after ``x``.
+    row_valid : Out(1)               A dimension of the whitened vector is given.
+    row_index : Out                  Its number.
+    row : Out(NUMBER)                The dimension.
     """
 
     def __init__(self, descriptor: DescriptorConfig) -> None:
@@ -80,94 +107,120 @@ class DescriptorWhitening(wiring.Component):
                 "row": Out(NUMBER),
             }
         )
+        self._step = Signal(range(DESCRIPTOR_ROW_CYCLES), name="row_step")
+        self._column = Signal(index, name="column")
+        self._first = Signal(name="first", reset_less=True)  # the column is a row's first one
+        self._row = Signal(index, name="row_number")  # of the result, so a pair counts once
+        self._in_word = Signal(range(descriptor.matrix_rows), name="in_word")  # row of the ROM's word
+        self._magnitude = Signal(ROW_BITS + 1 - DESCRIPTOR_ROW_SHIFT, name="magnitude", reset_less=True)
+        self._sign = Signal(name="sign", reset_less=True)  # of the offset, then of the row
+        self._difference = Signal(signed(ROW_BITS + 2), name="difference", reset_less=True)
+        self._total = Signal(signed(DESCRIPTOR_SQUARES_BITS + 1), name="total", reset_less=True)
+        self._in_row = Signal(name="in_row")  # the multiplier works for a row, not for a column
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows = DescriptorRows(self.descriptor)
         place(m, "rows", rows)
-
-        length = Signal(AMOUNT_BITS, reset_less=True)
-        times = Signal(SUMMED_BITS, reset_less=True)
-        m.d.sync += [length.eq(length_of(self.summed)), times.eq((self.summed << SUMMED_BITS) >> length)]
-
-        # --- columns -------------------------------------------------------------------------------------
-        reading = Signal()
-        column = Signal.like(self.read_index)
-        first = Signal(reset_less=True)
-        arrives = delayed(m, reading, 1, "arrives")
+        self._feed(m, rows)
+        self._multiply(m)
         m.d.comb += [
-            self.read.eq(reading),
-            self.read_index.eq(column),
+            self.row_index.eq(self._row),
+            self.row.magnitude.eq(abs(self._total)),
+            self.row.sign.eq(self._total < 0),
+        ]
+        with m.FSM(name="state"):
+            with m.State("REST"), m.If(self.go):
+                m.d.sync += [self._row.eq(0), self._in_word.eq(0)]
+                self._begin_columns(m)
+            with m.State("COLUMNS"):
+                m.d.comb += self.read.eq(1)
+                m.d.sync += [self._column.eq(self._column + 1), self._first.eq(0)]
+                with m.If(self._column == self.last_channel):
+                    m.d.sync += self._step.eq(0)
+                    m.next = "ROW"
+            with m.State("ROW"):
+                m.d.sync += self._step.eq(self._step + 1)
+                # In step 0 the last column's element is still to be shifted.
+                m.d.comb += self._in_row.eq(self._step != 0)
+                self._calculate(m, rows.sum)
+                with m.If(self._step == RowStep.END):
+                    m.d.comb += rows.shift.eq(1)
+                    self._end_row(m)
+        return m
+
+    def _begin_columns(self, m: Module) -> None:
+        """On to the columns of the next rows."""
+        m.d.sync += [self._column.eq(0), self._first.eq(1)]
+        m.next = "COLUMNS"
+
+    def _feed(self, m: Module, rows: DescriptorRows) -> None:
+        """Every column's element, shifted, and its word of the matrix go to the rows."""
+        arrives = delayed(m, self.read, 1, "arrives")
+        reads = (self._step == RowStep.READ_OFFSET) | (self._step == RowStep.READ_SCALE)
+        m.d.comb += [
+            self.read_index.eq(self._column),
+            self.rom_en.eq(arrives | (self._in_row & reads)),
             rows.valid.eq(delayed(m, arrives, 1, "multiplies")),
-            rows.first.eq(delayed(m, first, 2, "starts", reset_less=True)),
+            rows.first.eq(delayed(m, self._first, 2, "starts", reset_less=True)),
             rows.mean.eq(self.shifted[:MEAN_BITS]),
             rows.weights.eq(self.rom_data),
         ]
-        row_step = Signal(range(DESCRIPTOR_ROW_CYCLES))
-        row_busy = Signal()
-        with m.If(reading):
-            m.d.sync += [column.eq(column + 1), first.eq(0)]
-            with m.If(column == self.last_channel):
-                m.d.sync += [reading.eq(0), row_busy.eq(1), row_step.eq(0)]
 
-        # --- rows ----------------------------------------------------------------------------------------
-        row = Signal.like(self.row_index)
-        in_word = Signal(range(self.descriptor.matrix_rows))
-        number = self.rom_data[:DESCRIPTOR_WORD_BITS]  # of the words that are no column
-        sign = Signal(reset_less=True)  # of the offset, then of the row
-        offset = self.product >> OFFSET_SHIFT
-        difference = Signal(signed(ROW_BITS + 2), reset_less=True)
-        ends_row = Signal()
-        total = Signal(signed(DESCRIPTOR_SQUARES_BITS + 1), reset_less=True)
-        scaled = self.product >> DESCRIPTOR_SCALE_BITS
-        magnitude = Signal(ROW_BITS + 1 - DESCRIPTOR_ROW_SHIFT, reset_less=True)
-        m.d.comb += [
-            self.rom_en.eq(arrives | (row_busy & ((row_step == 1) | (row_step == 7)))),
-            ends_row.eq(row_busy & (row_step == DESCRIPTOR_ROW_CYCLES - 1)),
-            rows.shift.eq(ends_row),
-            self.row_valid.eq(ends_row & (~self.pairs | in_word[0])),
-            self.row_index.eq(row),
-            self.row.magnitude.eq(abs(total)),
-            self.row.sign.eq(total < 0),
-            self.done.eq(self.row_valid & (row == self.last_dimension)),
+    def _multiply(self, m: Module) -> None:
+        """What is multiplied: a column's element is only shifted; an offset is multiplied by the number of
+        regions, and a row by its scale."""
+        length = Signal(AMOUNT_BITS, reset_less=True)
+        times = Signal(SUMMED_BITS, reset_less=True)  # the number of regions, moved up
+        is_offset = Signal()
+        was_offset = Signal(reset_less=True)
+        number = self.rom_data[:DESCRIPTOR_WORD_BITS]
+        m.d.sync += [
+            length.eq(length_of(self.summed)),
+            times.eq((self.summed << SUMMED_BITS) >> length),
+            was_offset.eq(is_offset),
         ]
-        for_offset = Signal(reset_less=True)
-        m.d.sync += for_offset.eq(row_step == 2)
+        to_mean = SHIFT_ORIGIN + DESCRIPTOR_FRACTION - DESCRIPTOR_MEAN_FRACTION - 1
         m.d.comb += [
+            is_offset.eq(self._step == RowStep.TAKE_OFFSET),
             self.x.eq(self.element.magnitude),
-            self.x_amount.eq(length + (SHIFT_ORIGIN + DESCRIPTOR_FRACTION - DESCRIPTOR_MEAN_FRACTION - 1)),
-            self.y.eq(Mux(for_offset, times, number[:DESCRIPTOR_SCALE_BITS])),
+            self.x_amount.eq(length + to_mean),
+            self.y.eq(Mux(was_offset, times, number[:DESCRIPTOR_SCALE_BITS])),
         ]
-        with m.If(row_busy & (row_step != 0)):  # in step 0 the last column's element is still to be shifted
+        with m.If(self._in_row):
             m.d.comb += [
-                self.x.eq(Mux(row_step == 2, number[:-1], magnitude)),
+                self.x.eq(Mux(is_offset, number[:-1], self._magnitude)),
                 self.x_amount.eq(SHIFT_ORIGIN),
             ]
-        with m.If(row_busy):
-            m.d.sync += row_step.eq(row_step + 1)
-            with m.Switch(row_step):
-                with m.Case(2):
-                    m.d.sync += sign.eq(number[-1])
-                with m.Case(5):
-                    m.d.sync += difference.eq(rows.sum + Mux(sign, offset, -offset))
-                with m.Case(6):
-                    m.d.sync += [
-                        sign.eq(difference < 0),
-                        magnitude.eq(abs(difference) >> DESCRIPTOR_ROW_SHIFT),
-                    ]
-                with m.Case(10):
-                    before = Mux(self.pairs & in_word[0], total, 0)
-                    m.d.sync += total.eq(before + Mux(sign, -scaled, scaled))
-                with m.Case(DESCRIPTOR_ROW_CYCLES - 1):
-                    m.d.sync += [in_word.eq(in_word + 1), row_step.eq(0)]
-                    with m.If(self.row_valid):
-                        m.d.sync += row.eq(row + 1)
-                    with m.If(in_word == self.descriptor.matrix_rows - 1):
-                        m.d.sync += [row_busy.eq(0), reading.eq(1), column.eq(0), first.eq(1)]
+
+    def _calculate(self, m: Module, row_sum: Value) -> None:
+        """The steps of a row between its sum and its result."""
+        offset = self.product >> OFFSET_SHIFT
+        scaled = self.product >> DESCRIPTOR_SCALE_BITS
+        with m.Switch(self._step):
+            with m.Case(RowStep.TAKE_OFFSET):
+                m.d.sync += self._sign.eq(self.rom_data[DESCRIPTOR_WORD_BITS - 1])
+            with m.Case(RowStep.SUBTRACT):
+                m.d.sync += self._difference.eq(row_sum + Mux(self._sign, offset, -offset))
+            with m.Case(RowStep.SPLIT):
+                m.d.sync += [
+                    self._sign.eq(self._difference < 0),
+                    self._magnitude.eq(abs(self._difference) >> DESCRIPTOR_ROW_SHIFT),
+                ]
+            with m.Case(RowStep.ADD):
+                before = Mux(self.pairs & self._in_word[0], self._total, 0)
+                m.d.sync += self._total.eq(before + Mux(self._sign, -scaled, scaled))
+
+    def _end_row(self, m: Module) -> None:
+        """Hand the result over, unless it waits for the pair's second row; on to the next row."""
+        m.d.comb += [
+            self.row_valid.eq(~self.pairs | self._in_word[0]),
+            self.done.eq(self.row_valid & (self._row == self.last_dimension)),
+        ]
+        m.d.sync += [self._in_word.eq(self._in_word + 1), self._step.eq(0)]
+        with m.If(self.row_valid):
+            m.d.sync += self._row.eq(self._row + 1)
+        with m.If(self._in_word == self.descriptor.matrix_rows - 1):
+            self._begin_columns(m)
         with m.If(self.done):
-            m.d.sync += [row_busy.eq(0), reading.eq(0)]
-        with m.If(self.go):
-            m.d.sync += [
-                reading.eq(1), row_busy.eq(0), column.eq(0), first.eq(1), row.eq(0), in_word.eq(Const(0)),
-            ]  # fmt: skip
-        return m
+            m.next = "REST"

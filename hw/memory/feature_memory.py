@@ -6,15 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits
 from kestrel.hw.common.place import PREFIX, delayed
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
-
-BANKS = 3
 
 
 def feature_write(config: EngineConfig) -> data.StructLayout:
-    """One write: a word in one bank of one part, with an enable a lane. With ``config.row_groups`` up to one
-    in each bank: ``en`` has a bit a bank; address, lanes and data are given for each."""
+    """One write: a word in one bank of one part, with an enable a lane. With ``config.row_groups`` up to
+    one word in each bank: ``en`` has a bit a bank, and address, lanes and data are given for each bank."""
     if config.row_groups:
         return data.StructLayout(
             {
@@ -45,9 +43,11 @@ class FeatureMemory(wiring.Component):
 
     Members
     -------
-    read_en, read_part, read_addresses : In
-    banks : Out(3 x word)     one cycle after read_en
-    write : In(feature_write)
+    read_en : In(1)                                 Reads a word of every bank.
+    read_part : In(1)                               The part that is read.
+    read_addresses : In(3 x feature_address_bits)   The word's address in each bank.
+    banks : Out(3 x word_bits)                      The words, one cycle after ``read_en``.
+    write : In(feature_write)                       What is written in this cycle.
     """
 
     def __init__(self, config: EngineConfig) -> None:

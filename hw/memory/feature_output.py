@@ -1,4 +1,4 @@
-"""Feature output: sends the last map as a stream of words."""
+"""Feature output: sends the last feature map as a stream of words."""
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -6,26 +6,35 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit_layout
 from kestrel.hw.common.place import place
-from kestrel.hw.memory.feature_memory import BANKS
 from kestrel.hw.memory.raster import Raster, connect_raster
-from kestrel.hw.spec.engine_config import EngineConfig
-
-BYTE = 8
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
+from kestrel.hw.spec.widths import BYTE
 
 
 class FeatureOutput(wiring.Component):
-    """One memory word a beat, row by row, pixel by pixel, channels innermost; a byte an activation.
+    """Sends one memory word a beat, row by row, pixel by pixel, channels innermost; a byte an activation.
 
     TKEEP marks the channels that exist; TLAST comes with the frame's last beat. A word read from the
     memory stays on the memory's output while the beat before it waits, so nothing is buffered twice.
 
     Members
     -------
-    go, visit, layer : In   as in the reader; layer.in_groups counts words, last_in_lanes the channels of a
-                            pixel's last word
-    active, ending : Out    as in the reader; ``ending`` in the cycle after the last beat
-    read_en, address : Out, banks : In   as in the feature memory
-    tdata, tkeep, tlast, tvalid : Out, tready : In
+    go : In(1)                            Begins a visit, described by ``visit`` and ``layer``.
+    visit : In(visit_layout)              Which rows of the map are sent, and where they lie; taken with
+                                          ``go``.
+    layer : In(layer_layout)              The record of the output: ``in_groups`` counts the words of a
+                                          pixel, ``last_in_lanes`` the channels of its last one. It must stay
+                                          until ``ending``.
+    active : Out(1)                       High from the cycle after ``go`` to that of ``ending``.
+    ending : Out(1)                       High in one cycle, the one after the visit's last beat.
+    read_en : Out(1)                      Reads the feature memory.
+    address : Out(feature_address_bits)   The address in every bank of the feature memory.
+    banks : In(3 x word_bits)             The words of the banks, one cycle after ``read_en``.
+    tdata : Out(8 * word_lanes)           The beat: lane 0 in the lowest byte, 0 in lanes that do not exist.
+    tkeep : Out(word_lanes)               Which bytes of the beat exist.
+    tlast : Out(1)                        The beat is the frame's last one.
+    tvalid : Out(1)                       A beat is offered; it stays until it is taken.
+    tready : In(1)                        The beat is taken.
     """
 
     def __init__(self, config: EngineConfig) -> None:

@@ -5,12 +5,12 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit_layout
-from kestrel.hw.memory.feature_memory import BANKS
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 
 def raster_layout(config: EngineConfig) -> data.StructLayout:
-    """A strip and the region in which it lies; ``ends_image``: the strip ends with the map's last row."""
+    """A strip and the circular region in which it lies; ``ends_image`` says that the strip ends with the
+    map's last row."""
     address = feature_address_bits(config)
     visit, layer = visit_layout(config), layer_layout(config)
     return data.StructLayout(
@@ -29,7 +29,7 @@ def raster_layout(config: EngineConfig) -> data.StructLayout:
 
 
 def connect_raster(m: Module, raster: "Raster", visit: data.View, layer: data.View, region: str) -> None:
-    """The strip of a visit, in the circular region ``read`` or ``write`` of its layer."""
+    """Give the raster the strip of a visit, in the region ``read`` or ``write`` of its layer."""
     m.d.comb += [
         raster.strip.rows.eq(visit.rows),
         raster.strip.ends_image.eq(visit.first_row + visit.rows == layer.height),
@@ -44,20 +44,25 @@ def connect_raster(m: Module, raster: "Raster", visit: data.View, layer: data.Vi
 
 
 class Raster(wiring.Component):
-    """Where the word lies that comes next in a stream, and whether it is the last of something.
+    """Says where the word lies that comes next in a stream, and whether it is the last of something.
 
-    Every output comes from registers, found one word ahead: what streams need not wait for a comparison.
+    Every output comes from registers that were found one word ahead: what streams need not wait for a
+    comparison.
 
     Members
     -------
-    go : In(1)                 begin ``strip``; ``step`` counts no more in this cycle
-    strip : In(raster_layout)  rows, ends_image, bank, slot are taken with ``go``; the others must stay
-    step : In(1)               on to the next word
-    bank, address : Out        of this word
-    ends_pixel : Out(1)        it is its pixel's last one
-    ends_strip, ends_image : Out(1)
-    next_address : Out         of the same pixel in the region's next slot, where a pixel has one word; only
-                               in an engine with row groups
+    go : In(1)                                 Begins ``strip``; ``step`` has no effect in this cycle.
+    strip : In(raster_layout)                  The strip. rows, ends_image, bank and slot are taken with
+                                               ``go``; the other fields must stay until the strip's last
+                                               word.
+    step : In(1)                               On to the next word.
+    bank : Out(2)                              The bank in which the word lies.
+    address : Out(feature_address_bits)        The word's address in that bank.
+    ends_pixel : Out(1)                        The word is its pixel's last one.
+    ends_strip : Out(1)                        The word is the strip's last one.
+    ends_image : Out(1)                        The word is the map's last one.
+    next_address : Out(feature_address_bits)   Only with ``config.row_groups``: the address of the same pixel
+                                               in the region's next slot, where a pixel has one word.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -76,88 +81,105 @@ class Raster(wiring.Component):
                 **({"next_address": Out(address)} if config.row_groups else {}),
             }
         )
+        self._words_left = Signal.like(self.strip.words, name="words_left")
+        self._column = Signal.like(self.strip.width, name="column")
+        self._rows_left = Signal.like(self.strip.rows, name="rows_left")
+        self._in_last_word = Signal(name="in_last_word")
+        self._in_last_column = Signal(name="in_last_column")
+        self._in_last_row = Signal(name="in_last_row")
+        self._of_image = Signal(name="of_image")  # the strip ends with the map's last row
+        self._bank = Signal(2, name="bank")
+        self._slot = Signal(address, name="slot")
+        self._pixel = Signal(address, name="pixel")  # address of the pixel's first word
+        self._address = Signal(address, name="address")
+        # With row groups: the same of the region's next slot.
+        self._next_slot = Signal(address, name="next_slot")
+        self._next_pixel = Signal(address, name="next_pixel")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        strip = self.strip
-
-        words_left = Signal.like(strip.words)
-        column = Signal.like(strip.width)
-        rows_left = Signal.like(strip.rows)
-        in_last_word, in_last_column, in_last_row = Signal(), Signal(), Signal()
-        of_image = Signal()
-        slot = Signal.like(strip.slot)
-        pixel = Signal.like(slot)  # address of the pixel's first word
-        address = Signal.like(slot)
-        bank = Signal(2)
-        next_slot = Signal.like(slot)
-        next_pixel = Signal.like(slot)
-
-        def after(place: Value) -> Value:
-            advanced = Signal.like(slot)
-            m.d.comb += advanced.eq(place + strip.stride)
-            return Mux(advanced == strip.end, strip.base, advanced)
-
         with m.If(self.step):
-            m.d.sync += [
-                words_left.eq(words_left - 1),
-                in_last_word.eq(words_left == 2),
-                address.eq(address + strip.width),
-            ]
-            with m.If(in_last_word):
-                m.d.sync += [
-                    words_left.eq(strip.words),
-                    in_last_word.eq(strip.words == 1),
-                    column.eq(column + 1),
-                    in_last_column.eq(column + 2 == strip.width),
-                    pixel.eq(pixel + 1),
-                    address.eq(pixel + 1),
-                ]
-                if self.row_groups:
-                    m.d.sync += next_pixel.eq(next_pixel + 1)
-                with m.If(in_last_column):
-                    # Rows 3k, 3k + 1, 3k + 2 share a slot address.
-                    wraps = bank == BANKS - 1
-                    following = Signal.like(slot)
-                    m.d.comb += following.eq(Mux(wraps, next_slot if self.row_groups else after(slot), slot))
-                    if self.row_groups:
-                        next_following = Signal.like(slot)
-                        m.d.comb += next_following.eq(Mux(wraps, after(next_slot), next_slot))
-                        m.d.sync += [next_slot.eq(next_following), next_pixel.eq(next_following)]
-                    m.d.sync += [
-                        column.eq(0),
-                        in_last_column.eq(strip.width == 1),
-                        rows_left.eq(rows_left - 1),
-                        in_last_row.eq(rows_left == 2),
-                        bank.eq(Mux(wraps, 0, bank + 1)),
-                        slot.eq(following),
-                        pixel.eq(following),
-                        address.eq(following),
-                    ]
+            self._next_word(m)
         with m.If(self.go):
-            m.d.sync += [
-                words_left.eq(strip.words),
-                in_last_word.eq(strip.words == 1),
-                column.eq(0),
-                in_last_column.eq(strip.width == 1),
-                rows_left.eq(strip.rows),
-                in_last_row.eq(strip.rows == 1),
-                of_image.eq(strip.ends_image),
-                bank.eq(strip.bank),
-                slot.eq(strip.slot),
-                pixel.eq(strip.slot),
-                address.eq(strip.slot),
-            ]
-            if self.row_groups:
-                m.d.sync += [next_slot.eq(after(strip.slot)), next_pixel.eq(after(strip.slot))]
-        ends_strip = in_last_word & in_last_column & in_last_row
+            self._begin(m)
+        ends_strip = self._in_last_word & self._in_last_column & self._in_last_row
         m.d.comb += [
-            self.bank.eq(bank),
-            self.address.eq(address),
-            self.ends_pixel.eq(in_last_word),
+            self.bank.eq(self._bank),
+            self.address.eq(self._address),
+            self.ends_pixel.eq(self._in_last_word),
             self.ends_strip.eq(ends_strip),
-            self.ends_image.eq(ends_strip & of_image),
+            self.ends_image.eq(ends_strip & self._of_image),
         ]
         if self.row_groups:
-            m.d.comb += self.next_address.eq(next_pixel)
+            m.d.comb += self.next_address.eq(self._next_pixel)
         return m
+
+    def _after(self, m: Module, place: Value) -> Value:
+        """The same place of the next slot in the circular region."""
+        advanced = Signal.like(self._slot)
+        m.d.comb += advanced.eq(place + self.strip.stride)
+        return Mux(advanced == self.strip.end, self.strip.base, advanced)
+
+    def _next_word(self, m: Module) -> None:
+        """On to the pixel's next word, to the next pixel, or to the next row."""
+        strip = self.strip
+        m.d.sync += [
+            self._words_left.eq(self._words_left - 1),
+            self._in_last_word.eq(self._words_left == 2),
+            self._address.eq(self._address + strip.width),
+        ]
+        with m.If(self._in_last_word):
+            m.d.sync += [
+                self._words_left.eq(strip.words),
+                self._in_last_word.eq(strip.words == 1),
+                self._column.eq(self._column + 1),
+                self._in_last_column.eq(self._column + 2 == strip.width),
+                self._pixel.eq(self._pixel + 1),
+                self._address.eq(self._pixel + 1),
+            ]
+            if self.row_groups:
+                m.d.sync += self._next_pixel.eq(self._next_pixel + 1)
+            with m.If(self._in_last_column):
+                self._next_row(m)
+
+    def _next_row(self, m: Module) -> None:
+        """On to the next row: rows 3k, 3k + 1, 3k + 2 share a slot address."""
+        strip = self.strip
+        wraps = self._bank == BANKS - 1
+        following = Signal.like(self._slot)
+        after = self._next_slot if self.row_groups else self._after(m, self._slot)
+        m.d.comb += following.eq(Mux(wraps, after, self._slot))
+        if self.row_groups:
+            next_following = Signal.like(self._slot)
+            m.d.comb += next_following.eq(Mux(wraps, self._after(m, self._next_slot), self._next_slot))
+            m.d.sync += [self._next_slot.eq(next_following), self._next_pixel.eq(next_following)]
+        m.d.sync += [
+            self._column.eq(0),
+            self._in_last_column.eq(strip.width == 1),
+            self._rows_left.eq(self._rows_left - 1),
+            self._in_last_row.eq(self._rows_left == 2),
+            self._bank.eq(Mux(wraps, 0, self._bank + 1)),
+            self._slot.eq(following),
+            self._pixel.eq(following),
+            self._address.eq(following),
+        ]
+
+    def _begin(self, m: Module) -> None:
+        """Begin the strip that is given."""
+        strip = self.strip
+        m.d.sync += [
+            self._words_left.eq(strip.words),
+            self._in_last_word.eq(strip.words == 1),
+            self._column.eq(0),
+            self._in_last_column.eq(strip.width == 1),
+            self._rows_left.eq(strip.rows),
+            self._in_last_row.eq(strip.rows == 1),
+            self._of_image.eq(strip.ends_image),
+            self._bank.eq(strip.bank),
+            self._slot.eq(strip.slot),
+            self._pixel.eq(strip.slot),
+            self._address.eq(strip.slot),
+        ]
+        if self.row_groups:
+            after = self._after(m, strip.slot)
+            m.d.sync += [self._next_slot.eq(after), self._next_pixel.eq(after)]

@@ -17,6 +17,10 @@ Biases have their own hazard. The pass that started at g swaps its biases only w
 the requantiser; until then the bias beats of the next tile wait (``bias_hold_cycles``).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -25,26 +29,54 @@ from kestrel.hw.common.place import delayed, place
 from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
 from kestrel.hw.compute.kernel_decoder import KernelDecoder
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.timing import bias_hold_cycles
+from kestrel.hw.spec.timing import FILL_CYCLES, bias_hold_cycles
 from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, bits_for, kernel_bits
+
+FILL_WORDS = FILL_CYCLES - 1
+"""ROM words that are fetched before a tile's first beat: into ``low``, ``high`` and the ROM's output."""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A beat after stage 1: its bits, the block and the output lane that they are for, and what they are."""
+
+    bits: Signal
+    block: Signal
+    out: Signal
+    is_pads: Signal
+    is_kernels: Signal
+    is_biases: Signal
 
 
 class WeightLoader(wiring.Component):
-    """See the module's docstring.
+    """Loads one tile after the other, as the module's docstring describes.
 
     Members
     -------
-    clear : In(1)            zeroes every shadow kernel (once a frame, so that nothing unknown is left)
-    start : In(1)            begin a tile, with ``taken`` or ``rebase``; its description must stay from the
-                             next cycle until ready
-    rebase, base : In        with start: the tile begins at ROM word ``base`` instead of after the last tile
-    rewind : In(1)           with start: the tile just loaded again (its next digit)
-    emitting : In(1)         with start or later, one cycle: the pass handed over now swaps its biases
-    mask_bits, digit, has_pad, has_bias, in_lanes, out_lanes : In   the tile
-    ready : Out(1)           the tile is loaded; falls with ``taken`` or ``rebase``
-    taken : In(1)            the pass using the tile starts
-    rom_en, rom_addr, rom_data   the weight ROM, one cycle latency
-    kernels, biases, pads : Out  buses to the shadow registers
+    clear : In(1)                  Sets every shadow kernel to zero; comes once a frame, so that nothing
+                                   unknown is left.
+    start : In(1)                  Begins a tile, with ``taken`` or ``rebase``. The tile's description must
+                                   stay from the next cycle until ``ready``.
+    rebase : In(1)                 With ``start``: the tile begins at ``base``; otherwise it follows the last
+                                   tile.
+    base : In                      The tile's first word in the ROM; as wide as ``weight_words`` needs.
+    rewind : In(1)                 With ``start``: the tile is the one just loaded, for its next digit.
+    emitting : In(1)               High in one cycle, with ``start`` or later: the pass handed over now will
+                                   swap its biases.
+    mask_bits : In(3)              Bits of a mask code in this layer.
+    digit : In(2)                  The digit of the mask codes that the pass applies.
+    has_pad : In(1)                The tile begins with pad values.
+    has_bias : In(1)               The tile ends with biases.
+    in_lanes : In                  The channels of the tile's input group, 1 to P_i.
+    out_lanes : In                 The channels of the tile's output group, 1 to P_o.
+    ready : Out(1)                 The tile is loaded; falls with ``taken`` or ``rebase``.
+    taken : In(1)                  The pass that uses the tile starts.
+    rom_en : Out(1)                Reads the weight ROM.
+    rom_addr : Out                 The word's address in the ROM; as wide as ``weight_words`` needs.
+    rom_data : In(rom_word_bits)   The word, one cycle after ``rom_en``.
+    kernels : Out(kernel_bus)      Kernels for the shadow registers of the array.
+    biases : Out(bias_bus)         Biases for the shadow registers of the requantiser.
+    pads : Out(pad_bus)            Pad values for the shadow registers of the window.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -74,155 +106,201 @@ class WeightLoader(wiring.Component):
                 "pads": Out(pad_bus(config)),
             }
         )
+        word, unit_bits = config.rom_word_bits, kernel_bits(config.mask_bits_max)
+        # Two words make a window that moves along the stream without stalling.
+        self._low = Signal(word, name="low", reset_less=True)
+        self._high = Signal(word, name="high", reset_less=True)
+        self._offset = Signal(range(word), name="offset")  # of the beat in the window
+        self._moved = Signal(range(word + unit_bits * config.load_kernels + 1), name="moved")  # of the next
+        self._advance = Signal(name="advance")  # the window moves on by a word
+        self._fetch = Signal.like(self.base, name="fetch")  # next word to fetch
+        self._filled = Signal(range(FILL_WORDS), name="filled")
+        # What a beat holds: one of these, or nothing.
+        self._pad_phase = Signal(name="pad_phase")
+        self._kernel_phase = Signal(name="kernel_phase")
+        self._bias_phase = Signal(name="bias_phase")
+        self._beat = Signal(name="beat")
+        self._finished = Signal(name="finished")  # it is the tile's last one
+        lanes = max(config.input_lanes, config.output_lanes)
+        self._lanes_left = Signal(range(lanes + 1), name="lanes_left")
+        self._outs_left = Signal.like(self.out_lanes, name="outs_left")
+        self._last_block = Signal(name="last_block")
+        self._block = Signal(
+            bits_for(max(len(self.kernels.block), len(self.biases.block)) - 1), name="block"
+        )
+        self._out = Signal(bits_for(config.output_lanes - 1), name="out")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        k = config.load_kernels
-        word = config.rom_word_bits
+        self._measure(m)
+        self._hold_biases(m)
+        self._move(m)
+        with m.FSM(name="state"):
+            self._states(m)
+        self._begin(m)
+        self._decode(m, self._cut(m))
+        return m
+
+    def _measure(self, m: Module) -> None:
+        """How many bits the beat takes, and where the next one begins."""
+        config, k = self.config, self.config.load_kernels
         unit_bits = kernel_bits(config.mask_bits_max)  # pad values and biases are narrower
-
-        # --- the stream: two words and what the ROM shows make a window that moves without stalling -------
-        fetch = Signal.like(self.base)  # next word to fetch
-        tile = Signal.like(self.base)  # first word of this tile
-        following = Signal.like(self.base)  # first word of the next one
-        low = Signal(word, reset_less=True)
-        high = Signal(word, reset_less=True)
-        offset = Signal(range(word))
-        window = Cat(low, high)
-
-        beat = Signal()
-        need = Signal(range(unit_bits * k + 1))
-        moved = Signal(range(word + unit_bits * k + 1))
-        advance = Signal()
-        m.d.comb += [
-            moved.eq(offset + need),
-            advance.eq(beat & (moved >= word)),
-            self.rom_addr.eq(fetch),
-        ]
-
-        # --- what a beat holds ---------------------------------------------------------------------------
-        pad_phase, kernel_phase, bias_phase = Signal(), Signal(), Signal()
-        lanes = max(config.input_lanes, config.output_lanes)
-        lanes_left = Signal(range(lanes + 1))
-        outs_left = Signal.like(self.out_lanes)
-        count = Signal(range(k + 1))
         unit = Signal(range(unit_bits + 1))
-        block = Signal(bits_for(max(len(self.kernels.block), len(self.biases.block)) - 1))
-        out = Signal(bits_for(config.output_lanes - 1))
-        last_block = Signal()
-        # Counted from the cycle after the hand-over.
-        bias_wait = bias_hold_cycles(config.input_lanes) - 1
-        waiting = Signal(range(bias_wait + 1))
-
-        with m.If(pad_phase):
+        count = Signal(range(k + 1))
+        need = Signal(range(unit_bits * k + 1))
+        with m.If(self._pad_phase):
             m.d.comb += unit.eq(PAD_BITS)
-        with m.Elif(bias_phase):
+        with m.Elif(self._bias_phase):
             m.d.comb += unit.eq(BIAS_BITS)
         with m.Else(), m.Switch(self.mask_bits):
             for bits in config.mask_widths:
                 with m.Case(bits):
                     m.d.comb += unit.eq(kernel_bits(bits))
+        lanes = max(config.input_lanes, config.output_lanes)
         m.d.comb += [
-            last_block.eq(lanes_left <= k if lanes > k else 1),
-            count.eq(Mux(last_block, lanes_left, k)),
+            self._last_block.eq(self._lanes_left <= k if lanes > k else 1),
+            count.eq(Mux(self._last_block, self._lanes_left, k)),
             need.eq(count * unit),
-            beat.eq(pad_phase | kernel_phase | (bias_phase & (waiting == 0))),
+            self._moved.eq(self._offset + need),
+            self._advance.eq(self._beat & (self._moved >= config.rom_word_bits)),
         ]
 
+    def _hold_biases(self, m: Module) -> None:
+        """Let every beat pass, except that biases wait until the pass before has swapped its own."""
+        # Counted from the cycle after the hand-over.
+        wait = bias_hold_cycles(self.config.input_lanes) - 1
+        waiting = Signal(range(wait + 1))
         with m.If(self.emitting):
-            m.d.sync += waiting.eq(bias_wait)
+            m.d.sync += waiting.eq(wait)
         with m.Elif(waiting != 0):
             m.d.sync += waiting.eq(waiting - 1)
+        m.d.comb += self._beat.eq(
+            self._pad_phase | self._kernel_phase | (self._bias_phase & (waiting == 0))
+        )
 
-        finished = Signal()
-        with m.If(beat):
+    def _move(self, m: Module) -> None:
+        """Count the beat's lanes off, and move the window behind it."""
+        k, word = self.config.load_kernels, self.config.rom_word_bits
+        m.d.comb += self.rom_addr.eq(self._fetch)
+        with m.If(self._beat):
             m.d.sync += [
-                offset.eq(Mux(advance, moved - word, moved)),
-                lanes_left.eq(lanes_left - k),
-                block.eq(block + 1),
+                self._offset.eq(Mux(self._advance, self._moved - word, self._moved)),
+                self._lanes_left.eq(self._lanes_left - k),
+                self._block.eq(self._block + 1),
             ]
-            with m.If(last_block):
-                m.d.sync += [block.eq(0), lanes_left.eq(self.in_lanes)]
-                with m.If(pad_phase):
-                    m.d.sync += [pad_phase.eq(0), kernel_phase.eq(1)]
-                with m.If(kernel_phase):
-                    m.d.sync += [out.eq(out + 1), outs_left.eq(outs_left - 1)]
-                    with m.If(outs_left == 1):
-                        m.d.sync += kernel_phase.eq(0)
-                        with m.If(self.has_bias):
-                            m.d.sync += [bias_phase.eq(1), lanes_left.eq(self.out_lanes)]
-                        with m.Else():
-                            m.d.comb += finished.eq(1)
-                with m.If(bias_phase):
-                    m.d.sync += bias_phase.eq(0)
-                    m.d.comb += finished.eq(1)
-        with m.If(advance):
+            with m.If(self._last_block):
+                m.d.sync += [self._block.eq(0), self._lanes_left.eq(self.in_lanes)]
+        with m.If(self._advance):
             m.d.comb += self.rom_en.eq(1)
-            m.d.sync += [low.eq(high), high.eq(self.rom_data), fetch.eq(fetch + 1)]
+        with m.If(self.rom_en):
+            m.d.sync += [
+                self._low.eq(self._high),
+                self._high.eq(self.rom_data),
+                self._fetch.eq(self._fetch + 1),
+            ]
 
-        # --- a tile from start to ready --------------------------------------------------------------------
-        with m.If(finished):
+    @contextmanager
+    def _state(self, m: Module, name: str) -> Iterator[None]:
+        """A state that the start of a tile leaves at once: a broken frame leaves a tile half read."""
+        with m.State(name):
+            yield
+            with m.If(self.start):
+                m.next = "FILL"
+
+    def _states(self, m: Module) -> None:
+        """From one kind of beat to the next, after the last beat of each."""
+        with self._state(m, "REST"):
+            pass
+        with self._state(m, "FILL"):
+            self._fill(m)
+        with self._state(m, "PADS"):
+            m.d.comb += self._pad_phase.eq(1)
+            with m.If(self._last_block):
+                m.next = "KERNELS"
+        with self._state(m, "KERNELS"):
+            m.d.comb += self._kernel_phase.eq(1)
+            with m.If(self._last_block):
+                m.d.sync += [self._out.eq(self._out + 1), self._outs_left.eq(self._outs_left - 1)]
+                with m.If(self._outs_left == 1):
+                    m.d.sync += self._lanes_left.eq(self.out_lanes)
+                    m.d.comb += self._finished.eq(~self.has_bias)
+                    m.next = "REST"
+                    with m.If(self.has_bias):
+                        m.next = "BIASES"
+        with self._state(m, "BIASES"):
+            m.d.comb += self._bias_phase.eq(1)
+            with m.If(self._beat & self._last_block):
+                m.d.comb += self._finished.eq(1)
+                m.next = "REST"
+
+    def _fill(self, m: Module) -> None:
+        """Fetch the tile's first words; then describe its first beat."""
+        m.d.comb += self.rom_en.eq(1)
+        m.d.sync += self._filled.eq(self._filled + 1)
+        with m.If(self._filled == FILL_WORDS - 1):
+            m.d.sync += [
+                self._offset.eq(0),
+                self._block.eq(0),
+                self._out.eq(0),
+                self._lanes_left.eq(self.in_lanes),
+                self._outs_left.eq(self.out_lanes),
+            ]
+            m.next = "KERNELS"
+            with m.If(self.has_pad):
+                m.next = "PADS"
+
+    def _begin(self, m: Module) -> None:
+        """Where a tile begins in the ROM, and whether the one that was begun is ready."""
+        tile = Signal.like(self.base)  # first word of this tile
+        following = Signal.like(self.base)  # first word of the next one
+        with m.If(self._finished):
             # ``fetch`` is three words ahead of ``low``.
-            m.d.sync += [self.ready.eq(1), following.eq(Mux(moved > word, fetch - 1, fetch - 2))]
+            ends_late = self._moved > self.config.rom_word_bits
+            m.d.sync += [
+                self.ready.eq(1),
+                following.eq(Mux(ends_late, self._fetch - 1, self._fetch - 2)),
+            ]
         with m.If(self.taken | self.rebase):
             m.d.sync += self.ready.eq(0)
-
-        filling = Signal(2)
-        with m.If(filling != 0):
-            m.d.comb += self.rom_en.eq(1)
-            m.d.sync += [fetch.eq(fetch + 1), low.eq(high), high.eq(self.rom_data), filling.eq(filling + 1)]
-        with m.If(filling == 3):
-            m.d.sync += [
-                offset.eq(0),
-                block.eq(0),
-                out.eq(0),
-                lanes_left.eq(self.in_lanes),
-                outs_left.eq(self.out_lanes),
-                pad_phase.eq(self.has_pad),
-                kernel_phase.eq(~self.has_pad),
-                bias_phase.eq(0),
-            ]
         with m.If(self.start):
             first = Signal.like(self.base)
             m.d.comb += first.eq(Mux(self.rebase, self.base, Mux(self.rewind, tile, following)))
-            m.d.sync += [
-                fetch.eq(first),
-                tile.eq(first),
-                filling.eq(1),
-                pad_phase.eq(0),
-                kernel_phase.eq(0),
-                bias_phase.eq(0),
-            ]
+            m.d.sync += [self._fetch.eq(first), tile.eq(first), self._filled.eq(0)]
 
-        # --- stage 1: cut ----------------------------------------------------------------------------------
-        cut = Signal(unit_bits * k, reset_less=True)
-        with m.If(beat):
-            m.d.sync += cut.eq(window.bit_select(offset, unit_bits * k))
-        cut_block = delayed(m, block, 1, "cut_block", reset_less=True)
-        cut_out = delayed(m, out, 1, "cut_out", reset_less=True)
-        cut_pad = delayed(m, pad_phase, 1, "cut_pad")
-        cut_kernel = delayed(m, kernel_phase, 1, "cut_kernel")
-        cut_bias = delayed(m, bias_phase & beat, 1, "cut_bias")
+    def _cut(self, m: Module) -> _Cut:
+        """Stage 1: the beat's bits, cut out of the window."""
+        bits = Signal(kernel_bits(self.config.mask_bits_max) * self.config.load_kernels, reset_less=True)
+        with m.If(self._beat):
+            m.d.sync += bits.eq(Cat(self._low, self._high).bit_select(self._offset, len(bits)))
+        return _Cut(
+            bits=bits,
+            block=delayed(m, self._block, 1, "cut_block", reset_less=True),
+            out=delayed(m, self._out, 1, "cut_out", reset_less=True),
+            is_pads=delayed(m, self._pad_phase, 1, "cut_pad"),
+            is_kernels=delayed(m, self._kernel_phase, 1, "cut_kernel"),
+            is_biases=delayed(m, self._bias_phase & self._beat, 1, "cut_bias"),
+        )
 
-        # --- stage 2: decode, onto the buses ---------------------------------------------------------------
+    def _decode(self, m: Module, cut: _Cut) -> None:
+        """Stage 2: mask codes to digits, and everything onto the buses."""
+        config = self.config
         m.d.sync += [
-            self.kernels.out.eq(Mux(cut_kernel, 1 << cut_out, 0)),
-            self.kernels.block.eq(1 << cut_block),
-            self.pads.block.eq(Mux(cut_pad, 1 << cut_block, 0)),
-            self.biases.block.eq(Mux(cut_bias, 1 << cut_block, 0)),
+            self.kernels.out.eq(Mux(cut.is_kernels, 1 << cut.out, 0)),
+            self.kernels.block.eq(1 << cut.block),
+            self.pads.block.eq(Mux(cut.is_pads, 1 << cut.block, 0)),
+            self.biases.block.eq(Mux(cut.is_biases, 1 << cut.block, 0)),
         ]
-        for n in range(k):
+        for n in range(config.load_kernels):
             m.d.sync += [
-                self.pads.values[n].eq(cut[n * PAD_BITS :]),
-                self.biases.biases[n].eq(cut[n * BIAS_BITS :]),
+                self.pads.values[n].eq(cut.bits[n * PAD_BITS :]),
+                self.biases.biases[n].eq(cut.bits[n * BIAS_BITS :]),
             ]
             decoder = KernelDecoder(config)
             place(m, f"decoder_{n}", decoder, clocked=False)
             with m.Switch(self.mask_bits):
                 for bits in config.mask_widths:
                     with m.Case(bits):
-                        m.d.comb += decoder.code.eq(cut[n * kernel_bits(bits) :][: kernel_bits(bits)])
+                        m.d.comb += decoder.code.eq(cut.bits[n * kernel_bits(bits) :][: kernel_bits(bits)])
             m.d.comb += [decoder.mask_bits.eq(self.mask_bits), decoder.digit.eq(self.digit)]
             m.d.sync += self.kernels.kernels[n].eq(decoder.kernel)
         with m.If(self.clear):
@@ -231,4 +309,3 @@ class WeightLoader(wiring.Component):
                 self.kernels.block.eq(~0),
                 self.kernels.kernels.as_value().eq(0),
             ]
-        return m

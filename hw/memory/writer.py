@@ -1,4 +1,4 @@
-"""Feature writer: puts results into the next layer's region."""
+"""Feature writer: puts the results into the next layer's region."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, layer_layout, visit_layout
 from kestrel.hw.common.pixel import result_layout
-from kestrel.hw.memory.feature_memory import BANKS, feature_write
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.memory.feature_memory import feature_write
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
 
@@ -17,15 +17,18 @@ class Writer(wiring.Component):
     ``load`` sets the position for a layer's first visit, while the pipeline is empty. From then on the
     results say when a row ends, when a strip's output group ends (back to the strip's first row, next
     group) and when its last group ends (stay: the next strip of the layer goes on here). A layer in row
-    groups writes three rows at once, a slot of all three banks.
+    groups writes three rows at once, into one slot of all three banks.
 
     Members
     -------
-    load : In(1), visit : In     position of the first row to be written; with ``load``
-    layer : In                   from the cycle after ``load`` until the pipeline is empty
-    result : In(result_layout), data : In(P_o x A)
-    others : In(2 x P_o x A)     the pixels below ``data`` in row groups; only with ``config.row_groups``
-    write : Out(feature_write)   in the same cycle
+    load : In(1)                  Takes the position of the layer's first row from ``visit``.
+    visit : In(visit_layout)      The visit that begins; only ``write_bank`` and ``write_slot`` are used.
+    layer : In(layer_layout)      The layer, from the cycle after ``load`` until the pipeline is empty.
+    result : In(result_layout)    What there is to write, and what ends with it.
+    data : In(P_o x A)            The activations to be written.
+    others : In(2 x P_o x A)      Only with ``config.row_groups``: the activations of the two rows below, in
+                                  a layer in row groups.
+    write : Out(feature_write)    The write, in the same cycle.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -43,86 +46,99 @@ class Writer(wiring.Component):
                 "write": Out(feature_write(config)),
             }
         )
+        slot = self.visit.write_slot
+        self._bank, self._slot = Signal(2, name="bank"), Signal.like(slot, name="slot")  # of the row
+        self._strip_bank = Signal(2, name="strip_bank")  # of the strip's first row
+        self._strip_slot = Signal.like(slot, name="strip_slot")
+        self._group_offset = Signal.like(slot, name="group_offset")
+        self._part_of_word = Signal(bits_for(config.out_slices - 1), name="part_of_word")  # output group
+        self._column = Signal.like(self.layer.out_width, name="column")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        layer, result = self.layer, self.result
+        self._write(m)
+        m.d.comb += self.write.part.eq(~self.layer.read_part)
+        self._follow(m)
+        with m.If(self.load):
+            m.d.sync += [
+                self._strip_bank.eq(self.visit.write_bank),
+                self._strip_slot.eq(self.visit.write_slot),
+                self._bank.eq(self.visit.write_bank),
+                self._slot.eq(self.visit.write_slot),
+                self._group_offset.eq(0),
+                self._part_of_word.eq(0),
+                self._column.eq(0),
+            ]
+        return m
 
-        strip_bank, bank = Signal(2), Signal(2)
-        strip_slot = Signal.like(self.visit.write_slot)
-        slot = Signal.like(strip_slot)
-        group_offset = Signal.like(strip_slot)
-        part_of_word = Signal(bits_for(config.out_slices - 1))  # output group within the word
-        column = Signal.like(layer.out_width)
-
+    def _write(self, m: Module) -> None:
+        """The result's word and where it goes."""
+        config, result = self.config, self.result
         lanes = config.output_lanes
-        address = slot + group_offset + column
-        enables = ((1 << lanes) - 1) << (part_of_word * lanes)
+        address = self._slot + self._group_offset + self._column
+        enables = ((1 << lanes) - 1) << (self._part_of_word * lanes)
         word = Cat(self.data.as_value() for _ in range(config.out_slices))
-        if config.row_groups:
-            grouped = layer.row_groups != 0
-            for n in range(BANKS):
-                here = Mux(grouped, n < result.rows, bank == n)
-                m.d.comb += [
-                    self.write.en[n].eq(result.valid & here),
-                    self.write.addr[n].eq(address),
-                    self.write.lanes[n].eq(enables),
-                    self.write.data[n].eq(word),
-                ]
-                if n:
-                    other = Cat(self.others[n - 1].as_value() for _ in range(config.out_slices))
-                    with m.If(grouped):
-                        m.d.comb += self.write.data[n].eq(other)
-        else:
+        if not config.row_groups:
             m.d.comb += [
                 self.write.en.eq(result.valid),
-                self.write.bank.eq(bank),
+                self.write.bank.eq(self._bank),
                 self.write.addr.eq(address),
                 self.write.lanes.eq(enables),
                 self.write.data.eq(word),
             ]
-        m.d.comb += self.write.part.eq(~layer.read_part)
+            return
+        grouped = self.layer.row_groups != 0
+        for n in range(BANKS):
+            here = Mux(grouped, n < result.rows, self._bank == n)
+            m.d.comb += [
+                self.write.en[n].eq(result.valid & here),
+                self.write.addr[n].eq(address),
+                self.write.lanes[n].eq(enables),
+                self.write.data[n].eq(word),
+            ]
+            if n:
+                other = Cat(self.others[n - 1].as_value() for _ in range(config.out_slices))
+                with m.If(grouped):
+                    m.d.comb += self.write.data[n].eq(other)
+
+    def _follow(self, m: Module) -> None:
+        """On to the next pixel, to the next row, to the strip's next output group, or to the next strip."""
+        config, layer, result = self.config, self.layer, self.result
         with m.If(result.valid):
-            m.d.sync += column.eq(column + 1)
-
-        row_bank, row_slot = Signal.like(bank), Signal.like(slot)  # after this result
-        m.d.comb += [row_bank.eq(bank), row_slot.eq(slot)]
-        with m.If(result.row_end):
-            m.d.sync += column.eq(0)
-            slot_end = bank == 2
-            if config.row_groups:
-                slot_end |= layer.row_groups != 0
-            with m.If(slot_end):
-                m.d.comb += [row_bank.eq(0), row_slot.eq(advanced(slot, layer, "write"))]
-            with m.Else():
-                m.d.comb += row_bank.eq(bank + 1)
-        m.d.sync += [bank.eq(row_bank), slot.eq(row_slot)]
-
+            m.d.sync += self._column.eq(self._column + 1)
+        row_bank, row_slot = self._after_row(m)
+        m.d.sync += [self._bank.eq(row_bank), self._slot.eq(row_slot)]
         with m.If(result.last):
             # An odd last row leaves a column count behind when it is dropped by the pooling.
-            m.d.sync += column.eq(0)
+            m.d.sync += self._column.eq(0)
             with m.If(result.last_out):
                 m.d.sync += [
-                    strip_bank.eq(row_bank),
-                    strip_slot.eq(row_slot),
-                    group_offset.eq(0),
-                    part_of_word.eq(0),
+                    self._strip_bank.eq(row_bank),
+                    self._strip_slot.eq(row_slot),
+                    self._group_offset.eq(0),
+                    self._part_of_word.eq(0),
                 ]
             with m.Else():
-                m.d.sync += [bank.eq(strip_bank), slot.eq(strip_slot)]
-                with m.If(part_of_word == config.out_slices - 1):
-                    m.d.sync += [part_of_word.eq(0), group_offset.eq(group_offset + layer.out_width)]
+                m.d.sync += [self._bank.eq(self._strip_bank), self._slot.eq(self._strip_slot)]
+                with m.If(self._part_of_word == config.out_slices - 1):
+                    m.d.sync += [
+                        self._part_of_word.eq(0),
+                        self._group_offset.eq(self._group_offset + layer.out_width),
+                    ]
                 with m.Else():
-                    m.d.sync += part_of_word.eq(part_of_word + 1)
-        with m.If(self.load):
-            m.d.sync += [
-                strip_bank.eq(self.visit.write_bank),
-                strip_slot.eq(self.visit.write_slot),
-                bank.eq(self.visit.write_bank),
-                slot.eq(self.visit.write_slot),
-                group_offset.eq(0),
-                part_of_word.eq(0),
-                column.eq(0),
-            ]
-        return m
+                    m.d.sync += self._part_of_word.eq(self._part_of_word + 1)
+
+    def _after_row(self, m: Module) -> tuple[Signal, Signal]:
+        """Bank and slot after this result: the next row's if it ends one."""
+        row_bank, row_slot = Signal.like(self._bank), Signal.like(self._slot)
+        m.d.comb += [row_bank.eq(self._bank), row_slot.eq(self._slot)]
+        with m.If(self.result.row_end):
+            m.d.sync += self._column.eq(0)
+            slot_end = self._bank == BANKS - 1
+            if self.config.row_groups:
+                slot_end |= self.layer.row_groups != 0
+            with m.If(slot_end):
+                m.d.comb += [row_bank.eq(0), row_slot.eq(advanced(self._slot, self.layer, "write"))]
+            with m.Else():
+                m.d.comb += row_bank.eq(self._bank + 1)
+        return row_bank, row_slot

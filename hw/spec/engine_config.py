@@ -15,6 +15,10 @@ from kestrel.hw.spec.widths import (
     tree_levels,
 )
 
+BANKS = 3
+"""Banks of each of the two parts of the feature memory: row r of a map lies in bank r mod 3, so that the
+three rows of a window are read in one cycle."""
+
 ROW_GROUPS = 3
 """Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
 

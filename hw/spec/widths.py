@@ -5,6 +5,9 @@ from math import ceil, log2
 TAPS = 9
 """Taps of a kernel, 3x3, numbered row by row from the top left."""
 
+BYTE = 8
+"""Bits of a byte."""
+
 PIXEL_BITS = 8
 ACTIVATION_BITS_MIN = 4
 ACTIVATION_BITS_MAX = 8

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kestrel.cli.output import JsonOption, emit
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.compress.fit import FIT_RULES
 from kestrel.sw.model.compressed import load_network
@@ -18,9 +18,6 @@ from kestrel.sw.model.preprocessing import PREPROCESSINGS
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.backends import engine_names
 from kestrel.sw.retrieval.describe.extract import POOLINGS
-
-ROW_BANKS = 3
-"""Banks of each part of the feature memory: one for each row of a window."""
 
 
 def list_(json: JsonOption = False) -> None:
@@ -55,7 +52,7 @@ def _embedded() -> dict[str, Any]:
 
 
 def _configuration(config: EngineConfig) -> dict[str, Any]:
-    feature_bytes = ROW_BANKS * sum(config.feature_words) * config.word_bits // 8
+    feature_bytes = BANKS * sum(config.feature_words) * config.word_bits // 8
     return {**asdict(config), "macs_per_cycle": config.macs_per_cycle, "feature_bytes": feature_bytes}
 
 

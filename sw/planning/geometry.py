@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import FILL_CYCLES, LAYER_FETCH, VISIT_FETCH
 from kestrel.hw.spec.widths import tile_bits
 from kestrel.sw.model.network import ConvShape
-
-BANKS = 3
-"""Banks of a part of the feature memory: row r of a map lies in bank r mod 3."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import RECORD_WORDS, VISIT_WORDS
 from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
-from kestrel.sw.planning.geometry import BANKS, Region, group_count
+from kestrel.sw.planning.geometry import Region, group_count
 from kestrel.sw.planning.plan import Plan
 
 

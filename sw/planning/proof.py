@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kestrel.hw.spec.engine_config import ROW_GROUPS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
-from kestrel.sw.planning.geometry import BANKS, Region, Visit
+from kestrel.sw.planning.geometry import Region, Visit
 from kestrel.sw.planning.plan import Plan
 
 

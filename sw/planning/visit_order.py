@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import drain_cycles
 from kestrel.sw.planning.geometry import (
-    BANKS,
     PlanLayer,
     Region,
     Visit,

@@ -6,10 +6,10 @@ alternate. The engine must take any such order; these plans are for holding it t
 
 from dataclasses import replace
 
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.table import KIND_INPUT
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.planning.geometry import BANKS, Region, Visit
+from kestrel.sw.planning.geometry import Region, Visit
 from kestrel.sw.planning.plan import Plan, Record, make_plan
 
 

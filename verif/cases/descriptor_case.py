@@ -13,8 +13,8 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_OUTPUT_SUMS,
     DESCRIPTOR_SCALE_BITS,
 )
-from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
+from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
 

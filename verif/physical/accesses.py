@@ -4,10 +4,11 @@
 
 from dataclasses import dataclass
 
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS
-from kestrel.sw.planning.geometry import BANKS, group_count
+from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
 
 READ_AHEAD = 3

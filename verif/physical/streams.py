@@ -87,7 +87,7 @@ class Recording:
         with file.open(encoding="ascii") as lines:
             self.lines = [line.split() for line in lines][RESET_CYCLES:]
         ahead = np.array([int(line[0], 16) for line in self.lines])
-        self.first = (ahead & 3) == 3  # PIXEL: valid, first
+        self.first = (ahead & 3) == 3  # pixel_layout: valid, first
         self.pass_number = np.cumsum(self.first)  # counted from 1 in the cycle of the swap
         self.loads = [n for n, line in enumerate(self.lines) if int(line[1], 16) & self._out_mask]
         if self.pass_number[-1] != len(self.passes):

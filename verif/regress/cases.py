@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.masks import PASSES, mask_values
 from kestrel.hw.spec.widths import ACTIVATION_BITS_MIN, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import VGG_BLOCKS, VGG_CHANNELS, ConvShape, parse_network
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.geometry import (
-    BANKS,
     PlanLayer,
     Tile,
     Visit,

@@ -10,16 +10,14 @@ import numpy as np
 from kestrel.export.formats.words import Words
 from kestrel.export.schedule_table import FIRST_RECORD, encode_table, seal_table
 from kestrel.export.weight_rom import encode_weights
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.status import COUNTERS, ERRORS, TRACE_ADDRESS_BITS
 from kestrel.hw.spec.table import KIND_CONV, KIND_END
-from kestrel.hw.spec.widths import PIXEL_BITS
+from kestrel.hw.spec.widths import BYTE, PIXEL_BITS
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.planning.geometry import BANKS, Region
+from kestrel.sw.planning.geometry import Region
 from kestrel.sw.planning.plan import Plan, Record
 from kestrel.verif.build.verilator import Build, random_start
-
-BYTE = 8
 
 
 class SimulationError(RuntimeError):

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.hw.common.handover import feature_address_bits
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.status import TRACE_ADDRESS_BITS
 from kestrel.hw.spec.widths import PIXEL_BITS
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.geometry import BANKS
 from kestrel.sw.planning.plan import Plan
 from kestrel.verif.build.rtl import engine_sources
 from kestrel.verif.simulate.frame import (

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.geometry import BANKS
 from kestrel.sw.planning.plan import plan_frame
 from kestrel.sw.planning.proof import check_plan
 from kestrel.sw.planning.report import named_layers

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kestrel.hw.spec.engine_config import ROW_GROUPS
-from kestrel.sw.planning.geometry import BANKS, Region, group_count
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
+from kestrel.sw.planning.geometry import Region, group_count
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
-from kestrel.hw.spec.engine_config import ROW_GROUPS
-from kestrel.sw.planning.geometry import BANKS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.verif.blocks.support.column_reader import Strip
 
 Pixel = list[int]

@@ -9,15 +9,16 @@ from amaranth.lib import data
 
 def encode(shape: Any, value: Any) -> int:
     """The bits of ``value``: an integer for a plain shape, a sequence for an array, and a mapping (or a
-    named tuple) with every field for a structure. Raises ValueError when an integer or a sequence's length
-    does not fit.
+    named tuple, in which None stands for a field that the structure does not have) with every field for a
+    structure. Raises ValueError when an integer or a sequence's length does not fit.
     """
     if isinstance(shape, data.ArrayLayout):
         if len(value) != shape.length:
             raise ValueError(f"{len(value)} elements for an array of {shape.length}")
         items: Mapping[Any, Any] = dict(enumerate(value))
     elif isinstance(shape, data.Layout):
-        items = value if isinstance(value, Mapping) else value._asdict()
+        named = value if isinstance(value, Mapping) else value._asdict()
+        items = {key: item for key, item in named.items() if item is not None}
         if extra := set(items) - {key for key, _ in shape}:
             raise ValueError(f"fields {sorted(extra)} are not in the structure")
     else:

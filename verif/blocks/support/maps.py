@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from random import Random
 
 from kestrel.hw.common.handover import layer_layout
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
-from kestrel.sw.planning.geometry import BANKS, Region, group_count, last_lanes
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
+from kestrel.sw.planning.geometry import Region, group_count, last_lanes
 from kestrel.verif.blocks.support.script import record
 
 

@@ -3,10 +3,14 @@
 from collections.abc import Iterable, Iterator
 from random import Random
 
+from kestrel.hw.spec.engine_config import ROW_GROUPS
 from kestrel.hw.spec.masks import DIGIT_BITS, MASK_MAGNITUDES, PASSES_MAX, encode_digit
 from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
 from kestrel.verif.blocks.support.kernel import Kernel
+from kestrel.verif.blocks.support.lockstep import bench_config
 from kestrel.verif.blocks.support.pixel import Pixel
+
+CONFIG = bench_config()
 
 
 def between(source: Random, low: int, high: int) -> int:
@@ -44,14 +48,16 @@ def kernel(source: Random, digit_bits: int = DIGIT_BITS) -> Kernel:
 
 
 def strip(
-    height: int, width: int, *, fresh: int = 0, emit: int = 0, digit: int = 0, last_out: int = 0
-) -> list[Pixel]:
-    """The pixels of one pass over a strip."""
+    height: int, width: int, *, fresh: int = 0, emit: int = 0, digit: int = 0, last_out: int = 0,
+    rows: int = ROW_GROUPS,
+) -> list[Pixel]:  # fmt: skip
+    """The pixels of one pass over a strip. Only those of an engine with row groups say ``rows``."""
     count = height * width
     return [
         Pixel(
             valid=1, first=int(n == 0), last=int(n == count - 1), row_end=int(n % width == width - 1),
             fresh=fresh, emit=emit, digit=digit, last_out=last_out,
+            rows=rows if CONFIG.row_groups else None,
         )
         for n in range(count)
     ]  # fmt: skip
@@ -60,7 +66,8 @@ def strip(
 def nothing(source: Random) -> Pixel:
     """No pixel, with anything in the other fields."""
     bits = {name: source.randrange(2) for name in ("first", "last", "row_end", "fresh", "emit", "last_out")}
-    return Pixel(valid=0, digit=source.randrange(PASSES_MAX), **bits)
+    rows = source.randint(0, ROW_GROUPS) if CONFIG.row_groups else None
+    return Pixel(valid=0, digit=source.randrange(PASSES_MAX), rows=rows, **bits)
 
 
 def with_gaps(source: Random, pixels: Iterable[Pixel], probability: float) -> Iterator[Pixel]:

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
-from kestrel.sw.planning.geometry import BANKS, Region
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
+from kestrel.sw.planning.geometry import Region
 from kestrel.verif.blocks.support.column_reader import Strip
 
 

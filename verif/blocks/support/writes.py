@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.sw.planning.geometry import BANKS
+from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 
 BankWrite = tuple[int, int, int]
 """Address, lanes and data."""

@@ -3,7 +3,7 @@
 import cocotb
 
 from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS
-from kestrel.verif.blocks.descriptor.models import Isqrt
+from kestrel.verif.blocks.common.isqrt.model import Isqrt
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
 from kestrel.verif.blocks.support.simulator import rng
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kestrel.verif.blocks.compute.accumulator_lane.model import wrap
-from kestrel.verif.blocks.support.pixel import IDLE, Pixel
+from kestrel.verif.blocks.support.pixel import Pixel
 
 
 class Accumulator:
@@ -23,7 +23,7 @@ class Accumulator:
         outputs: dict[str, Any] = {"acc_ahead": None, "acc": self.acc}
         self.acc = None
         if pixel is not None:
-            outputs["acc_ahead"] = pixel._replace(valid=pixel.valid & pixel.emit)._asdict()
+            outputs["acc_ahead"] = pixel._replace(valid=pixel.valid & pixel.emit).fields()
             if pixel.valid:
                 number = 0 if pixel.first else self.number
                 before = [0] * self.lanes if pixel.fresh else self.partial.get(number)
@@ -34,6 +34,6 @@ class Accumulator:
                 self.number = number + 1
         self.pixel = ahead
         if rst:
-            self.pixel, self.acc, self.number = IDLE, None, 0
+            self.pixel, self.acc, self.number = ahead.cleared(), None, 0
             self.partial.clear()
         return outputs

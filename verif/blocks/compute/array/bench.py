@@ -12,7 +12,7 @@ from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
 from kestrel.verif.blocks.compute.array.model import Array
 from kestrel.verif.blocks.support.kernel import Kernel
 from kestrel.verif.blocks.support.lockstep import Block, bench_config, lockstep
-from kestrel.verif.blocks.support.pixel import IDLE, Pixel
+from kestrel.verif.blocks.support.pixel import Pixel
 from kestrel.verif.blocks.support.simulator import rng
 from kestrel.verif.blocks.support.stimuli import kernel, nothing, strip, uniform_kernel, windows, with_gaps
 
@@ -21,6 +21,7 @@ A, INPUTS, OUTPUTS, K = (
     CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.output_lanes, CONFIG.load_kernels,
 )  # fmt: skip
 BITS = CONFIG.digit_bits
+IDLE = Pixel(rows=0 if CONFIG.row_groups else None)
 GREATEST = mask_values(BITS)[-1]
 BLOCKS = INPUTS // K
 GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0

@@ -11,7 +11,7 @@ from kestrel.hw.spec.masks import DIGIT_BITS, decode_digit
 from kestrel.hw.spec.timing import LEVELS_PER_STAGE, UNIT_LATENCY, lane_latency
 from kestrel.hw.spec.widths import TAPS, tree_levels
 from kestrel.verif.blocks.support.kernel import Kernel
-from kestrel.verif.blocks.support.pixel import IDLE, Pixel
+from kestrel.verif.blocks.support.pixel import Pixel
 
 
 class Array:
@@ -75,9 +75,9 @@ class Array:
                     self.shadow_known[out, lane] = True
         if rst:
             self.working_known[:] = False
-            self.pixels = deque([IDLE] * len(self.pixels))
+            self.pixels = deque([ahead.cleared()] * len(self.pixels))
             self.sums = deque([self.unknown] * len(self.sums))
-            self.group_pixels = deque([IDLE] * len(self.group_pixels))
+            self.group_pixels = deque([ahead.cleared()] * len(self.group_pixels))
             self.groups = deque([self.no_groups] * len(self.groups))
         return outputs
 
@@ -90,4 +90,4 @@ class Array:
 
 
 def _fields(pixel: Pixel | None) -> dict[str, int] | None:
-    return None if pixel is None else pixel._asdict()
+    return None if pixel is None else pixel.fields()

@@ -6,6 +6,7 @@ from typing import Any
 
 import cocotb
 
+from kestrel.hw.spec.engine_config import ROW_GROUPS
 from kestrel.verif.blocks.compute.pool.model import Pool
 from kestrel.verif.blocks.support.lockstep import Block, bench_config, lockstep
 from kestrel.verif.blocks.support.pixel import Pixel
@@ -24,11 +25,11 @@ def row(source: Random, pixel: Pixel, pool: int, rst: int = 0, grouped: int = 0)
 
 
 def grouped_layer(source: Random, sizes: Iterator[tuple[int, int]]) -> Iterator[dict[str, Any]]:
-    """A layer in row groups: in its pixels ``digit`` says how many of three rows exist."""
+    """A layer in row groups: in its pixels ``rows`` says how many of three rows exist."""
     for _ in range(3):
         height, width = next(sizes)
         for group in range(2):
-            pixels = strip(height, width, emit=1, last_out=group, digit=source.randint(1, 3))
+            pixels = strip(height, width, emit=1, last_out=group, rows=source.randint(1, ROW_GROUPS))
             for pixel in with_gaps(source, pixels, source.choice((0, 0.4))):
                 yield row(source, pixel, 0, grouped=1)
     yield from (row(source, nothing(source), 0, grouped=1) for _ in range(3))

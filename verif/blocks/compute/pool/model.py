@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kestrel.verif.blocks.support.pixel import IDLE, Pixel
+from kestrel.verif.blocks.support.pixel import Pixel
 
 NOTHING = {"valid": 0, "row_end": 0, "last": 0, "last_out": 0}
 
@@ -40,7 +40,7 @@ class Pool:
             self._take(pixel, list(y), pool)
         self.pixel = ahead
         if rst:
-            self.pixel, self.row, self.column = IDLE, 0, 0
+            self.pixel, self.row, self.column = ahead.cleared(), 0, 0
             self.result, self.data = dict(NOTHING), None
         return outputs
 
@@ -50,7 +50,7 @@ class Pool:
             return {"result": NOTHING | {"last_out": None, "rows": None}, "data": None}
         result = {
             "valid": 1, "row_end": pixel.row_end, "last": pixel.last, "last_out": pixel.last_out,
-            "rows": pixel.digit,
+            "rows": pixel.rows,
         }  # fmt: skip
         return {"result": result, "data": y}
 

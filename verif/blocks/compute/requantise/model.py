@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kestrel.verif.blocks.compute.requantise_lane.model import RequantiseLane
-from kestrel.verif.blocks.support.pixel import IDLE, Pixel
+from kestrel.verif.blocks.support.pixel import Pixel
 
 
 class Requantise:
@@ -37,11 +37,11 @@ class Requantise:
                 values = [0] * len(values)
             y.append(values)
         first, *others = (list(row) for row in zip(*y, strict=True))
-        outputs: dict[str, Any] = {"y": first, "y_ahead": None if following is None else following._asdict()}
+        outputs: dict[str, Any] = {"y": first, "y_ahead": None if following is None else following.fields()}
         if groups:
             outputs["others"] = others
         self.pixels.popleft()
         self.pixels.append(ahead)
         if rst:
-            self.pixels = deque([IDLE] * 3)
+            self.pixels = deque([ahead.cleared()] * 3)
         return outputs

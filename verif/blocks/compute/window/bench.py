@@ -11,11 +11,10 @@ from typing import Any
 import cocotb
 from amaranth.lib import data
 
-from kestrel.hw.common.pixel import EDGES
-from kestrel.hw.common.pixel import PIXEL as PIXEL_LAYOUT
+from kestrel.hw.common.pixel import EDGES, pixel_layout
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.hw.spec.timing import FILL_CYCLES, WINDOW_LATENCY
 from kestrel.hw.spec.widths import TAPS
-from kestrel.sw.planning.geometry import BANKS
 from kestrel.verif.blocks.support.column_reader import columns
 from kestrel.verif.blocks.support.feature_maps import bank_word, random_map, virtual_word, window
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
@@ -36,7 +35,7 @@ def cycle(source: Random, **known: Any) -> dict[str, Any]:
     """Inputs without a pixel, anything where it does not matter."""
     return {
         "rst": 0,
-        "pixel": record(source, PIXEL_LAYOUT, valid=0),
+        "pixel": record(source, pixel_layout(CONFIG), valid=0),
         "edges": record(source, EDGES),
         "top_bank": source.randrange(BANKS),
         "slice": source.randrange(CONFIG.in_slices),
@@ -112,7 +111,7 @@ class Passes:
             group = source.randrange(groups)
             for age, column in enumerate(columns(strip, group * strip.region.width)):
                 pixel = record(
-                    source, PIXEL_LAYOUT, valid=1, first=int(column.first), last=int(column.last),
+                    source, pixel_layout(CONFIG), valid=1, first=int(column.first), last=int(column.last),
                     row_end=int(column.row_end),
                 )  # fmt: skip
                 words = []

@@ -4,7 +4,7 @@ import cocotb
 
 from kestrel.hw.descriptor.multiply import AMOUNT_BITS
 from kestrel.hw.spec.descriptor import DESCRIPTOR_RECIPROCAL_BITS
-from kestrel.verif.blocks.descriptor.models import Multiply
+from kestrel.verif.blocks.descriptor.multiply.model import Multiply
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
 from kestrel.verif.blocks.support.simulator import rng
 

@@ -10,7 +10,7 @@ from kestrel.hw.spec.descriptor import DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT
 from kestrel.sw.retrieval.pooling.cycles import output_cycles
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, bits, codes
-from kestrel.verif.blocks.descriptor.models import Multiply
+from kestrel.verif.blocks.descriptor.multiply.model import Multiply
 from kestrel.verif.blocks.support.lockstep import Block
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, always, fail, pauses, rng
 from kestrel.verif.cases.descriptor_case import OUTPUTS

@@ -2,7 +2,7 @@
 
 import cocotb
 
-from kestrel.verif.blocks.descriptor.models import Reciprocal
+from kestrel.verif.blocks.descriptor.reciprocal.model import Reciprocal
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
 from kestrel.verif.blocks.support.simulator import rng
 

@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from kestrel.hw.descriptor.rows import MEAN_BITS
 from kestrel.hw.spec.descriptor import DESCRIPTOR_MATRIX_BITS
-from kestrel.verif.blocks.descriptor.models import Rows
+from kestrel.verif.blocks.descriptor.rows.model import Rows
 from kestrel.verif.blocks.support.lockstep import Block, bench_config, lockstep
 from kestrel.verif.blocks.support.simulator import rng
 

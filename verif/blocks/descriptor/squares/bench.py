@@ -7,7 +7,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.common.handover import layer_layout
-from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
+from kestrel.hw.spec.engine_config import BANKS
+from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.cycles import square_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import region_squares
 from kestrel.verif.blocks.support.lockstep import Block, bench_config

@@ -18,8 +18,9 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_ERROR_SEQUENCE,
     descriptor_unit,
 )
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.hw.spec.widths import bits_for
-from kestrel.sw.planning.geometry import BANKS, group_count, last_lanes
+from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.verif.blocks.support.lockstep import Block, bench_config

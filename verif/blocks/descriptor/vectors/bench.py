@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from kestrel.hw.descriptor.vectors import Pass
+from kestrel.hw.descriptor.passes import Pass
 from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION
 from kestrel.sw.retrieval.pooling.cycles import COPIED, ROOTED, SQUARED
 from kestrel.verif.blocks.support.lockstep import Block

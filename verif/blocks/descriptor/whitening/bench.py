@@ -15,7 +15,7 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.records import unpack_record
 from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.retrieval.pooling.integer_nip import whiten
-from kestrel.verif.blocks.descriptor.models import Multiply
+from kestrel.verif.blocks.descriptor.multiply.model import Multiply
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, fail, rng
 from kestrel.verif.cases.descriptor_case import random_constants

@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 
-from kestrel.sw.planning.geometry import BANKS
+from kestrel.hw.spec.engine_config import BANKS
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import Step, script
 from kestrel.verif.blocks.support.simulator import pack, rng, unpack

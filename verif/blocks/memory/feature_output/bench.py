@@ -13,14 +13,15 @@ from typing import Any
 import cocotb
 
 from kestrel.hw.common.handover import visit_layout
-from kestrel.sw.planning.geometry import BANKS
+from kestrel.hw.spec.engine_config import BANKS
+from kestrel.hw.spec.widths import BYTE
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.maps import StreamMap, random_stream_map
 from kestrel.verif.blocks.support.script import Step, record, script
 from kestrel.verif.blocks.support.simulator import always, pack, pauses, rng
 
 CONFIG = bench_config()
-LANES, A, BYTE = CONFIG.word_lanes, CONFIG.activation_bits, 8
+LANES, A = CONFIG.word_lanes, CONFIG.activation_bits
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from typing import Any
 import cocotb
 
 from kestrel.hw.common.handover import layer_layout, visit_layout
-from kestrel.hw.spec.engine_config import ROW_GROUPS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.status import ERROR_FRAME_LONG, ERROR_FRAME_SHORT
 from kestrel.hw.spec.widths import PIXEL_BITS
-from kestrel.sw.planning.geometry import BANKS
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.maps import StreamMap, random_stream_map
 from kestrel.verif.blocks.support.script import Step, record, script

@@ -8,8 +8,9 @@ from typing import Any
 import cocotb
 
 from kestrel.hw.common.handover import layer_layout, tile_layout, visit_layout
-from kestrel.hw.spec.engine_config import ROW_GROUPS
-from kestrel.sw.planning.geometry import BANKS, group_count
+from kestrel.hw.common.pixel import pixel_layout
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
+from kestrel.sw.planning.geometry import group_count
 from kestrel.verif.blocks.support.column_reader import Strip, columns
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import Step, record, script
@@ -20,7 +21,7 @@ CONFIG = bench_config()
 AHEAD = 2
 """Cycles in which the next pass must be known before it begins."""
 IDLE = {"active": 0, "ending": 0, "pixel": dict.fromkeys(
-    ("first", "last", "row_end", "fresh", "emit", "digit", "last_out")) | {"valid": 0}}  # fmt: skip
+    name for name, _ in pixel_layout(CONFIG)) | {"valid": 0}}  # fmt: skip
 
 
 def layer_of(source: Random, strip: Strip) -> dict[str, int]:
@@ -100,8 +101,8 @@ def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 
                     "pixel": {
                         "valid": 1, "first": int(column.first), "last": int(column.last),
                         "row_end": int(column.row_end), "fresh": this["fresh"], "emit": this["emit"],
-                        "digit": this["digit"] if column.rows is None else column.rows,
-                        "last_out": this["last_out"],
+                        "digit": this["digit"], "last_out": this["last_out"],
+                        **({"rows": column.rows} if CONFIG.row_groups else {}),
                     },
                 },
             )  # fmt: skip
