@@ -1,7 +1,8 @@
 """Boolean functions of liberty cells, as ``!(A1 & A2) | B``, evaluated bit by bit on integers.
 
 Operators by precedence, as the Liberty Reference Manual orders them: ``!`` (before its operand), ``^``,
-``&``, ``|``. Parentheses group. The manual's other spellings (``'``, ``*``, ``+``, a space for and) are refused.
+``&``, ``|``. Parentheses group. The manual's other spellings (``'``, ``*``, ``+``, a space for "and") are
+refused.
 """
 
 import operator
