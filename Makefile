@@ -18,7 +18,7 @@ RETRIEVAL_SIZE := --height 128 --width 128
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test verilog roms regress bench embedded lint clean
+.PHONY: help setup run test verilog roms regress bench embedded diagrams lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goe
 embedded: $(INSTALLED) ## train the embedded network anew, into build/embedded (PHOTOGRAPHS=FOLDER; an hour)
 	@test -n "$(PHOTOGRAPHS)" || { echo "kestrel: PHOTOGRAPHS= is missing; allowed: a folder of images" >&2; exit 2; }
 	$(BIN)/python bench/embedded.py $(PHOTOGRAPHS)
+
+diagrams: $(INSTALLED) ## record and draw the timing diagrams of docs/integration.md anew
+	$(BIN)/python bench/timing_diagrams.py --record
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check .

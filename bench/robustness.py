@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
-from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from kestrel.sw.common.files import atomic_write
 from kestrel.verif.build.verilator import BenchFailed
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
@@ -44,11 +44,10 @@ def flip(chip: ChipConfig, folder: Path, seed: int) -> str:
     widths |= {"descriptor": chip.descriptor.word_bits} if chip.descriptor else {}
     rom = source.choice(list(widths))
     path = folder / f"{rom}.mem"
-    words = Words.from_hex(widths[rom], path.read_text(encoding="ascii").split()).to_ints()
+    words = read_rom(path, widths[rom])
     word = source.randrange(RECORD_WORDS if rom == "table" else 0, len(words))
     words[word] ^= 1 << source.randrange(widths[rom])
-    text = "\n".join(Words.from_ints(widths[rom], words).to_hex())
-    path.write_text(f"{text}\n", encoding="ascii")
+    write_rom(path, widths[rom], words)
     return rom
 
 

@@ -91,7 +91,7 @@ def export_network(
 def import_network(directory: Path) -> CompressedNetwork:
     """The network of an export, equal to the one that was exported.
 
-    Every file is held to the manifest first. Raises InputError, naming the file, for anything that is
+    Every file is checked against the manifest first. Raises InputError, naming the file, for anything that is
     missing, damaged or does not fit the rest.
     """
     manifest = read_manifest(directory)

@@ -134,7 +134,8 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
 
 
 def read_memory(path: Path, memory: MemoryEntry) -> Words:
-    """The words of one image file, held to the CRC-32. Raises InputError naming file, found and expected."""
+    """The words of one image file, checked against their CRC-32. Raises InputError that names the file, what
+    was found and what was expected."""
     words = read_words(path, memory.word_bits, memory.words)
     if words.crc32 != memory.crc32:
         raise InputError(f"{path}: CRC-32 {words.crc32:08x}; expected: {memory.crc32:08x}")

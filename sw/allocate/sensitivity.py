@@ -27,7 +27,7 @@ class Sensitivity:
 
     at_base: distortion of the pooled descriptor, 1 - cosine to the float network's, of the base itself;
     descriptor: for each layer, mask bits -> distortion when this layer alone is changed to that width;
-    output: likewise the noise of the layer's own output, power relative to the base's.
+    output: the noise of the layer's own output, power relative to the base's.
     """
 
     base: Plan | None

@@ -152,7 +152,8 @@ class ChannelFit:
                 better = found > best
                 best, place = np.where(better, found, best), np.where(better, at, place)
                 value = np.where(better, np.take_along_axis(new, at[:, None], axis=1)[:, 0], value)
-            # A threshold above rounding errors of ``seen``: otherwise a tap might swing for ever.
+            # The threshold is above the rounding errors of ``seen``: without it a tap might move back and
+            # forth endlessly.
             moving = best > 1e-9 * (error[live] * seen[live]).sum(axis=1)
             live, place, value = live[moving], place[moving], value[moving]
             if not len(live):

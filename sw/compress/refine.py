@@ -11,7 +11,8 @@ import torch
 from kestrel.hw.spec.masks import mask_values
 from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
-from kestrel.sw.compress.fit import Fit, nearest_mask
+from kestrel.sw.compress.fit import Fit
+from kestrel.sw.compress.mask_rules import round_scalars
 from kestrel.sw.model.float_network import real_batch
 from kestrel.sw.model.preprocessing import Preprocessing
 
@@ -37,23 +38,13 @@ def keep_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,  # noqa: ARG001 (
 
 def nearest_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,
                   mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks and whole scalars of least squared weight error near the fitted ones.
-
-    Tries both neighbours of each fitted scalar, each with the masks nearest to it, and keeps the better:
-    where scalars are small their rounding moves the middle between two levels.
-    """
-    target, scalar = weight / unit[:, None, None], fit.alpha / unit
-    best_mask, best_scalar = fit.mask, round_half_up(scalar)
-    best_error = ((target - best_mask * best_scalar[:, :, None, None]) ** 2).sum(axis=(2, 3))
-    for neighbour in (np.floor(scalar), np.floor(scalar) + 1):
-        candidate = np.maximum(neighbour, 1)  # 0 leaves nothing to fit a mask to
-        mask = nearest_mask(target / candidate[:, :, None, None], mask_bits)
-        error = ((target - mask * candidate[:, :, None, None]) ** 2).sum(axis=(2, 3))
-        better = error < best_error
-        best_error = np.where(better, error, best_error)
-        best_scalar = np.where(better, candidate, best_scalar)
-        best_mask = np.where(better[:, :, None, None], mask, best_mask)
-    return best_mask.astype(np.int8), best_scalar
+    """Masks and whole scalars of least squared weight error near the fitted ones, as ``round_scalars`` finds
+    them."""
+    mask, alpha = round_scalars(
+        torch.from_numpy(weight), torch.from_numpy(fit.mask).double(), torch.from_numpy(fit.alpha),
+        torch.from_numpy(unit), mask_bits,
+    )  # fmt: skip
+    return mask.numpy().astype(np.int8), alpha.numpy()
 
 
 # --------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ class Preprocessing:
     """How 8-bit RGB pixels become the network's real input: ``(pixel - mean) * scale`` per channel.
 
     channels: for each channel of the network, its index in RGB; mean: in 8-bit pixel units, in the
-    network's channel order; scale: real input per pixel step, likewise. The chip itself always gets raw
-    pixels in the network's channel order: mean and scale are folded into the first layer.
+    network's channel order; scale: real input per pixel step, in the same order. The chip itself always
+    gets raw pixels in the network's channel order: mean and scale are folded into the first layer.
     """
 
     name: str

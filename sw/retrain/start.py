@@ -12,14 +12,15 @@ from safetensors.torch import load_file, save
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress
+from kestrel.sw.compress.fit import find_rule
 from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.weights import FloatNetwork, load_weights
 from kestrel.sw.pictures.images import resize
-from kestrel.sw.retrain.networks import fitting
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.parameters import network_shape
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
@@ -67,8 +68,7 @@ def compressed_start(
         return load_network(source)
     assert fresh is not None
     assert weights is not None
-    if fit not in fitting.RULES:
-        raise InputError(f"fit {fit!r}; allowed in training: {', '.join(fitting.RULES)}")
+    find_rule(fit, RULES)
     plan = parse_mask_plan(fresh.mask_bits, weights.shape)
     found: list[np.ndarray] = []
     for row in range(0, len(pictures), -(-len(pictures) // CALIBRATION_PICTURES)):

@@ -222,7 +222,7 @@ def test_the_classifier_goes_on(tmp_path: Path, images: Path, capsys: pytest.Cap
             ("--loss", "relational", "--teacher", "random:1", "--rate", "2"),
             "rate 2; allowed: above 0, below 1",
         ),
-        (("--loss", "labels", "--fit", "output"), "fit 'output'; allowed in training"),
+        (("--loss", "labels", "--fit", "output"), "fit 'output'; allowed here: least-squares, vendor, paper"),
         (("--loss", "labels", "--schedule", "no"), "schedule 'no'; allowed: constant"),
         (("--loss", "labels", "--gradual", "no"), "gradual 'no'; allowed: none"),
         (("--loss", "labels", "--optimiser", "no"), "optimiser 'no'; allowed: adam"),

@@ -40,6 +40,10 @@ _COMMON = (
     "-Wno-lint", "-Wno-style",  # lint() is where warnings count
 )  # fmt: skip
 
+_TRACE = ("--trace-fst", "--timescale", "1ns/1ns")
+"""Waveforms in steps of a nanosecond: the harnesses advance time by 5 per half cycle, which shows a clock of
+100 MHz. Verilator's own unit is the picosecond."""
+
 LOG_TAIL = 12_000
 
 
@@ -87,12 +91,12 @@ def build_native(
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
-    and may use ``verilated_fst_c.h``. More than one thread pays only for large designs. Instances of the
+    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread pays only for large designs. Instances of the
     modules ``shared`` share their code instead of being copied into their parents. ``drivers`` are further
     sources, in C, to be linked. Raises InputError for a missing tool or source, BuildError when Verilator or
     the compiler fails.
     """
-    options = ["--noassert", *(["--trace-fst"] if trace else [])]
+    options = ["--noassert", *(_TRACE if trace else ())]
     if threads > 1:
         options += ["--threads", str(threads)]
     configuration = "".join(f'no_inline -module "{module}"\n' for module in shared)

@@ -273,7 +273,7 @@ async def the_self_check_is_good(dut):
 
 @cocotb.test()
 async def image_sizes(dut):
-    """A size asked for is held to the table's."""
+    """An image size that the host sets is compared with the table's."""
     chip = await Chip.begin(dut)
     await chip.idle()
     for height, width in ((PLAN.height + 1, PLAN.width), (PLAN.height, PLAN.width - 1), (0, PLAN.width)):

@@ -16,7 +16,7 @@ WHOLE = {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 
 
 
 async def part(chip, picture, model, flags):
-    """One frame of a descriptor; what came out is held to the model."""
+    """One frame of a descriptor; the output is compared with the model's."""
     await chip.idle()
     await chip.write("irq_enable", done=1, error=1)
     await chip.write("part", **flags)

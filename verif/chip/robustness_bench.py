@@ -50,7 +50,7 @@ class Run:
         self.counts["frames with pauses"] += share > 0
 
     async def frame(self) -> None:
-        """A correct frame, its output held to the reference."""
+        """A correct frame, whose output is compared with the reference."""
         chip, picture = self.chip, self.source.randrange(len(PICTURES))
         output = self.source.choice(OUTPUTS)
         self.pause()

@@ -8,7 +8,7 @@
 // OUTPUT  one record a beat: TDATA, TKEEP, TLAST, each as 32-bit words
 // STATS   text, lines of "name value": outcome and counted cycles
 // SEED    of the pauses; PAUSE: share of cycles, in 1/256, in which a stream pauses
-// WAVES   FST file of COUNT cycles from cycle FROM
+// WAVES   FST file of COUNT cycles from cycle FROM; cycle n begins at 10 n ns, as at 100 MHz
 //
 // The ROM images come by +kestrel_weights=FILE and +kestrel_table=FILE.
 #include <cstdint>
@@ -30,6 +30,7 @@ namespace {
 
 constexpr std::uint64_t kReportEvery = 1 << 14;   // cycles between lines of progress on standard output
 constexpr unsigned kCounterBase = 256, kCounters = 8;  // hw/spec: COUNTER_BASE, COUNTERS
+constexpr std::uint64_t kHalfCycle = 5;           // in waveforms, nanoseconds
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without a write or a beat
 
 template <class Port> constexpr std::size_t words() { return (sizeof(Port) + 3) / 4; }
@@ -180,13 +181,13 @@ int main(int argc, char** argv) {
             if (top.done) outcome = "done";
             if (top.error) outcome = "error";
         }
-        context.timeInc(5);
+        context.timeInc(kHalfCycle);
         top.clk = 1;
         top.eval();
 #if VM_TRACE_FST
         if (cycle >= wave_from && cycle < wave_to) waves.dump(context.time());
 #endif
-        context.timeInc(5);
+        context.timeInc(kHalfCycle);
         if (cycle % kReportEvery == 0) {
             std::printf("%llu\n", (unsigned long long)cycle);
             std::fflush(stdout);

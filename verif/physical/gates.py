@@ -11,11 +11,12 @@ its clock pin's C V^2 and internal energy in every cycle. No wires, no clock tre
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kestrel.verif.physical.liberty import Library, compile_function
+from kestrel.verif.physical.cell_function import CellFunction, compile_function
+from kestrel.verif.physical.liberty import Library
 
 STEP_PS = 10
 """Resolution of delays: coarser merges events of different copies, which is what makes them cheap."""
@@ -32,7 +33,7 @@ Net = int | str  # a number, or the constant "0", "1" or "x"
 class Gate:
     """A combinational gate. ``driver``: cell and output pin."""
 
-    function: Callable[..., int]
+    function: CellFunction
     inputs: tuple[Net, ...]
     output: Net
     driver: tuple[str, str]
@@ -83,7 +84,7 @@ class Netlist:
         self.registers: list[Register] = []
         self.load: dict[Net, float] = defaultdict(float)
         self.leakage_nw = 0.0
-        compiled: dict[tuple[str, str], Callable[..., int]] = {}
+        compiled: dict[tuple[str, str], CellFunction] = {}
         for instance in design["cells"].values():
             if instance["type"] == "$scopeinfo":
                 continue
@@ -200,7 +201,7 @@ class GateSimulation:
                     touched.update(dict.fromkeys(self.fanout[net]))
             for n in touched:
                 gate = gates[n]
-                new = gate.function(*[value[net] for net in gate.inputs]) & self.mask
+                new = gate.function([value[net] for net in gate.inputs]) & self.mask
                 change = new ^ self.last[n]
                 if not change:
                     continue
@@ -223,7 +224,7 @@ class GateSimulation:
             for n in waiting:
                 gate = self.netlist.gates[n]
                 if all(net in ready for net in gate.inputs):
-                    self.last[n] = gate.function(*[self.value[net] for net in gate.inputs]) & self.mask
+                    self.last[n] = gate.function([self.value[net] for net in gate.inputs]) & self.mask
                     self.value[gate.output] = self.last[n]
                     ready.add(gate.output)
                 else:

@@ -7,7 +7,7 @@ Units are those of the file; ``load_library`` refuses any but ns, fF, V and nW, 
 import gzip
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,6 @@ SLOPE_NS = 0.0171859
 
 _TOKEN = re.compile(r'(\w+)\s*\(([^)]*)\)\s*(\{|;?)|(\w+)\s*:\s*("[^"]*"|[^;]*);|(\})')
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_FUNCTION = re.compile(r"^[\w\s()!&|^]+$")
 
 
 @dataclass
@@ -63,14 +62,6 @@ def parse(text: str) -> Group:
     if len(root.groups) != 1 or root.groups[0].kind != "library":
         raise InputError("liberty: the file does not hold one library")
     return root.groups[0]
-
-
-def compile_function(text: str, pins: tuple[str, ...]) -> Callable[..., int]:
-    """A liberty function of ``pins`` as a function of integers, bit by bit; its result may be negative."""
-    if not _FUNCTION.match(text) or not set(re.findall(r"[A-Za-z_]\w*", text)) <= set(pins):
-        raise InputError(f"liberty: function {text!r} of pins {', '.join(pins)}; allowed: ! & | ^ and pins")
-    # `!` binds as tightly as Python's `~`; the pattern above lets nothing but pins and operators pass.
-    return eval(f"lambda {', '.join(pins)}: {text.replace('!', '~')}")  # noqa: S307
 
 
 def _numbers(text: str) -> list[float]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from kestrel.export.formats.files import write_words
+from kestrel.export.formats.words import Words
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
@@ -44,8 +46,8 @@ def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
         ("weights", config.rom_word_bits, config.weight_words),
         ("table", TABLE_WORD_BITS, config.table_words),
     ):
-        words = (f"{rng.getrandbits(width):0{width // 4}x}\n" for _ in range(depth))
-        (folder / f"{name}.mem").write_text("".join(words), encoding="utf-8")
+        words = Words.from_ints(width, (rng.getrandbits(width) for _ in range(depth)))
+        write_words(words, folder / f"{name}.mem")
     run_yosys(
         [
             f"read_verilog {' '.join(sorted(files))}",

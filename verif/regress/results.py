@@ -14,7 +14,7 @@ from kestrel.verif.regress.cases import Case
 PACKAGES = ("hw", "sw", "export", "verif")
 SUFFIXES = (".py", ".v", ".cpp")
 NOT_GENERATING = ("sw/compress", "verif/blocks", "verif/chip", "verif/physical")
-"""Rooms whose sources change no frame of the set and nothing that it is held to."""
+"""Rooms whose sources change neither a frame of the set nor the reference that it is compared with."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kestrel.export.formats.files import write_words
 from kestrel.export.formats.words import Words
 from kestrel.export.schedule_table import FIRST_RECORD, encode_table, seal_table
 from kestrel.export.weight_rom import encode_weights
@@ -34,7 +35,7 @@ class Pauses:
 
 @dataclass(frozen=True)
 class Waves:
-    """An FST file of ``cycles`` cycles from cycle ``start``."""
+    """An FST file of ``cycles`` cycles from cycle ``start``, 10 ns each."""
 
     file: Path
     start: int = 0
@@ -85,16 +86,16 @@ def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, work
     config = plan.config
     workdir.mkdir(parents=True, exist_ok=True)
     weights = encode_weights(network, config).words
-    write_mem(workdir / "weights.mem", weights)
-    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights))
+    write_words(weights, workdir / "weights.mem")
+    write_words(seal_table(encode_table(plan), plan, weights), workdir / "table.mem")
     image_beats(pixels, config).tofile(workdir / "image.bin")
 
 
 def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workdir: Path) -> None:
     """Write descriptor.mem, and table.mem anew, with what it says of that."""
     weights = encode_weights(network, plan.config).words
-    write_mem(workdir / "descriptor.mem", words)
-    write_mem(workdir / "table.mem", seal_table(encode_table(plan), plan, weights, words))
+    write_words(words, workdir / "descriptor.mem")
+    write_words(seal_table(encode_table(plan), plan, weights, words), workdir / "table.mem")
 
 
 def rom_arguments(workdir: Path) -> list[str]:
@@ -163,11 +164,6 @@ def _run(command: list[str], log: Path, progress: Callable[[int], None]) -> None
             raise SimulationError(
                 f"the simulation ended with code {process.returncode}: {errors.read().strip()[-500:]}"
             )
-
-
-def write_mem(path: Path, words: Words) -> None:
-    """A $readmemh image: one word a line."""
-    path.write_text("\n".join(words.to_hex()) + "\n", encoding="ascii")
 
 
 def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kestrel.export.formats.files import write_words
+from kestrel.export.formats.words import Words
 from kestrel.hw.common.handover import feature_address_bits
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.status import TRACE_ADDRESS_BITS
@@ -19,10 +21,10 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import Plan
 from kestrel.verif.build.rtl import engine_sources
+from kestrel.verif.simulate.chip_frame import stream_bytes
 from kestrel.verif.simulate.frame import (
     FrameRun,
     SimulationError,
-    image_beats,
     map_from_beats,
     maps_from_writes,
     trace_words,
@@ -45,13 +47,11 @@ def run_icarus(
     ``waves.vcd`` is left in ``workdir``. Raises SimulationError when the frame does not end well."""
     config = plan.config
     write_files(network, plan, pixels, workdir)
-    beats = image_beats(pixels, config)
-    digits = -(-config.stream_bytes * PIXEL_BITS // 4)
-    lines = [f"{_number(beat):0{digits}x}\n" for beat in beats]
-    (workdir / "image.mem").write_text("".join(lines), encoding="ascii")
+    beats = Words(config.stream_bytes * PIXEL_BITS, stream_bytes(pixels, config))
+    write_words(beats, workdir / "image.mem")
     banks = BANKS if config.row_groups else 1
     macros = {
-        "STREAM_BITS": config.stream_bytes * PIXEL_BITS,
+        "STREAM_BITS": beats.word_bits,
         "BEATS": len(beats),
         "WORD_LANES": config.word_lanes,
         "TRACE_BANK_BITS": BANKS if config.row_groups else 2,
@@ -93,10 +93,6 @@ def _table(path: Path, columns: Sequence[int]) -> np.ndarray:
                 raise SimulationError(f"{path.name}: unknown value in {line!r}") from None
             found += [value >> 32 * k & 0xFFFFFFFF for k in range(count)]
     return np.array(found, dtype="<u4")
-
-
-def _number(beat: np.ndarray) -> int:
-    return sum(int(word) << 32 * k for k, word in enumerate(beat))
 
 
 def _lines(path: Path) -> list[str]:

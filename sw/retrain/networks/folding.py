@@ -11,7 +11,7 @@ import torch
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX
 from kestrel.sw.compress.fold import RAISE_MAX, largest_shift
-from kestrel.sw.retrain.networks.fitting import nearest_mask, round_half_up
+from kestrel.sw.compress.mask_rules import round_half_up, round_scalars
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fold(
 
     weight, bias: float64, real units; fitted: mask and real scalars; cap: the real activation that becomes
     2**A - 1; inputs: scale and zero by input channel, float64 [C_in] each; refine: whether masks follow the
-    rounded scalars (``sw.compress.refine.nearest_masks``) or stay as fitted. Raises InputError for numbers
+    rounded scalars (``round_scalars``) or stay as fitted. Raises InputError for numbers
     that are not finite.
     """
     if not (torch.isfinite(weight).all() and torch.isfinite(bias).all() and 0 < cap < float("inf")):
@@ -77,7 +77,7 @@ def _fold_at(
     shift = largest_shift(float((fitted[1] * gain).max()))
     unit = 2.0**-shift / gain
     if refine:
-        mask, rounded = _nearest(weight, fitted, unit, mask_bits)
+        mask, rounded = round_scalars(weight, *fitted, unit, mask_bits)
     else:
         mask, rounded = fitted[0], round_half_up(fitted[1] / unit)
     alpha = rounded.clamp(0, SCALAR_MAX)
@@ -90,22 +90,3 @@ def _fold_at(
     stored = steps.clamp(BIAS_MIN, BIAS_MAX)
     excess = torch.where(steps > 0, steps / BIAS_MAX, steps / BIAS_MIN).max()
     return (mask, alpha, stored, shift), float(rounded.max()) / SCALAR_MAX, max(0.0, float(excess))
-
-
-def _nearest(
-    weight: torch.Tensor, fitted: tuple[torch.Tensor, torch.Tensor], unit: torch.Tensor, mask_bits: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``nearest_masks``: both whole neighbours of each scalar, each with the masks nearest to it."""
-    target, scalar = weight / unit[:, None, None], fitted[1] / unit
-    best_mask, best_scalar = fitted[0], round_half_up(scalar)
-    best_error = (target - best_mask * best_scalar[:, :, None, None]).square().sum(dim=(2, 3))
-    low = scalar.floor()
-    for neighbour in (low, low + 1):
-        candidate = neighbour.clamp(min=1)
-        mask = nearest_mask(target / candidate[:, :, None, None], mask_bits)
-        error = (target - mask * candidate[:, :, None, None]).square().sum(dim=(2, 3))
-        better = error < best_error
-        best_error = torch.where(better, error, best_error)
-        best_scalar = torch.where(better, candidate, best_scalar)
-        best_mask = torch.where(better[:, :, None, None], mask, best_mask)
-    return best_mask, best_scalar

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kestrel.sw.compress.fit import PRESCRIBING_RULES
+from kestrel.hw.spec.masks import MASK_MAGNITUDES
+from kestrel.sw.compress.fit import PRESCRIBING_RULES, find_rule
+from kestrel.sw.compress.mask_rules import RULES, fit_kernels, improve, nearest_mask
 from kestrel.sw.model.compressed import CompressedLayer
 from kestrel.sw.model.reference import LAYOUT
-from kestrel.sw.retrain.networks import arithmetic, fitting
+from kestrel.sw.retrain.networks import arithmetic
 from kestrel.sw.retrain.networks.folding import Integers, fold
 
 Fitting = Literal["fit", "keep"]
@@ -21,9 +23,12 @@ not at all, the last ones folded with the present ranges and biases. Frozen laye
 
 @dataclass(frozen=True)
 class QuantiseOptions:
-    """fit: rule of ``fitting.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars are
-    trained instead of fitted anew, masks are then the nearest; clip: a weight beyond the largest level that
-    its kernel has gets no gradient; mixed: gradients' convolutions in bfloat16."""
+    """How a layer is quantised in training.
+
+    fit: a rule of ``mask_rules.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars
+    are trained instead of fitted after each step, and masks are the nearest to them; clip: a weight beyond
+    the largest level of its kernel gets no gradient; mixed: the gradients' convolutions are in bfloat16.
+    """
 
     fit: str = "least-squares"
     learn_ranges: bool = True
@@ -73,7 +78,7 @@ class QuantisedConv(nn.Module):
         self._refit = True
         self.scalars: nn.Parameter | None = None
         if options.learn_scalars:
-            start = fitting.fit(self.weight.detach(), self.mask_bits, options.fit)[1]
+            start = self._fit_by_rule(self.weight.detach())[1]
             self.scalars = nn.Parameter(start.float())
         self._integers: Integers | None = None
         self._inputs: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -117,10 +122,13 @@ class QuantisedConv(nn.Module):
         if self.scalars is not None:
             alpha = self.scalars.double().clamp(min=0)
             ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
-            return fitting.nearest_mask(weight * ratio, self.mask_bits), alpha
+            return nearest_mask(weight * ratio, self.mask_bits), alpha
         if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
-            return fitting.fit(weight, self.mask_bits, self.options.fit)
-        return fitting.follow(weight, self.last_alpha, self.mask_bits)
+            return self._fit_by_rule(weight)
+        return improve(weight, self.last_alpha, self.mask_bits)
+
+    def _fit_by_rule(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return fit_kernels(weight, self.mask_bits, find_rule(self.options.fit, RULES))
 
     def set_mask_bits(self, mask_bits: int) -> None:
         """Another width, from the next ``quantise`` on."""
@@ -128,7 +136,7 @@ class QuantisedConv(nn.Module):
             return
         self.mask_bits, self._refit = mask_bits, True
         if self.scalars is not None:
-            start = fitting.fit(self.weight.detach(), mask_bits, self.options.fit)[1]
+            start = self._fit_by_rule(self.weight.detach())[1]
             self.scalars.data.copy_(start)
 
     def recall(self, mask: torch.Tensor, alpha: torch.Tensor) -> None:
@@ -169,7 +177,7 @@ class QuantisedConv(nn.Module):
         unit = (integers.scale * 2.0**-integers.shift / inputs[0]).float()
         used = (integers.alpha.float() * unit)[:, :, None, None]
         mask = integers.mask.float()
-        top = float(max(abs(v) for v in _levels(self.mask_bits)))
+        top = float(MASK_MAGNITUDES[self.mask_bits][-1])
         inside = self.weight.detach().abs() <= top * used * (1 + 0.5 / top)
         if self.mask_bits == 1:
             inside = (
@@ -180,7 +188,3 @@ class QuantisedConv(nn.Module):
             ratio = torch.where(used > 0, self.weight.detach() / used.clamp(min=1e-30), 0.0)
             seen = seen + self.scalars[:, :, None, None] * (mask - ratio * inside * (self.mask_bits > 1))
         return seen
-
-
-def _levels(mask_bits: int) -> tuple[int, ...]:
-    return fitting.MASK_MAGNITUDES[mask_bits]

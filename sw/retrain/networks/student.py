@@ -8,12 +8,14 @@ from torch import nn
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import PIXEL_BITS
+from kestrel.sw.compress.fit import find_rule
 from kestrel.sw.compress.fold import image_scale
+from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.preprocessing import Preprocessing, find_preprocessing
 from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
-from kestrel.sw.retrain.networks import arithmetic, fitting
+from kestrel.sw.retrain.networks import arithmetic
 from kestrel.sw.retrain.networks.floats import Outputs
 from kestrel.sw.retrain.networks.parameters import latent_parameters
 from kestrel.sw.retrain.networks.quantised_conv import Fitting, QuantisedConv, QuantiseOptions
@@ -38,8 +40,7 @@ class QuantisedNetwork(nn.Module):
         latent: FloatNetwork | None = None,
     ) -> None:
         super().__init__()
-        if options.fit not in fitting.RULES:
-            raise InputError(f"fit {options.fit!r}; allowed in training: {', '.join(fitting.RULES)}")
+        find_rule(options.fit, RULES)
         self.name = network.name
         self.activation_bits = network.activation_bits
         self.preprocessing = find_preprocessing(network.preprocessing)

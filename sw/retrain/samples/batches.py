@@ -195,7 +195,7 @@ class TrainingData:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        self._loader._iterator = None  # there is no other way to end persistent workers
+        del self._loader  # persistent workers end with the last reference to their loader
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yields this rank's part of epoch ``number``'s batches, from batch ``start`` on. Raises InputError

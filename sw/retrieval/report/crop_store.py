@@ -63,8 +63,8 @@ class CropStore:
 
     def fill(self, pictures: Sequence[Picture], description: str, progress: Progress = silent,
              skip: Skip | None = None) -> None:
-        """Computes what is not there yet. skip: told of pictures that cannot be used (None: raises). Raises
-        InputError, also when the folder cannot be made."""
+        """Computes what is not stored yet. skip: called with each picture that cannot be used (None: raises).
+        Raises InputError, also when the folder cannot be made."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -4,11 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, MASK_MAGNITUDES, mask_values
-from kestrel.sw.compress import fit as fit_module
-from kestrel.sw.compress.fit import FIT_RULES, fit_masks, nearest_mask, sqnr_db
+from kestrel.sw.compress import mask_rules
+from kestrel.sw.compress.fit import FIT_RULES, fit_masks, sqnr_db
 
 SEED = 20
 
@@ -99,7 +100,7 @@ def test_slices_join_without_a_seam(monkeypatch):
     """Kernels are fitted in slices: breaks if one at a slice's end is lost or shifted."""
     weights = kernels(23)
     whole = fit_masks(weights, 3)
-    monkeypatch.setattr(fit_module, "KERNELS_AT_ONCE", 11)
+    monkeypatch.setattr(mask_rules, "KERNELS_AT_ONCE", 11)
     parts = fit_masks(weights, 3)
     np.testing.assert_array_equal(whole.mask, parts.mask)
     np.testing.assert_array_equal(whole.alpha, parts.alpha)
@@ -135,9 +136,30 @@ def test_paper_examples():
 @pytest.mark.parametrize("mask_bits", MASK_BITS)
 def test_nearest_mask_is_nearest(mask_bits):
     ratio = np.linspace(-20, 20, 1601)
-    found = nearest_mask(ratio, mask_bits)
+    found = mask_rules.nearest_mask(torch.from_numpy(ratio), mask_bits).numpy()
     values = np.array(mask_values(mask_bits))
     np.testing.assert_allclose(np.abs(ratio - found), np.abs(ratio[:, None] - values).min(axis=1))
+
+
+def test_sums_of_taps_are_numpys(rng):
+    """Scalars are equal to the last bit wherever they are fitted: NumPy adds nine numbers in this order."""
+    values = rng.standard_normal((500, 9))
+    np.testing.assert_array_equal(mask_rules.sum_taps(torch.from_numpy(values)).numpy(), values.sum(axis=1))
+
+
+@pytest.mark.parametrize("mask_bits", [2, 3, 4, 5])
+def test_improving_a_fit_never_raises_its_error(mask_bits, rng):
+    """From scalars off by up to 30%, one alternation lies between their nearest masks and the optimum."""
+    weights = torch.from_numpy(rng.standard_normal((40, 1, 3, 3)))
+    best = fit_masks(weights.numpy(), mask_bits)
+    start = torch.from_numpy(best.alpha * rng.uniform(0.7, 1.3, best.alpha.shape))
+    before = mask_rules.nearest_mask(weights / start[:, :, None, None], mask_bits) * start[:, :, None, None]
+    mask, alpha = mask_rules.improve(weights, start, mask_bits)
+    after = mask * alpha[:, :, None, None]
+    error_before, error_after = ((weights - q).square().sum(dim=(1, 2, 3)).numpy() for q in (before, after))
+    assert (error_after <= error_before + 1e-12).all()
+    assert (error_after >= squared_error(weights.numpy(), best) - 1e-12).all()
+    assert (error_after < error_before - 1e-3).any()
 
 
 def test_sqnr_is_ten_log_ten():
@@ -147,5 +169,5 @@ def test_sqnr_is_ten_log_ten():
 
 
 def test_unknown_rule_is_refused():
-    with pytest.raises(InputError, match=r"fit 'lloyd' .* least-squares, output, sequential, vendor, paper"):
+    with pytest.raises(InputError, match=r"fit 'lloyd'; .* least-squares, output, sequential, vendor, paper"):
         fit_masks(kernels(1), 3, "lloyd")

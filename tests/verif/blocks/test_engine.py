@@ -3,15 +3,16 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from kestrel.export.schedule_table import encode_table
 from kestrel.hw.emit.verilog import TOP
 from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.status import ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
 from kestrel.hw.spec.table import HEADER_FIELDS
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
 from kestrel.verif.build.rtl import block_sources
 from kestrel.verif.build.verilator import build_cocotb, run_cocotb
 from kestrel.verif.cases.engine_case import engine_case
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.simulate.frame import rom_arguments, write_files
 
 NANO = NAMED["nano"]
@@ -69,8 +70,8 @@ def test_a_table_of_another_engine_is_refused(field, error, tmp_path, seed):
     made = engine_case("pooled", NANO, seed)
     write_files(made.network, made.plan, made.pictures[0], tmp_path)
     place = next(f for f in HEADER_FIELDS if f.name == field)
-    words = encode_table(made.plan).to_ints()
+    words = read_rom(tmp_path / "table.mem", TABLE_WORD_BITS)
     wrong = 1 if field != "mask_bits" else (NANO.mask_bits_max + 1) ^ made.plan.mask_bits
     words[place.word] ^= wrong << place.lsb  # by default one more or one less
-    (tmp_path / "table.mem").write_text("\n".join(f"{word:08x}" for word in words))
+    write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     run(NANO, "kestrel.verif.blocks.engine.refusal_bench", tmp_path, seed, {"KESTREL_ERROR": str(error)})

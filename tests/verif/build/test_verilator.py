@@ -1,5 +1,6 @@
 import multiprocessing
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,21 @@ def test_a_native_model_runs_and_writes_waves_when_built_with_them(tmp_path, tra
     assert waves.is_file() == trace
     if trace:
         assert waves.stat().st_size > 500
+        start, end, exponent = fst_times(waves)
+        assert exponent == -9, "time counts nanoseconds"
+        # Five nanoseconds for each half cycle; a third of the cycles takes a value, the first two none.
+        assert (start, end) == (0, 10 * 33 - 5)
+
+
+def fst_times(path):
+    """First and last time of an FST file, and the power of ten that its time unit is of a second.
+
+    A file begins with a header block: type 0, length, times, an endianness test, six counts, the unit.
+    """
+    header = path.read_bytes()[:74]
+    assert header[0] == 0
+    start, end = struct.unpack(">QQ", header[9:25])
+    return start, end, struct.unpack(">b", header[73:74])[0]
 
 
 def test_a_large_design_is_compiled_in_parts(tmp_path, private_cache, monkeypatch):

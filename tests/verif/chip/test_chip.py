@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
 from kestrel.hw.spec.table import HEADER_FIELDS, IDENTITY_FIELDS, LAYER_FIELDS, VISIT_FIELDS
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
@@ -61,25 +61,17 @@ def test_a_chip_that_describes(name, tmp_path, seed):
     assert len(run_chip(chip, "kestrel.verif.chip.descriptor_bench", tmp_path, CASE, seed).ran) == 4
 
 
-def read_mem(path, bits):
-    return Words.from_hex(bits, path.read_text().split()).to_ints()
-
-
-def write_mem(path, bits, words):
-    path.write_text("\n".join(Words.from_ints(bits, words).to_hex()) + "\n")
-
-
 @pytest.mark.parametrize("startup", [False, True], ids=["on request", "at start-up"])
 @pytest.mark.parametrize("rom", ["weights", "table"])
 def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed, rng):
     chip = CHIPS["checks itself" if startup else "nano"]
     write_case(chip, CASE, seed, tmp_path)
     bits = TABLE_WORD_BITS if rom == "table" else chip.engine.rom_word_bits
-    words = read_mem(tmp_path / f"{rom}.mem", bits)
+    words = read_rom(tmp_path / f"{rom}.mem", bits)
     # Of the table's header, the words that say how long it is are looked at elsewhere.
     word = int(rng.integers(RECORD_WORDS if rom == "table" else 0, len(words)))
     words[word] ^= 1 << int(rng.integers(bits))
-    write_mem(tmp_path / f"{rom}.mem", bits, words)
+    write_rom(tmp_path / f"{rom}.mem", bits, words)
     env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: f"{rom}_crc"}
     run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
 
@@ -99,10 +91,10 @@ def test_a_flipped_bit_is_found_and_nothing_leaves(rom, startup, tmp_path, seed,
 def test_a_header_that_is_wrong_about_the_roms(field, value, causes, tmp_path, seed):
     chip = CHIPS["nano"]
     write_case(chip, CASE, seed, tmp_path)
-    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    words = read_rom(tmp_path / "table.mem", TABLE_WORD_BITS)
     place = next(f for f in IDENTITY_FIELDS if f.name == field)
     words[place.word] = words[place.word] ^ 1 if value is None else value
-    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "check", CAUSE_VARIABLE: causes}
     run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
 
@@ -130,12 +122,12 @@ FIELDS = {"header": HEADER_FIELDS, "layer": LAYER_FIELDS, "visit": VISIT_FIELDS}
 def test_a_table_that_cannot_be(record, field, value, cause, tmp_path, seed):
     chip = CHIPS["nano"]
     made = write_case(chip, CASE, seed, tmp_path)
-    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    words = read_rom(tmp_path / "table.mem", TABLE_WORD_BITS)
     starts = {"header": 0, "layer": RECORD_WORDS, "visit": (1 + len(made.plan.records)) * RECORD_WORDS}
     place = next(f for f in FIELDS[record] if f.name == field)
     at = starts[record] + place.word
     words[at] = words[at] & ~(place.max << place.lsb) | value << place.lsb
-    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: cause}
     run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
 
@@ -144,9 +136,9 @@ def test_a_table_without_an_end(tmp_path, seed):
     """Its first visit is an end one word too late: the sequencer reads beyond the last word."""
     chip = CHIPS["nano"]
     made = write_case(chip, CASE, seed, tmp_path)
-    words = read_mem(tmp_path / "table.mem", TABLE_WORD_BITS)
+    words = read_rom(tmp_path / "table.mem", TABLE_WORD_BITS)
     visits = (1 + len(made.plan.records)) * RECORD_WORDS
     words[next(f.word for f in IDENTITY_FIELDS if f.name == "table_words")] = visits + VISIT_WORDS - 1
-    write_mem(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: "table_inconsistent"}
     run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)

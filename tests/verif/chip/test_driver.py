@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from kestrel.export.formats.words import Words
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
@@ -11,6 +10,7 @@ from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.sw.retrieval.pooling.integer_nip import describe
 from kestrel.verif.build.rtl import build_chip
 from kestrel.verif.cases.engine_case import descriptor_constants
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.simulate.chip_frame import ChipInput, DriverError, run_chip_frames
 from kestrel.verif.simulate.frame import Pauses
@@ -53,9 +53,9 @@ def test_the_c_driver_gets_descriptors_of_several_crops(tmp_path, seed):
 
 def test_the_c_driver_tells_a_failed_self_check(tmp_path, seed):
     made = write_case(CHIP, CASE, seed, tmp_path)
-    words = Words.from_hex(TABLE_WORD_BITS, (tmp_path / "descriptor.mem").read_text().split()).to_ints()
+    words = read_rom(tmp_path / "descriptor.mem", TABLE_WORD_BITS)
     words[-1] ^= 1
-    (tmp_path / "descriptor.mem").write_text("\n".join(f"{word:08x}" for word in words))
+    write_rom(tmp_path / "descriptor.mem", TABLE_WORD_BITS, words)
     with pytest.raises(DriverError, match=r"check: failed \(descriptor_crc\)"):
         run_chip_frames(build_chip(CHIP), CHIP.engine, [ChipInput(made.pictures[0])], tmp_path, seed=seed)
 

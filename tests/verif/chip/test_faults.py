@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from kestrel.export.formats.words import Words
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
@@ -15,6 +14,7 @@ from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.table import HEADER_FIELDS
 from kestrel.verif.build.rtl import checked_chip_sources
 from kestrel.verif.build.verilator import BenchFailed
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, FAULT_VARIABLE
 
@@ -155,19 +155,19 @@ def sources(tmp_path_factory) -> list[Path]:
     return files
 
 
-def write_rom(fault: Fault, folder: Path) -> dict[str, str]:
+def break_rom(fault: Fault, folder: Path) -> dict[str, str]:
     """Breaks the ROM that the fault is about; the environment of its bench."""
     if fault.rom == "weights":
         bits = CHIP.engine.rom_word_bits
-        words = Words.from_hex(bits, (folder / "weights.mem").read_text().split()).to_ints()
+        words = read_rom(folder / "weights.mem", bits)
         words[len(words) // 2] ^= 1
-        (folder / "weights.mem").write_text("\n".join(Words.from_ints(bits, words).to_hex()) + "\n")
+        write_rom(folder / "weights.mem", bits, words)
         return {FAULT_VARIABLE: "check", CAUSE_VARIABLE: "weights_crc"}
     if fault.rom == "table":
-        words = Words.from_hex(TABLE_WORD_BITS, (folder / "table.mem").read_text().split()).to_ints()
+        words = read_rom(folder / "table.mem", TABLE_WORD_BITS)
         base = next(f for f in HEADER_FIELDS if f.name == "visits_base")
         words[base.word] = words[base.word] & ~(base.max << base.lsb) | 17 << base.lsb
-        (folder / "table.mem").write_text("\n".join(f"{word:08x}" for word in words) + "\n")
+        write_rom(folder / "table.mem", TABLE_WORD_BITS, words)
         return {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: "table_inconsistent"}
     return {}
 
@@ -183,7 +183,7 @@ def run_test(bench: str, test: str, sources: list[Path], folder: Path, env: dict
 def test_a_fault_is_seen(name, sources, tmp_path):
     fault = FAULTS[name]
     write_case(CHIP, CASE, SEED, tmp_path)
-    env = write_rom(fault, tmp_path)
+    env = break_rom(fault, tmp_path)
     with pytest.raises(BenchFailed, match=fault.message):
         run_test(fault.bench, fault.test, sources, tmp_path, env, NUMBERS[name])
 
@@ -192,5 +192,5 @@ def test_a_fault_is_seen(name, sources, tmp_path):
 def test_without_a_fault_it_passes(bench, test, sources, tmp_path):
     fault = next(f for f in FAULTS.values() if (f.bench, f.test) == (bench, test))
     write_case(CHIP, CASE, SEED, tmp_path)
-    env = write_rom(fault, tmp_path)
+    env = break_rom(fault, tmp_path)
     assert len(run_test(bench, test, sources, tmp_path, env, 0).ran) == 1

@@ -11,6 +11,7 @@ from kestrel.hw.emit.verilog import TOP
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, mask_values
+from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, PIXEL_BITS
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import make_plan
@@ -19,6 +20,7 @@ from kestrel.verif.build.rtl import HARNESS, build_engine, engine_sources
 from kestrel.verif.build.verilator import build_native
 from kestrel.verif.cases.depth_first import depth_first_plan
 from kestrel.verif.cases.random_network import constant_network, random_network, stack
+from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.simulate.compare import OUTPUT, all_equal, compare_maps, compare_run, reference_maps
 from kestrel.verif.simulate.frame import Pauses, SimulationError, run_files, run_frame, write_files
 
@@ -369,10 +371,10 @@ def test_a_good_frame_has_no_mismatch(frame):
 def test_a_flipped_bit_in_the_weight_rom_is_reported(frame):
     *_, folder = frame
     path = folder / "weights.mem"
-    words = path.read_text().split()
-    # The top bit of the first kernel's scalar, after the pad values of two input channels.
-    words[0] = f"{int(words[0], 16) ^ 1 << 23:016x}"
-    path.write_text("\n".join(words))
+    bits = NANO.rom_word_bits
+    words = read_rom(path, bits)
+    words[0] ^= 1 << 23  # the top bit of the first kernel's scalar, after the pad values of two channels
+    write_rom(path, bits, words)
     first, _, output = compare_files(*frame)
     assert first.mismatches > 0
     assert first.first_mismatch is not None
@@ -384,10 +386,10 @@ def test_swapped_table_words_are_reported(frame):
     """The layers' weight addresses (word 3 of records 2 and 3) change places."""
     *_, folder = frame
     path = folder / "table.mem"
-    words = path.read_text().split()
+    words = read_rom(path, TABLE_WORD_BITS)
     a, b = 2 * 16 + 3, 3 * 16 + 3
     words[a], words[b] = words[b], words[a]
-    path.write_text("\n".join(words))
+    write_rom(path, TABLE_WORD_BITS, words)
     results = compare_files(*frame)
     assert not all_equal(results)
     assert results[0].mismatches > 0
@@ -409,9 +411,9 @@ def test_a_changed_bias_is_reported_in_its_channel(tmp_path):
 def test_a_write_out_of_place_is_an_error(frame):
     *_, folder = frame
     path = folder / "table.mem"
-    words = path.read_text().split()
-    words[2 * 16 + 9] = f"{int(words[2 * 16 + 9], 16) + 1:08x}"  # the write stride of the first layer
-    path.write_text("\n".join(words))
+    words = read_rom(path, TABLE_WORD_BITS)
+    words[2 * 16 + 9] += 1  # the write stride of the first layer
+    write_rom(path, TABLE_WORD_BITS, words)
     with pytest.raises(SimulationError, match="conv0: "):
         compare_files(*frame)
 

@@ -10,13 +10,13 @@ from kestrel.hw.spec.masks import MASK_BITS, mask_values
 from kestrel.sw.compress.calibrate import generated_pictures
 from kestrel.sw.compress.fit import fit_masks
 from kestrel.sw.compress.fold import InputScale, fold_layer
+from kestrel.sw.compress.mask_rules import RULES, fit_kernels, vendor
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.compress.refine import keep_masks, nearest_masks
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import ConvShape, parse_network
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import random_network as float_random
-from kestrel.sw.retrain.networks import fitting
 from kestrel.sw.retrain.networks.folding import fold
 from kestrel.sw.retrain.networks.parameters import vendor_weights
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
@@ -99,17 +99,15 @@ def test_sums_beyond_24_bits(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("mask_bits", MASK_BITS)
-@pytest.mark.parametrize("rule", list(fitting.RULES))
-def test_fitting_and_folding_are_those_of_compress(
+@pytest.mark.parametrize("rule", list(RULES))
+def test_folding_is_that_of_compress(
     rule: str, mask_bits: int, rng: np.random.Generator
 ) -> None:
     weight = rng.standard_normal((7, 5, 3, 3)).astype(np.float32) * 0.1
     weight[2, 1] = 0
     bias = rng.standard_normal(7).astype(np.float32)
     wanted_fit = fit_masks(weight, mask_bits, rule)
-    found_fit = fitting.fit(torch.from_numpy(weight), mask_bits, rule)
-    np.testing.assert_array_equal(found_fit[0].numpy(), wanted_fit.mask)
-    np.testing.assert_allclose(found_fit[1].numpy(), wanted_fit.alpha, rtol=1e-12)
+    found_fit = fit_kernels(torch.from_numpy(weight), mask_bits, RULES[rule])
     inputs = InputScale(rng.uniform(0.5, 2, 5), rng.uniform(0, 100, 5))
     refine = keep_masks if rule in {"vendor", "paper"} else nearest_masks
     wanted = fold_layer(
@@ -166,7 +164,7 @@ def test_the_vendors_rule_starts_from_any_network(mask_bits: int, rng: np.random
         mask[0] = 0
     kernels = torch.from_numpy(mask * rng.uniform(0.1, 3, (300, 1)))
     weights = vendor_weights(kernels, mask_bits).float().reshape(20, 15, 3, 3)
-    found, alpha = fitting.fit(weights, mask_bits, "vendor")
+    found, alpha = fit_kernels(weights, mask_bits, vendor)
     np.testing.assert_allclose((found * alpha[:, :, None, None]).reshape(300, 9), kernels, rtol=1e-6)
 
 
