@@ -173,10 +173,11 @@ REGISTERS = (
                  "a source that is reset in the middle of one"),
     )),
     Register("status", 0x024, "ro", "", (
-        BitField("busy", 0, 1, "a frame or a self-check is under way"),
+        BitField("busy", 0, 1, "a frame or a self-check is under way, or closing"),
         BitField("checking", 1, 1, "a self-check is"),
         BitField("draining", 2, 1, "the rest of an image is being thrown away"),
-        BitField("closing", 3, 1, "an output packet is being closed"),
+        BitField("closing", 3, 1, "after an abort or an error: the sink has not yet taken all that was offered, "
+                 "the beat that closes the packet included"),
         BitField("check_good", 4, 1, "the last self-check found all ROMs good"),
         BitField("check_bad", 5, 1, "the last self-check failed: no frame starts"),
         BitField("identified", 6, 1, "the table's header has been read"),
