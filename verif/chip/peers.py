@@ -43,10 +43,11 @@ class Sink:
         return not self.packets
 
     def recv_nowait(self, compact: bool = True) -> Any:
+        """The packet; with ``compact`` only the bytes that TKEEP names."""
         packet = self.packets.popleft()
-        if compact:
-            packet.compact()
-        return packet
+        if not compact:
+            return packet
+        return AxiStreamFrame(bytes(b for b, kept in zip(packet.tdata, packet.tkeep, strict=True) if kept))
 
     def clear(self) -> None:
         self.packets.clear()

@@ -135,5 +135,5 @@ def test_the_c_driver_tells_a_frame_that_is_too_short(tmp_path, seed):
 
 
 def test_the_python_driver(tmp_path, seed):
-    write_case(CHIP, CASE, seed, tmp_path)
-    run_chip(CHIP, "kestrel.verif.chip.driver_bench", tmp_path, CASE, seed)
+    write_case(CHIP, LONG_CASE, seed, tmp_path)
+    assert len(run_chip(CHIP, "kestrel.verif.chip.driver_bench", tmp_path, LONG_CASE, seed).ran) == 6
