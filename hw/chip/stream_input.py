@@ -16,8 +16,9 @@ class StreamInput(wiring.Component):
     -------
     s_axis_* : the chip's port; to_* : the same stream for the core
     waiting : Out(1)    a beat waits for the core
-    abort : In(1)       the core gives up: the rest of a frame of which it has taken a part is thrown away up
-                        to its TLAST
+    start : In(1)       the core begins a frame
+    abort : In(1)       the core gives up: the rest of a frame of which it has taken a part, or of which a
+                        beat waits for it, is thrown away up to its TLAST
     draining : Out(1)   that is going on
     """
 
@@ -34,6 +35,7 @@ class StreamInput(wiring.Component):
                 "to_tlast": Out(1),
                 "to_tready": In(1),
                 "waiting": Out(1),
+                "start": In(1),
                 "abort": In(1),
                 "draining": Out(1),
             }
@@ -57,8 +59,14 @@ class StreamInput(wiring.Component):
             inside_next.eq(Mux(valid & take, ~last, inside)),
         ]
         m.d.sync += inside.eq(inside_next)
+        # A frame that has been started and has taken nothing: what waits is its image, not the next one's.
+        untouched = Signal()
+        with m.If(self.start):
+            m.d.sync += untouched.eq(1)
+        with m.Elif(self.abort | valid & take):
+            m.d.sync += untouched.eq(0)
         with m.If(self.abort):
-            m.d.sync += self.draining.eq(inside_next)
+            m.d.sync += self.draining.eq(inside_next | untouched & valid & ~take)
         with m.Elif(valid & last):
             m.d.sync += self.draining.eq(0)
         return m

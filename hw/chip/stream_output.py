@@ -19,7 +19,8 @@ class StreamOutput(wiring.Component):
     -------
     from_* : from the core; m_axis_* : the chip's port
     abort : In(1)      the core gives up
-    closing : Out(1)   the closing beat is still to go
+    closing : Out(1)   from an abort on, until the sink has taken the last beat that was offered, which is the
+                       closing one of a packet that was cut short
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -46,13 +47,14 @@ class StreamOutput(wiring.Component):
         beat = Cat(self.from_tdata, self.from_tkeep, self.from_tlast)
         payload = Signal(len(beat))
         valid = Signal()
+        unclosed = Signal()  # the closing beat is still to enter the slice
         m.d.comb += [
-            payload.eq(Mux(self.closing, Const(1 << len(beat) - 1, len(beat)), beat)),
-            valid.eq(self.closing | self.from_tvalid),
+            payload.eq(Mux(unclosed, Const(1 << len(beat) - 1, len(beat)), beat)),
+            valid.eq(unclosed | self.from_tvalid),
         ]
         ready, out, out_valid = register_slice(m, "slice", payload, valid, self.m_axis_tready)
         m.d.comb += [
-            self.from_tready.eq(ready & ~self.closing),
+            self.from_tready.eq(ready & ~unclosed),
             Cat(self.m_axis_tdata, self.m_axis_tkeep, self.m_axis_tlast).eq(out),
             self.m_axis_tvalid.eq(out_valid),
         ]
@@ -60,6 +62,12 @@ class StreamOutput(wiring.Component):
         inside_next = Signal()
         m.d.comb += inside_next.eq(Mux(valid & ready, ~payload[-1], inside))
         m.d.sync += inside.eq(inside_next)
-        with m.If(self.abort | self.closing):
-            m.d.sync += self.closing.eq(inside_next)
+        with m.If(self.abort | unclosed):
+            m.d.sync += unclosed.eq(inside_next)
+        # A host that knows the output to be empty can give the sink's memory back and will not take what is
+        # left of this packet for the next frame's.
+        with m.If(self.abort):
+            m.d.sync += self.closing.eq(1)
+        with m.Elif(~unclosed & ~out_valid):
+            m.d.sync += self.closing.eq(0)
         return m

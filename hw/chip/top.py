@@ -158,6 +158,7 @@ class Top(wiring.Component):
             *(getattr(control, f"good_{rom.name}").eq(check.good[rom.name]) for rom in check.roms),
             core.start.eq(control.core_start),
             check.check.eq(control.check_start),
+            stream_input.start.eq(control.core_start),
             stream_input.abort.eq(control.core_abort),
             stream_output.abort.eq(control.core_abort),
         ]

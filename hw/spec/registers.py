@@ -164,8 +164,9 @@ REGISTERS = (
     ), locked=True),
     Register("control", 0x020, "wo", "start, check and stream_reset are refused while the chip is busy", (
         BitField("start", 0, 1, "begin a frame"),
-        BitField("abort", 1, 1, "end the frame or self-check now; what is left of an image is thrown away "
-                 "up to its TLAST, an output packet under way is closed by a beat of TKEEP 0 with TLAST"),
+        BitField("abort", 1, 1, "end the frame or self-check now; its image, if a beat of it has been "
+                 "offered, is thrown away up to its TLAST; an output packet under way is closed by a beat of "
+                 "TKEEP 0 with TLAST"),
         BitField("soft_reset", 2, 1, "everything as after rst, but for the streams, which are treated as by "
                  "abort"),
         BitField("check", 3, 1, "self-check: compute the CRC-32 of every ROM"),
@@ -173,10 +174,11 @@ REGISTERS = (
                  "a source that is reset in the middle of one"),
     )),
     Register("status", 0x024, "ro", "", (
-        BitField("busy", 0, 1, "a frame or a self-check is under way"),
+        BitField("busy", 0, 1, "a frame or a self-check is under way, or closing"),
         BitField("checking", 1, 1, "a self-check is"),
         BitField("draining", 2, 1, "the rest of an image is being thrown away"),
-        BitField("closing", 3, 1, "an output packet is being closed"),
+        BitField("closing", 3, 1, "after an abort or an error: the sink has not yet taken all that was "
+                 "offered, the beat that closes the packet included"),
         BitField("check_good", 4, 1, "the last self-check found all ROMs good"),
         BitField("check_bad", 5, 1, "the last self-check failed: no frame starts"),
         BitField("identified", 6, 1, "the table's header has been read"),

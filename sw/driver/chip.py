@@ -1,8 +1,9 @@
 """Python driver of the chip, call for call that of ``kestrel_driver.h``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kestrel.hw.spec.registers import BY_NAME, CAUSES, IDENTIFICATION, VERSION, error_names
 from kestrel.hw.spec.status import COUNTERS
@@ -49,7 +50,12 @@ WHOLE = BY_NAME["part"].reset
 
 
 class Board(Protocol):
-    """What the driver needs of a board; each raises BoardFault."""
+    """What the driver needs of a board; each raises BoardFault.
+
+    Something must take beats while ``wait`` waits: the interrupt comes when at most the last two of a packet
+    have still to be taken. A board that is nothing more than this has a queue which holds the largest packet
+    and drops one whose last beat has TKEEP 0, which is what the chip has given up.
+    """
 
     def read(self, address: int) -> int: ...
 
@@ -64,7 +70,25 @@ class Board(Protocol):
         ...
 
     def receive(self) -> bytes:
-        """The packet that came out."""
+        """The packet that came out, when it has ended."""
+        ...
+
+
+@runtime_checkable
+class CancellingBoard(Board, Protocol):
+    """A board that can also throw away what came out: its queue need not look at TKEEP."""
+
+    def cancel(self) -> None:
+        """Throw away what has come out and was not received."""
+        ...
+
+
+@runtime_checkable
+class PreparingBoard(CancellingBoard, Protocol):
+    """A board that takes nothing unless told to, as a DMA does."""
+
+    def prepare(self) -> None:
+        """From now on take the next packet; returns at once."""
         ...
 
 
@@ -123,27 +147,29 @@ class Kestrel:
             raise KestrelError(Result.FAILED, causes)
 
     def frame(self, image: bytes, *, gives: bool = True) -> bytes:
-        """The whole: start, send, wait, receive. Without ``gives`` nothing is expected to come out."""
-        self.start()
+        """The whole: prepare, start, send, wait, receive. Without ``gives`` nothing is expected to come out.
+
+        A frame that does not end well is given up, and what came out of it thrown away. After an image size
+        or a failed self-check that keeps the frame from starting no image was sent.
+        """
         try:
-            self.board.send(image)
-            self.wait()
-        except BoardFault:
-            self.abort()
-            raise KestrelError(Result.BUS_FAULT) from None
-        except KestrelError as error:
-            if error.result is Result.TIMEOUT:
-                self.abort()
+            self._prepare(gives)
+            self.start()
+        except KestrelError:
+            self._cancel()
             raise
-        if not gives:
-            return b""
         try:
-            return self.board.receive()
-        except BoardFault:
-            raise KestrelError(Result.BUS_FAULT) from None
+            self._check_started()
+            self._send(image)
+            self.wait()
+            return self._receive() if gives else b""
+        except KestrelError:
+            self._give_up(gives)
+            raise
 
     def abort(self) -> None:
-        """End what is under way; the cause that this sets is cleared."""
+        """End what is under way; the cause that this sets is cleared. Returns when what was offered has been
+        taken."""
         self._put("control", BY_NAME["control"].pack(abort=1))
         self._settle()
         self._take_causes()
@@ -166,19 +192,51 @@ class Kestrel:
             raise KestrelError(Result.BUS_FAULT)
         return self._get("counters", index)
 
+    # --- parts of a frame ---------------------------------------------------------------------------------
+
+    def _prepare(self, gives: bool) -> None:
+        if gives and isinstance(self.board, PreparingBoard):
+            with _bus_faults():
+                self.board.prepare()
+
+    def _cancel(self) -> None:
+        if isinstance(self.board, CancellingBoard):
+            with suppress(BoardFault):
+                self.board.cancel()
+
+    def _send(self, image: bytes) -> None:
+        with _bus_faults():
+            self.board.send(image)
+
+    def _receive(self) -> bytes:
+        with _bus_faults():
+            return self.board.receive()
+
+    def _check_started(self) -> None:
+        """Raises KestrelError if the chip has refused a start for a cause of its own: an image would wait in
+        the stream and be taken for the next frame's."""
+        if not {"not_checked", "image_size"}.isdisjoint(error_names(self._get("error"))):
+            raise KestrelError(Result.FAILED, self._take_causes())
+
+    def _give_up(self, gives: bool) -> None:
+        """End a frame that did not end well. An aborted chip is busy until its last beat has been taken: room
+        is made for that first, as the packet may have filled what there was."""
+        with suppress(KestrelError):
+            self._put("control", BY_NAME["control"].pack(abort=1))
+            self._cancel()
+            self._prepare(gives)
+            self.abort()
+        self._cancel()
+
     # --- registers ---------------------------------------------------------------------------------------
 
     def _get(self, name: str, index: int = 0) -> int:
-        try:
+        with _bus_faults():
             return self.board.read(BY_NAME[name].address + 4 * index)
-        except BoardFault:
-            raise KestrelError(Result.BUS_FAULT) from None
 
     def _put(self, name: str, word: int) -> None:
-        try:
+        with _bus_faults():
             self.board.write(BY_NAME[name].address, word)
-        except BoardFault:
-            raise KestrelError(Result.BUS_FAULT) from None
 
     def _request(self, name: str, word: int) -> None:
         """A write that a busy chip refuses."""
@@ -202,6 +260,15 @@ class Kestrel:
             if not BY_NAME["status"].unpack(self._get("status"))["busy"]:
                 return
         raise KestrelError(Result.TIMEOUT)
+
+
+@contextmanager
+def _bus_faults() -> Iterator[None]:
+    """What the board could not do, as the driver's error."""
+    try:
+        yield
+    except BoardFault:
+        raise KestrelError(Result.BUS_FAULT) from None
 
 
 def cause_text(name: str) -> str:

@@ -117,25 +117,71 @@ enum kestrel_result kestrel_wait(struct kestrel *chip)
     return causes ? KESTREL_FAILED : KESTREL_OK;
 }
 
+/* Throws away what has come out, where the board can. */
+static void cancel(struct kestrel *chip)
+{
+    if (chip->board->cancel != NULL)
+        (void)chip->board->cancel(chip->board->context);
+}
+
+/* Has the board take the packet of the frame that is about to start. */
+static enum kestrel_result prepare(struct kestrel *chip, uint8_t *data, size_t capacity)
+{
+    const struct kestrel_board *board = chip->board;
+
+    if (data == NULL || board->prepare == NULL)
+        return KESTREL_OK;
+    return board->prepare(board->context, data, capacity) ? KESTREL_BUS_FAULT : KESTREL_OK;
+}
+
+/* Ends a frame that did not end well. An aborted chip is busy until its last beat has been taken: room is made for
+   that first, as the packet may have filled what there was. */
+static void give_up(struct kestrel *chip, uint8_t *data, size_t capacity)
+{
+    (void)put(chip, KESTREL_CONTROL_ADDRESS, KESTREL_CONTROL_ABORT_MASK);
+    cancel(chip);
+    (void)prepare(chip, data, capacity);
+    (void)kestrel_abort(chip);
+    cancel(chip);
+}
+
+/* Whether the chip has refused a start for a cause of its own. No image must be sent then: it would wait in the
+   stream and be taken for the next frame's. */
+static enum kestrel_result check_started(struct kestrel *chip)
+{
+    uint32_t causes;
+
+    TRY(get(chip, KESTREL_ERROR_ADDRESS, &causes));
+    if (!(causes & (KESTREL_ERROR_NOT_CHECKED_MASK | KESTREL_ERROR_IMAGE_SIZE_MASK)))
+        return KESTREL_OK;
+    TRY(take_causes(chip, &chip->causes));
+    return KESTREL_FAILED;
+}
+
 enum kestrel_result kestrel_frame(struct kestrel *chip, const uint8_t *image, size_t image_bytes,
                                   uint8_t *data, size_t capacity, size_t *bytes)
 {
-    enum kestrel_result result;
+    const struct kestrel_board *board = chip->board;
+    enum kestrel_result result = prepare(chip, data, capacity);
 
-    TRY(kestrel_start(chip));
-    if (chip->board->send(chip->board->context, image, image_bytes)) {
-        (void)kestrel_abort(chip);
-        return KESTREL_BUS_FAULT;
-    }
-    result = kestrel_wait(chip);
-    if (result == KESTREL_TIMEOUT)
-        (void)kestrel_abort(chip);
-    if (result != KESTREL_OK || data == NULL)
+    if (result == KESTREL_OK)
+        result = kestrel_start(chip);
+    if (result != KESTREL_OK) {
+        cancel(chip);
         return result;
-    return chip->board->receive(chip->board->context, data, capacity, bytes) ? KESTREL_BUS_FAULT : KESTREL_OK;
+    }
+    result = check_started(chip);
+    if (result == KESTREL_OK && board->send(board->context, image, image_bytes))
+        result = KESTREL_BUS_FAULT;
+    if (result == KESTREL_OK)
+        result = kestrel_wait(chip);
+    if (result == KESTREL_OK && data != NULL && board->receive(board->context, data, capacity, bytes))
+        result = KESTREL_BUS_FAULT;
+    if (result != KESTREL_OK)
+        give_up(chip, data, capacity);
+    return result;
 }
 
-/* Ends what is under way; the cause that this sets is cleared. */
 enum kestrel_result kestrel_abort(struct kestrel *chip)
 {
     uint32_t causes;

@@ -29,7 +29,16 @@ enum kestrel_output { KESTREL_FEATURES, KESTREL_BYTES, KESTREL_BITS, KESTREL_SUM
 #define KESTREL_PART_WHOLE (KESTREL_PART_FIRST_CROP_MASK | KESTREL_PART_LAST_CROP_MASK | \
                             KESTREL_PART_FIRST_ROTATION_MASK | KESTREL_PART_LAST_ROTATION_MASK)
 
-/* The board: every function returns 0 if all went well. `context` is handed to each. */
+/* The board: every function returns 0 if all went well. `context` is handed to each.
+
+   A frame's interrupt comes when at most the last two beats of its packet have still to be taken, so something must
+   take beats while `wait` waits. There are two kinds of boards:
+
+   - A DMA writes the packet to memory: `prepare` and `cancel` are given. The driver calls `prepare` before the
+     frame starts, `receive` after it has ended, and `cancel` if it did not end well.
+   - A queue takes beats by itself: `prepare` is NULL. It must hold the largest packet (of features, every pixel
+     begins a new beat; else a descriptor's). It must also drop a packet whose last beat has TKEEP 0, which is what
+     the chip has given up; or, if it cannot see that, `cancel` is given. */
 struct kestrel_board {
     void *context;
     int (*read)(void *context, uint32_t address, uint32_t *value);
@@ -38,8 +47,14 @@ struct kestrel_board {
     int (*wait)(void *context);
     /* Begins to send an image with TLAST at its end; returns at once. */
     int (*send)(void *context, const uint8_t *image, size_t bytes);
-    /* Copies the packet that came out, at most `capacity` bytes, and tells its length. */
+    /* Waits for the end of the packet, puts it into `data`, at most `capacity` bytes, and tells its length. After
+       `prepare` both are what that was given, and the packet may lie there already. */
     int (*receive)(void *context, uint8_t *data, size_t capacity, size_t *bytes);
+    /* Optional: from now on takes the next packet, at most `capacity` bytes of it to `data`; returns at once. */
+    int (*prepare)(void *context, uint8_t *data, size_t capacity);
+    /* Optional, but needed with `prepare`: throws away what has come out and was not received. When it returns
+       nothing is written to the memory of `prepare` any more; a queue is empty and goes on taking. */
+    int (*cancel)(void *context);
 };
 
 struct kestrel {
@@ -68,10 +83,15 @@ enum kestrel_result kestrel_start(struct kestrel *chip);
 /* Waits until the frame or self-check has ended. */
 enum kestrel_result kestrel_wait(struct kestrel *chip);
 
-/* The whole: start, send, wait, receive. With `data` NULL nothing is expected to come out. */
+/* The whole: prepare, start, send, wait, receive. With `data` NULL nothing is expected to come out. A frame that
+   does not end well is given up, and what came out of it thrown away: the next call finds nothing of it, and
+   nothing is written to `data` any more. That takes room for two beats in `data`, or in the queue. After an
+   image size or a failed self-check that keeps the frame from starting (KESTREL_FAILED) no image was sent. */
 enum kestrel_result kestrel_frame(struct kestrel *chip, const uint8_t *image, size_t image_bytes,
                                   uint8_t *data, size_t capacity, size_t *bytes);
 
+/* Ends what is under way; the cause that this sets is cleared. Returns when what was offered has been taken, so it
+   takes a board that is ready for two beats and the one that closes the packet. */
 enum kestrel_result kestrel_abort(struct kestrel *chip);
 enum kestrel_result kestrel_soft_reset(struct kestrel *chip);
 

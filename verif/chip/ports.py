@@ -64,21 +64,25 @@ IMAGES = [bytes_of(picture) for picture in PICTURES]
 
 
 class Chip:
-    """The chip's ports. ``counts`` tells what was done to it."""
+    """The chip's ports. ``source``, ``sink`` and ``bus`` (``kestrel.verif.chip.peers``) stand in for
+    cocotbext-axi's."""
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, *, source: Any = None, sink: Any = None, bus: Any = None) -> None:
         self.dut = dut
-        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst)
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
-        self.bus: Any = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        for port in (self.source, self.sink, self.bus.write_if, self.bus.read_if):
-            port.log.setLevel("ERROR")
+        clock = (dut.clk, dut.rst)
+        self.source: Any = source or _quiet(AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), *clock))
+        self.sink: Any = sink or _quiet(AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), *clock))
+        self.bus: Any = bus
+        if bus is None:
+            self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), *clock)
+            _quiet(self.bus.write_if)
+            _quiet(self.bus.read_if)
 
     @classmethod
-    async def begin(cls, dut: Any) -> "Chip":
+    async def begin(cls, dut: Any, *, reset_cycles: int = 3, **peers: Any) -> "Chip":
         """A reset chip with its clock running."""
-        chip = cls(dut)
-        await start(dut)
+        chip = cls(dut, **peers)
+        await start(dut, reset_cycles)
         return chip
 
     async def reset(self, cycles: int = 2) -> None:
@@ -89,7 +93,7 @@ class Chip:
 
     async def restart(self, picture: int) -> None:
         """After an abort or a soft reset: until the chip is idle, with nothing left in the streams. What had
-        been sent of ``picture`` was thrown away, or, if the core had taken nothing, waits for a frame."""
+        been sent of ``picture`` was thrown away, or, if nothing had been offered, waits for a frame."""
         await self.idle()
         while await self.field("status", "draining"):
             pass
@@ -223,6 +227,11 @@ class Chip:
         if not (self.sink.empty() and self.source.empty() and self.source.idle()):
             raise fail("something is left in a stream")
         await RisingEdge(self.dut.clk)
+
+
+def _quiet(port: Any) -> Any:
+    port.log.setLevel("ERROR")
+    return port
 
 
 def _words(value: int, bits: int) -> list[int]:

@@ -60,7 +60,8 @@ FAULTS = {
         "bench", "no_combinational_paths", "outputs:",
     ),
     "a beat of the output goes before it is taken": Fault(
-        "stream_output", r"= ~ m_axis_tvalid;", "= @ ? 1'h1 : ~ m_axis_tvalid;",
+        "stream_output", r"= ~ m_axis_tvalid;(?=\s+assign \S+ += \S+ +\| m_axis_tready)",
+        "= @ ? 1'h1 : ~ m_axis_tvalid;",
         "bench", "frames_with_pauses", "AXI: the payload changed",
     ),
     "a write does not wait for its data": Fault(
@@ -96,12 +97,20 @@ FAULTS = {
         "bench", "aborts", "frames that ended well: 1",
     ),
     "the rest of a picture that was aborted stays": Fault(
-        "stream_input", r"(if \(abort\) begin\s+\S+ +=) inside_next;", r"\1 @ ? 1'h0 : inside_next;",
+        "stream_input", r"= inside_next \| ", r"= (@ ? 1'h0 : inside_next) | ",
         "bench", "aborts", "no packet came out",
+    ),
+    "an image that waits for an aborted frame stays": Fault(
+        "stream_input", r"= untouched & ", r"= (@ ? 1'h0 : untouched) & ",
+        "peers_bench", "an_image_that_waits_is_the_aborted_frames", "features of picture 1 are wrong",
     ),
     "a packet that was aborted is not closed": Fault(
         "stream_output", r"(if \(\S+ \) begin\s+\S+ +=) inside_next;", r"\1 @ ? 1'h0 : inside_next;",
         "bench", "an_aborted_packet_is_closed", "an aborted packet was not closed",
+    ),
+    "an aborted chip is idle before its last beat is taken": Fault(
+        "stream_output", r"= ~ m_axis_tvalid;(?=\s+assign \S+ += \S+ +& )", "= @ ? 1'h1 : ~ m_axis_tvalid;",
+        "peers_bench", "an_aborted_chip_is_busy_until_its_last_beat_is_taken", r"busy, closing: \(0, 0\)",
     ),
     "any size of image will do": Fault(
         "control", r"= image\[15:0\] != image_height;", "= @ ? 1'h0 : image[15:0] != image_height;",
