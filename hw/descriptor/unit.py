@@ -3,7 +3,7 @@
 A frame, state by state with its cycles, after the one in which ``go`` is high (docs/arithmetic.md says what
 is computed):
 
-    HEADER       12      the descriptor ROM's header, held to the unit and to the map
+    HEADER       12      the descriptor ROM's header is read and compared with the unit and the map
     CHECK         1
     for each region
       REGION      4      its record

@@ -1,4 +1,4 @@
-"""What is fixed of a chip when its Verilog is generated."""
+"""What is fixed about a chip when its Verilog is generated."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,11 @@ from kestrel.hw.spec.errors import InputError
 
 @dataclass(frozen=True)
 class ChipConfig:
-    """``descriptor``: the descriptor unit, if any. ``startup_check``: a self-check follows every reset,
-    and no frame runs before it has ended well. Raises InputError for a descriptor unit
-    that is not the engine's."""
+    """``descriptor`` is the descriptor unit, None for a chip without one. With ``startup_check`` a
+    self-check follows every reset, and no frame runs before it has ended well.
+
+    Raises InputError for a descriptor unit that was not made for the engine.
+    """
 
     engine: EngineConfig
     descriptor: DescriptorConfig | None = None

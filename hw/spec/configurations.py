@@ -1,4 +1,4 @@
-"""Named engine configurations, and configurations from TOML files."""
+"""The named engine configurations, and configurations from TOML files."""
 
 import tomllib
 from dataclasses import fields
@@ -91,5 +91,5 @@ def load_config(text: str) -> EngineConfig:
 
 
 def config_fields() -> tuple[str, ...]:
-    """Names of the fields a file or an option may set."""
+    """The names of the fields that a file or an option may set."""
     return tuple(f.name for f in fields(EngineConfig) if f.name != "name")

@@ -1,4 +1,4 @@
-"""The descriptor unit (NIP): widths, descriptor ROM, error causes. ``docs/arithmetic.md``, section 10."""
+"""The descriptor unit (NIP): widths, ROM and error causes (``docs/arithmetic.md``, section 10)."""
 
 from dataclasses import dataclass
 
@@ -7,48 +7,52 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import Field
 
 DESCRIPTOR_CHANNELS_MAX = 512
-"""Channels of the map and dimensions of the descriptor."""
+"""The most channels of a map, and the most dimensions of a descriptor."""
 
 DESCRIPTOR_REGIONS_MAX = 256
-"""Regions of one map."""
+"""The most regions of one map."""
 
 DESCRIPTOR_SUMMED_MAX = 1 << 15
-"""Regions of all crops of a rotation together."""
+"""The most regions of all crops of a rotation together."""
 
 DESCRIPTOR_PIXELS_MAX = 1 << 16
-"""Pixels of a region."""
+"""The most pixels of a region."""
 
 DESCRIPTOR_FRACTION = 16
-"""Fraction bits of a normalised vector's elements, which are at most 1 - 2**-16."""
+"""Fraction bits of the elements of a normalised vector, which are at most 1 - 2**-16."""
 
 DESCRIPTOR_SQUARES_BITS = 32
-"""Sum of squares of one channel in one region: at most 255**2 * 2**16."""
+"""Width of the sum of squares of one channel in one region, which is at most 255**2 * 2**16."""
 
 DESCRIPTOR_TOTAL_BITS = DESCRIPTOR_SQUARES_BITS + 9
-"""Sum of these over DESCRIPTOR_CHANNELS_MAX channels."""
+"""Width of the sum of these over DESCRIPTOR_CHANNELS_MAX channels."""
 
 DESCRIPTOR_RECIPROCAL_BITS = 17
+"""Width of the reciprocal of a total."""
 
 DESCRIPTOR_ROOT_LATENCY = DESCRIPTOR_SQUARES_BITS // 4
-"""Cycles of the square root."""
+"""Cycles that the square root takes."""
 
 DESCRIPTOR_MEAN_FRACTION = 19
-"""Fraction bits of the average that is whitened, which is between once and twice the true one."""
+"""Fraction bits of the average that is whitened; it is once to twice the true one."""
 
 DESCRIPTOR_ROW_SHIFT = 3
 """Bits that a whitened row gives up before it is multiplied by its scale."""
 
 DESCRIPTOR_MATRIX_BITS = 8
+"""Width of a signed weight of the whitening matrix."""
 
 DESCRIPTOR_ROW_CYCLES = 12
-"""Cycles of a row of the matrix beyond its columns."""
+"""Cycles that a row of the matrix takes beyond its columns."""
 
 DESCRIPTOR_SCALE_BITS = 16
+"""Width of the scale of a row of the matrix."""
 DESCRIPTOR_GAIN_SHIFT = 24
-"""code = (element - low) * gain >> DESCRIPTOR_GAIN_SHIFT"""
+"""The code of an element is (element - low) * gain >> DESCRIPTOR_GAIN_SHIFT."""
 
 DESCRIPTOR_WORD_BITS = 32
-"""Of everything in the descriptor ROM but the matrix; wider words have zeros above."""
+"""Width of every number in the descriptor ROM except for the matrix. In a wider word the bits above are
+zero."""
 
 DESCRIPTOR_MAGIC = 0x4B4E
 DESCRIPTOR_VERSION = 1
@@ -71,11 +75,12 @@ DESCRIPTOR_FIELDS = (
     Field("whitening_base", 8, 0, 32),
     Field("words", 9, 0, 32),
 )
-"""Header of the descriptor ROM. channels, height, width: of the map; dimensions: of the descriptor; low: in
-units of 2**-DESCRIPTOR_FRACTION, two's complement; pairs: two rows of the matrix, added up, make a dimension;
-bases are word addresses; words: of the whole image."""
+"""Header of the descriptor ROM. channels, height and width are those of the map, dimensions those of the
+descriptor. low is in units of 2**-DESCRIPTOR_FRACTION, in two's complement. With pairs two rows of the
+matrix, added up, make a dimension. Bases are word addresses; words counts those of the whole image."""
 
 DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
+"""Words of the header that the unit reads."""
 
 REGION_WORDS = 2
 REGION_FIELDS = (
@@ -84,13 +89,13 @@ REGION_FIELDS = (
     Field("height", 1, 0, 16),
     Field("width", 1, 16, 16),
 )
-"""One region of the map, in pixels."""
+"""The record of one region of the map, in pixels."""
 
 DESCRIPTOR_OUTPUT_BYTES = 0
 DESCRIPTOR_OUTPUT_BITS = 1
 DESCRIPTOR_OUTPUT_SUMS = 2
-"""What a descriptor is sent as: a byte a dimension; a bit a dimension; the sums over regions and crops, 32
-bits a channel, least significant byte first, neither whitened nor normalised."""
+"""What a descriptor is sent as: BYTES, a byte a dimension; BITS, a bit a dimension; SUMS, the sums over
+regions and crops, 32 bits a channel, least significant byte first, neither whitened nor normalised."""
 
 DESCRIPTOR_ERROR_BITS = 3
 DESCRIPTOR_ERRORS: dict[int, str] = {
@@ -102,7 +107,7 @@ DESCRIPTOR_ERRORS: dict[int, str] = {
     5: "descriptor: too many regions in a sum",
 }
 DESCRIPTOR_ERROR_BASE = 4
-"""On the core's ``error`` port they follow the engine's causes."""
+"""Added to a cause on the core's ``error`` port, where the descriptor's causes follow the engine's."""
 
 DESCRIPTOR_ERROR_ROM = 1
 DESCRIPTOR_ERROR_MAP = 2
@@ -113,9 +118,13 @@ DESCRIPTOR_ERROR_REGIONS = 5
 
 @dataclass(frozen=True)
 class DescriptorConfig:
-    """What is fixed of the descriptor unit when the Verilog is generated: its channels at most, a power of
-    two, the words of the descriptor ROM, whether it can whiten, and with how many rows of the matrix at once
-    (WHITENING_ROWS): the ROM has so many in a word. Raises InputError."""
+    """What is fixed about the descriptor unit when its Verilog is generated: the most ``channels`` of a
+    map, a power of two; ``rom_words``, the words of the descriptor ROM; whether the unit has a
+    ``whitening``; and ``matrix_rows``, how many rows of the matrix it multiplies by at once
+    (WHITENING_ROWS), which is also the number of weights in a word of the ROM.
+
+    Raises InputError, naming the field and what is allowed.
+    """
 
     channels: int = DESCRIPTOR_CHANNELS_MAX
     rom_words: int = 69632
@@ -141,11 +150,12 @@ class DescriptorConfig:
 
     @property
     def word_bits(self) -> int:
-        """Of the descriptor ROM."""
+        """Width of a word of the descriptor ROM."""
         return DESCRIPTOR_MATRIX_BITS * self.matrix_rows
 
 
 def descriptor_unit(config: EngineConfig) -> DescriptorConfig:
-    """The descriptor unit beside an engine, unless told otherwise: a whitening of 512 x 512 fits its ROM."""
+    """The descriptor unit beside an engine unless a chip says otherwise; a whitening of 512 x 512 fits its
+    ROM."""
     rows = config.whitening_rows
     return DescriptorConfig(rom_words=DESCRIPTOR_CHANNELS_MAX**2 // rows + 4096, matrix_rows=rows)

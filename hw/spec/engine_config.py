@@ -29,10 +29,11 @@ the three rows around its own. The weight stream has pad values and kernels once
 of alpha = 0 for lanes between that have no channel."""
 
 MASK_BITS_MAX = (1, 2, 3, 5)
-"""What ``mask_bits_max`` may be: an engine for 4 bits would not be smaller than one for 5."""
+"""The values that ``mask_bits_max`` may have. An engine for 4 bits would not be smaller than one for 5."""
 
 WHITENING_ROWS = (4, 8, 16)
-"""What ``whitening_rows`` may be: rows in a word of the descriptor ROM, whose first 32 bits hold all else."""
+"""The values that ``whitening_rows`` may have: rows of the matrix in a word of the descriptor ROM. The
+first 32 bits of a word hold everything else."""
 
 
 @dataclass(frozen=True)
@@ -123,45 +124,48 @@ class EngineConfig:
 
     @property
     def word_bits(self) -> int:
+        """Width of a word of the feature memory."""
         return self.word_lanes * self.activation_bits
 
     @property
     def in_slices(self) -> int:
-        """Input groups in a word."""
+        """Input groups in a word of the feature memory."""
         return self.word_lanes // self.input_lanes
 
     @property
     def out_slices(self) -> int:
-        """Output groups in a word."""
+        """Output groups in a word of the feature memory."""
         return self.word_lanes // self.output_lanes
 
     @property
     def group_lanes(self) -> int:
-        """Input lanes of a row group: the largest power of two of which there are three; 0 if there are not
-        three lanes."""
+        """Input lanes of a row group: the largest power of two that fits the input lanes three times; 0
+        with fewer than three lanes."""
         return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
 
     @property
     def rom_word_bits(self) -> int:
+        """Width of a word of the weight ROM."""
         return ROM_BITS_PER_KERNEL * self.load_kernels
 
     @property
     def mask_widths(self) -> tuple[int, ...]:
-        """The mask bits that run."""
+        """The bits of a mask code that this engine runs, ascending."""
         return tuple(bits for bits in MASK_BITS if bits <= self.mask_bits_max)
 
     @property
     def digit_bits(self) -> int:
-        """Bits of a digit in the weight registers; a digit is coded as a mask of as many bits."""
+        """Width of a digit in the weight registers, where it is coded as a mask of so many bits."""
         return min(self.mask_bits_max, DIGIT_BITS)
 
     @property
     def passes_max(self) -> int:
+        """The most passes that a layer takes."""
         return PASSES[self.mask_bits_max]
 
     @property
     def macs_per_cycle(self) -> int:
-        """The array's peak: TAPS multiply-accumulates a kernel unit."""
+        """The array's peak in multiply-accumulates a cycle, TAPS for each kernel unit."""
         return TAPS * self.input_lanes * self.output_lanes
 
     def with_options(self, **options: object) -> "EngineConfig":

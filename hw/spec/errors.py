@@ -1,4 +1,4 @@
-"""The error of input that cannot be used."""
+"""The error that user input raises when it cannot be used."""
 
 
 class InputError(ValueError):

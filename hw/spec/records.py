@@ -1,13 +1,15 @@
-"""Records: what the schedule table and the descriptor ROM are made of, and the bit fields of their words."""
+"""Records of the schedule table and of the descriptor ROM, and the bit fields of their words."""
 
 from dataclasses import dataclass
 
 TABLE_WORD_BITS = 32
+"""Width of a word of the schedule table."""
 
 RECORD_WORDS = 16
 """Words of the header and of each layer record; record r starts at word r * RECORD_WORDS."""
 
 VISIT_WORDS = 4
+"""Words of a visit record."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,15 @@ class Field:
 
     @property
     def max(self) -> int:
+        """The largest value that the field can hold."""
         return (1 << self.width) - 1
 
 
 def pack_record(layout: tuple[Field, ...], words: int, values: dict[str, int]) -> list[int]:
-    """Words of a record. Raises ValueError for a value that does not fit its field or a missing name."""
+    """The words of a record. ``values`` has one value for each field of ``layout``.
+
+    Raises ValueError for a value that does not fit its field, and KeyError for a missing one.
+    """
     record = [0] * words
     for field in layout:
         value = values[field.name]
@@ -36,5 +42,5 @@ def pack_record(layout: tuple[Field, ...], words: int, values: dict[str, int]) -
 
 
 def unpack_record(layout: tuple[Field, ...], record: list[int]) -> dict[str, int]:
-    """Field values of a record's words."""
+    """The values of a record's fields, by name."""
     return {f.name: (record[f.word] >> f.lsb) & f.max for f in layout}

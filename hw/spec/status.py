@@ -24,7 +24,7 @@ ERROR_TABLE_CONFIG = 4
 COUNTER_BITS = 32
 COUNTER_ADDRESS_BITS = 9
 COUNTER_BASE = 256
-"""Address of the first of COUNTERS; below it are the cycles of each record of the schedule table."""
+"""Address of the first of COUNTERS; the addresses below are those of the schedule table's records."""
 
 COUNTERS = ("busy", "array", "input", "input_stall", "output", "output_stall", "weight_stall", "control")
 """busy: all cycles of the frame, the sum of the others. array: a pass streams. input, output: a beat moves,
@@ -32,4 +32,5 @@ the output's pipeline fills, or the visit ends. input_stall: no beat is offered;
 not taken. weight_stall: a pass waits for its weights. control: start, table records, drained pipeline."""
 
 TRACE_ADDRESS_BITS = 32
-"""Of each bank's address on the trace ports, where there are three: the same whatever the memories."""
+"""Width of each bank's address on the trace ports of an engine with row groups, which have three of them;
+it is the same for every size of the memories."""

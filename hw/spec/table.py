@@ -1,4 +1,4 @@
-"""The schedule table: 32-bit words. Header (record 0), layer records, visit records."""
+"""The schedule table, of 32-bit words: the header (record 0), layer records, and visit records."""
 
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.records import Field
@@ -24,8 +24,8 @@ HEADER_FIELDS = (
     Field("mask_bits", 1, 24, 3),
     Field("visits_base", 2, 0, 24),
 )
-"""activation_bits and mask_bits are the network's, mask_bits those of its widest masks: an engine made for as
-many or more runs it. Lanes and kernels are the engine's."""
+"""activation_bits and mask_bits are the network's, mask_bits those of its widest masks; an engine made
+for as many or more runs it. Lanes and kernels are the engine's."""
 
 IDENTITY_FIELDS = (
     Field("image_height", 8, 0, 16),
@@ -37,11 +37,12 @@ IDENTITY_FIELDS = (
     Field("descriptor_words", 13, 0, 32),
     Field("descriptor_crc", 14, 0, 32),
 )
-"""The rest of the header: what the chip holds its ROMs to, and the image's size. Not read by the engine. The
-table's own CRC-32 is over the whole table with this word taken as 0, so that it covers those of the other
-ROMs: it tells networks apart."""
+"""The rest of the header: with what the chip compares its ROMs, and the image's size. The engine does not
+read it. The table's own CRC-32 is that of the whole table with this word taken as 0. It covers the CRCs
+of the other ROMs, and so tells networks apart."""
 
 IDENTITY_WORDS = 7
+"""Words of the header that IDENTITY_FIELDS take."""
 
 LAYER_FIELDS = (
     Field("height", 0, 0, 16),
@@ -98,8 +99,9 @@ HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
 LAYER_WORDS_USED = 1 + max(f.word for f in LAYER_FIELDS)
 
 LAYERS_MAX = 254
+"""The most layers of a network: with the records of input and output they are numbered in 8 bits."""
 
 
 def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
-    """Fields of a layer record that an engine knows."""
+    """The fields of a layer record that an engine reads: row_groups only in one with row groups."""
     return tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")

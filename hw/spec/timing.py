@@ -1,4 +1,4 @@
-"""Latencies. The Verilog is built from them and ``kestrel.sw.planning.cycles`` counts with them."""
+"""Latencies. The Verilog is built from them, and ``kestrel.sw.planning.cycles`` counts with them."""
 
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.records import VISIT_WORDS
@@ -12,10 +12,10 @@ UNIT_LATENCY = 2
 """Cycles from a window to a kernel unit's product."""
 
 LEVELS_PER_STAGE = 2
-"""Levels of two-input adders between registers in a lane's tree."""
+"""Levels of two-input adders between two registers in a lane's tree."""
 
 AFTER_ARRAY = 4
-"""Cycles from the array's sums to the write: accumulate 1, requantise 2, pool 1."""
+"""Cycles from the array's sums to the write: 1 to accumulate, 2 to requantise, 1 to pool."""
 
 FILL_CYCLES = 4
 """Cycles from a tile's load start to its first beat."""
@@ -24,16 +24,17 @@ VISIT_FETCH = VISIT_WORDS + 2
 """Cycles from the hand-over of a visit's last pass to the load start of the next visit's first tile."""
 
 LAYER_FETCH = LAYER_WORDS_USED + 2
-"""Cycles that a new layer adds to it."""
+"""Cycles that a new layer adds to VISIT_FETCH."""
 
 START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
-"""Cycles from start to the first hand-over."""
+"""Cycles from the start of a frame to the first hand-over."""
 
 INPUT_LATENCY = 1
 """Cycles from a visit's last beat to its end."""
 
 OUTPUT_LATENCY = 3
-"""Cycles from an output word's address to its beat, and one from the last beat to the visit's end."""
+"""Cycles from the address of an output word to its beat; there is one more from the last beat to the
+visit's end."""
 
 
 def lane_latency(input_lanes: int) -> int:
@@ -47,12 +48,13 @@ def group_latency(config: EngineConfig) -> int:
 
 
 def drain_cycles(config: EngineConfig) -> int:
-    """From the cycle in which a pass presents its last address to the cycle of its last write."""
+    """Cycles from that in which a pass presents its last address to that of its last write."""
     return WINDOW_LATENCY + lane_latency(config.input_lanes) + AFTER_ARRAY
 
 
 def bias_hold_cycles(input_lanes: int) -> int:
-    """From the hand-over of a pass that emits to the first cycle in which a bias of a later tile may be cut.
+    """Cycles from the hand-over of a pass that emits to the first cycle in which a bias of a later tile may
+    be cut.
 
     The pass's first pixel swaps the biases at the end of cycle 5 + lane_latency after the hand-over; a bias
     beat writes at the end of the second cycle after it was cut.

@@ -9,6 +9,7 @@ BYTE = 8
 """Bits of a byte."""
 
 PIXEL_BITS = 8
+"""Width of a pixel's channel in the image stream."""
 ACTIVATION_BITS_MIN = 4
 ACTIVATION_BITS_MAX = 8
 
@@ -18,6 +19,7 @@ SCALAR_BITS = 8
 SCALAR_MAX = (1 << SCALAR_BITS) - 1
 
 BIAS_BITS = 12
+"""Width of a bias, which is signed."""
 BIAS_MIN = -(1 << (BIAS_BITS - 1))
 BIAS_MAX = (1 << (BIAS_BITS - 1)) - 1
 
@@ -25,10 +27,12 @@ BIAS_FRACTION = 3
 """Fraction bits F of a bias below the output's unit: a bias counts in steps of 2**-F output units."""
 
 SHIFT_BITS = 4
+"""Width of a layer's shift s, from SHIFT_MIN to SHIFT_MAX."""
 SHIFT_MIN = BIAS_FRACTION
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
 
 ACCUMULATOR_BITS = 32
+"""Width of an accumulator, which is signed."""
 ACCUMULATOR_MIN = -(1 << (ACCUMULATOR_BITS - 1))
 ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 
@@ -44,27 +48,29 @@ ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 # --------------------------------------------------------------------------------------------------------
 
 PAD_BITS = PIXEL_BITS
+"""Width of a pad value in the weight stream."""
 
 
 def kernel_bits(mask_bits: int) -> int:
-    """Stored bits of one 3x3 kernel: its scalar and nine mask codes."""
+    """Bits of one 3x3 kernel as it is stored: its scalar and nine mask codes."""
     return SCALAR_BITS + TAPS * mask_bits
 
 
 def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
-    """Bits of a tile before it is filled to a whole word."""
+    """Bits of a tile of ``n_in`` x ``n_out`` kernels before it is filled up to a whole ROM word."""
     return n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
 
 
 ROM_BITS_PER_KERNEL = 64
-"""ROM word bits for each kernel loaded per cycle; not less than the widest kernel (8 + 9 * 5 = 53)."""
+"""Bits of a ROM word for each kernel that is loaded in a cycle; not less than the widest kernel has (8 +
+9 * 5 = 53)."""
 
 
 def bits_for(maximum: int) -> int:
-    """Bits of an unsigned number from 0 to ``maximum``."""
+    """The width of an unsigned number from 0 to ``maximum``."""
     return max(1, int(maximum).bit_length())
 
 
 def tree_levels(lanes: int) -> int:
-    """Levels of two-input adders that sum ``lanes`` numbers."""
+    """Levels of two-input adders that add up ``lanes`` numbers."""
     return ceil(log2(lanes)) if lanes > 1 else 0
