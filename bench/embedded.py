@@ -39,7 +39,7 @@ from kestrel.sw.model.compressed import load_network, save_network
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import LAYOUT
-from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.model.weights import FloatNetwork, save_weights
 from kestrel.sw.pictures.images import list_images, open_image, resize
 from kestrel.sw.pictures.scenes import scene_views
 from kestrel.sw.retrain.course import rate_factor
@@ -51,7 +51,7 @@ from kestrel.sw.retrain.optimiser import parameter_groups
 from kestrel.sw.retrain.samples.batches import Batch
 from kestrel.sw.retrain.samples.views import ViewSettings, contrast, reductions, relight, two_views
 from kestrel.sw.retrain.settings import TrainSettings
-from kestrel.sw.retrain.start import load_float, save_float
+from kestrel.sw.retrain.start import load_float
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PREPROCESSING = "torchvision"
@@ -286,7 +286,7 @@ def main() -> None:
     log = Log(folder / "log.jsonl", [stage for stage in done if done[stage]])
     places = Places(photographs, recipe)
     if not floats.exists():
-        save_float(train_float(places, recipe, log), floats)
+        save_weights(train_float(places, recipe, log), floats)
     trained = load_float(str(floats), recipe.network, PREPROCESSING)
     if not start.exists():
         start_network(photographs, trained, recipe, start)

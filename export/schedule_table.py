@@ -32,6 +32,7 @@ from kestrel.hw.spec.table import (
 )
 from kestrel.sw.planning.geometry import Region, Visit, group_count, last_lanes, loaded_lanes
 from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.remedies import larger
 
 FIRST_RECORD = 1
 """Number of the first record after the header."""
@@ -74,7 +75,7 @@ def encode_table(plan: Plan) -> Words:
         raise InputError(
             f"the schedule takes {len(words)} table words ({len(plan.records)} layer records, "
             f"{len(plan.visits)} visits); configuration {config.name!r} has table_words = "
-            f"{config.table_words}"
+            f"{config.table_words}; {larger(config, table_words=len(words))}"
         )
     return Words.from_ints(TABLE_WORD_BITS, words)
 

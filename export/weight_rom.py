@@ -17,6 +17,7 @@ from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS, kerne
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
+from kestrel.sw.planning.remedies import larger
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def encode_weights(network: CompressedNetwork, config: EngineConfig) -> RomImage
     if needed > config.weight_words:
         raise InputError(
             f"{network.name}: the weights need {needed} ROM words of {config.rom_word_bits} bits; "
-            f"configuration {config.name!r} has weight_words = {config.weight_words}"
+            f"configuration {config.name!r} has weight_words = {config.weight_words}; "
+            f"{larger(config, weight_words=needed)}"
         )
     parts = [
         _encode_layer(layer, network.pad, where, config)

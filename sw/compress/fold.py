@@ -34,15 +34,14 @@ class InputScale:
 class FoldedLayer:
     """A layer in integers and what was lost on the way.
 
-    sqnr_db: of alpha * M against the float weights, scalars rounded (None: no noise);
-    dead_kernels: kernels whose weights are not all zero and whose scalar is;
+    sqnr_target_db: of alpha * M, scalars rounded, against the weights that were to be approximated (None: no
+    noise);
     saturated_biases, saturated_scalars: values that had to be cut to their range;
     raised: factor by which the calibrated range was raised to fit scalars and biases.
     """
 
     layer: CompressedLayer
-    sqnr_db: float | None
-    dead_kernels: int
+    sqnr_target_db: float | None
     saturated_biases: int
     saturated_scalars: int
     raised: float
@@ -93,8 +92,8 @@ def fold_layer(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit,
             break
         # A little more than needed: rounding differs at the new scale.
         raised *= excess * (1 + 2.0**-10)
-    return FoldedLayer(folded.layer, folded.sqnr_db, folded.dead_kernels, folded.saturated_biases,
-                       folded.saturated_scalars, raised)
+    return FoldedLayer(folded.layer, folded.sqnr_target_db, folded.saturated_biases, folded.saturated_scalars,
+                       raised)
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ class _Attempt:
     """A layer folded at one output scale; the excesses say how much larger the scale should be."""
 
     layer: CompressedLayer
-    sqnr_db: float | None
-    dead_kernels: int
+    sqnr_target_db: float | None
     saturated_biases: int
     saturated_scalars: int
     scalar_excess: float
@@ -128,12 +126,10 @@ def _fold_at(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, m
 
     layer = CompressedLayer(shape, mask_bits, mask, alpha.astype(np.uint8), stored.astype(np.int16), shift,
                             scale)
-    alive = (weight != 0).any(axis=(2, 3))
     return _Attempt(
         layer=layer,
         # Compared in real units: where input scales differ by channel, so do the weights' units.
-        sqnr_db=sqnr_db(weight, product * unit[:, None, None]),
-        dead_kernels=int((alive & (alpha == 0)).sum()),
+        sqnr_target_db=sqnr_db(weight, product * unit[:, None, None]),
         saturated_biases=int((stored != steps).sum()),
         saturated_scalars=int((alpha != rounded).sum()),
         scalar_excess=float(rounded.max(initial=0.0)) / SCALAR_MAX,

@@ -17,7 +17,8 @@ from kestrel.sw.compress.calibrate import (
     measure_ranges,
     silent,
 )
-from kestrel.sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule
+from kestrel.sw.compress.dequantise import real_parameters
+from kestrel.sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule, sqnr_db
 from kestrel.sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
 from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.refine import Refine
@@ -67,14 +68,18 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
     check_accumulators(result)
     activity = measure_activity(result, prepared, pictures.load(0))
 
+    real = real_parameters(result)
     channels = sum(layer.out_channels for layer in shape.layers)
     bias_bits, shift_bits, scale_bits = side_bits(channels, len(shape.layers))
     report = CompressionReport(
         network=shape.name, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
         calibration=pictures.source, calibration_pictures=len(pictures.names),
         calibration_size=(pictures.height, pictures.width), percentile=percentile,
-        layers=tuple(_layer_report(f, layers[n].trained, clipped[n], activity[n], activation_bits)
-                     for n, f in enumerate(folded)),
+        layers=tuple(
+            _layer_report(f, layers[n].trained, clipped[n], activity[n], activation_bits,
+                          sqnr_db(network.weights[n], real[n][0]))
+            for n, f in enumerate(folded)
+        ),
         bias_bits=bias_bits, shift_bits=shift_bits, scale_bits=scale_bits,
     )
     return result, report
@@ -103,18 +108,20 @@ def _fold(fits: LayerFits, mask_bits: Sequence[int], prepared: Preprocessing, ac
 
 
 def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: Activity,
-                  activation_bits: int) -> LayerReport:
+                  activation_bits: int, sqnr_float_db: float | None) -> LayerReport:
     layer = folded.layer
     low, high = accumulator_range(layer, activation_bits)
     unit = 1 << BIAS_FRACTION
+    dead = (layer.alpha == 0) | ~layer.mask.any(axis=(2, 3))
     return LayerReport(
         name=layer.shape.name, trained=trained,
-        mask_bits=layer.mask_bits, shift=layer.shift, sqnr_db=folded.sqnr_db,
+        mask_bits=layer.mask_bits, shift=layer.shift,
+        sqnr_float_db=sqnr_float_db, sqnr_target_db=folded.sqnr_target_db,
         alpha_max=int(layer.alpha.max(initial=0)), saturated=clipped,
         saturated_biases=folded.saturated_biases,
         bias_min=int(layer.bias.min()) / unit, bias_max=int(layer.bias.max()) / unit,
-        kernels=layer.alpha.size, dead_kernels=folded.dead_kernels,
-        dead_channels=int((layer.alpha == 0).all(axis=1).sum()), weight_bits=layer.weight_bits,
+        kernels=layer.alpha.size, dead_kernels=int(dead.sum()),
+        dead_channels=int(dead.all(axis=1).sum()), weight_bits=layer.weight_bits,
         scale=layer.scale, range=layer.scale * ((1 << activation_bits) - 1), raised=folded.raised,
         zero_outputs=activity.zero, saturated_outputs=activity.saturated,
         dead_outputs=activity.dead_channels,

@@ -9,16 +9,21 @@ SCALE_BITS = 64
 
 FLOAT_BITS = 32
 
+DEAD_SHARE = 0.1
+"""Share of a layer's kernels that may add nothing without a warning."""
+
 
 @dataclass(frozen=True)
 class LayerReport:
     """One layer.
 
     trained: whether its weights were learned, or are random numbers in place of missing ones;
-    sqnr_db: of the stored weights against the float ones, None where there is no noise; alpha_max: largest
-    scalar; saturated: share of calibration activations above the layer's range; saturated_biases: biases
-    cut to 12 bits; bias_min, bias_max: in units of the layer's output; dead_kernels: kernels whose scalar
-    rounded to 0; dead_channels: output channels without a single live kernel; range: real activation of the
+    sqnr_float_db: signal to noise of the stored weights against the float ones, None where there is no noise;
+    sqnr_target_db: against those that they were fitted to, which differ with the rule ``sequential``, where a
+    layer makes up for the ones before; alpha_max: largest scalar; saturated: share of calibration activations
+    above the layer's range; saturated_biases: biases cut to 12 bits; bias_min, bias_max: in units of the
+    layer's output; dead_kernels: kernels that add nothing, whether their weights were 0 or their scalar
+    rounded to it; dead_channels: output channels without a single live kernel; range: real activation of the
     greatest integer; raised: factor on the calibrated range that scalars and biases needed;
     accumulator_bits: signed width that the layer's sums can need; scale: real value of one output unit.
     zero_outputs, saturated_outputs: share of the integer network's outputs that are 0, or the greatest
@@ -29,7 +34,8 @@ class LayerReport:
     trained: bool
     mask_bits: int
     shift: int
-    sqnr_db: float | None
+    sqnr_float_db: float | None
+    sqnr_target_db: float | None
     alpha_max: int
     saturated: float
     saturated_biases: int
@@ -65,6 +71,17 @@ class CompressionReport:
     bias_bits: int
     shift_bits: int
     scale_bits: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is probably not wanted, a line each."""
+        return tuple(
+            f"layer {layer.name}: {layer.dead_kernels:,} of {layer.kernels:,} kernels add nothing (their "
+            "weights are 0, or too small beside the layer's largest)"
+            + (f"; {layer.dead_channels} output channels are constant" if layer.dead_channels else "")
+            for layer in self.layers
+            if layer.dead_channels or layer.dead_kernels > DEAD_SHARE * layer.kernels
+        )
 
     @property
     def bits(self) -> int:

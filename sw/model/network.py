@@ -1,6 +1,7 @@
 """Network shapes: the VGG family, cuts and width divisors."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
@@ -78,3 +79,23 @@ def parse_network(text: str) -> NetworkShape:
         layers[-1] = ConvShape(last.name, last.in_channels, last.out_channels, pool)
     assert len(layers) <= LAYERS_MAX
     return NetworkShape(text, tuple(layers), tuple(features))
+
+
+def shape_of_layers(name: str, layers: Sequence[ConvShape]) -> NetworkShape:
+    """The stack of ``layers``, whatever its name, with the indices that torchvision would give them."""
+    features: list[int] = []
+    feature = 0
+    for layer in layers:
+        features.append(feature)
+        feature += 3 if layer.pool else 2
+    return NetworkShape(name, tuple(layers), tuple(features))
+
+
+def families_of_pools(pools: Sequence[bool]) -> list[str]:
+    """The families of which a stack is the beginning or the whole, by which convolutions pool."""
+    found = []
+    for name, blocks in VGG_BLOCKS.items():
+        whole = [n == count for count in blocks for n in range(1, count + 1)]
+        if list(pools) == whole[: len(pools)]:
+            found.append(name)
+    return found

@@ -1,19 +1,21 @@
-"""Float weights of a network: files with torchvision's key names, or seeded random numbers."""
+"""Float weights of a network: from files, or seeded random numbers."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import TAPS
-from kestrel.sw.model.network import ConvShape, NetworkShape
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.model.files.batch_norm import DEFAULT_EPSILON, BatchNorm, fold_batch_norm
+from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array, times
+from kestrel.sw.model.files.onnx_graph import GraphStack, read_stack
+from kestrel.sw.model.files.openers import ALLOWED, is_onnx, open_arrays
+from kestrel.sw.model.key_names import ConvKeys, Matched, match_keys
+from kestrel.sw.model.network import ConvShape, NetworkShape, families_of_pools
 
 RANDOM_PREFIX = "random:"
 SEED_MAX = (1 << 32) - 1
@@ -21,6 +23,22 @@ SEED_MAX = (1 << 32) - 1
 RANDOM_BIAS = 1.0
 """Standard deviation of a random network's biases, in pixel steps: small beside its activations (tens
 to hundreds of steps), large enough that every bias is visible in the integers."""
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """Where weights came from.
+
+    kind: of file, "random" without one; prefix: what stood before the known names of its keys; batch_norm:
+    names of the layers into which batch norm was folded; unused: keys or nodes of the file that were not
+    needed; remarks: what a user should know, a line each.
+    """
+
+    kind: str = ""
+    prefix: str = ""
+    batch_norm: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,15 +52,18 @@ class FloatNetwork:
     weights: tuple[np.ndarray, ...]
     biases: tuple[np.ndarray, ...]
     untrained: frozenset[str] = frozenset()
+    origin: WeightsOrigin = field(default=WeightsOrigin(), compare=False)
 
 
 def load_weights(
     source: str, shape: NetworkShape, pixel_step: float = 1.0, fill_seed: int | None = None
 ) -> FloatNetwork:
-    """The weights of ``shape`` from ``source``: a ``.safetensors``, ``.pth`` or ``.npz`` file, or
-    ``random:SEED``.
+    """The weights of ``shape`` from the file ``source``, or ``random:SEED``.
 
-    Keys are torchvision's, ``features.N.weight`` and ``features.N.bias``; others in the file are ignored.
+    Files: safetensors (one, or an index of shards), PyTorch's state dictionaries, npz, Keras' HDF5, ONNX; the
+    content decides which, not the name. Keys: see ``kestrel.sw.model.key_names``. Batch norm is folded into
+    weights and biases, in float64. What else a file holds is named in ``origin``.
+
     ``pixel_step`` is the real input of one pixel step, to which random biases are scaled.
     ``fill_seed`` lets layers that the file does not hold at all take seeded random weights; without it they
     are an error, and so in any case is a file that holds half a layer or none.
@@ -51,29 +72,13 @@ def load_weights(
     if source.startswith(RANDOM_PREFIX):
         return random_network(shape, parse_seed(source), pixel_step)
     path = Path(source)
-    if path.suffix not in _OPENERS:
-        raise InputError(f"{source}: unsupported kind of weights {path.suffix!r}; "
-                         f"allowed: {', '.join(_OPENERS)} or random:SEED")
     if not path.is_file():
         raise InputError(f"{source}: {'is not a file' if path.exists() else 'no such file'}; "
-                         f"allowed: a {', '.join(_OPENERS)} file or random:SEED")
-    with _OPENERS[path.suffix](path) as entries:
-        missing = _missing_layers(source, shape, entries, fill=fill_seed is not None)
-        weights: list[np.ndarray] = []
-        biases: list[np.ndarray] = []
-        for layer, index in zip(shape.layers, shape.features, strict=True):
-            dimensions = (layer.out_channels, layer.in_channels, 3, 3)
-            if layer.name in missing:
-                # A generator a layer: what fills one does not depend on which others are missing.
-                assert fill_seed is not None, "else a missing layer is an error"
-                generator = np.random.default_rng((fill_seed, index))
-                weight, bias = _random_layer(layer, generator, pixel_step)
-                weights.append(weight)
-                biases.append(bias)
-                continue
-            weights.append(_read(source, layer.name, entries, f"features.{index}.weight", dimensions))
-            biases.append(_read(source, layer.name, entries, f"features.{index}.bias", dimensions[:1]))
-    return FloatNetwork(shape, tuple(weights), tuple(biases), missing)
+                         f"allowed: {ALLOWED}")
+    if is_onnx(path):
+        return _from_graph(source, shape, read_stack(path), pixel_step, fill_seed)
+    with open_arrays(path) as stored:
+        return _from_arrays(stored, shape, pixel_step, fill_seed)
 
 
 def parse_seed(source: str, what: str = "weights") -> int:
@@ -96,7 +101,8 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
         weight, bias = _random_layer(layer, generator, pixel_step)
         weights.append(weight)
         biases.append(bias)
-    return FloatNetwork(shape, tuple(weights), tuple(biases), frozenset(s.name for s in shape.layers))
+    return FloatNetwork(shape, tuple(weights), tuple(biases), frozenset(s.name for s in shape.layers),
+                        WeightsOrigin("random"))
 
 
 def _random_layer(
@@ -108,120 +114,191 @@ def _random_layer(
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
+def save_weights(network: FloatNetwork, path: Path) -> None:
+    """Writes float weights as safetensors with torchvision's key names. Raises InputError."""
+    tensors = {}
+    for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
+        tensors[f"features.{index}.weight"] = np.ascontiguousarray(weight)
+        tensors[f"features.{index}.bias"] = np.ascontiguousarray(bias)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(save(tensors))
+
+
 # --------------------------------------------------------------------------------------------------------
-# Files: each opener yields a lazy mapping from key to array or tensor
+# Files of named arrays
 # --------------------------------------------------------------------------------------------------------
 
-Entries = Mapping[str, Callable[[], object]]
+
+def _from_arrays(
+    stored: StoredArrays, shape: NetworkShape, pixel_step: float, fill_seed: int | None
+) -> FloatNetwork:
+    matched = match_keys(stored, shape)
+    present = [keys is not None for keys in matched.layers.values()]
+    missing = _missing_layers(stored.source, shape, present, fill=fill_seed is not None)
+    without_bias = _without_bias(stored.source, matched)
+    filler = _Filler(shape, fill_seed, pixel_step)
+    weights: list[np.ndarray] = []
+    biases: list[np.ndarray] = []
+    folded: list[str] = []
+    for position, (layer, keys) in enumerate(zip(shape.layers, matched.layers.values(), strict=True)):
+        if keys is None:
+            weight, bias = filler.layer(position)
+        else:
+            weight, bias = _read_layer(stored, layer, keys)
+            folded += [layer.name] * (keys.norm is not None)
+        weights.append(weight)
+        biases.append(bias)
+    used = matched.used(stored)
+    unused = tuple(key for key in stored.entries if key not in used)
+    remarks = [
+        *([f"keys begin with {matched.prefix!r}"] if matched.prefix not in {"", "features."} else []),
+        *([f"batch norm folded into {len(folded)} layers, with epsilon {DEFAULT_EPSILON:g}"]
+          if folded else []),
+        *([f"no biases for {', '.join(without_bias)}: taken as 0"] if without_bias else []),
+        *matched.notes,
+        *_unused_remark("keys", unused),
+    ]  # fmt: skip
+    origin = WeightsOrigin(stored.kind, matched.prefix, tuple(folded), unused, tuple(remarks))
+    return FloatNetwork(shape, tuple(weights), tuple(biases), missing, origin)
 
 
-@contextmanager
-def _open_safetensors(path: Path) -> Iterator[Entries]:
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            # Bound by default argument: a closure would see only the loop's last key.
-            yield {key: (lambda key=key: file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({_one_line(error)}); "
-                         "allowed: a whole .safetensors file") from error
+def _read_layer(stored: StoredArrays, layer: ConvShape, keys: ConvKeys) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a layer, float32, a batch norm folded in."""
+    channels = (layer.out_channels,)
+    dimensions = (layer.out_channels, layer.in_channels, 3, 3)
+    if stored.channels_last:
+        dimensions = (3, 3, layer.in_channels, layer.out_channels)
+    weight = read_array(stored, keys.weight, layer.name, dimensions)
+    if stored.channels_last:
+        weight = weight.transpose(3, 2, 0, 1)
+    bias = np.zeros(channels)
+    if keys.bias is not None:
+        bias = read_array(stored, keys.bias, layer.name, channels)
+    if keys.norm is not None:
+        def part(name: str, otherwise: float | None = None) -> np.ndarray:
+            key = f"{keys.norm}{name}"
+            if key not in stored.entries and otherwise is not None:
+                return np.full(channels, otherwise)
+            if key not in stored.entries:
+                raise InputError(f"{stored.source}: batch norm of {layer.name} has no {key}; "
+                                 "allowed: mean and variance both")
+            return read_array(stored, key, layer.name, channels)
+
+        norm = BatchNorm(part("weight", 1.0), part("bias", 0.0), part("running_mean"), part("running_var"))
+        weight, bias = fold_batch_norm(weight, bias, norm, f"{stored.source}: {keys.norm}running_var")
+    where = f"{stored.source}: {keys.weight} ({layer.name}), batch norm folded in,"
+    return as_float32(weight, where), as_float32(bias, where)
 
 
-@contextmanager
-def _open_npz(path: Path) -> Iterator[Entries]:
-    # Opened here: np.load leaves its own file open when it is not an archive.
-    with path.open("rb") as stream:
-        try:
-            file = np.load(stream, allow_pickle=False)
-        except (ValueError, OSError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path}: not a readable npz file ({_one_line(error)}); "
-                             "allowed: an archive of arrays without pickled objects") from error
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise InputError(f"{path}: a single array; allowed: an .npz archive of named arrays")
-        with file:
-            yield {key: (lambda key=key: file[key]) for key in file.files}
+def _without_bias(source: str, matched: Matched) -> list[str]:
+    """Names of the layers that have neither bias nor batch norm. Raises InputError where others do have a
+    bias: then these have lost theirs."""
+    plain = {name: keys for name, keys in matched.layers.items() if keys is not None and keys.norm is None}
+    without = [name for name, keys in plain.items() if keys.bias is None]
+    if without and len(without) < len(plain):
+        key = plain[without[0]].weight.replace("weight", "bias").replace("kernel", "bias")
+        raise InputError(f"{source}: layer {without[0]} is not whole (no key {key}); "
+                         "allowed: a bias for every layer, or for none")
+    return without
 
 
-@contextmanager
-def _open_pth(path: Path) -> Iterator[Entries]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load documents no exceptions and raises a dozen kinds
-        raise InputError(f"{path}: not a readable .pth file of weights only ({_one_line(error)}); "
-                         "allowed: a saved state dictionary without other Python objects") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping):
-        raise InputError(f"{path}: holds a {type(state).__name__}; allowed: a state dictionary")
-    yield {str(key): (lambda value=value: value) for key, value in state.items()}
+# --------------------------------------------------------------------------------------------------------
+# ONNX
+# --------------------------------------------------------------------------------------------------------
 
 
-_OPENERS: dict[str, Callable[[Path], AbstractContextManager[Entries]]] = {
-    ".safetensors": _open_safetensors,
-    ".pth": _open_pth,
-    ".npz": _open_npz,
-}
+def _from_graph(
+    source: str, shape: NetworkShape, stack: GraphStack, pixel_step: float, fill_seed: int | None
+) -> FloatNetwork:
+    """The first convolutions of a graph, as many as ``shape`` has, with the graph's poolings held to its."""
+    convs = stack.convs[: len(shape.layers)]
+    if len(convs) < len(shape.layers) and (stack.stop or not convs):
+        raise InputError(
+            f"{source}: {stack.stop or 'the graph has no convolution'}; allowed: {len(shape.layers)} "
+            f"convolutions as {shape.name} has, {len(convs)} were found before"
+        )
+    present = [n < len(convs) for n in range(len(shape.layers))]
+    missing = _missing_layers(source, shape, present, fill=fill_seed is not None)
+    others = families_of_pools([conv.pool for conv in stack.convs])
+    filler = _Filler(shape, fill_seed, pixel_step)
+    weights, biases = [], []
+    for position, layer in enumerate(shape.layers):
+        if position >= len(convs):
+            weight, bias = filler.layer(position)
+        else:
+            conv = convs[position]
+            dimensions = (layer.out_channels, layer.in_channels, 3, 3)
+            if conv.weight.shape != dimensions:
+                raise InputError(f"{source}: {conv.name} ({layer.name}) has weights "
+                                 f"{times(conv.weight.shape)}; allowed: {times(dimensions)}")
+            cut_off = layer is shape.layers[-1] and not layer.pool
+            if conv.pool != layer.pool and not cut_off:
+                raise InputError(f"{source}: {conv.name} ({layer.name}) is {'' if conv.pool else 'not '}"
+                                 f"followed by a pooling; allowed: the layers of {shape.name}"
+                                 f"{_found_families(others)}")
+            weight = as_float32(conv.weight, f"{source}: {conv.name}")
+            bias = as_float32(conv.bias, f"{source}: {conv.name}")
+        weights.append(weight)
+        biases.append(bias)
+    unused = (*(conv.name for conv in stack.convs[len(convs):]), *stack.left_out)
+    folded = tuple(layer.name for layer, conv in zip(shape.layers, convs, strict=False) if conv.batch_norm)
+    other = bool(others) and re.split("[/:]", shape.name)[0] not in others
+    remarks = (
+        *([f"batch norm folded into {len(folded)} layers"] if folded else []),
+        *([f"up to {shape.layers[-1].name} as {shape.name}{_found_families(others)}"] if other else []),
+        *_unused_remark("nodes", unused),
+    )
+    origin = WeightsOrigin("ONNX", "", folded, unused, remarks)
+    return FloatNetwork(shape, tuple(weights), tuple(biases), missing, origin)
 
 
-def _one_line(error: BaseException) -> str:
-    """The first sentence of a foreign error message."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:120].strip()
+def _found_families(names: list[str]) -> str:
+    return f" (the graph is that of {' or '.join(names)})" if names else ""
 
 
-def _missing_layers(source: str, shape: NetworkShape, entries: Entries, *, fill: bool) -> frozenset[str]:
-    """Names of the layers that are not there at all. Raises InputError for the first of them unless ``fill``,
-    hinting at the cut that the file allows, and for a layer of which half is there."""
-    found: set[str] = set()
-    names_allowed = "allowed: torchvision's key names, features.N.weight and features.N.bias"
-    for position, (layer, index) in enumerate(zip(shape.layers, shape.features, strict=True)):
-        keys = (f"features.{index}.weight", f"features.{index}.bias")
-        absent = [key for key in keys if key not in entries]
-        if not absent:
-            continue
-        if fill and absent == list(keys):
-            found.add(layer.name)
-            continue
-        hint = names_allowed
-        if len(absent) == len(keys) and any(f"features.{n}.weight" in entries for n in shape.features):
-            hint = "allowed: every layer, or --fill-missing random:SEED"
-            if position:
-                last = shape.layers[position - 1]
-                cut = f"pool{last.name[4:].split('_')[0]}" if last.pool else last.name
-                hint = (f"allowed: every layer, a cut such as --network {shape.name.split(':')[0]}:{cut}, "
-                        "or --fill-missing random:SEED")
-        raise InputError(f"{source}: layer {layer.name} of {shape.name} is missing "
-                         f"(no key {absent[0]}); {hint}")
-    if len(found) == len(shape.layers):
-        raise InputError(f"{source}: no layer of {shape.name} to fill up from; {names_allowed}")
-    return frozenset(found)
+# --------------------------------------------------------------------------------------------------------
+# Both
+# --------------------------------------------------------------------------------------------------------
 
 
-def _read(source: str, layer: str, entries: Entries, key: str, dimensions: tuple[int, ...]) -> np.ndarray:
-    """One array as float32 of the dimensions wanted. Raises InputError."""
-    try:
-        value = entries[key]()
-    except (ValueError, OSError, EOFError, BadZipFile, SafetensorError) as error:
-        raise InputError(f"{source}: {key} cannot be read ({_one_line(error)}); "
-                         "allowed: an array of floating-point numbers") from error
-    if isinstance(value, torch.Tensor):
-        dtype, floating = str(value.dtype).removeprefix("torch."), value.is_floating_point()
-        array = value.detach().double().numpy() if floating else np.empty(tuple(value.shape))
-    elif isinstance(value, np.ndarray):
-        dtype, floating, array = str(value.dtype), value.dtype.kind == "f", value
-    else:
-        raise InputError(f"{source}: {key} ({layer}) is a {type(value).__name__}; allowed: a tensor")
-    if not floating:
-        raise InputError(f"{source}: {key} ({layer}) has type {dtype}; allowed: floating-point numbers")
-    if array.shape != dimensions:
-        raise InputError(f"{source}: {key} ({layer}) has shape {_times(array.shape)}; "
-                         f"allowed: {_times(dimensions)}")
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinite and is refused below
-        result = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(result).all():
-        bad = result[~np.isfinite(result)][0]
-        raise InputError(f"{source}: {key} ({layer}) contains {bad}; allowed: finite float32 numbers")
-    return result
+class _Filler:
+    """Random layers in place of missing ones."""
+
+    def __init__(self, shape: NetworkShape, seed: int | None, pixel_step: float) -> None:
+        self._shape, self._seed, self._pixel_step = shape, seed, pixel_step
+
+    def layer(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        assert self._seed is not None, "else a missing layer is an error"
+        # A generator a layer: what fills one does not depend on which others are missing.
+        generator = np.random.default_rng((self._seed, self._shape.features[position]))
+        return _random_layer(self._shape.layers[position], generator, self._pixel_step)
 
 
-def _times(dimensions: tuple[int, ...]) -> str:
-    return " x ".join(map(str, dimensions)) or "()"
+def _missing_layers(source: str, shape: NetworkShape, present: list[bool], *, fill: bool) -> frozenset[str]:
+    """Names of the layers that are not there. Raises InputError for the first of them unless ``fill``,
+    hinting at the cut that the file allows, and where there is none at all."""
+    missing = [layer.name for layer, there in zip(shape.layers, present, strict=True) if not there]
+    if missing and not any(present):
+        what = "to fill up from" if fill else f"in it (the first is {missing[0]})"
+        raise InputError(f"{source}: no layer of {shape.name} {what}; allowed: a file of its weights")
+    if missing and not fill:
+        hint = "allowed: every layer, or --fill-missing random:SEED"
+        position = present.index(False)
+        if position:
+            last = shape.layers[position - 1]
+            cut = f"pool{last.name[4:].split('_')[0]}" if last.pool else last.name
+            hint = (f"allowed: every layer, a cut such as --network {shape.name.split(':')[0]}:{cut}, "
+                    "or --fill-missing random:SEED")
+        raise InputError(f"{source}: layer {missing[0]} of {shape.name} is missing; {hint}")
+    return frozenset(missing)
+
+
+UNUSED_SHOWN = 4
+
+
+def _unused_remark(what: str, unused: tuple[str, ...]) -> list[str]:
+    """A line that names what was not used, if anything."""
+    if not unused:
+        return []
+    more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""
+    return [f"{what} not used ({len(unused)}): {', '.join(unused[:UNUSED_SHOWN])}{more}"]

@@ -8,6 +8,7 @@ from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import FILL_CYCLES, LAYER_FETCH, VISIT_FETCH
 from kestrel.hw.spec.widths import tile_bits
 from kestrel.sw.model.network import ConvShape
+from kestrel.sw.planning.remedies import larger
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ def _strip_steps(
     elif most < step:
         raise InputError(
             f"network {name}: {layer.shape.name} needs {step * width} partial sums for {step} rows of "
-            f"{width}; configuration {config.name!r} has {config.partial_depth}"
+            f"{width}; configuration {config.name!r} has {config.partial_depth}; "
+            f"{larger(config, partial_depth=step * width)}"
         )
     else:
         most -= most % step

@@ -9,11 +9,12 @@ visits and the places of the maps.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
+from kestrel.sw.planning.remedies import larger
 from kestrel.sw.planning.visit_order import Schedule, choose_schedule
 
 
@@ -107,7 +108,8 @@ def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, wid
     if network.activation_bits > config.activation_bits:
         raise InputError(
             f"network {network.name}: {network.activation_bits} activation bits; "
-            f"allowed by configuration {config.name!r}: at most {config.activation_bits}"
+            f"allowed by configuration {config.name!r}: at most {config.activation_bits}; "
+            f"{larger(config, activation_bits=network.activation_bits)}"
         )
     return plan_frame(network.name, plan_layers(network), network.activation_bits, config, height, width)
 
@@ -124,13 +126,14 @@ def plan_frame(
     if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
         raise InputError(
             f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..65535, "
-            f"width 1..{config.max_width}"
+            f"width 1..{config.max_width}{_wider(config, height, width)}"
         )
     for layer in layers:
         if layer.mask_bits > config.mask_bits_max:
             raise InputError(
                 f"network {name}: {layer.shape.name} has {layer.mask_bits} mask bits; "
-                f"allowed by configuration {config.name!r}: at most {config.mask_bits_max}"
+                f"allowed by configuration {config.name!r}: at most {config.mask_bits_max}; "
+                f"{larger(config, mask_bits_max=next(b for b in MASK_BITS_MAX if b >= layer.mask_bits))}"
             )
     sizes = _map_sizes(name, layers, height, width)
     schedule = choose_schedule(name, layers, config, height, width)
@@ -152,9 +155,18 @@ def plan_frame(
     if base > config.weight_words:
         raise InputError(
             f"network {name} needs {base} words of weight ROM; "
-            f"configuration {config.name!r} has {config.weight_words}"
+            f"configuration {config.name!r} has {config.weight_words}; {larger(config, weight_words=base)}"
         )
     return Plan(config, activation_bits, height, width, tuple(records), schedule.visits)
+
+
+def _wider(config: EngineConfig, height: int, width: int) -> str:
+    """What makes the configuration wide enough, if that is what the image lacks."""
+    if not (1 <= height <= 65535 and width > config.max_width):
+        return ""
+    if width > config.partial_depth:  # two rows of a layer that pools must fit it
+        return f"; {larger(config, max_width=width, partial_depth=2 * width)}"
+    return f"; {larger(config, max_width=width)}"
 
 
 def _map_sizes(name: str, layers: Sequence[PlanLayer], height: int, width: int) -> list[tuple[int, int]]:

@@ -27,6 +27,7 @@ from kestrel.sw.planning.geometry import (
     strip_rows,
     tile_count,
 )
+from kestrel.sw.planning.remedies import larger
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def choose_schedule(
     everything = [best, *depth_first_schedules(name, layers, config, height, width)]
     words = [min(s.feature_words[part] for s in everything) for part in (0, 1)]
     least = min(everything, key=lambda s: sum(s.feature_words)).feature_words
+    enough = tuple(map(max, least, config.feature_words))
     raise InputError(
         f"network {name} at {height} x {width} needs {least[0]} and {least[1]} words a bank in feature parts "
         f"0 and 1 (alone at least {words[0]} or {words[1]}); configuration {config.name!r} has "
-        f"{config.feature_words[0]} and {config.feature_words[1]}"
+        f"{config.feature_words[0]} and {config.feature_words[1]}; {larger(config, feature_words=enough)}"
     )
 
 

@@ -36,9 +36,16 @@ def plot_curves(entries: list[dict[str, Any]], path: Path) -> None:
             label=name,
             linewidth=1.5 if name == "loss" else 0.8,
         )
+    if any("loss" in entry["validation"] for entry in measured):
+        above.plot(
+            [entry["step"] for entry in measured],
+            [entry["validation"].get("loss", float("nan")) for entry in measured],
+            marker=".",
+            label="loss, validation",
+        )
     if terms and all(entry[name] > 0 for entry in steps for name in terms):
         above.set_yscale("log")
-    names = [name for name in (measured[0]["validation"] if measured else {}) if name != "measure"]
+    names = [n for n in (measured[0]["validation"] if measured else {}) if n not in {"measure", "loss"}]
     for name in names:
         below.plot(
             [entry["step"] for entry in measured],

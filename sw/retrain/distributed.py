@@ -18,8 +18,23 @@ def rank() -> int:
     return distributed.get_rank() if _running() else 0
 
 
+_alone = False
+
+
 def world_size() -> int:
-    return distributed.get_world_size() if _running() else 1
+    return distributed.get_world_size() if _running() and not _alone else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What is computed meanwhile is this process' own, as if there were no others: for what all compute
+    alike."""
+    global _alone
+    _alone = True
+    try:
+        yield
+    finally:
+        _alone = False
 
 
 def _running() -> bool:

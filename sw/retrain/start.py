@@ -144,16 +144,6 @@ def make_teacher(
     return FloatConvs(weights, prepared)
 
 
-def save_float(network: FloatNetwork, path: Path) -> None:
-    """Writes float weights with torchvision's key names. Raises InputError."""
-    tensors = {}
-    for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
-        tensors[f"features.{index}.weight"] = torch.from_numpy(np.ascontiguousarray(weight))
-        tensors[f"features.{index}.bias"] = torch.from_numpy(np.ascontiguousarray(bias))
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors))
-
-
 def save_classifier(head: Classifier, path: Path) -> None:
     """Writes the classifier, for training that goes on from it. Raises InputError."""
     with atomic_write(path) as temporary:

@@ -28,7 +28,8 @@ from kestrel.sw.retrain.validation import Student, measure
 @dataclass
 class Result:
     """What training did. before, after: figures of ``validation.measure``, after being those of the best
-    student; losses: of the first and the last steps, means of up to ten; images: seen, by all processes."""
+    student; loss_before, loss_after: the loss on the same pictures, of the same students (without validation:
+    means over the first and the last steps, up to ten and none in both); images: seen, by all processes."""
 
     steps: int
     images: int
@@ -116,14 +117,17 @@ class Trainer:
             if isinstance(self.student, QuantisedNetwork):
                 self.student.loaded(self._target)
         steps = self._step - first
+        before, after = self._history.first(), self._history.best_figures()
+        part = self._losses[: max(1, min(10, len(self._losses) // 2))]
+        last = self._losses[-len(part) :]
         return Result(
             steps=self._step,
             images=steps * self.data.settings.batch_size,
             seconds=seconds,
-            loss_before=_mean(self._losses[:10]),
-            loss_after=_mean(self._losses[-10:]),
-            before=self._history.first(),
-            after=self._history.best_figures(),
+            loss_before=before.pop("loss", _mean(part)),
+            loss_after=after.pop("loss", _mean(last)),
+            before=before,
+            after=after,
             stopped_early=stopped,
             resumed_from=first,
             history=self._history.entries,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import torch
 
+from kestrel.sw.retrain import distributed
 from kestrel.sw.retrain.losses import Loss, similarities
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.student import QuantisedNetwork
@@ -16,8 +17,10 @@ Student = QuantisedNetwork | FloatConvs
 
 @torch.no_grad()
 def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """Figures over all pictures of ``batches``; ``measure``, the first of them that there is, is the one that
+    """Figures over all pictures of ``batches``; ``measure``, the first of the others that there is, is what
     counts (more is better):
+
+    loss            what training makes small, the mean over these pictures
 
     t1, t5          with labels: shares of pictures
     nearest         with triplets: share of pictures whose nearest neighbour is of their group
@@ -27,16 +30,24 @@ def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torc
                     teacher give
     """
     hits, mine, theirs, groups = Hits(), [], [], []
+    losses: list[tuple[int, float]] = []
     teacher = loss.teacher
     for cpu_batch in batches:
         batch = cpu_batch.to(device)
-        last = student(batch.pictures, [loss.last])[loss.last]
+        outputs = student(batch.pictures, loss.wanted)
+        last = outputs[loss.last]
+        taught = loss.teach(batch.pictures)
+        if len(batch.pictures) > 1:  # a picture alone has no relation to another
+            with distributed.alone():  # every process measures all pictures
+                losses.append((len(batch.pictures), float(loss.total(loss(outputs, batch, taught)))))
         mine.append(loss.descriptor(last))
         groups.append(batch.groups)
         if loss.head is not None:
             hits.add(loss.head(last), batch.labels)
         if teacher is not None:
-            theirs.append(loss.descriptor(teacher(batch.pictures, [loss.teacher_last])[loss.teacher_last]))
+            if taught is None:
+                taught = teacher(batch.pictures, [loss.teacher_last])
+            theirs.append(loss.descriptor(taught[loss.teacher_last]))
     found: dict[str, float] = {}
     own, group = torch.cat(mine), torch.cat(groups)
     if loss.head is not None:
@@ -55,6 +66,8 @@ def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torc
             "agreement" if "relation" in loss.settings.weights and "agreement" in found else next(iter(found))
         )
         found["measure"] = found[name]
+    if losses:
+        found["loss"] = sum(n * value for n, value in losses) / sum(n for n, _ in losses)
     return found
 
 

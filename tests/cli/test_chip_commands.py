@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -13,6 +15,7 @@ from kestrel.cli.main import run
 from kestrel.cli.options.config import chosen_config
 from kestrel.export.manifest import read_manifest
 from kestrel.sw.model.compressed import load_network, same
+from kestrel.sw.model.reference import Reference
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, save_descriptors
@@ -278,6 +281,15 @@ BAD = {
     "export: too few activation bits": ([*EXPORT, "--set", "activation_bits=5"], "8 activation bits"),
     "export: a folder of somebody else": (changed(EXPORT, p3="other"), "other"),
     "export: no folder for it": (changed(EXPORT, p3="none/out"), "none"),
+    "export: nothing to write": (EXPORT[:2], "nothing to write; allowed: -o FOLDER, --onnx FILE or --float"),
+    "export: ONNX of another suffix": ([*EXPORT, "--onnx", "n.pb"], "suffix '.pb'; allowed: .onnx"),
+    "export: floats of another suffix": ([*EXPORT, "--float", "n.pth"], "allowed: .safetensors, .onnx"),
+    "export: no folder for the model": ([*EXPORT, "--onnx", "none/n.onnx"], "none"),
+    "export: a model, but no ROM": ([*EXPORT, "--onnx", "n.onnx", "--set", "weight_words=4"], "weight ROM"),
+    "export: descriptor without a ROM": (
+        [*EXPORT[:2], "--onnx", "n.onnx", "--descriptor", "d.npz"],
+        "descriptor d.npz; allowed: with -o FOLDER",
+    ),
     "verilog: value out of range": ([*VERILOG, "--set", "activation_bits=9"], "allowed: 4..8"),
     "verilog: lanes out of range": ([*VERILOG, "--set", "input_lanes=0"], "allowed: 1..128"),
     "verilog: kernels do not divide": (
@@ -320,6 +332,35 @@ def test_a_second_build_of_a_configuration_comes_from_the_cache():
     config = chosen_config("nano", None)
     build_engine(config)
     assert build_engine(config).hit
+
+
+# --------------------------------------------------------------------------------------------------------
+# export --onnx, --float
+# --------------------------------------------------------------------------------------------------------
+
+
+def test_export_for_other_programs(folder, capsys):
+    from kestrel.sw.compress.dequantise import dequantise
+    from kestrel.sw.model.network import parse_network
+    from kestrel.sw.model.weights import load_weights
+
+    files = ["--onnx", "i.onnx", "--float", "w.safetensors"]
+    assert run(["export", "n.safetensors", *files, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["onnx"], report["float"]) == ("i.onnx", "w.safetensors")
+    assert not Path("out").exists()
+    assert run([*EXPORT, "--float", "w.onnx"]) == 0
+    assert "written: w.onnx" in " ".join(capsys.readouterr().out.split())
+    network = load_network("n.safetensors")
+    wanted = dequantise(network)
+    for name in ("w.safetensors", "w.onnx"):
+        floats = load_weights(name, parse_network(network.name))
+        for found, expected in zip(floats.weights, wanted.weights, strict=True):
+            np.testing.assert_array_equal(found, expected)
+    x = np.random.default_rng(1).integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)
+    session = onnxruntime.InferenceSession("i.onnx", providers=["CPUExecutionProvider"])
+    expected = Reference(network).last(torch.from_numpy(x)).numpy()
+    np.testing.assert_array_equal(session.run(None, {"image": x})[0], expected)
 
 
 # --------------------------------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def test_json_is_one_object_with_the_promised_keys(folder, capsys, monkeypatch):
     found = json.loads(capsys.readouterr().out)
     assert {"bytes", "bits", "ratio", "bits_per_weight", "layers"} <= found.keys()
     for layer in found["layers"]:
-        assert {"name", "mask_bits", "shift", "sqnr_db", "alpha_max", "saturated"} <= layer.keys()
+        assert {"name", "mask_bits", "shift", "alpha_max", "saturated"} <= layer.keys()
+        assert {"sqnr_float_db", "sqnr_target_db"} <= layer.keys()
     assert found["bits"] == 3 * 2 * 35 + 2 * 2 * 17
     assert (found["calibration"], found["calibration_pictures"]) == ("photos", 2)
     network = load_network("n.safetensors")
@@ -90,12 +91,40 @@ def test_missing_layers_are_filled_on_request_and_marked(folder, capsys, monkeyp
     assert "* not trained, seeded random weights: conv2_1, conv2_2" in " ".join(out.split())
 
 
+def test_where_weights_came_from_is_said(folder, capsys, monkeypatch):
+    """A prefix, keys that were not used, kernels that add nothing: remarks and JSON."""
+    monkeypatch.chdir(folder)
+    arrays = {f"module.{key}": value for key, value in np.load("w.npz").items()}
+    arrays["module.features.2.weight"] *= 0
+    arrays["module.classifier.0.weight"] = np.ones((2, 2))
+    np.savez("odd.npz", **arrays)
+    assert run(["compress", "odd.npz", "-o", "n.safetensors", *SMALL, "--fit", "sequential", "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["weights_file"]["prefix"] == "module.features."
+    assert found["weights_file"]["unused"] == ["module.classifier.0.weight"]
+    assert "kestrel: odd.npz: keys begin with 'module.features.'\n" in captured.err
+    assert "kestrel: odd.npz: keys not used (1): module.classifier.0.weight\n" in captured.err
+    assert found["warnings"] == [
+        "layer conv1_2: 4 of 4 kernels add nothing (their weights are 0, or too small beside the layer's "
+        "largest); 2 output channels are constant"
+    ]
+    assert f"kestrel: warning: {found['warnings'][0]}\n" in captured.err
+    assert [layer["dead_kernels"] for layer in found["layers"]] == [0, 4]
+
+
+def test_both_ratios_are_shown_where_they_differ(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run(["compress", "w.npz", "-o", "n.safetensors", *SMALL, "--fit", "sequential"]) == 0
+    assert "against those aimed for: conv1_1 " in " ".join(capsys.readouterr().out.split())
+
+
 GOOD = {
     "WEIGHTS": "w.npz", "-o": "n.safetensors", "--network": "vgg16/32:pool1", "--calibration-size": "16x16",
 }
 BAD = {
     "weights missing": ({"WEIGHTS": "none.npz"}, "none.npz: no such file"),
-    "weights suffix": ({"WEIGHTS": "w.h5"}, "unsupported kind of weights '.h5'"),
+    "weights of no kind": ({"WEIGHTS": "photos/0.png"}, "0.png: none of the kinds of weights file"),
     "seed": ({"WEIGHTS": "random:one"}, "seed 'one'"),
     "network": ({"--network": "resnet50"}, "network 'resnet50' is not known"),
     "cut": ({"--network": "vgg16:pool9"}, "no layer 'pool9'"),

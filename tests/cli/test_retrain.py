@@ -115,7 +115,12 @@ def test_from_float_weights_to_a_network_of_the_other_commands(
     assert payload["images_per_second"] > 0
     assert payload["peak_memory_bytes"]["host"] > 0
     assert "<svg" in plot.read_text(encoding="utf-8")
-    assert len([line for line in log.read_text(encoding="utf-8").splitlines() if "loss" in line]) == 4
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert len([entry for entry in entries if "loss" in entry]) == 4
+    measured = [entry["validation"]["loss"] for entry in entries if "validation" in entry]
+    assert payload["loss"]["before"] == measured[0]
+    assert payload["loss"]["after"] in measured  # of the student that is kept, be it the first
+    assert len(set(measured)) == len(measured) == 3
     network = load_network(narrow)
     assert network.name == NETWORK
     Reference(network).last(torch.zeros((1, 3, 8, 8), dtype=torch.uint8))

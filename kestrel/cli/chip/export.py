@@ -1,15 +1,18 @@
 """``kestrel export``: the ROM images of a network for an engine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.output import JsonOption, emit
-from kestrel.export.export import export_network
+from kestrel.export.exchange.write import check_exchange, write_floats, write_integers
+from kestrel.export.export import ExportReport, export_network
+from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.compressed import load_network
+from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.retrieval.describe.chip_constants import trained_constants
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.describe.whitening import load_whitening
@@ -18,7 +21,9 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 def export(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write the ROM images to.")
+    ] = None,
     config: ConfigOption = "edge",
     settings: SetOption = None,
     height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
@@ -36,28 +41,77 @@ def export(
     threshold: Annotated[
         str, typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}.")
     ] = "median",
+    onnx: Annotated[
+        Path | None, typer.Option(help="File (.onnx) to write: the integer network, for any ONNX runtime.")
+    ] = None,
+    floats: Annotated[
+        Path | None,
+        typer.Option("--float", help="File to write: the dequantised network, weights with torchvision's key "
+                     "names (.safetensors) or a float model (.onnx)."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Write weight ROM, schedule table, C header and manifest; with --descriptor the descriptor ROM."""
+    """Write weight ROM, schedule table, C header and manifest, or the network for other programs.
+
+    With --descriptor the descriptor ROM too. -o, --onnx and --float may be combined.
+    """
+    if output is None and onnx is None and floats is None:
+        raise InputError("nothing to write; allowed: -o FOLDER, --onnx FILE or --float FILE")
+    if output is None and descriptor is not None:
+        raise InputError(f"descriptor {descriptor}; allowed: with -o FOLDER")
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if whitening is not None and descriptor is None:
         raise InputError(f"whitening {whitening}; allowed: with --descriptor")
+    check_exchange(onnx, floats)
     loaded = load_network(network)
+    payload: dict[str, Any] = {"network": loaded.name, "onnx": onnx, "float": floats}
+    report = None
+    if output is not None:
+        chosen = chosen_config(config, settings)
+        report = _rom(loaded, chosen, height, width, output, descriptor, whitening, threshold)
+        payload |= _payload(report)
+    if onnx is not None:
+        write_integers(loaded, onnx)
+    if floats is not None:
+        write_floats(loaded, floats)
+
+    def show(console: Console) -> None:
+        if report is not None:
+            _show(console, report)
+        for path in (onnx, floats):
+            if path is not None:
+                console.print(f"written: {path}", highlight=False)
+
+    emit(payload, show, json)
+
+
+def _rom(
+    network: CompressedNetwork,
+    config: EngineConfig,
+    height: int,
+    width: int,
+    output: Path,
+    descriptor: Path | None,
+    whitening: Path | None,
+    threshold: str,
+) -> ExportReport:
     constants = None
     if descriptor is not None:
         constants = trained_constants(
-            loaded, load_descriptors(descriptor), str(descriptor), height, width,
+            network, load_descriptors(descriptor), str(descriptor), height, width,
             None if whitening is None else load_whitening(whitening), threshold,
         )  # fmt: skip
-    report = export_network(loaded, chosen_config(config, settings), height, width, output, constants)
+    return export_network(network, config, height, width, output, constants)
+
+
+def _payload(report: ExportReport) -> dict[str, Any]:
     manifest = report.manifest
-    payload = {
+    return {
         "files": list(report.files),
-        "network": manifest.network,
         "config": manifest.config.name,
-        "height": height,
-        "width": width,
+        "height": manifest.height,
+        "width": manifest.width,
         "rom_bits": manifest.rom_bits,
         "weight_bits": manifest.weight_bits,
         "overhead": manifest.overhead,
@@ -68,12 +122,12 @@ def export(
         "descriptor_words": manifest.descriptor.words if manifest.descriptor else 0,
         "descriptor_crc32": manifest.descriptor.crc32 if manifest.descriptor else None,
     }
-    emit(
-        payload,
-        lambda console: console.print(
-            f"{manifest.network} for {manifest.config.name} at {height} x {width}: {manifest.rom_bits:,} "
-            f"bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and biases), "
-            f"{manifest.table.words} table words; {len(report.files)} files in {output}"
-        ),
-        json,
+
+
+def _show(console: Console, report: ExportReport) -> None:
+    manifest = report.manifest
+    console.print(
+        f"{manifest.network} for {manifest.config.name} at {manifest.height} x {manifest.width}: "
+        f"{manifest.rom_bits:,} bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and "
+        f"biases), {manifest.table.words} table words; {len(report.files)} files in {report.directory}"
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kestrel.cli.networks.compress import parse_size
 from kestrel.cli.options import compress as options
-from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.sw.allocate.allocate import (
@@ -37,7 +37,7 @@ PICTURES_MAX = 1024
 
 
 def allocate(
-    weights: Annotated[str, typer.Argument(help="Float weights: .safetensors, .pth, .npz, or random:SEED.")],
+    weights: Annotated[str, typer.Argument(help="Float weights, as for compress, or random:SEED.")],
     calibrate: Annotated[Path, typer.Option(help="Folder of photographs to measure on.")],
     network: Annotated[
         str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
@@ -105,6 +105,8 @@ def allocate(
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     step = min(find_preprocessing(preprocessing).scale)
     floats = load_weights(weights, shape, step, fill_seed)
+    for remark in floats.origin.remarks:
+        note(f"kestrel: {weights}: {remark}")
     chosen = in_memory(folder_pictures(calibrate, height, width), pictures)
     others = None if held_out is None else in_memory(folder_pictures(held_out, height, width), pictures)
 

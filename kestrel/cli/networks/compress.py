@@ -20,17 +20,20 @@ from kestrel.sw.compress.calibrate import (
     folder_pictures,
     generated_pictures,
 )
+from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import save_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import load_weights, parse_seed
+from kestrel.sw.model.weights import FloatNetwork, load_weights, parse_seed
 from kestrel.sw.pictures.images import SIDE_MAX
 
 
 def compress(
-    weights: Annotated[str, typer.Argument(help="Float weights: .safetensors, .pth, .npz, or random:SEED.")],
+    weights: Annotated[
+        str, typer.Argument(help="Float weights: PyTorch, safetensors, ONNX, Keras, npz, or random:SEED.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
     network: Annotated[
         str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
@@ -64,14 +67,19 @@ def compress(
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
     pictures = _pictures(calibrate, height, width, seed)
+    floats = load_weights(weights, shape, step, fill_seed)
+    for remark in floats.origin.remarks:
+        note(f"kestrel: {weights}: {remark}")
     result, report = pipeline.compress(
-        load_weights(weights, shape, step, fill_seed), plan, pictures, preprocessing=preprocessing,
+        floats, plan, pictures, preprocessing=preprocessing,
         activation_bits=activation_bits, fit=fit, percentile=percentile, progress=progress,
     )
     save_network(result, output)
     if calibrate is None and not weights.startswith("random:"):
         note("kestrel: no --calibrate folder: activation ranges come from generated pictures")
-    emit(payload(report, weights, output), lambda console: _show(console, report, output), json)
+    for warning in report.warnings:
+        note(f"kestrel: warning: {warning}")
+    emit(payload(report, floats, weights, output), lambda console: _show(console, report, output), json)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -90,13 +98,19 @@ def _pictures(folder: Path | None, height: int, width: int, seed: int) -> Calibr
     return generated_pictures(height, width, seed)
 
 
-def payload(report: CompressionReport, weights: str, output: Path) -> dict[str, Any]:
+def payload(report: CompressionReport, floats: FloatNetwork, weights: str, output: Path) -> dict[str, Any]:
     """The report as the command's JSON object."""
     return {
-        "weights": weights, "output": output, "untrained": [x.name for x in report.layers if not x.trained],
+        "weights": weights, "weights_file": asdict(floats.origin), "output": output,
+        "untrained": [x.name for x in report.layers if not x.trained],
         "bits": report.bits, "bytes": report.bytes,
-        "ratio": report.ratio, "bits_per_weight": report.bits_per_weight, **asdict(report),
+        "warnings": report.warnings, "ratio": report.ratio, "bits_per_weight": report.bits_per_weight,
+        **asdict(report),
     }
+
+
+def _decibels(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.2f}"
 
 
 def _show(console: Console, report: CompressionReport, output: Path) -> None:
@@ -106,12 +120,16 @@ def _show(console: Console, report: CompressionReport, output: Path) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for layer in report.layers:
-        sqnr = "exact" if layer.sqnr_db is None else f"{layer.sqnr_db:.2f}"
         name = layer.name if layer.trained else f"{layer.name}*"
-        table.add_row(name, str(layer.mask_bits), str(layer.shift), sqnr, str(layer.alpha_max),
+        table.add_row(name, str(layer.mask_bits), str(layer.shift), _decibels(layer.sqnr_float_db),
+                      str(layer.alpha_max),
                       f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}",
                       f"{layer.zero_outputs:.1%}", f"{layer.saturated_outputs:.2%}")
     console.print(table)
+    if report.fit == SEQUENTIAL_RULE:
+        targets = ", ".join(f"{layer.name} {_decibels(layer.sqnr_target_db)}" for layer in report.layers)
+        console.print(f"SQNR dB above is against the float weights; against those aimed for: {targets}",
+                      highlight=False)
     console.print(f"masks and scalars: {report.bits:,} bits = {report.bytes:,} bytes, "
                   f"{report.bits_per_weight:.3f} bits a weight, 1 : {report.ratio:.2f} to float32",
                   highlight=False)

@@ -16,6 +16,7 @@ from kestrel.sw.common.files import check_output
 from kestrel.sw.model.compressed import save_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.weights import save_weights
 from kestrel.sw.retrain import distributed, start
 from kestrel.sw.retrain.curves import plot_curves, read_log
 from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
@@ -268,7 +269,7 @@ def _write(student: QuantisedNetwork | FloatConvs, output: Path) -> None:
     if isinstance(student, QuantisedNetwork):
         save_network(student.export(), output)
     else:
-        start.save_float(student.export(), output)
+        save_weights(student.export(), output)
 
 
 def _payload(result: Result, student: QuantisedNetwork | FloatConvs, output: Path, device: torch.device,

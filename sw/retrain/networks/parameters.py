@@ -1,14 +1,12 @@
 """Real weights and biases to train from, of a compressed network."""
 
-import numpy as np
 import torch
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import BIAS_FRACTION, TAPS
-from kestrel.sw.compress.fold import image_scale
+from kestrel.hw.spec.widths import TAPS
+from kestrel.sw.compress import dequantise
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import NetworkShape, parse_network
-from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
 LEAST_LATENT = 0.1
@@ -28,17 +26,8 @@ def network_shape(network: CompressedNetwork) -> NetworkShape:
 
 def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
-    inputs = image_scale(find_preprocessing(network.preprocessing), network.activation_bits)
-    scale, zero = inputs.scale, inputs.zero
-    found = []
-    for layer in network.layers:
-        product = layer.alpha[:, :, None, None].astype(np.float64) * layer.mask * 2.0**-layer.shift
-        weight = product * (layer.scale / scale)[:, None, None]
-        at_zero = (product.sum(axis=(2, 3)) * zero).sum(axis=1)
-        bias = (layer.bias / (1 << BIAS_FRACTION) + at_zero) * layer.scale
-        found.append((torch.from_numpy(weight), torch.from_numpy(bias)))
-        scale, zero = np.full(len(layer.bias), layer.scale), np.zeros(len(layer.bias))
-    return found
+    return [(torch.from_numpy(weight), torch.from_numpy(bias))
+            for weight, bias in dequantise.real_parameters(network)]
 
 
 def latent_parameters(

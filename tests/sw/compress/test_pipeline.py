@@ -130,9 +130,28 @@ def test_random_networks_neither_die_nor_saturate(small):
 def test_layers_of_three_bits_reach_their_sqnr(small):
     *_, report = small
     for entry in report.layers[1:7]:
-        assert entry.sqnr_db == pytest.approx(16.4, abs=0.4)
+        assert entry.sqnr_float_db == pytest.approx(16.4, abs=0.4)
     for entry in report.layers[7:]:
-        assert entry.sqnr_db == pytest.approx(4.9, abs=0.3)
+        assert entry.sqnr_float_db == pytest.approx(4.9, abs=0.3)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e-12])
+@pytest.mark.parametrize("mask_bits", [1, 3])
+def test_kernels_that_add_nothing_are_counted_by_one_rule(factor, mask_bits):
+    """Whether weights are 0 or vanish beside the others; a layer of 0 is no different from one of 1e-12."""
+    network = random_network(parse_network("vgg16/16:conv1_2"), 3)
+    kept = network.weights[1].copy()
+    kept[1:] *= np.float32(factor)
+    network = replace(network, weights=(network.weights[0], kept))
+    _, report = compress(network, (3, mask_bits), PICTURES, preprocessing="caffe")
+    assert [entry.dead_kernels for entry in report.layers] == [0, 12]
+    assert [entry.dead_channels for entry in report.layers] == [0, 3]
+    assert len(report.warnings) == 1
+    assert report.warnings[0].startswith("layer conv1_2: 12 of 16 kernels add nothing")
+
+
+def test_lively_networks_give_no_warning(small):
+    assert small[2].warnings == ()
 
 
 @pytest.mark.parametrize("preprocessing", PREPROCESSINGS)
@@ -217,8 +236,8 @@ def test_trained_weights_keep_their_features():
     pictures = replace(pictures, names=pictures.names[:20])
     integers, report = compress(network, (3,) * 4, pictures, preprocessing="caffe")
     for entry in report.layers:
-        assert entry.sqnr_db is not None
-        assert entry.sqnr_db > 15
+        assert entry.sqnr_float_db is not None
+        assert entry.sqnr_float_db > 15
         assert entry.saturated_biases == 0
     caffe = find_preprocessing("caffe")
     batch = [pictures.load(n) for n in range(0, 20, 4)]

@@ -6,6 +6,8 @@ import torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import generated_pictures
+from kestrel.sw.compress.dequantise import real_parameters
+from kestrel.sw.compress.fit import sqnr_db
 from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.output_fit import DAMPING
 from kestrel.sw.compress.pipeline import compress
@@ -108,3 +110,19 @@ def test_fits_made_beforehand_are_refused():
     network = random_network(parse_network("vgg16/32:pool1"), 1)
     with pytest.raises(InputError, match="layers before; allowed here: least-squares, output, vendor"):
         LayerFits(network, CAFFE, generated_pictures(8, 8), "sequential")
+
+
+def test_the_report_tells_target_and_float_weights_apart():
+    """Breaks if the weights that a layer was fitted to, which make up for the layers before, pass for the
+    float ones."""
+    network = random_network(parse_network("vgg16/16:pool2"), SEED)
+    pictures = generated_pictures(24, 24, count=4)
+    integers, report = compress(network, (1,) * 4, pictures, preprocessing="caffe", fit="sequential")
+    for n, (entry, (stored, _)) in enumerate(zip(report.layers, real_parameters(integers), strict=True)):
+        assert entry.sqnr_float_db is not None
+        assert entry.sqnr_float_db == sqnr_db(network.weights[n], stored)
+        if n == 0:
+            assert entry.sqnr_target_db == pytest.approx(entry.sqnr_float_db)
+        else:
+            assert entry.sqnr_target_db is not None
+            assert abs(entry.sqnr_target_db - entry.sqnr_float_db) > 0.01

@@ -30,6 +30,7 @@ from kestrel.sw.retrain.samples.folder import GeneratedPictures, TrainingSet
 from kestrel.sw.retrain.samples.triplets import grouped
 from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.trainer import Result, Trainer
+from kestrel.sw.retrain.validation import measure
 
 SHAPE = parse_network("vgg11/16:pool2")
 PICTURES = 24
@@ -91,12 +92,35 @@ def test_distillation_brings_integers_nearer_to_float() -> None:
     Reference(mine.export())
 
 
+def test_a_short_runs_losses_are_those_of_two_students() -> None:
+    """Breaks if before and after are means over the same steps, as they are where there are few."""
+    result, mine = train(TrainSettings(8, rate=0.02, validate_every=4))
+    measured = [entry["loss"] for entry in result.history]
+    assert result.loss_before == measured[0]
+    assert result.loss_after in measured
+    assert len(set(measured)) == 3
+    assert "loss" not in result.before
+    loss = Loss(SHAPE, LossSettings(parse_losses("distill")), student(1)[1], classes=4)
+    check = TrainingData(pictures(), DataSettings(24, 24, 8), in_order(PICTURES, 8))
+    assert measure(mine, loss, check.epoch(0), CPU)["loss"] == pytest.approx(result.loss_after, rel=1e-5)
+
+
+def test_without_validation_no_step_counts_on_both_sides(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    result, _ = train(TrainSettings(6, validate_every=4), validate=False, log=log)
+    entries = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert result.loss_before == pytest.approx(np.mean(losses[:3]))
+    assert result.loss_after == pytest.approx(np.mean(losses[3:]))
+
+
 @pytest.mark.parametrize("text", ["labels", "triplet", "relational", "distill+0.5*triplet+labels"])
 def test_every_loss_trains(text: str) -> None:
     result, _ = train(TrainSettings(60, rate=0.01, validate_every=30), text)
     assert np.isfinite(result.loss_after)
     assert len(result.history) == 3
-    assert result.loss_after < result.loss_before
+    first, *others = (entry["loss"] for entry in result.history)
+    assert min(others) < first
     if "labels" in text:
         assert set(result.after) >= {"t1", "t5"}
 

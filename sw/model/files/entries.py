@@ -1,0 +1,85 @@
+"""Arrays of a file by their keys, read one at a time, and the checks that every array passes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from kestrel.hw.spec.errors import InputError
+
+READ_ERRORS = (ValueError, OSError, EOFError, BadZipFile, SafetensorError, NotImplementedError)
+"""What reading an array from a damaged or odd file raises."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a file has under a key. ``shape``: of the array, None for anything else; ``read``: gives it as a
+    tensor, an array, or whatever else it is."""
+
+    shape: tuple[int, ...] | None
+    read: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class StoredArrays:
+    """A file's contents.
+
+    source: its name, for messages; kind: of file, for the report; entries: by key, in the file's order;
+    channels_last: kernels are stored as [height, width, C_in, C_out], as Keras does; settings: what the
+    file says of its layers besides their arrays, by the layer's name, or None where it says nothing.
+    """
+
+    source: str
+    kind: str
+    entries: Mapping[str, Entry]
+    channels_last: bool = False
+    settings: Mapping[str, Mapping[str, object]] | None = None
+
+
+def read_array(stored: StoredArrays, key: str, layer: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The array under ``key`` as float64, finite as float32. Raises InputError for anything that is not an
+    array of floating-point numbers of ``shape``; ``layer`` is the layer it is read for."""
+    where = f"{stored.source}: {key} ({layer})"
+    try:
+        value = stored.entries[key].read()
+    except READ_ERRORS as error:
+        raise InputError(f"{stored.source}: {key} cannot be read ({one_line(error)}); "
+                         "allowed: an array of floating-point numbers") from error
+    if isinstance(value, torch.Tensor):
+        dtype, floating = str(value.dtype).removeprefix("torch."), value.is_floating_point()
+        array = value.detach().double().numpy() if floating else np.empty(tuple(value.shape))
+    elif isinstance(value, np.ndarray):
+        dtype, floating, array = str(value.dtype), value.dtype.kind == "f", value
+    else:
+        raise InputError(f"{where} is a {type(value).__name__}; allowed: a tensor")
+    if not floating:
+        raise InputError(f"{where} has type {dtype}; allowed: floating-point numbers")
+    if array.shape != shape:
+        raise InputError(f"{where} has shape {times(array.shape)}; allowed: {times(shape)}")
+    as_float32(array, where)
+    return array.astype(np.float64)
+
+
+def as_float32(array: np.ndarray, where: str) -> np.ndarray:
+    """``array`` as contiguous float32. Raises InputError where that is not finite."""
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinite and is refused below
+        result = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(result).all():
+        bad = result[~np.isfinite(result)][0]
+        raise InputError(f"{where} contains {bad}; allowed: finite float32 numbers")
+    return result
+
+
+def one_line(error: BaseException) -> str:
+    """The first sentence of a foreign error message, without control characters."""
+    lines = str(error).strip().splitlines()
+    text = "".join(c for c in (lines[0] if lines else type(error).__name__) if c.isprintable())
+    return text[:120].strip()
+
+
+def times(shape: tuple[int, ...]) -> str:
+    """``64 x 3 x 3 x 3``."""
+    return " x ".join(map(str, shape)) or "()"
