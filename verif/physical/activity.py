@@ -112,7 +112,8 @@ class ClassActivity:
 class Activity:
     """A run. ``cycles`` are those simulated; ``memories`` by instance path below the core or the engine;
     ``array`` is the file of the array's streams, a line a cycle: ahead, load, sums, window, in
-hexadecimal.""" 
+    hexadecimal."""
+
     cycles: int
     classes: dict[str, ClassActivity] = field(repr=False)
     memories: dict[str, MemoryActivity] = field(repr=False)
