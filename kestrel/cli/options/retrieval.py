@@ -9,7 +9,7 @@ import typer
 
 from kestrel.cli.output import note
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import list_images
+from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.describe.extract import POOLINGS, Describer, Skip, find_pooling, make_describer
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 
@@ -125,17 +125,17 @@ def parse_engine_options(settings: Sequence[str] | None) -> dict[str, str]:
 def collect_pictures(images: Sequence[Path]) -> tuple[list[Path], list[str], frozenset[str]]:
     """The files of the arguments, their names, and the names of those given by themselves.
 
-    One folder alone: names relative to it; otherwise as the arguments say. Raises InputError for a missing
-    file, an empty folder, and a name that comes twice.
+    Folders are searched with all of theirs. One folder alone: names relative to it; otherwise as the
+    arguments say. Raises InputError for a missing file, an empty folder, and a name that comes twice.
     """
     paths: list[Path] = []
     names: list[str] = []
     single: set[str] = set()
     for image in images:
         if image.is_dir():
-            found = list_images(image)
-            paths += found
-            names += [path.name if len(images) == 1 else path.as_posix() for path in found]
+            found = find_pictures(image)
+            paths += found.paths
+            names += found.names if len(images) == 1 else [path.as_posix() for path in found.paths]
         elif image.exists():
             paths.append(image)
             names.append(image.as_posix())
