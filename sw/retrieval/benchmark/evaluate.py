@@ -209,7 +209,9 @@ COLUMNS = ("query", "split", "positives", "first", "ap", "recall_1", "recall_4",
 
 def write_per_query(evaluation: Evaluation, path: Path) -> None:
     """CSV of COLUMNS, one line a query and split; values as Python prints floats, so that none is lost."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for r in evaluation.per_query:
@@ -223,7 +225,7 @@ def read_per_query(path: Path) -> dict[tuple[str, str], tuple[int, float]]:
         raise InputError(f"{path}: no such file; allowed: a file that --per-query wrote")
     found: dict[tuple[str, str], tuple[int, float]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             for line in reader:
                 found[line["query"], line["split"]] = (int(line["positives"]), float(line["ap"]))

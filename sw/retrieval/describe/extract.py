@@ -4,13 +4,14 @@ Pictures are read and cropped in worker processes, crops go through the engine i
 they belong to, and a thread pools one batch's features while the engine computes the next.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.retrieval.describe.backends import Engine, EngineRequest, least_side, make_engine
@@ -143,6 +144,8 @@ class Describer:
             found = read_inputs([paths[row] for row in rows], self.crops, workers)
             for row, inputs in zip(rows, found, strict=True):
                 if not isinstance(inputs, InputError):
+                    for remark in inputs.remarks:  # from another process, perhaps
+                        warnings.warn(InputWarning(paths[row], remark), stacklevel=2)
                     yield row, inputs
                     continue
                 if skip is None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
-from kestrel.sw.pictures.images import open_image
+from kestrel.sw.pictures.decode import read_picture
 from kestrel.sw.retrieval.search.query import MARKS, Result
 
 THUMBNAIL_SIDE = 176
@@ -38,7 +38,7 @@ class Thumbnails:
 
 def thumbnail(path: Path) -> str:
     """A picture of at most THUMBNAIL_SIDE pixels, as a data URI. Raises InputError."""
-    picture = Image.fromarray(open_image(path))
+    picture = Image.fromarray(read_picture(path).rgb)
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -59,5 +59,7 @@ def write_page(path: Path, results: list[Result], about: Mapping[str, str], meas
         query_picture=lambda name: thumbnails(str(query_pictures[name].resolve())
                                               if name in query_pictures else name),
     )  # fmt: skip
+    # Names may hold bytes that the locale could not decode. They are UTF-8, or no text at all.
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(readable, encoding="utf-8")
