@@ -170,7 +170,7 @@ def _named_by_user(error: OSError, arguments: Sequence[str]) -> bool:
 
 
 def main() -> None:
-    """Entry point of the console script. A reader that has left, as `head` does, ends it as a signal would."""
+    """Entry point of the console script. A reader that has left, as `head` does, ends it quietly."""
     print_anywhere()
     try:
         code = run(sys.argv[1:])

@@ -11,6 +11,7 @@ from kestrel.cli.output import note
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.describe.extract import POOLINGS, Describer, Skip, find_pooling, make_describer
+from kestrel.sw.retrieval.pooling.bit_rows import check_bits
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 
 NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
@@ -46,6 +47,14 @@ FitOption = Annotated[
 ]
 FilterOption = Annotated[
     str, typer.Option("--filter", help="Of the resizing: bicubic, bilinear, lanczos or box.")
+]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="With codes bits: how many; default: one a dimension. More retrieve better."),
+]
+AsymmetricOption = Annotated[
+    bool,
+    typer.Option("--asymmetric", help="With codes bits: queries keep their floats, which retrieves better."),
 ]
 EngineSetOption = Annotated[
     list[str] | None,
@@ -97,6 +106,14 @@ def chosen_describer(
         crops=crops or preset, rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter,
         engine_options=parse_engine_options(engine_set),
     )  # fmt: skip
+
+
+def check_bits_option(bits: int | None, codes: str | None) -> None:
+    """Raises InputError for a number of bits without codes of bits, or one that there cannot be."""
+    if bits is not None:
+        if codes != "bits":
+            raise InputError(f"--bits {bits} with codes {codes}; allowed: with --codes bits")
+        check_bits(bits)
 
 
 def parse_levels(text: str) -> tuple[int, ...]:
