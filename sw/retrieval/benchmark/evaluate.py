@@ -153,7 +153,7 @@ def evaluate(
     queries = rows_of(descriptors, keys, what)
     if asymmetric:
         assert quantiser is not None, "bits need a quantiser"
-        asked = bit_values(queries, quantiser.bits)
+        asked = bit_values(queries, quantiser.bits, quantiser.weights)
         database = from_bits(to_bits(database, quantiser), quantiser)
     else:
         asked, database = (comparable(vectors, codes, quantiser) for vectors in (queries, database))

@@ -128,11 +128,11 @@ def round_rows(projection: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> n
     return found
 
 
-def with_bit_rows(whitening: Whitening | None, channels: int, count: int) -> Whitening:
-    """A whitening (None: none, of ``channels``) with ``count`` rows: those that bits are the signs of
+def with_bit_rows(whitening: Whitening | None, channels: int, quantiser: Quantiser) -> Whitening:
+    """A whitening (None: none, of ``channels``) with a row for each bit: those that bits are the signs of
     (kestrel.sw.retrieval.pooling.bit_rows) times its matrix."""
     dimensions = channels if whitening is None else whitening.dimension
-    rows = bit_rows(dimensions, count)
+    rows = bit_rows(dimensions, quantiser.bits, quantiser.weights)
     if whitening is None:
         return Whitening(np.zeros(channels, np.float32), rows.astype(np.float32), "after", FOREIGN, 0, 0)
     projection = (rows @ whitening.projection.astype(np.float64)).astype(np.float32)
@@ -171,7 +171,7 @@ def make_constants(
         )
     low, high = quantiser.low, quantiser.high
     if quantiser.bits != dimensions:
-        whitening = with_bit_rows(whitening, channels, quantiser.bits)
+        whitening = with_bit_rows(whitening, channels, quantiser)
         shorter = (dimensions / quantiser.bits) ** 0.5
         low, high = low * shorter, high * shorter
     made = None if whitening is None else integer_whitening(whitening)

@@ -53,7 +53,7 @@ class DescriptorSettings:
         return self.arithmetic == FOREIGN.arithmetic
 
 
-FOREIGN = DescriptorSettings("unknown", "foreign", 0, 0, "", "", "", 0, "", "")
+FOREIGN = DescriptorSettings("foreign", "foreign", 0, 0, "", "", "", 0, "", "")
 """Settings of vectors that another program made."""
 
 
@@ -123,8 +123,8 @@ def save_descriptors(descriptors: Descriptors, path: str | Path) -> None:
                  "source": quantiser.source}
         arrays |= {"codes": descriptors.codes.values, "thresholds": quantiser.thresholds,
                    "quantiser": np.array(json.dumps(about))}
-        if quantiser.levels is not None:
-            arrays["levels"] = quantiser.levels
+        optional = {"levels": quantiser.levels, "weights": quantiser.weights}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -198,6 +198,7 @@ def _codes(arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Codes:
     if values.dtype != np.uint8 or values.shape != (count, columns):
         raise InputError(f"codes ({kind!r:.20}) are {values.dtype} {list(values.shape)}")
     quantiser = Quantiser(float(about["low"]), float(about["high"]), thresholds, str(about["source"]),
-                          0 if thresholds.size == dimension else dimension, arrays.get("levels"))
+                          0 if thresholds.size == dimension else dimension, arrays.get("levels"),
+                          arrays.get("weights"))
     check_levels(quantiser)
     return Codes(kind, values, quantiser)

@@ -15,7 +15,8 @@ NAMES = ("names", "files", "filenames", "paths", "images")
 NAMES_SUFFIX = ".txt"
 """Of an .npy, whose names lie beside it, one a line."""
 
-UNIT_TOLERANCE = 1e-4
+UNIT_TOLERANCE = 5e-3
+"""What halves of floats are rounded by."""
 
 
 def read_foreign(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[tuple[str, ...], np.ndarray]:

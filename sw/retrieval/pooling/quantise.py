@@ -20,7 +20,8 @@ class Quantiser:
     low, high: range of the bytes; thresholds: float32 [B], of the bits; source: what it was learned from;
     vector_dimension: D of the vectors, 0 for as many as there are bits; levels: float32 [2, B], what a bit of
     0 and of 1 stands for beside a query that keeps its floats, the mean of the values on its side of the
-    threshold (None: of signs alone).
+    threshold (None: of signs alone); weights: float32 [D] of the dimensions in further bits (None: there are
+    none, or all are 1).
     """
 
     low: float
@@ -29,6 +30,7 @@ class Quantiser:
     source: str
     vector_dimension: int = 0
     levels: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     @property
     def bits(self) -> int:
@@ -45,14 +47,21 @@ def fit_quantiser(
     vectors: np.ndarray, threshold: str = "median", source: str = "", bits: int | None = None
 ) -> Quantiser:
     """Learns from float [N, D], N >= 1: the range over all dimensions, and the median or mean of each of the
-    ``bits`` values (None: D; kestrel.sw.retrieval.pooling.bit_rows). Raises InputError."""
+    ``bits`` values (None: D; kestrel.sw.retrieval.pooling.bit_rows), whose weights are the dimensions'
+    variances. Raises InputError."""
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if vectors.ndim != 2 or 0 in vectors.shape or not np.isfinite(vectors).all():
         raise InputError(f"descriptors to learn thresholds from: {list(vectors.shape)}; "
                          "allowed: at least one, of finite numbers")
     dimension = vectors.shape[1]
-    exact = bit_values(vectors, bits or dimension)
+    bits = bits or dimension
+    weights = None
+    if bits > dimension:
+        variances = vectors.astype(np.float64).var(axis=0)
+        most = float(variances.max())
+        weights = (variances / most if most > 0 else np.ones(dimension)).astype(np.float32)
+    exact = bit_values(vectors, bits, weights)
     middle = np.median(exact, axis=0) if threshold == "median" else exact.mean(axis=0)
     low, high = float(vectors.min()), float(vectors.max())
     if low == high:  # one vector of equal values; any range that holds it
@@ -62,7 +71,7 @@ def fit_quantiser(
     means = [np.where(side.any(axis=0), (exact * side).sum(axis=0) / np.maximum(side.sum(axis=0), 1), middle)
              for side in (~above, above)]
     return Quantiser(low, high, thresholds, source, 0 if thresholds.size == dimension else dimension,
-                     np.stack(means).astype(np.float32))
+                     np.stack(means).astype(np.float32), weights)
 
 
 def to_bytes(vectors: np.ndarray, quantiser: Quantiser) -> np.ndarray:
@@ -84,17 +93,18 @@ def to_bits(vectors: np.ndarray, quantiser: Quantiser) -> np.ndarray:
     if vectors.shape[1] != quantiser.dimension:
         raise InputError(f"descriptors of {vectors.shape[1]} dimensions and thresholds for "
                          f"{quantiser.dimension}; allowed: as many")
-    values = bit_values(vectors, quantiser.bits)
+    values = bit_values(vectors, quantiser.bits, quantiser.weights)
     return np.packbits(values > quantiser.thresholds, axis=1, bitorder="little")
 
 
 def check_levels(quantiser: Quantiser) -> None:
-    """Raises InputError for levels that are not float32 [2, B], finite."""
-    levels = quantiser.levels
-    if levels is not None and (levels.dtype != np.float32 or levels.shape != (2, quantiser.bits)
-                               or not np.isfinite(levels).all()):
-        raise InputError(f"levels of the bits are {levels.dtype} {list(levels.shape)}; "
-                         f"allowed: float32 [2, {quantiser.bits}], finite")
+    """Raises InputError for levels and weights that are not float32 [2, B] and [D], finite."""
+    for what, array, shape in (("levels of the bits", quantiser.levels, (2, quantiser.bits)),
+                               ("weights of the dimensions", quantiser.weights, (quantiser.dimension,))):
+        if array is not None and (array.dtype != np.float32 or array.shape != shape
+                                  or not np.isfinite(array).all()):
+            raise InputError(f"{what} are {array.dtype} {list(array.shape)}; "
+                             f"allowed: float32 {list(shape)}, finite")
 
 
 def bit_levels(quantiser: Quantiser) -> np.ndarray:

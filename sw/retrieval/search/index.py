@@ -1,9 +1,9 @@
 """The index of descriptors: names, settings, quantiser and the search structure, in one file.
 
 The file is a ZIP archive without compression: ``index.json`` (everything of words and single numbers),
-``thresholds.npy``, ``levels.npy`` and ``numbers.npy``, and ``vectors.faiss`` in FAISS' own format. It is
-written under a temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked, so
-that a damaged file is refused and not searched.
+``thresholds.npy`` and ``numbers.npy``, of newer quantisers ``levels.npy`` and ``weights.npy``, and
+``vectors.faiss`` in FAISS' own format. It is written under a temporary name and renamed. Before FAISS reads a
+byte the archive's CRC-32s are checked, so that a damaged file is refused and not searched.
 """
 
 import json
@@ -143,7 +143,7 @@ class DescriptorIndex:
         if asymmetric:
             if self.kind.codes != "bits":
                 raise InputError(f"asymmetric scores of {self.kind.codes}; allowed: of an index of bits")
-            values = bit_values(vectors, self.quantiser.bits)
+            values = bit_values(vectors, self.quantiser.bits, self.quantiser.weights)
             shares = values[:, None, :] * bit_levels(self.quantiser)
             scores, rows = self._neighbours.search_by_shares(shares, self._coded(vectors), count, effort)
         else:
@@ -177,10 +177,11 @@ class DescriptorIndex:
         }  # fmt: skip
         with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr("index.json", json.dumps(about))
-            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers}
-            if self.quantiser.levels is not None:
-                arrays["levels"] = self.quantiser.levels
+            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers,
+                      "levels": self.quantiser.levels, "weights": self.quantiser.weights}
             for name, array in arrays.items():
+                if array is None:
+                    continue
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
             with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
@@ -244,7 +245,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
     coding = about["quantiser"]
     quantiser = Quantiser(float(coding["low"]), float(coding["high"]), thresholds, str(coding["source"]),
                           0 if thresholds.size == dimension else dimension,
-                          _read_array(archive, "levels.npy") if "levels.npy" in archive.namelist() else None)
+                          _read_optional(archive, "levels.npy"), _read_optional(archive, "weights.npy"))
     check_levels(quantiser)
     columns = _columns(kind, dimension, quantiser)
     folders = [recalled(folder, path) for folder in about.get("folders", [])]
@@ -255,6 +256,10 @@ def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
         neighbours = Neighbours.read(kind, columns, stream, numbers, _byte_range(kind, quantiser))
     return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours,
                            [folder for folder in folders if folder is not None], places)
+
+
+def _read_optional(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    return _read_array(archive, name) if name in archive.namelist() else None
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
