@@ -40,7 +40,7 @@ from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_cons
 from kestrel.sw.retrieval.describe.crops import CropSettings, Inputs, crop_grid, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
 from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening
-from kestrel.sw.retrieval.pooling.bit_rows import bit_values
+from kestrel.sw.retrieval.pooling.bit_rows import bit_values, check_bits
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
@@ -187,6 +187,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     store = Squares(arguments.features, describer, regions)
     rows: list[Row] = []
     differing: dict[str, float] = {}
+    numbers = [int(number) for number in arguments.bits.split(",")]
+    for number in numbers:
+        check_bits(number)
     for pooling in arguments.poolings.split(","):
         crops, chain = find_pooling(pooling)
         if chain != describer.chain:
@@ -200,8 +203,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
                     advance(1)
             area = np.array([[r.height * r.width] for r in regions], dtype=np.float64)
             sets.append(Set(squares, [np.tile(area, (len(s) // len(regions), 1)) for s in squares]))
-        made, differ = pooling_rows(pooling, *sets, describer, benchmark, regions, side,
-                                    [int(number) for number in arguments.bits.split(",")])
+        made, differ = pooling_rows(pooling, *sets, describer, benchmark, regions, side, numbers)
         rows += made
         differing |= differ
     return {
