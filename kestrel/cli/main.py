@@ -6,6 +6,8 @@ neither torch nor Amaranth.
 
 import ast
 import importlib.util
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -18,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from kestrel.cli.output import result_only
+from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.hw.spec.errors import InputError
 
 DISTRIBUTION = "kestrel-engine"
@@ -47,6 +49,7 @@ order of the work, then the others by name."""
 
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_PIPE = 128 + signal.SIGPIPE
 
 
 class LazyCommand(TyperCommand):
@@ -127,7 +130,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     arguments = list(arguments) or ["--help"]
     try:
-        with result_only() if "--json" in arguments else nullcontext():
+        with input_warnings(), result_only() if "--json" in arguments else nullcontext():
             code = get_command(application).main(arguments, prog_name="kestrel", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except InputError as error:
@@ -167,8 +170,18 @@ def _named_by_user(error: OSError, arguments: Sequence[str]) -> bool:
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    """Entry point of the console script. A reader that has left, as `head` does, ends it quietly."""
+    print_anywhere()
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # Rich turns the one into the other.
+        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        code = EXIT_PIPE
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What commands print: results on standard output, progress on standard error."""
 
+import codecs
 import contextlib
+import io
 import json as json_format
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -22,10 +25,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from kestrel.hw.spec.errors import InputWarning
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 """The ``--json`` flag as every command declares it: ``json: JsonOption = False``."""
 
 PROGRESS_AFTER_SECONDS = 2.0
+
+ENCODING_RULE = "kestrel-stand-in"
+
+STAND_INS = {"\N{CHECK MARK}": "+", "\N{BALLOT X}": "x", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x",
+             "\N{HORIZONTAL ELLIPSIS}": ".", "\N{BULLET}": "*"}
+"""Signs of our tables, and what stands for them in an encoding that lacks them."""
 
 _result_stream: TextIO | None = None
 
@@ -41,6 +52,56 @@ def emit(payload: dict[str, Any], human: Callable[[Console], None], json: bool) 
         print(text, file=_result_stream or sys.stdout, flush=True)
     else:
         human(Console())
+
+
+def print_anywhere() -> None:
+    """Makes standard output and standard error take every text, whatever encoding the locale gives them.
+
+    What the encoding lacks is replaced (see STAND_INS) or escaped; bytes of a file name that are no text of
+    it are written as they were.
+    """
+    codecs.register_error(ENCODING_RULE, _stand_in)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ENCODING_RULE)
+
+
+def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = bytearray()
+    for sign in error.object[error.start : error.end]:
+        if "\udc80" <= sign <= "\udcff":  # a byte of a file name, as Python keeps those that it cannot decode
+            found.append(ord(sign) - 0xDC00)
+        else:
+            found += STAND_INS.get(sign, sign).encode("ascii", "backslashreplace")
+    return bytes(found), error.end
+
+
+@contextlib.contextmanager
+def input_warnings() -> Iterator[None]:
+    """While active, the first InputWarning of each kind is printed as a line on standard error when it comes,
+    and at the end how many more there were."""
+    counts: dict[str, int] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, *rest: Any, **named: Any) -> None:
+            if not isinstance(message, InputWarning):
+                others(message, *rest, **named)
+                return
+            counts[message.what] = counts.get(message.what, 0) + 1
+            if counts[message.what] == 1:
+                note(f"kestrel: warning: {' '.join(str(message).split())}")
+
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            for what, count in counts.items():
+                if count > 1:
+                    note(f"kestrel: warning: and {count - 1} more: {' '.join(what.split())}")
 
 
 def note(text: str) -> None:

@@ -12,7 +12,8 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.float_network import FloatModel, check_image_size, real_batch
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
-from kestrel.sw.pictures.images import generate_picture, list_images, load_image
+from kestrel.sw.pictures.images import generate_picture, load_image
+from kestrel.sw.pictures.listing import find_pictures
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """progress(description, total) yields advance(steps); ``kestrel.cli.output.progress`` is one."""
@@ -62,9 +63,11 @@ class Ranges:
 
 
 def folder_pictures(folder: str | Path, height: int, width: int) -> CalibrationPictures:
-    """The images of a folder, stretched to one size. Raises InputError (from ``load``, for a bad image)."""
-    paths = list_images(folder)
-    return CalibrationPictures(str(folder), height, width, tuple(p.name for p in paths),
+    """The images of a folder and its folders, stretched to one size. Raises InputError (from ``load``, for a
+    bad image)."""
+    found = find_pictures(folder)
+    paths = found.paths
+    return CalibrationPictures(str(folder), height, width, found.names,
                                lambda n: load_image(paths[n], height, width))
 
 

@@ -1,113 +1,28 @@
 """Images: reading, resizing, the chip's input rule, and generated pictures."""
 
-import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.hw.spec.widths import PIXEL_BITS
 from kestrel.sw.model.preprocessing import Preprocessing, check_activation_bits
-
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-PIXELS_MAX = 1 << 27
-"""Most pixels of an image file (134 million). Below Pillow's own limit, so that ours is what is reported."""
-
-KEPT_PIXELS = 1 << 24
-"""Most pixels of a picture in memory (17 million). A larger file is reduced by 2, 4 or 8 while it is read:
-far below what any engine's input shows."""
+from kestrel.sw.pictures.decode import IMAGE_SUFFIXES, read_picture
+from kestrel.sw.pictures.listing import check_folder
 
 SIDE_MAX = 8192
 """Longest side of a resized image."""
 
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
-"""What Pillow's decoders raise for broken files."""
-
-
 def open_image(path: str | Path) -> np.ndarray:
-    """The first picture of a file as uint8 RGB [H, W, 3].
-
-    The EXIF orientation is applied. Greyscale, palette, CMYK and YCbCr are converted as Pillow does; of
-    16-bit grey samples the upper 8 bits are kept; transparent pixels are laid over white; of an animation
-    the first frame is taken. A picture of more than KEPT_PIXELS is reduced, each side by the same of 2, 4
-    and 8, by the JPEG decoder itself or by averaging. Raises InputError for what is missing, unreadable,
-    truncated, of an unsupported mode or larger than PIXELS_MAX.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such image file'}; "
-                         "allowed: an image file")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large or slightly damaged files; the checks here decide instead.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if image.width * image.height > PIXELS_MAX:
-                    raise InputError(f"{path}: image of {image.width} x {image.height} pixels; "
-                                     f"allowed: at most {PIXELS_MAX} pixels")
-                if image.width * image.height > KEPT_PIXELS:
-                    # Only for JPEG: the decoder computes fewer pixels, and the whole is never in memory.
-                    factor = _reduction(image)
-                    image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
-                image.load()
-                return _as_rgb(path, ImageOps.exif_transpose(_reduced(image)))
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: image too large; allowed: at most {PIXELS_MAX} pixels") from error
-    except InputError:
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path}: not enough memory for the image; allowed: a smaller one") from error
-    except _BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "file")[:100]
-        raise InputError(f"{path}: not a readable image ({reason}); "
-                         f"allowed: a whole {', '.join(s[1:] for s in IMAGE_SUFFIXES)} file") from error
-
-
-def _reduction(image: Image.Image) -> int:
-    """The least of 1, 2, 4, 8 that brings an image of up to PIXELS_MAX below KEPT_PIXELS."""
-    return next(f for f in (1, 2, 4, 8) if image.width * image.height <= KEPT_PIXELS * f * f)
-
-
-def _reduced(image: Image.Image) -> Image.Image:
-    """An image of at most KEPT_PIXELS, averaged from squares of pixels."""
-    factor = _reduction(image)
-    if factor == 1:
-        return image
-    # reduce() forgets what else the file says; of that the orientation is still to be applied.
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if image.mode.startswith("I;"):  # 16 bits: no averaging in Pillow; the upper 8 are what is kept anyway
-        image = Image.fromarray(_upper_bits(image))
-    elif image.mode in {"1", "P", "PA"}:
-        transparent = image.mode == "PA" or "transparency" in image.info
-        image = image.convert("RGBA" if transparent else "RGB")
-    smaller = image.reduce(factor)
-    smaller.info["exif"] = exif.tobytes()
-    return smaller
-
-
-def _upper_bits(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W]: the upper half of 16-bit samples, also where Pillow holds them in 32."""
-    samples = np.asarray(image)
-    if samples.dtype.itemsize > 2:
-        samples = np.clip(samples, 0, 65535)
-    return (samples >> 8).astype(np.uint8)
-
-
-def _as_rgb(path: Path, image: Image.Image) -> np.ndarray:
-    """Converts any mode to uint8 [H, W, 3]. Raises InputError for a mode without a defined conversion."""
-    if image.mode.startswith("I"):
-        return np.repeat(_upper_bits(image)[:, :, None], 3, axis=2)
-    if image.mode in {"F", "LAB"}:
-        raise InputError(f"{path}: image of mode {image.mode}; allowed: grey, palette, RGB, CMYK or YCbCr")
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    """The first picture of a file as uint8 RGB [H, W, 3]: ``kestrel.sw.pictures.decode.read_picture``, its
+    remarks as warnings (InputWarning). Raises InputError."""
+    picture = read_picture(path)
+    for remark in picture.remarks:
+        warnings.warn(InputWarning(path, remark), stacklevel=2)
+    return picture.rgb
 
 
 def resize(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -130,9 +45,7 @@ def list_images(folder: str | Path) -> list[Path]:
     """The image files (by suffix) directly in ``folder``, sorted by name. Raises InputError when there is
     no such folder or none in it."""
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}; "
-                         "allowed: a folder of images")
+    check_folder(folder)
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not found:
         raise InputError(f"{folder}: no images; allowed: at least one {', '.join(IMAGE_SUFFIXES)} file")

@@ -18,7 +18,7 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan
-from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
+from kestrel.sw.retrieval.describe.chip_constants import check_rotations, chip_regions, make_constants
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
@@ -83,6 +83,8 @@ class DescriptorSimulation:
         last = self.plan.records[-1]
         regions = chip_regions(self.describer.chain, last.height, last.width)
         whitened = self.describer.whitening is not None
+        if quantiser is not None:
+            check_rotations(quantiser, rotations)
         self.constants: DescriptorConstants = make_constants(
             last.channels, regions, last.height, last.width,
             quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,

@@ -9,8 +9,9 @@ import typer
 
 from kestrel.cli.output import note
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import list_images
+from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.describe.extract import POOLINGS, Describer, Skip, find_pooling, make_describer
+from kestrel.sw.retrieval.pooling.bit_rows import check_bits
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 
 NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
@@ -46,6 +47,14 @@ FitOption = Annotated[
 ]
 FilterOption = Annotated[
     str, typer.Option("--filter", help="Of the resizing: bicubic, bilinear, lanczos or box.")
+]
+BitsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="With codes bits: how many; default: one a dimension. More retrieve better."),
+]
+AsymmetricOption = Annotated[
+    bool,
+    typer.Option("--asymmetric", help="With codes bits: queries keep their floats, which retrieves better."),
 ]
 EngineSetOption = Annotated[
     list[str] | None,
@@ -99,6 +108,14 @@ def chosen_describer(
     )  # fmt: skip
 
 
+def check_bits_option(bits: int | None, codes: str | None) -> None:
+    """Raises InputError for a number of bits without codes of bits, or one that there cannot be."""
+    if bits is not None:
+        if codes != "bits":
+            raise InputError(f"--bits {bits} with codes {codes}; allowed: with --codes bits")
+        check_bits(bits)
+
+
 def parse_levels(text: str) -> tuple[int, ...]:
     """``1+2+3`` or ``none``. Raises InputError."""
     if text == "none":
@@ -125,17 +142,17 @@ def parse_engine_options(settings: Sequence[str] | None) -> dict[str, str]:
 def collect_pictures(images: Sequence[Path]) -> tuple[list[Path], list[str], frozenset[str]]:
     """The files of the arguments, their names, and the names of those given by themselves.
 
-    One folder alone: names relative to it; otherwise as the arguments say. Raises InputError for a missing
-    file, an empty folder, and a name that comes twice.
+    Folders are searched with all of theirs. One folder alone: names relative to it; otherwise as the
+    arguments say. Raises InputError for a missing file, an empty folder, and a name that comes twice.
     """
     paths: list[Path] = []
     names: list[str] = []
     single: set[str] = set()
     for image in images:
         if image.is_dir():
-            found = list_images(image)
-            paths += found
-            names += [path.name if len(images) == 1 else path.as_posix() for path in found]
+            found = find_pictures(image)
+            paths += found.paths
+            names += found.names if len(images) == 1 else [path.as_posix() for path in found.paths]
         elif image.exists():
             paths.append(image)
             names.append(image.as_posix())

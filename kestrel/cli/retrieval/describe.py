@@ -14,15 +14,14 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.sw.retrieval.describe.descriptor import (
     CODE_KINDS,
-    Codes,
-    Descriptors,
     check_comparable,
     load_descriptors,
     save_descriptors,
+    with_codes,
 )
 from kestrel.sw.retrieval.describe.extract import Describer
 from kestrel.sw.retrieval.describe.shards import remove_shards
-from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser, to_bits, to_bytes
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
 
 RATE = "images/s"
 
@@ -53,6 +52,7 @@ def describe(
         Path | None, typer.Option(help="Descriptor file or folder that ranges and thresholds come from.")
     ] = None,
     threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
+    bits: options.BitsOption = None,
     engine_set: options.EngineSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
@@ -66,6 +66,7 @@ def describe(
     if output.suffix != ".npz":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .npz")
     _check_codes(codes, train, threshold)
+    options.check_bits_option(bits, codes)
     describer = options.chosen_describer(
         network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
         rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
@@ -76,7 +77,7 @@ def describe(
     learned: Quantiser | None = None
     if codes is not None:
         assert train is not None, "checked before"
-        learned = _quantiser(describer, train, output, threshold, workers, strict)
+        learned = _quantiser(describer, train, output, threshold, bits, workers, strict)
     skip, skipped = options.skipper(single, strict)
     parts = output.with_name(output.name + ".parts")
     if parts.is_dir():
@@ -85,16 +86,16 @@ def describe(
                                workers=workers)
     seconds = time.perf_counter() - start
     if codes is not None and learned is not None:
-        make = to_bytes if codes == "bytes" else to_bits
-        found = Descriptors(found.settings, found.names, found.vectors,
-                            Codes(codes, make(found.vectors, learned), learned))
+        found = with_codes(found, codes, learned)
     save_descriptors(found, output)
     remove_shards(parts)
     count, dimension = found.vectors.shape
     payload = {
         "output": output, "count": count, "dimension": dimension, "pooling": pooling,
         "crops": describer.settings.crops, "chain": describer.settings.pooling, "rotations": rotations,
-        "engine": engine, "codes": codes, "skipped": skipped(), "seconds": seconds,
+        "engine": engine, "codes": codes,
+        "bits": learned.bits if codes == "bits" and learned is not None else None,
+        "skipped": skipped(), "seconds": seconds,
         "images_per_second": count / seconds,
     }  # fmt: skip
 
@@ -122,7 +123,8 @@ def _check_codes(codes: str | None, train: Path | None, threshold: str) -> None:
 
 
 def _quantiser(
-    describer: Describer, train: Path, output: Path, threshold: str, workers: int | None, strict: bool
+    describer: Describer, train: Path, output: Path, threshold: str, bits: int | None, workers: int | None,
+    strict: bool,
 ) -> Quantiser:
     """Learned from a descriptor file made alike, or from a folder that is described first."""
     if train.is_dir():
@@ -133,4 +135,5 @@ def _quantiser(
     else:
         found = load_descriptors(train)
         check_comparable(found.settings, describer.settings, str(train), str(output))
-    return fit_quantiser(found.vectors, threshold, f"{train.name}, {len(found.names)} images, {threshold}")
+    source = f"{train.name}, {len(found.names)} images, {threshold}"
+    return fit_quantiser(found.vectors, threshold, source, bits)

@@ -21,6 +21,7 @@ from kestrel.sw.retrieval.benchmark.evaluate import (
     CUTS,
     Evaluation,
     as_payload,
+    check_asymmetric,
     check_codes,
     compare,
     read_per_query,
@@ -89,6 +90,8 @@ def evaluate(
                           "default: the benchmark's own images."),
     ] = None,
     threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
+    bits: options.BitsOption = None,
+    asymmetric: options.AsymmetricOption = False,
     average_precision: Annotated[
         str, typer.Option(help=f"How a query's ranking is measured: {' or '.join(AVERAGE_PRECISIONS)}.")
     ] = "trapezoid",
@@ -110,8 +113,10 @@ def evaluate(
     Equal scores rank in the order of the database, which is that of the file names.
     """
     _check(network, descriptors, codes, threshold, average_precision, save, per_query)
+    options.check_bits_option(bits, codes)
+    check_asymmetric(asymmetric, codes)
     other = None if compare_with is None else read_per_query(compare_with)
-    benchmark = load_benchmark(protocol, dataset)
+    benchmark = load_benchmark(protocol, dataset, strict=strict)
     skip, skipped = options.skipper(frozenset(), strict)
     start = time.perf_counter()
     if descriptors is not None:
@@ -135,9 +140,10 @@ def evaluate(
         benchmark = benchmark.without(undescribed(benchmark, found))
     quantiser = None
     if codes != "floats":
-        quantiser = _quantiser(source, benchmark, train, threshold, workers, strict)
+        quantiser = _quantiser(source, benchmark, train, threshold, bits, workers, strict)
     result = run_benchmark(benchmark, source.descriptors, codes=codes, quantiser=quantiser,
-                           average_precision=average_precision, what=source.name, progress=progress)
+                           asymmetric=asymmetric, average_precision=average_precision, what=source.name,
+                           progress=progress)
     if per_query is not None:
         write_per_query(result, per_query)
     payload: dict[str, Any] = {
@@ -145,6 +151,8 @@ def evaluate(
         "settings": {
             **asdict(source.descriptors.settings), "engine": source.engine, "preset": source.pooling,
             "dimension": source.descriptors.vectors.shape[1], "codes": codes,
+            "bits": quantiser.bits if codes == "bits" and quantiser else None, "asymmetric": asymmetric,
+            "foreign": source.descriptors.settings.foreign,
             "quantiser": None if quantiser is None else
             {"low": quantiser.low, "high": quantiser.high, "source": quantiser.source},
             "average_precision": average_precision, "dataset": dataset,
@@ -180,17 +188,18 @@ def _check(network: Path | None, descriptors: Path | None, codes: str, threshold
         check_output(per_query)
 
 
-def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, threshold: str,
+def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, threshold: str, bits: int | None,
                workers: int | None, strict: bool) -> Quantiser:
     """From ``train``, else from the descriptor file's own, else from the benchmark's images."""
     mine = source.descriptors
     if train is None:
-        if mine.codes is not None:
+        if mine.codes is not None and bits in (None, mine.codes.quantiser.bits):
             return mine.codes.quantiser
         note("kestrel: no --train: ranges and thresholds come from the benchmark's own images")
         images = set(benchmark.images)
         own = [row for row, name in enumerate(mine.names) if name in images]
-        return fit_quantiser(mine.vectors[own], threshold, f"the benchmark's {len(own)} images, {threshold}")
+        return fit_quantiser(mine.vectors[own], threshold, f"the benchmark's {len(own)} images, {threshold}",
+                             bits)
     if train.is_dir():
         if source.describer is None:
             raise InputError(f"train {train}: a folder cannot be described without a network; "
@@ -202,7 +211,8 @@ def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, thresh
     else:
         found = load_descriptors(train)
         check_comparable(found.settings, mine.settings, str(train), source.name)
-    return fit_quantiser(found.vectors, threshold, f"{train.name}, {len(found.names)} images, {threshold}")
+    source_text = f"{train.name}, {len(found.names)} images, {threshold}"
+    return fit_quantiser(found.vectors, threshold, source_text, bits)
 
 
 def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kestrel.cli.options.retrieval import BitsOption, check_bits_option
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
@@ -41,6 +42,7 @@ def add(
     threshold: Annotated[
         str | None, typer.Option(help=f"Of the bits of a new index: {' or '.join(THRESHOLDS)}.")
     ] = None,
+    bits: BitsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Add descriptors to an index; the first time the index is created.
@@ -51,13 +53,13 @@ def add(
     exists = path.exists()
     found = DescriptorIndex.load(path) if exists else None
     if found is not None:
-        _check_kind(found, path, codes, structure, train, threshold)
+        _check_kind(found, path, codes, structure, train, threshold, bits)
     sources = [load_descriptors(source) for source in descriptors]
     for source, name in zip(sources[1:], descriptors[1:], strict=True):
         check_comparable(sources[0].settings, source.settings, str(descriptors[0]), str(name))
     if found is None:
         found = _create(Kind(codes or CODES[0], structure or STRUCTURES[0]), sources, descriptors, train,
-                        threshold)
+                        threshold, bits)
     total = sum(len(source.names) for source in sources)
     with progress("indexing", total) as advance:
         for source, name in zip(sources, descriptors, strict=True):
@@ -122,24 +124,25 @@ def info(
 
 
 def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure: str | None,
-                train: Path | None, threshold: str | None) -> None:
+                train: Path | None, threshold: str | None, bits: int | None) -> None:
     """Raises InputError for options that an existing index does not agree with."""
     for option, given, here in (("codes", codes, found.kind.codes),
                                 ("structure", structure, found.kind.structure)):
         if given is not None and given != here:
             raise InputError(f"--{option} {given}: {path} has {here}; allowed: {here}, or a new index")
-    for option, given in (("train", train), ("threshold", threshold)):
+    for option, given in (("train", train), ("threshold", threshold), ("bits", bits)):
         if given is not None:
             raise InputError(f"--{option} {given}: {path} is there already and has learned; "
                              "allowed: with a new index")
 
 
 def _create(kind: Kind, sources: list[Descriptors], paths: list[Path], train: Path | None,
-            threshold: str | None) -> DescriptorIndex:
+            threshold: str | None, bits: int | None) -> DescriptorIndex:
     """A new index, trained on ``train``, else on the first of the files added, whose own quantiser is taken
     where it has one."""
     if threshold is not None and kind.codes != "bits":
         raise InputError(f"--threshold {threshold} of {kind.codes}; allowed: with --codes bits")
+    check_bits_option(bits, kind.codes)
     if threshold not in (None, *THRESHOLDS):
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     training, path = sources[0], paths[0]
@@ -147,12 +150,12 @@ def _create(kind: Kind, sources: list[Descriptors], paths: list[Path], train: Pa
     if train is not None:
         training, path = load_descriptors(train), train
         check_comparable(training.settings, sources[0].settings, str(train), str(paths[0]))
-    elif training.codes is not None and threshold is None:
+    elif training.codes is not None and threshold is None and bits in (None, training.codes.quantiser.bits):
         quantiser = training.codes.quantiser
     if quantiser is None and len(training.vectors):
         rule = threshold or THRESHOLDS[0]
         quantiser = fit_quantiser(training.vectors, rule,
-                                  f"{path.name}, {len(training.names)} images, {rule}")
+                                  f"{path.name}, {len(training.names)} images, {rule}", bits)
     return DescriptorIndex.create(kind, training, quantiser)
 
 

@@ -73,7 +73,7 @@ def report(
         raise InputError(f"report {kind!r}; allowed: {', '.join(KINDS)}")
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
-    benchmark = load_benchmark(protocol, dataset)
+    benchmark = load_benchmark(protocol, dataset, strict=strict)
     request = ReportRequest(
         network, benchmark, output, weights, train, train_images, tuple(poolings.split(",")), height, width,
         rotations, whitening_mode, whitening_dimension, threshold, seed,

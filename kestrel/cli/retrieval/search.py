@@ -18,7 +18,7 @@ from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS, load_benchmark
 from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
-from kestrel.sw.retrieval.search.page import write_page
+from kestrel.sw.retrieval.search.page import picture_finder, warn_of_missing, write_page
 from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, describer_like
 from kestrel.sw.retrieval.search.query import search as search_index
 
@@ -46,12 +46,13 @@ def search(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Page of the results as pictures to write.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the pictures; default: --dataset, else the working folder.")
+        Path | None, typer.Option(help="Folder of the pictures; default: where the index remembers them.")
     ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="Folder with ground truth: right and wrong matches are marked.")
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"Of --dataset: {', '.join(PROTOCOLS)}.")] = "groups",
+    asymmetric: options.AsymmetricOption = False,
     json: JsonOption = False,
 ) -> None:
     """Search an index for the pictures most like the given ones.
@@ -67,15 +68,17 @@ def search(
     truth = None if dataset is None else Truth(load_benchmark(protocol, dataset))
     vectors, names, files = _described(found, index, queries, truth, network=network, weights=weights,
                                        whitening=whitening, engine=engine, engine_set=engine_set)
-    results = search_index(found, vectors, names, count, effort, truth)
-    measure = found.kind.measure
+    results = search_index(found, vectors, names, count, effort, truth, asymmetric)
+    measure = found.measure(asymmetric)
     if html is not None:
+        finder = picture_finder(found, images, dataset or Path())
+        warn_of_missing(results, finder, index)
         about = {"index": f"{index}: {len(found)} descriptors, {found.dimension} {found.kind.codes}, "
                           f"{found.kind.structure}",
                  "descriptors": f"{found.settings.arithmetic}, {found.settings.width} x "
                                 f"{found.settings.height}, crops {found.settings.crops}, "
                                 f"{found.settings.pooling}, {found.settings.rotations} rotations"}
-        write_page(html, results, about, measure, images or dataset or Path(), files)
+        write_page(html, results, about, measure, finder, files)
     payload = {"index": index, "measure": measure, "exact": found.kind.exact,
                "queries": [_payload(result) for result in results], **({"html": html} if html else {})}
     emit(payload, lambda console: _show(console, results, measure, html), json)

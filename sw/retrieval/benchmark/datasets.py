@@ -1,14 +1,18 @@
 """A retrieval benchmark: images, queries, and which images are right for which query."""
 
+import warnings
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import IMAGE_SUFFIXES
+from kestrel.hw.spec.errors import InputError, InputWarning
+from kestrel.sw.pictures.listing import find_pictures
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom of a query's part of its image, in pixels."""
+
+TRUTH_FILES = ("*.txt", "*.json", "*.pkl", "*.csv", "*.md", "*.dat", "*.mat")
+"""Names of what benchmarks come with."""
 
 ALL = "all"
 """The split of a protocol that has only one."""
@@ -86,23 +90,29 @@ class Benchmark:
         )  # fmt: skip
 
 
-def check_folder(folder: Path) -> None:
-    """Raises InputError unless ``folder`` is one."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: {'is not a folder' if folder.exists() else 'no such folder'}; "
-                         "allowed: a folder of images")
+class Doubts:
+    """What is wrong with a set and can be gone on with. Parameter ``strict``: raise InputError at the first
+    of it; otherwise a warning (InputWarning) tells."""
+
+    def __init__(self, strict: bool = False) -> None:
+        self._strict = strict
+
+    def __call__(self, where: object, what: str) -> None:
+        if self._strict:
+            raise InputError(f"{where}: {what}; allowed with --strict: a set without such faults")
+        warnings.warn(InputWarning(where, what), stacklevel=3)
 
 
-def find_pictures(folder: Path) -> list[str]:
-    """The image files (by suffix) in ``folder`` and its folders, relative to it, sorted; those whose path
-    has a part that starts with a point are left out. Raises InputError when there is none."""
-    check_folder(folder)
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    found = sorted(path.as_posix() for path in paths
-                   if not any(part.startswith(".") for part in path.parts) and (folder / path).is_file())
-    if not found:
-        raise InputError(f"{folder}: no images; allowed: at least one {', '.join(IMAGE_SUFFIXES)} file")
-    return found
+def some(names: Collection[str]) -> str:
+    """The first of ``names``, and how many there are."""
+    shown = ", ".join(sorted(names)[:3])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > 3 else shown
+
+
+def benchmark_pictures(folder: Path) -> list[str]:
+    """The pictures below ``folder``, relative to it, sorted. Raises InputError when there is none; ground
+    truth beside them is no news, other files are (InputWarning)."""
+    return list(find_pictures(folder, TRUTH_FILES).names)
 
 
 def by_stem(folder: Path, pictures: Iterable[str]) -> dict[str, str]:

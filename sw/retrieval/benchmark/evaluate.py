@@ -21,7 +21,8 @@ from kestrel.sw.retrieval.benchmark.metrics import (
     relevant_ranks,
 )
 from kestrel.sw.retrieval.describe.descriptor import Descriptors
-from kestrel.sw.retrieval.pooling.quantise import Quantiser, from_bytes, to_bits, to_bytes
+from kestrel.sw.retrieval.pooling.bit_rows import bit_values
+from kestrel.sw.retrieval.pooling.quantise import Quantiser, from_bits, from_bytes, to_bits, to_bytes
 
 CODES = ("floats", "bytes", "bits")
 """What is kept of a descriptor and compared."""
@@ -90,6 +91,12 @@ def check_codes(codes: str) -> None:
         raise InputError(f"codes {codes!r}; allowed: {', '.join(CODES)}")
 
 
+def check_asymmetric(asymmetric: bool, codes: str) -> None:
+    """Raises InputError."""
+    if asymmetric and codes != "bits":
+        raise InputError(f"asymmetric scores of codes {codes!r}; allowed: with bits")
+
+
 def comparable(vectors: np.ndarray, codes: str, quantiser: Quantiser | None) -> np.ndarray:
     """What is left of float [N, D] once it is kept as ``codes``, as float64 [N, D] whose inner products rank.
 
@@ -103,7 +110,7 @@ def comparable(vectors: np.ndarray, codes: str, quantiser: Quantiser | None) -> 
     if codes == "bytes":
         return from_bytes(to_bytes(vectors, quantiser), quantiser).astype(np.float64)
     packed = to_bits(vectors, quantiser)
-    return np.unpackbits(packed, axis=1, count=vectors.shape[1], bitorder="little") * 2.0 - 1.0
+    return np.unpackbits(packed, axis=1, count=quantiser.bits, bitorder="little") * 2.0 - 1.0
 
 
 def rankings(queries: np.ndarray, database: np.ndarray) -> Iterator[np.ndarray]:
@@ -128,19 +135,28 @@ def evaluate(
     *,
     codes: str = "floats",
     quantiser: Quantiser | None = None,
+    asymmetric: bool = False,
     average_precision: str = "trapezoid",
     what: str = "descriptors",
     progress: Progress = silent,
 ) -> Evaluation:
     """Ranks every query of ``benchmark`` and measures it. Raises InputError.
 
-    descriptors: of all ``benchmark.images`` and of each query's ``key``; what: names them in errors.
+    descriptors: of all ``benchmark.images`` and of each query's ``key``; what: names them in errors;
+    asymmetric: with bits, the queries keep their floats (``from_bits``).
     """
+    check_asymmetric(asymmetric, codes)
     if average_precision not in AVERAGE_PRECISIONS:
         raise InputError(f"average precision {average_precision!r}; allowed: {', '.join(AVERAGE_PRECISIONS)}")
-    database = comparable(rows_of(descriptors, benchmark.images, what), codes, quantiser)
+    database = rows_of(descriptors, benchmark.images, what)
     keys = [query.key for query in benchmark.queries]
-    asked = comparable(rows_of(descriptors, keys, what), codes, quantiser)
+    queries = rows_of(descriptors, keys, what)
+    if asymmetric:
+        assert quantiser is not None, "bits need a quantiser"
+        asked = bit_values(queries, quantiser.bits, quantiser.weights)
+        database = from_bits(to_bits(database, quantiser), quantiser)
+    else:
+        asked, database = (comparable(vectors, codes, quantiser) for vectors in (queries, database))
     results: list[QueryResult] = []
     with progress("ranking", len(asked)) as advance:
         for number, ranking in enumerate(rankings(asked, database)):
@@ -209,7 +225,9 @@ COLUMNS = ("query", "split", "positives", "first", "ap", "recall_1", "recall_4",
 
 def write_per_query(evaluation: Evaluation, path: Path) -> None:
     """CSV of COLUMNS, one line a query and split; values as Python prints floats, so that none is lost."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open(
+        "w", newline="", encoding="utf-8", errors="surrogateescape"
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for r in evaluation.per_query:
@@ -223,7 +241,7 @@ def read_per_query(path: Path) -> dict[tuple[str, str], tuple[int, float]]:
         raise InputError(f"{path}: no such file; allowed: a file that --per-query wrote")
     found: dict[tuple[str, str], tuple[int, float]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             for line in reader:
                 found[line["query"], line["split"]] = (int(line["positives"]), float(line["ap"]))

@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Box, Judgement, Query, by_stem, find_pictures
+from kestrel.sw.retrieval.benchmark.datasets import (
+    Benchmark,
+    Box,
+    Doubts,
+    Judgement,
+    Query,
+    benchmark_pictures,
+    by_stem,
+    some,
+)
+from kestrel.sw.retrieval.benchmark.plain_pickle import load_plain_pickle
 
 SPLITS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "easy": (("easy",), ("junk", "hard")),
@@ -19,63 +29,65 @@ HEADLINE = "medium"
 _FORM = "imlist, qimlist and gnd (easy, hard, junk and bbx of each query)"
 
 
-def load_revisited(folder: Path, protocol: str) -> Benchmark:
-    """Images below ``folder`` and gnd_PROTOCOL.json. The queries are parts of images outside the database.
+def load_revisited(folder: Path, doubts: Doubts, protocol: str) -> Benchmark:
+    """Images below ``folder`` and gnd_PROTOCOL.pkl as published, or the same as .json, which goes first. The
+    queries are parts of images outside the database.
 
-    The authors publish the ground truth as a pickle, which runs code of whoever wrote it when it is read.
-    It is therefore not read at all; the same content as JSON is. Raises InputError.
+    A pickle runs code of whoever wrote it when it is read; ``kestrel.sw.retrieval.benchmark.plain_pickle``
+    takes its data alone. An image in several lists counts in the first of easy, hard and junk; images that
+    are not there are left out. Raises InputError.
     """
-    stems = by_stem(folder, find_pictures(folder))
+    stems = by_stem(folder, benchmark_pictures(folder))
     path = _find_truth(folder, protocol)
     database, asked, truths = _read_truth(path)
-
-    def picture(stem: str) -> str:
-        if stem not in stems:
-            raise InputError(f"{path}: names {stem!r}; allowed: images that are there")
-        return stems[stem]
-
-    images = tuple(picture(stem) for stem in database)
+    missing = {stem for stem in (*database, *asked) if stem not in stems}
+    if missing:
+        doubts(path, f"names images that are not there and are left out: {some(missing)}")
+    images = tuple(stems.get(stem, stem) for stem in database)
     queries = []
     judged: dict[str, list[Judgement]] = {split: [] for split in SPLITS}
     for number, (stem, truth) in enumerate(zip(asked, truths, strict=True)):
         where = f"{path}: gnd[{number}]"
         lists = {kind: _rows(truth, kind, len(images), where) for kind in ("easy", "hard", "junk")}
-        if len(set().union(*lists.values())) != sum(map(len, lists.values())):
-            raise InputError(f"{where}: an image is in two of easy, hard and junk; allowed: one")
-        queries.append(Query(f"{number}:{stem}", picture(stem), _box(truth, where)))
+        counted: set[int] = set()
+        for kind, rows in lists.items():
+            if counted & set(rows):
+                doubts(where, "what is in two of easy, hard and junk counts in the first")
+            lists[kind] = [row for row in rows if row not in counted]
+            counted |= set(rows)
+        queries.append(Query(f"{number}:{stem}", stems.get(stem, stem), _box(truth, where)))
         for split, (positives, ignored) in SPLITS.items():
             judged[split].append(Judgement(tuple(row for kind in positives for row in lists[kind]),
                                            tuple(row for kind in ignored for row in lists[kind])))
-    return Benchmark(protocol, folder, images, tuple(queries),
-                     {split: tuple(found) for split, found in judged.items()}, HEADLINE)
+    found = Benchmark(protocol, folder, images, tuple(queries),
+                      {split: tuple(rows) for split, rows in judged.items()}, HEADLINE)
+    gone = {query.key for query in queries if query.image in missing}
+    return found.without(missing | gone) if missing else found
 
 
 def _find_truth(folder: Path, protocol: str) -> Path:
-    name = f"gnd_{protocol}.json"
-    found = sorted(folder.rglob(name))
-    if found:
-        return found[0]
-    pickled = sorted(folder.rglob(f"gnd_{protocol}.pkl"))
-    if pickled:
-        raise InputError(f"{pickled[0]}: a pickle, which runs code when read and is never opened; "
-                         f"allowed: the same content as {name} (docs/retrieval.md says how to convert it)")
-    raise InputError(f"{folder}: no {name}; allowed: images and the ground truth of {protocol} as JSON")
+    names = [f"gnd_{protocol}.json", f"gnd_{protocol}.pkl"]
+    for name in names:
+        if found := sorted(folder.rglob(name)):
+            return found[0]
+    raise InputError(f"{folder}: no {' or '.join(names)}; allowed: images and the ground truth of {protocol}")
 
 
 def _read_truth(path: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not JSON ({error}); allowed: {_FORM}") from error
+    if path.suffix == ".pkl":
+        content = load_plain_pickle(path)
+    else:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path}: not JSON ({error}); allowed: {_FORM}") from error
     parts = [content.get(key) if isinstance(content, dict) else None for key in ("imlist", "qimlist", "gnd")]
     for key, part, kind in zip(("imlist", "qimlist", "gnd"), parts, (str, str, dict), strict=True):
         if not isinstance(part, list) or not all(isinstance(entry, kind) for entry in part):
             raise InputError(f"{path}: {key} is missing or no list of "
                              f"{'names' if kind is str else 'objects'}; allowed: {_FORM}")
     database, asked, truths = parts
-    assert database is not None
-    assert asked is not None
-    assert truths is not None
+    assert database is not None and asked is not None and truths is not None, "checked"  # noqa: PT018
     if len(asked) != len(truths):
         raise InputError(f"{path}: {len(asked)} names in qimlist, {len(truths)} entries in gnd; "
                          "allowed: as many of the one as of the other")

@@ -67,7 +67,7 @@ def describe_benchmark(
     if not keys:
         return found
     together = np.concatenate([found.vectors, np.stack(vectors)])
-    return Descriptors(found.settings, (*found.names, *keys), together)
+    return Descriptors(found.settings, (*found.names, *keys), together, folder=benchmark.folder.absolute())
 
 
 def undescribed(benchmark: Benchmark, descriptors: Descriptors) -> set[str]:

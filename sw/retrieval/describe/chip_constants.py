@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.crops import parse_crops
-from kestrel.sw.retrieval.describe.descriptor import Descriptors
+from kestrel.sw.retrieval.describe.descriptor import FOREIGN, Descriptors, shown
 from kestrel.sw.retrieval.describe.whitening import Whitening
+from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
 from kestrel.sw.retrieval.pooling.grid import Region
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 from kestrel.sw.retrieval.pooling.nip import ACROSS, MOMENTS, NipSettings, map_regions
@@ -126,6 +128,27 @@ def round_rows(projection: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> n
     return found
 
 
+def with_bit_rows(whitening: Whitening | None, channels: int, quantiser: Quantiser) -> Whitening:
+    """A whitening (None: none, of ``channels``) with a row for each bit: those that bits are the signs of
+    (kestrel.sw.retrieval.pooling.bit_rows) times its matrix."""
+    dimensions = channels if whitening is None else whitening.dimension
+    rows = bit_rows(dimensions, quantiser.bits, quantiser.weights)
+    if whitening is None:
+        return Whitening(np.zeros(channels, np.float32), rows.astype(np.float32), "after", FOREIGN, 0, 0)
+    projection = (rows @ whitening.projection.astype(np.float64)).astype(np.float32)
+    return replace(whitening, projection=projection)
+
+
+def check_rotations(quantiser: Quantiser, rotations: int) -> None:
+    """Raises InputError where the chip's maximum over rotations, which it takes of the rows, is not that of
+    the dimensions, of which the float chain's bits are made."""
+    if rotations > 1 and quantiser.bits != quantiser.dimension:
+        raise InputError(
+            f"{quantiser.bits} bits of {quantiser.dimension} dimensions with {rotations} rotations; "
+            f"allowed on the chip: 1 rotation, or {quantiser.dimension} bits"
+        )
+
+
 def make_constants(
     channels: int,
     regions: Sequence[Region],
@@ -134,15 +157,26 @@ def make_constants(
     quantiser: Quantiser,
     whitening: Whitening | None = None,
 ) -> DescriptorConstants:
-    """For maps of ``channels`` x height x width; see ``chip_regions``. Raises InputError."""
-    made = None if whitening is None else integer_whitening(whitening)
+    """For maps of ``channels`` x height x width; see ``chip_regions``. With another number of bits than
+    dimensions the chip's vector is what the bits are the signs of (``with_bit_rows``); its bytes then have
+    the quantiser's range, shortened as the vector's elements are on the average. Raises InputError."""
     dimensions = channels if whitening is None else whitening.dimension
-    if quantiser.thresholds.size != dimensions:
+    if quantiser.dimension != dimensions:
         raise InputError(
-            f"thresholds of {quantiser.thresholds.size} dimensions; allowed: {dimensions}, the descriptor's"
+            f"thresholds of {quantiser.dimension} dimensions; allowed: {dimensions}, the descriptor's"
         )
+    if quantiser.bits > DESCRIPTOR_CHANNELS_MAX:
+        raise InputError(
+            f"bits {quantiser.bits}; allowed on the chip: 1..{DESCRIPTOR_CHANNELS_MAX}, one a row"
+        )
+    low, high = quantiser.low, quantiser.high
+    if quantiser.bits != dimensions:
+        whitening = with_bit_rows(whitening, channels, quantiser)
+        shorter = (dimensions / quantiser.bits) ** 0.5
+        low, high = low * shorter, high * shorter
+    made = None if whitening is None else integer_whitening(whitening)
     one = 1 << DESCRIPTOR_FRACTION
-    step = (quantiser.high - quantiser.low) / LEVELS
+    step = (high - low) / LEVELS
     gain = round((1 << DESCRIPTOR_GAIN_SHIFT) / (one * step))
     thresholds = np.floor(quantiser.thresholds.astype(np.float64) * one).astype(np.int64)
     return DescriptorConstants(
@@ -150,7 +184,7 @@ def make_constants(
         height=height,
         width=width,
         regions=tuple(regions),
-        low=min(max(round(quantiser.low * one), -one), one),
+        low=min(max(round(low * one), -one), one),
         gain=min(max(gain, 1), GAIN_MAX),
         thresholds=np.clip(thresholds, -one, one),
         whitening=made,
@@ -180,7 +214,7 @@ def trained_constants(
         ("whitening", settings.whitening, digest),
     ):
         if found != wanted:
-            raise InputError(f"{name}: {what} is {found!r}; allowed: {wanted!r}, as of the chip")
+            raise InputError(f"{name}: {what} is {shown(found)}; allowed: {shown(wanted)}, as of the chip")
     terms = parse_crops(settings.crops)
     if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
         raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
@@ -188,6 +222,7 @@ def trained_constants(
     size = height >> pools, width >> pools
     codes = descriptors.codes
     quantiser = fit_quantiser(descriptors.vectors, threshold) if codes is None else codes.quantiser
+    check_rotations(quantiser, settings.rotations)
     regions = chip_regions(parse_chain(settings.pooling), *size)
     channels = network.layers[-1].shape.out_channels
     return make_constants(channels, regions, *size, quantiser, whitening)

@@ -234,13 +234,15 @@ class Inputs:
     """A picture's crops, ready for the engine.
 
     pictures: uint8 RGB [h, w, 3], for each rotation the crops of all views; layouts: likewise, the rows and
-    columns of each view; weights: one a view; rotations: their number.
+    columns of each view; weights: one a view; rotations: their number; remarks: of
+    the file's reading (kestrel.sw.pictures.decode).
     """
 
     pictures: tuple[np.ndarray, ...]
     layouts: tuple[tuple[int, int], ...]
     weights: tuple[float, ...]
     rotations: int
+    remarks: tuple[str, ...] = ()
 
 
 def cut_crops(rgb: np.ndarray, settings: CropSettings) -> Inputs:

@@ -4,13 +4,15 @@ Pictures are read and cropped in worker processes, crops go through the engine i
 they belong to, and a thread pools one batch's features while the engine computes the next.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.errors import InputError, InputWarning
+from kestrel.sw.common.places import common_base
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.retrieval.describe.backends import Engine, EngineRequest, least_side, make_engine
@@ -102,7 +104,8 @@ class Describer:
             raise InputError(f"no picture that can be described among {len(paths)}; allowed: at least one")
         rows = sorted(vectors)
         return Descriptors(self.settings, tuple(names[row] for row in rows),
-                           np.stack([vectors[row] for row in rows]))
+                           np.stack([vectors[row] for row in rows]),
+                           folder=common_base([paths[row] for row in rows], [names[row] for row in rows]))
 
     def train_whitening(
         self,
@@ -143,6 +146,8 @@ class Describer:
             found = read_inputs([paths[row] for row in rows], self.crops, workers)
             for row, inputs in zip(rows, found, strict=True):
                 if not isinstance(inputs, InputError):
+                    for remark in inputs.remarks:  # from another process, perhaps
+                        warnings.warn(InputWarning(paths[row], remark), stacklevel=2)
                     yield row, inputs
                     continue
                 if skip is None:
@@ -202,6 +207,7 @@ def make_describer(
     the crops, or the chain itself; crops: overrides them (kestrel.sw.retrieval.describe.crops); fit "keep":
     crops keep their proportions inside height x width; engine_options: the engine's own.
     """
+    name = network.name if isinstance(network, CompressedNetwork) else str(network)
     if not isinstance(network, CompressedNetwork):
         network = load_network(network)
     preset, chain = find_pooling(pooling) if isinstance(pooling, str) else ("whole", pooling)
@@ -217,7 +223,7 @@ def make_describer(
     )  # fmt: skip
     dimension = network.layers[-1].shape.out_channels
     if loaded is not None:
-        loaded.check(settings, str(whitening))
+        loaded.check(settings, str(whitening), name if weights is None else f"{name} with {weights}")
         dimension = loaded.dimension
     return Describer(settings, dimension, made, cropping, chain, loaded)
 

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import open_image
+from kestrel.sw.pictures.decode import read_picture
 from kestrel.sw.retrieval.describe.crops import CropSettings, Inputs, cut_crops
 
 WORKERS_MAX = 64
@@ -76,6 +77,7 @@ def _leave_interrupts() -> None:
 
 def _read(path: Path, settings: CropSettings) -> Inputs | InputError:
     try:
-        return cut_crops(open_image(path), settings)
+        picture = read_picture(path)
+        return replace(cut_crops(picture.rgb, settings), remarks=picture.remarks)
     except InputError as error:
         return error

@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.compressed import METADATA_KEY
-from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
+from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, shown
 
 MODES = ("roi", "after")
 """Where in the chain: each region's vector, or once, the average of the regions'."""
@@ -58,13 +58,14 @@ class Whitening:
         """float64 [R, D] -> float64 [R, D2]."""
         return (vectors - self.mean.astype(np.float64)) @ self.projection.astype(np.float64).T
 
-    def check(self, settings: DescriptorSettings, name: str) -> None:
-        """Raises InputError naming the first setting in which descriptors differ from the training set's."""
+    def check(self, settings: DescriptorSettings, name: str, of: str = "the descriptors' chain") -> None:
+        """Raises InputError naming the first setting in which descriptors differ from the training set's.
+        name: the whitening's, of: what ``settings`` are of, for the message."""
         for field in fields(DescriptorSettings):
             mine, wanted = getattr(self.settings, field.name), getattr(settings, field.name)
             if field.name not in FREE and mine != wanted:
-                raise InputError(f"whitening {name}: trained with {field.name} {mine!r}, and the descriptors "
-                                 f"have {wanted!r}; allowed: a whitening trained with the same settings")
+                raise InputError(f"whitening {name}: trained with {field.name} {shown(mine)}, and {of} has "
+                                 f"{shown(wanted)}; allowed: a whitening trained with the same settings")
 
 
 class Scatter:

@@ -1,5 +1,12 @@
 """The grid of regions of R-MAC (Tolias, Sicre, Jegou 2016, section 4.2): squares of several sizes that
-cover a rectangle evenly, on feature maps (NIP) and on pictures (RNIP)."""
+cover a rectangle evenly, on feature maps (NIP) and on pictures (RNIP).
+
+The published program (Radenovic, cnnimageretrieval) places them in float32. On all maps of 7 to 40 pixels a
+side, levels 1 to 3, it gives the same regions but on 7 x 35, 8 x 36 and 9 x 35 and their transposes: there 6
+steps of 31/6 come to 30.999998, and its last column of squares ends a pixel short of the edge. Here places
+are fractions, exactly, so the last square reaches the edge, as the paper's even cover has it. That program
+also adds the whole map as one more region; NIP has no such region (of a square map, level 1 is it).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ continues with the pictures that are missing. One file a picture; the folder is 
 
 import hashlib
 import json
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import Progress, silent
-from kestrel.sw.pictures.images import open_image
+from kestrel.sw.pictures.decode import read_picture
 from kestrel.sw.retrieval.benchmark.datasets import Box
 from kestrel.sw.retrieval.benchmark.run import cut_box
 from kestrel.sw.retrieval.describe.batches import Batches
@@ -92,6 +93,8 @@ class CropStore:
                         skip(todo[row].name, found)
                         advance(1)
                         continue
+                    for remark in found[1].remarks:
+                        warnings.warn(InputWarning(todo[row].path, remark), stacklevel=2)
                     sizes[row] = found[0]
                     yield row, found[1]
 
@@ -146,10 +149,10 @@ class CropStore:
 
     def _read(self, picture: Picture) -> _Read:
         try:
-            rgb = open_image(picture.path)
-            if picture.box is not None:
-                rgb = cut_box(rgb, picture.box)
-            return (rgb.shape[0], rgb.shape[1]), cut_crops(rgb, self.describer.crops)
+            found = read_picture(picture.path)
+            rgb = found.rgb if picture.box is None else cut_box(found.rgb, picture.box)
+            inputs = replace(cut_crops(rgb, self.describer.crops), remarks=found.remarks)
+            return (rgb.shape[0], rgb.shape[1]), inputs
         except InputError as error:
             return error
 

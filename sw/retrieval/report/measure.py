@@ -14,7 +14,7 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.pictures.images import list_images
+from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import CODES, Evaluation, evaluate
 from kestrel.sw.retrieval.describe.crops import PRESETS
@@ -138,10 +138,10 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
 def _training(request: ReportRequest) -> list[Picture]:
     if request.train is None:
         return []
-    paths = list_images(request.train)
-    count = min(request.training_pictures, len(paths))
-    chosen = [paths[i * len(paths) // count] for i in range(count)]
-    return [Picture(f"{request.train.name}/{path.name}", path) for path in chosen]
+    names = find_pictures(request.train).names
+    count = min(request.training_pictures, len(names))
+    chosen = [names[i * len(names) // count] for i in range(count)]
+    return [Picture(f"{request.train.name}/{name}", request.train / name) for name in chosen]
 
 
 class _Run:

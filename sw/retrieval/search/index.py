@@ -1,9 +1,9 @@
 """The index of descriptors: names, settings, quantiser and the search structure, in one file.
 
 The file is a ZIP archive without compression: ``index.json`` (everything of words and single numbers),
-``thresholds.npy`` and ``numbers.npy``, and ``vectors.faiss`` in FAISS' own format. It is written under a
-temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked, so that a damaged
-file is refused and not searched.
+``thresholds.npy`` and ``numbers.npy``, of newer quantisers ``levels.npy`` and ``weights.npy``, and
+``vectors.faiss`` in FAISS' own format. It is written under a temporary name and renamed. Before FAISS reads a
+byte the archive's CRC-32s are checked, so that a damaged file is refused and not searched.
 """
 
 import json
@@ -16,13 +16,28 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.places import recalled, remembered
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, check_comparable
-from kestrel.sw.retrieval.pooling.quantise import Quantiser, fit_quantiser, from_bytes, to_bits, to_bytes
+from kestrel.sw.retrieval.pooling.bit_rows import bit_values
+from kestrel.sw.retrieval.pooling.quantise import (
+    Quantiser,
+    bit_levels,
+    check_levels,
+    fit_quantiser,
+    from_bytes,
+    to_bits,
+    to_bytes,
+)
 from kestrel.sw.retrieval.search.neighbours import BLOCK, Advance, Neighbours
 from kestrel.sw.retrieval.search.structures import Kind
 
 FORMAT = "kestrel-index"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 lacks the pictures' folders."""
+
+UNKNOWN = -1
+"""Folder of a name of which none is known."""
 
 _BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError)
 """What reading a damaged archive, its JSON or its arrays raises."""
@@ -41,12 +56,15 @@ class DescriptorIndex:
     ``load``; vectors are float32 [N, dimension], coded here."""
 
     def __init__(self, settings: DescriptorSettings, dimension: int, quantiser: Quantiser, names: list[str],
-                 neighbours: Neighbours) -> None:
+                 neighbours: Neighbours, folders: list[Path] | None = None,
+                 places: list[int] | None = None) -> None:
         self.settings = settings
         self.dimension = dimension
         self.quantiser = quantiser
         self.names = names
         self._neighbours = neighbours
+        self._folders = folders or []  # of the pictures; places: for each name which of them, or UNKNOWN
+        self._places = places or [UNKNOWN] * len(names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,7 +82,10 @@ class DescriptorIndex:
         if not count or not dimension:
             raise InputError("no descriptors to begin an index with; allowed: at least one")
         quantiser = quantiser or fit_quantiser(training.vectors, source=f"{count} descriptors")
-        columns = -(-dimension // 8) * 8 if kind.codes == "bits" else dimension
+        if quantiser.dimension != dimension:
+            raise InputError(f"ranges and thresholds for {quantiser.dimension} dimensions; "
+                             f"allowed: {dimension}, as the descriptors have")
+        columns = _columns(kind, dimension, quantiser)
         neighbours = Neighbours.empty(kind, columns, training.vectors, _byte_range(kind, quantiser))
         return cls(training.settings, dimension, quantiser, [], neighbours)
 
@@ -82,6 +103,12 @@ class DescriptorIndex:
         for start in range(0, len(descriptors.names), BLOCK):  # coding all at once takes much memory
             self._neighbours.add(self._coded(descriptors.vectors[start:start + BLOCK]), advance)
         self.names.extend(descriptors.names)
+        place = UNKNOWN
+        if descriptors.folder is not None:
+            if descriptors.folder not in self._folders:
+                self._folders.append(descriptors.folder)
+            place = self._folders.index(descriptors.folder)
+        self._places.extend([place] * len(descriptors.names))
 
     def remove(self, names: Sequence[str], advance: Advance | None = None) -> None:
         """Removes by name; see Neighbours.remove. Raises InputError for a name that is not there."""
@@ -92,15 +119,35 @@ class DescriptorIndex:
         gone = set(names)
         if gone:
             self._neighbours.remove(np.array(sorted(rows[name] for name in gone)), advance)
-            self.names = [name for name in self.names if name not in gone]
+            kept = [row for row, name in enumerate(self.names) if name not in gone]
+            self.names = [self.names[row] for row in kept]
+            self._places = [self._places[row] for row in kept]
 
-    def search(self, vectors: np.ndarray, count: int, effort: int | None = None) -> list[Found]:
+    def picture(self, name: str) -> Path | None:
+        """Where the picture of an entry was when it was described; None where that is not known."""
+        row = self.names.index(name) if name in self.names else None
+        place = UNKNOWN if row is None else self._places[row]
+        return None if place == UNKNOWN else self._folders[place] / name
+
+    def measure(self, asymmetric: bool = False) -> str:
+        """What a score is."""
+        return "inner product with bits" if asymmetric else self.kind.measure
+
+    def search(self, vectors: np.ndarray, count: int, effort: int | None = None,
+               asymmetric: bool = False) -> list[Found]:
         """The ``count`` nearest of each vector, fewer where the index has fewer. The queries are coded as the
-        index is. Raises InputError."""
+        index is; with ``asymmetric``, of an index of bits, they keep their floats. Raises InputError."""
         if not self.names:
             raise InputError("the index is empty; allowed: at least one descriptor (kestrel index add)")
         self._check_dimension(vectors, "the query")
-        scores, rows = self._neighbours.search(self._coded(vectors), count, effort)
+        if asymmetric:
+            if self.kind.codes != "bits":
+                raise InputError(f"asymmetric scores of {self.kind.codes}; allowed: of an index of bits")
+            values = bit_values(vectors, self.quantiser.bits, self.quantiser.weights)
+            shares = values[:, None, :] * bit_levels(self.quantiser)
+            scores, rows = self._neighbours.search_by_shares(shares, self._coded(vectors), count, effort)
+        else:
+            scores, rows = self._neighbours.search(self._coded(vectors), count, effort)
         return [Found(tuple(self.names[row] for row in found if row >= 0),
                       tuple(float(value) for value, row in zip(values, found, strict=True) if row >= 0))
                 for values, found in zip(scores, rows, strict=True)]
@@ -110,24 +157,31 @@ class DescriptorIndex:
         return {
             "count": len(self), "dimension": self.dimension, "codes": self.kind.codes,
             "structure": self.kind.structure, "exact": self.kind.exact, "measure": self.kind.measure,
-            **self._neighbours.describe(),
+            **({"bits": self.quantiser.bits} if self.kind.codes == "bits" else {}),
+            **self._neighbours.describe(), "folders": list(map(str, self._folders)),
             "quantiser": None if self.kind.codes == "floats" else {
                 "low": self.quantiser.low, "high": self.quantiser.high, "source": self.quantiser.source},
             "settings": asdict(self.settings),
         }  # fmt: skip
 
     def save(self, path: str | Path) -> None:
+        """Writes the file, whole or not at all. Raises InputError for a place that cannot be written."""
+        path = Path(path)
         about = {
             "format": FORMAT, "version": VERSION, "settings": asdict(self.settings),
             "dimension": self.dimension, "codes": self.kind.codes, "structure": self.kind.structure,
             "quantiser": {"low": self.quantiser.low, "high": self.quantiser.high,
                           "source": self.quantiser.source},
-            "names": self.names,
+            "names": self.names, "places": self._places,
+            "folders": [remembered(folder, path) for folder in self._folders],
         }  # fmt: skip
-        with atomic_write(Path(path)) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr("index.json", json.dumps(about))
-            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers}
+            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers,
+                      "levels": self.quantiser.levels, "weights": self.quantiser.weights}
             for name, array in arrays.items():
+                if array is None:
+                    continue
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
             with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
@@ -144,7 +198,7 @@ class DescriptorIndex:
             with zipfile.ZipFile(path) as archive:
                 if (damaged := archive.testzip()) is not None:
                     raise ValueError(f"{damaged} is damaged")
-                return _read(archive)
+                return _read(archive, path)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except _BROKEN as error:
@@ -169,26 +223,43 @@ def _byte_range(kind: Kind, quantiser: Quantiser) -> tuple[float, float] | None:
     return (quantiser.low, quantiser.high) if kind.codes == "bytes" else None
 
 
-def _read(archive: zipfile.ZipFile) -> DescriptorIndex:
+def _columns(kind: Kind, dimension: int, quantiser: Quantiser) -> int:
+    """Of what is searched: numbers, or bits in whole bytes."""
+    return -(-quantiser.bits // 8) * 8 if kind.codes == "bits" else dimension
+
+
+def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
     """Raises ValueError, KeyError or TypeError when parts are missing or do not fit together."""
     about = json.loads(archive.read("index.json"))
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError("another kind of archive")
-    if about["version"] != VERSION:
+    if about["version"] not in READABLE:
         raise ValueError(f"version {about['version']}, not {VERSION}")
     dimension, names = int(about["dimension"]), list(about["names"])
     kind = Kind(str(about["codes"]), str(about["structure"]))
     thresholds, numbers = (_read_array(archive, name) for name in ("thresholds.npy", "numbers.npy"))
-    if thresholds.dtype != np.float32 or thresholds.shape != (dimension,):
+    if thresholds.dtype != np.float32 or thresholds.ndim != 1 or not thresholds.size:
         raise ValueError(f"thresholds are {thresholds.dtype} {list(thresholds.shape)}")
     if numbers.dtype != np.int64 or numbers.shape != (len(names),) or (np.diff(numbers) <= 0).any():
         raise ValueError("numbers of the descriptors are not in order")
     coding = about["quantiser"]
-    quantiser = Quantiser(float(coding["low"]), float(coding["high"]), thresholds, str(coding["source"]))
-    columns = -(-dimension // 8) * 8 if kind.codes == "bits" else dimension
+    quantiser = Quantiser(float(coding["low"]), float(coding["high"]), thresholds, str(coding["source"]),
+                          0 if thresholds.size == dimension else dimension,
+                          _read_optional(archive, "levels.npy"), _read_optional(archive, "weights.npy"))
+    check_levels(quantiser)
+    columns = _columns(kind, dimension, quantiser)
+    folders = [recalled(folder, path) for folder in about.get("folders", [])]
+    places = [int(place) for place in about.get("places", [UNKNOWN] * len(names))]
+    if None in folders or len(places) != len(names) or not set(places) <= {UNKNOWN, *range(len(folders))}:
+        raise ValueError("folders of the pictures do not fit their names")
     with archive.open("vectors.faiss") as stream:
         neighbours = Neighbours.read(kind, columns, stream, numbers, _byte_range(kind, quantiser))
-    return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours)
+    return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours,
+                           [folder for folder in folders if folder is not None], places)
+
+
+def _read_optional(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    return _read_array(archive, name) if name in archive.namelist() else None
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:

@@ -42,6 +42,17 @@ NO_VECTORS = np.zeros((0, 0), dtype=np.float32)
 Advance = Callable[[int], None]
 
 
+def _byte_scores(shares: np.ndarray, blocks: Iterator[np.ndarray]) -> np.ndarray:
+    """Sums of what each bit adds, float64 [2, B], over blocks of codes, uint8 [N, B / 8] -> float64 [N]: for
+    each byte of the codes a table of what its 256 values add."""
+    ones = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+    below, above = shares.reshape(2, -1, 8)
+    tables = (above @ ones.T.astype(float) + below @ (1.0 - ones.T)).ravel()
+    places = 256 * np.arange(shares.shape[1] // 8)
+    found = [tables[block + places].sum(axis=1) for block in blocks]
+    return np.concatenate(found) if found else np.zeros(0)
+
+
 class Neighbours:
     """Vectors under ascending numbers, and the search for the nearest.
 
@@ -131,6 +142,30 @@ class Neighbours:
                     all_scores[start + n], all_rows[start + n] = self._whole_tie(part[n:n + 1], wanted)
         return all_scores, all_rows
 
+    def search_by_shares(self, shares: np.ndarray, codes: np.ndarray, count: int, effort: int | None = None
+                         ) -> tuple[np.ndarray, np.ndarray]:
+        """As ``search``, of bits by queries that keep their floats. ``shares``: float64 [Q, 2, B], what a bit
+        of 0 and of 1 adds to a score; ``codes``: the queries as bits. ``flat`` compares with everything; of
+        ``hnsw`` the candidates, at least ``effort`` of them, are found by their bits."""
+        if not 1 <= count <= COUNT_MAX:
+            raise InputError(f"{count} matches; allowed: 1..{COUNT_MAX}")
+        wanted = min(count, len(self))
+        padded = np.zeros((len(shares), 2, self.dimension))
+        padded[:, :, : shares.shape[2]] = shares
+        all_rows = np.arange(len(self))
+        near = None
+        if not self.kind.exact and wanted:
+            _, near = self.search(codes, min(COUNT_MAX, max(wanted, effort or HNSW_EFFORT)), effort)
+        found_scores = np.full((len(shares), wanted), np.nan)
+        found_rows = np.full((len(shares), wanted), -1, dtype=np.int64)
+        for query, share in enumerate(padded):
+            rows = all_rows if near is None else np.sort(near[query][near[query] >= 0])
+            scores = np.round(_byte_scores(share, self._stored(rows)), SCORE_DECIMALS)
+            best = np.argsort(-scores, kind="stable")[:wanted]
+            found_scores[query, : len(best)] = scores[best]
+            found_rows[query, : len(best)] = rows[best]
+        return found_scores, found_rows
+
     def _cut(self, scores: np.ndarray, wanted: int) -> np.ndarray:
         """Whether the list [Q, more than wanted] ends within a group of scores equal to the last wanted."""
         margin = 0 if self.kind.codes == "bits" else NOISE
@@ -171,9 +206,10 @@ class Neighbours:
             self._index.nprobe = min(effort or IVF_EFFORT, self._index.nlist)
 
     def _stored(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """What lies in a graph, as ``add`` takes it, in blocks."""
+        """What lies in a graph, or bits in a flat array, as ``add`` takes it, in blocks."""
         if self.kind.codes == "bits":
-            storage = faiss.downcast_IndexBinary(self._index.storage)
+            flat = self.kind.structure == "flat"
+            storage = self._index if flat else faiss.downcast_IndexBinary(self._index.storage)
             codes = faiss.vector_to_array(storage.xb).reshape(-1, self.dimension // 8)
             for start in range(0, len(rows), BLOCK):
                 yield codes[rows[start:start + BLOCK]]

@@ -78,11 +78,12 @@ class Truth:
 
 
 def search(index: DescriptorIndex, vectors: np.ndarray, queries: tuple[str, ...], count: int,
-           effort: int | None = None, truth: Truth | None = None) -> list[Result]:
-    """The ``count`` best matches of each of ``vectors`` [Q, D], named ``queries``. Raises InputError."""
+           effort: int | None = None, truth: Truth | None = None, asymmetric: bool = False) -> list[Result]:
+    """The ``count`` best matches of each of ``vectors`` [Q, D], named ``queries``; ``asymmetric``: see
+    DescriptorIndex.search. Raises InputError."""
     results: list[Result] = []
     known = frozenset(index.names) if truth is not None else frozenset()
-    for query, found in zip(queries, index.search(vectors, count, effort), strict=True):
+    for query, found in zip(queries, index.search(vectors, count, effort, asymmetric), strict=True):
         positives = None if truth is None else truth.positives(query)
         matches = tuple(
             Match(name, score, None if truth is None else truth.verdict(query, name))
@@ -101,6 +102,9 @@ def describer_like(
     engine: None for the one the settings tell ("float", or "reference" for integers). Raises InputError, also
     when the files are others.
     """
+    if settings.foreign:
+        raise InputError("the index holds descriptors of another program, which pictures cannot be described "
+                         "like; allowed: a descriptor file as the query")
     engine = engine or ("float" if settings.arithmetic == "float" else "reference")
     fit, _, resize_filter = settings.resize.partition(", ")
     describer = make_describer(
@@ -108,7 +112,8 @@ def describer_like(
         pooling=parse_chain(settings.pooling), crops=settings.crops, rotations=settings.rotations,
         whitening=whitening, fit=fit, resize_filter=resize_filter, engine_options=engine_options,
     )  # fmt: skip
-    check_comparable(describer.settings, settings, "the query", "the index")
+    files = [str(network), *(str(file) for file in (weights, whitening) if file is not None)]
+    check_comparable(describer.settings, settings, f"descriptors made with {', '.join(files)}", "the index")
     return describer
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.preprocessing import PREPROCESSINGS, find_preprocessing, input_step
-from kestrel.sw.pictures import images
+from kestrel.sw.pictures import decode
 from kestrel.sw.pictures.images import (
     generate_picture,
     list_images,
@@ -166,9 +166,9 @@ def test_large_images_are_reduced_while_they_are_read(tmp_path, monkeypatch, nam
     exif = Image.Exif()
     exif[0x0112] = 6
     convert(Image.fromarray(picture)).save(tmp_path / name, exif=exif)
-    monkeypatch.setattr(images, "KEPT_PIXELS", 96 * 64)
+    monkeypatch.setattr(decode, "KEPT_PIXELS", 96 * 64)
     whole = open_image(tmp_path / name).astype(float)
-    monkeypatch.setattr(images, "KEPT_PIXELS", kept)
+    monkeypatch.setattr(decode, "KEPT_PIXELS", kept)
     found = open_image(tmp_path / name)
     assert found.shape == (96 // factor, 64 // factor, 3)
     assert found.dtype == np.uint8
@@ -233,7 +233,7 @@ def test_truncated_jpeg_is_refused(tmp_path):
 
 def test_huge_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     Image.fromarray(RGB).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "PIXELS_MAX", 19)
+    monkeypatch.setattr(decode, "PIXELS_MAX", 19)
     with pytest.raises(InputError, match="5 x 4 pixels; allowed: at most 19"):
         open_image(tmp_path / "a.png")
 

@@ -52,6 +52,28 @@ def test_regions_lie_inside_are_distinct_squares_and_reach_the_corners(size):
             assert (grid[-1].top + grid[-1].height, grid[-1].left + grid[-1].width) == size
 
 
+def float32_places(length, side, count):
+    """As the published program has them: centres in float32, rounded down."""
+    step = np.float32((length - side) / (count - 1)) if count > 1 else np.float32(0)
+    half = side // 2 - 1
+    return [int(np.floor(np.float32(half) + np.float32(i) * step)) - half for i in range(count)]
+
+
+def test_the_published_program_differs_where_float32_falls_short():
+    differing = {}
+    for height in range(7, 41):
+        for width in range(height + 1, 41):
+            extra = extra_regions(height, width)
+            for level in (1, 2, 3):
+                side = 2 * height // (level + 1)
+                found = sorted({r.left for r in roi_grid(height, width, (level,))})
+                published = float32_places(width, side, level + extra)
+                if found != published:
+                    differing[height, width] = (found[-1], published[-1], width - side)
+                    assert found[:-1] == published[:-1]
+    assert differing == {(7, 35): (31, 30, 31), (8, 36): (31, 30, 31), (9, 35): (31, 30, 31)}
+
+
 def test_against_a_direct_implementation(rng):
     """The published form, in floating point, with its own way of placing: floor(i * step)."""
     for height, width in rng.integers(1, 80, (200, 2)).tolist():

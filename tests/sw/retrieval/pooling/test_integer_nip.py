@@ -14,6 +14,7 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.describe.chip_constants import (
+    check_rotations,
     chip_regions,
     integer_whitening,
     make_constants,
@@ -22,6 +23,7 @@ from kestrel.sw.retrieval.describe.chip_constants import (
 )
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
 from kestrel.sw.retrieval.describe.whitening import Scatter
+from kestrel.sw.retrieval.pooling.bit_rows import bit_values
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles, nip_parts
 from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import (
@@ -173,6 +175,45 @@ def test_descriptors_are_those_of_the_float_chain(rng, whitened, rotations):
         flipped = np.frombuffer(describe(of(n), constants, DESCRIPTOR_OUTPUT_BITS), np.uint8)
         flipped = np.unpackbits(flipped ^ to_bits(floats[n : n + 1], quantiser)[0])
         assert flipped.sum() <= 2
+
+
+@pytest.mark.parametrize("whitened", [False, True])
+@pytest.mark.parametrize("bits", [20, 96, 150])
+def test_bits_as_many_as_wanted_are_rows_of_the_chips_matrix(rng, whitened, bits):
+    """Those of the float chain but where a value lies at its threshold, by the rows that the unit has."""
+    chain = NipSettings()
+    maps, whitening = trained(rng, chain)
+    chosen = whitening if whitened else None
+    floats = np.stack([combine([[crop_vectors(m, chain, None)]], [1], chain, chosen) for m in maps])
+    quantiser = fit_quantiser(floats, bits=bits)
+    constants = make_constants(48, chip_regions(chain, 12, 12), 12, 12, quantiser, chosen)
+    assert constants.dimensions == bits
+    sent = [describe([[m]], constants, DESCRIPTOR_OUTPUT_BITS) for m in maps]
+    found = np.stack([np.frombuffer(code, np.uint8) for code in sent])
+    assert found.shape[1] == output_length(constants, DESCRIPTOR_OUTPUT_BITS) == -(-bits // 8)
+    flipped = np.unpackbits(found ^ to_bits(floats, quantiser), axis=1).mean()
+    assert flipped < 0.02
+    # Its bytes are of the same values, in a range shorter by the share that the dimensions have in the rows.
+    sent = np.frombuffer(describe([[maps[0]]], constants, DESCRIPTOR_OUTPUT_BYTES), np.uint8)
+    shorter = (floats.shape[1] / bits) ** 0.5
+    step = shorter * (quantiser.high - quantiser.low) / 256
+    values = bit_values(floats[:1], bits, quantiser.weights)[0]
+    inside = (values > shorter * quantiser.low) & (values < shorter * quantiser.high)
+    np.testing.assert_allclose((shorter * quantiser.low + (sent + 0.5) * step)[inside], values[inside],
+                               atol=2 * step)
+
+
+def test_bits_that_the_chip_cannot_do_are_refused(rng):
+    floats = np.abs(rng.normal(size=(30, 48)))
+    regions = chip_regions(NipSettings(), 12, 12)
+    with pytest.raises(InputError, match=r"bits 600; allowed on the chip: 1\.\.512"):
+        make_constants(48, regions, 12, 12, fit_quantiser(floats, bits=600))
+    with pytest.raises(InputError, match="thresholds of 40 dimensions; allowed: 48"):
+        make_constants(48, regions, 12, 12, fit_quantiser(floats[:, :40], bits=48))
+    check_rotations(fit_quantiser(floats), 4)
+    check_rotations(fit_quantiser(floats, bits=96), 1)
+    with pytest.raises(InputError, match="96 bits of 48 dimensions with 2 rotations; allowed on the chip: 1"):
+        check_rotations(fit_quantiser(floats, bits=96), 2)
 
 
 def test_sums_are_those_before_whitening(rng):

@@ -59,5 +59,5 @@ def test_bad_input_is_refused():
     for bad in (np.zeros((0, 4)), np.zeros(4), np.full((1, 4), np.nan)):
         with pytest.raises(InputError, match="allowed: at least one, of finite numbers"):
             fit_quantiser(bad)
-    with pytest.raises(InputError, match="descriptors of 3 dimensions and thresholds of 1"):
+    with pytest.raises(InputError, match="descriptors of 3 dimensions and thresholds for 1"):
         to_bits(np.zeros((2, 3)), quantiser())
