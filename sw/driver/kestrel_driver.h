@@ -90,9 +90,11 @@ enum kestrel_result kestrel_wait(struct kestrel *chip);
 enum kestrel_result kestrel_frame(struct kestrel *chip, const uint8_t *image, size_t image_bytes,
                                   uint8_t *data, size_t capacity, size_t *bytes);
 
-/* Ends what is under way; the cause that this sets is cleared. Returns when what was offered has been taken, so it
-   takes a board that is ready for two beats and the one that closes the packet. */
+/* Ends what is under way; the cause that this sets is cleared. Returns when what had been offered has been taken, or
+   after some time with KESTREL_TIMEOUT: a board that takes nothing by itself must have been prepared, for two beats
+   and the one that closes the packet. */
 enum kestrel_result kestrel_abort(struct kestrel *chip);
+/* The same, and all registers as after a reset; then kestrel_open. */
 enum kestrel_result kestrel_soft_reset(struct kestrel *chip);
 
 /* Frames that ended well; cycles of the last frame; its counters, 0 .. KESTREL_COUNTERS_COUNT - 1. */
