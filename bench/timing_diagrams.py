@@ -38,8 +38,10 @@ def record(folder: Path) -> None:
 
 def draw(wave_json: str) -> str:
     """The SVG of a WaveJSON text. Equal texts give equal drawings."""
+    drawing = wavedrom.render(wave_json)
+    assert drawing is not None, "not WaveJSON"
     text = io.StringIO()
-    wavedrom.render(wave_json).write(text)
+    drawing.write(text)
     return text.getvalue()
 
 

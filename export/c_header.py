@@ -1,4 +1,4 @@
-"""The C header of an export: what firmware has to know of the network and the memories."""
+"""The C header of an export: what firmware needs to know about the network and the memories."""
 
 from kestrel.export.manifest import Manifest
 
@@ -14,7 +14,7 @@ LAYER_ARGUMENTS = (
 def c_header(manifest: Manifest) -> str:
     """The text of a C99 header of macros only, so that it costs nothing where it is not used.
 
-    KESTREL_LAYERS(X) expands X(index, name, ...) for every layer; a program chooses by X what it makes of it.
+    KESTREL_LAYERS(X) expands X(index, name, ...) for every layer; the program defines X.
     """
     config = manifest.config
     last = manifest.layers[-1]

@@ -92,7 +92,7 @@ def import_network(directory: Path) -> CompressedNetwork:
     """The network of an export, equal to the one that was exported.
 
     Every file is checked against the manifest first. Raises InputError, naming the file, for anything that is
-    missing, damaged or does not fit the rest.
+    missing, damaged or inconsistent with the rest.
     """
     manifest = read_manifest(directory)
     verify_files(directory, manifest)

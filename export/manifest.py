@@ -1,4 +1,4 @@
-"""The manifest of an export, ``manifest.json``: what the files hold, and how to tell that they still do."""
+"""The manifest of an export, ``manifest.json``: what the files hold, and the checksums that verify it."""
 
 import hashlib
 import json
@@ -64,11 +64,11 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about an export but the images themselves.
+    """Everything about an export except the images themselves.
 
-    ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is by what share the
-    ROM is larger than masks, scalars and biases together; ``network_crc32`` is what the table says of itself
-    (``kestrel.export.schedule_table.network_crc``), and what the chip gives as its identification.
+    ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is the share
+    by which the ROM is larger than masks, scalars and biases together; ``network_crc32`` is the CRC-32 in the
+    table (``kestrel.export.schedule_table.network_crc``), by which the chip identifies the network.
     """
 
     version: int
@@ -121,7 +121,7 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def verify_files(directory: Path, manifest: Manifest) -> None:
-    """Hold every file to its size and SHA-256. Raises InputError naming file, found and expected."""
+    """Check size and SHA-256 of every file. Raises InputError that names the file, found and expected."""
     for entry in manifest.files:
         path = directory / entry.name
         if not path.is_file():
@@ -238,7 +238,7 @@ def _entry(kind: type[Entry], value: object, where: str) -> Entry:
 
 
 def _checked(values: dict[str, Any], where: str, kinds: dict[str, Any]) -> dict[str, Any]:
-    """The values, if their names and types are exactly ``kinds``."""
+    """The values, if their names and types are exactly those of ``kinds``."""
     for name in kinds.keys() | values.keys():
         if name not in kinds:
             raise InputError(f"{where}{name}: not known; allowed: {', '.join(kinds)}")

@@ -105,7 +105,7 @@ def seal_table(table: Words, plan: Plan, weights: Words, descriptor: Words | Non
 
 
 def network_crc(table: Words) -> int:
-    """The CRC-32 that a sealed table says of itself; 0 for one that is not sealed."""
+    """The CRC-32 that a sealed table holds of itself; 0 for a table that is not sealed."""
     return unpack_record(IDENTITY_FIELDS, table.to_ints()[:RECORD_WORDS])["table_crc"]
 
 

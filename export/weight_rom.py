@@ -1,6 +1,6 @@
 """The weight ROM: a compressed network as the bit stream that the engine consumes, and back.
 
-The order of the bits is laid down in ``hw.spec`` ("Weight stream"). One rule is chosen here: pad values are
+``kestrel.hw.spec.widths`` defines the order of the bits ("Weight stream"). One rule is chosen here: pad values are
 stored (``has_pad``) in the first layer if any of them is not zero, and never in another layer.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values
+from kestrel.hw.spec.masks import decode_mask, encode_mask, mask_values
 from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS, kernel_bits, tile_bits
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, check_masks
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
 from kestrel.sw.planning.remedies import larger
@@ -22,7 +22,7 @@ from kestrel.sw.planning.remedies import larger
 
 @dataclass(frozen=True)
 class Outline:
-    """What must be known of a layer to find its numbers in the stream."""
+    """What must be known about a layer to find its numbers in the stream."""
 
     shape: ConvShape
     mask_bits: int
@@ -32,7 +32,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class RomLayer:
-    """Where a layer lies: its first ROM word, its ROM words, and the bits in them that mean something."""
+    """Where a layer lies: its first ROM word, its ROM words, and the used bits in them."""
 
     outline: Outline
     word: int
@@ -42,7 +42,7 @@ class RomLayer:
 
 @dataclass(frozen=True)
 class RomImage:
-    """The weight ROM's contents and where each layer's begin."""
+    """The weight ROM's contents and where each layer begins."""
 
     words: Words
     layers: tuple[RomLayer, ...]
@@ -202,20 +202,10 @@ def _encode_layer(layer: CompressedLayer, pad: np.ndarray, where: RomLayer, conf
 
 def _kernel_bits(layer: CompressedLayer) -> np.ndarray:
     """Bits of all kernels, uint8 [C_out, C_in, kernel_bits]."""
-    if layer.mask_bits not in MASK_BITS:
-        raise InputError(
-            f"layer {layer.shape.name}: mask_bits = {layer.mask_bits}; "
-            f"allowed: {MASK_BITS[0]}..{MASK_BITS[-1]}"
-        )
-    values = mask_values(layer.mask_bits)
-    odd = layer.mask[~np.isin(layer.mask, values)]
-    if odd.size:
-        raise InputError(
-            f"layer {layer.shape.name}: mask value {odd[0]}; allowed with {layer.mask_bits} bits: {values}"
-        )
+    check_masks(layer)
     # Indexed by the value's two's complement byte, so that the look-up needs no offset.
     codes = np.zeros(256, dtype=np.uint8)
-    for value in values:
+    for value in mask_values(layer.mask_bits):
         codes[value & 0xFF] = encode_mask(value, layer.mask_bits)
     taps = codes[layer.mask.view(np.uint8)].reshape(*layer.alpha.shape, TAPS)
     bits = _to_bits(taps, layer.mask_bits).reshape(*layer.alpha.shape, TAPS * layer.mask_bits)

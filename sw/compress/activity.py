@@ -1,5 +1,5 @@
-"""How lively the integer network's activations are: a layer stuck at 0 or at its greatest value computes
-nothing and verifies nothing."""
+"""Share of zero and of saturated activations in the integer network. A layer whose outputs are all 0 or all
+at the greatest value computes nothing, and a comparison of its outputs verifies nothing."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Fits of a network's layers, each made once: whoever compresses a network in many ways asks here."""
+"""Fits of a network's layers, each made once and kept, for code that compresses a network in many ways."""
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from kestrel.sw.model.weights import FloatNetwork
 class LayerFits:
     """Masks and scalars of every layer of ``network`` by the rule ``rule``, at any width.
 
-    A layer's fit does not depend on the widths of the others: what rules ask of pictures, they ask of the
-    float network. Raises InputError for an unknown rule, for one that goes layer after layer, and for a bad
+    A layer's fit does not depend on the widths of the others, because rules measure the pictures in the float
+    network only. Raises InputError for an unknown rule, for one that goes layer after layer, and for a bad
     picture.
     """
 
@@ -47,7 +47,7 @@ class LayerFits:
             self._window = WindowFit(pixel_moment(pictures, preprocessing, progress))
 
     def get(self, position: int, mask_bits: int) -> tuple[Fit, Refine]:
-        """The layer's fit and how its scalars are to be rounded."""
+        """The layer's fit and the function that rounds its scalars."""
         key = (position, mask_bits)
         if key not in self._known:
             self._known[key] = self._make(position, mask_bits)

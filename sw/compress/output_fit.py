@@ -1,14 +1,15 @@
-"""The rule ``output``: masks and scalars by the error of a layer's output, for every layer.
+"""The rule ``output``: masks and scalars are chosen to minimise the error of each layer's output.
 
-The weights of an output channel, w, are approximated by q, and what counts is not |w - q|^2 but the mean of
-((w - q) . x)^2 over the windows x that the layer sees, (w - q)' H (w - q) with H = mean x x', taken from
-calibration pictures. H is far from a multiple of the identity (activations are positive, neighbours alike),
-so there is a lot of room: errors are arranged to cancel where x is strong. The view is that of optimal brain
-compression (Frantar and Alistarh 2022); scalars by kernel and the descent by single changes are our own.
+The weights w of an output channel are approximated by q. The error to minimise is not |w - q|^2 but the mean
+of ((w - q) . x)^2 over the windows x that the layer sees. It equals (w - q)' H (w - q) with H = mean x x',
+measured on calibration pictures. H is far from a multiple of the identity, because activations are positive
+and neighbouring pixels alike, so that errors can be made to cancel where x is strong. Optimal brain
+compression (Frantar and Alistarh 2022) minimises the same error; the scalar per kernel and the descent by
+single changes are our own.
 
-Starting from the kernel-wise least squares, two steps alternate: all scalars of an output channel together by
-linear least squares under H, masks fixed; then taps moved to a neighbouring level, the best single change of
-every output channel at a time, as long as one lowers the error.
+Starting from the least-squares fit of each kernel, two steps alternate. First all scalars of an output
+channel are found together by linear least squares under H, with fixed masks. Then taps move to a neighbouring
+level, the best single change of every output channel at a time, as long as one lowers the error.
 """
 
 import numpy as np
@@ -25,20 +26,21 @@ from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
 DAMPING = 0.05
-"""Share of H's mean diagonal that is added to its diagonal: trust in few pictures ends somewhere."""
+"""Share of H's mean diagonal that is added to its diagonal, a regularisation against overfitting to few
+pictures."""
 
 SCALAR_DAMPING = 0.02
-"""The same for the scalars' equations; it draws them towards their last values."""
+"""The same for the equations of the scalars; it pulls them towards their last values."""
 
 POWER_BYTES = 1 << 27
-"""Most that the scalars' equations of the output channels solved at once take."""
+"""Memory limit of the scalars' equations that are solved at once."""
 
 ALTERNATIONS = 3
 CHANGES_MAX = 400
-"""Most changes of one output channel between two fits of the scalars."""
+"""Limit of the changes of one output channel between two fits of the scalars."""
 
 WINDOWS = 1024
-"""About so many windows of each layer and picture make up H."""
+"""Approximate number of windows per layer and picture from which H is measured."""
 
 
 def measure_moments(network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
@@ -60,15 +62,16 @@ def measure_moments(network: FloatNetwork, preprocessing: Preprocessing, picture
 
 def sampled_windows(x: torch.Tensor, number: int) -> torch.Tensor:
     """About WINDOWS windows of a map [1, C, H, W], on a grid: [9 C, windows]. Maps of one size give windows
-    at the same places for the same ``number``, the picture's; each number has another corner of the grid, so
-    that no row of pixels is preferred."""
+    at the same places for the same ``number``, which is the picture's; each number shifts the grid, so that
+    no row of pixels is preferred."""
     step = max(1, round((x.shape[2] * x.shape[3] / WINDOWS) ** 0.5))
     shifted = functional.pad(x, (1, 1, 1, 1))[:, :, number % step :, number // step % step :]
     return functional.unfold(shifted, 3, stride=step)[0]
 
 
 class ChannelFit:
-    """Fits a layer under its H. ``fit`` is for real scalars, calling it (as ``Refine``) for whole ones."""
+    """Fits a layer under its H. ``fit`` finds real scalars; the object itself, called as ``Refine``, finds
+    whole ones."""
 
     def __init__(self, moment: np.ndarray) -> None:
         moment = moment.astype(np.float64)
@@ -76,7 +79,7 @@ class ChannelFit:
         self._moment = moment / size + np.eye(len(moment)) * DAMPING
 
     def fit(self, weight: np.ndarray, start: Fit, mask_bits: int) -> Fit:
-        """From ``start``, masks and real scalars of lower output error for weight [C_out, C_in, 3, 3]."""
+        """Masks and real scalars of lower output error than ``start``, for weight [C_out, C_in, 3, 3]."""
         outputs, inputs = start.alpha.shape
         target = weight.reshape(outputs, -1).astype(np.float64)
         mask, alpha = start.mask.reshape(outputs, -1).astype(np.float64), start.alpha
@@ -90,7 +93,7 @@ class ChannelFit:
 
     def __call__(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
                  mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rounds the scalars and lets the taps make up for it."""
+        """Rounds the scalars and moves taps to compensate for the rounding."""
         outputs = len(weight)
         alpha = round_half_up(fit.alpha / unit)
         mask = fit.mask.reshape(outputs, -1).astype(np.float64)
@@ -100,8 +103,8 @@ class ChannelFit:
 
     def _fit_scalars(self, target: np.ndarray, mask: np.ndarray,
                      alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scalars [C_out, C_in] of least output error for masks [C_out, 9 C_in]. What would be negative
-        turns the signs of its mask: every width's values are symmetric."""
+        """Scalars [C_out, C_in] of least output error for masks [C_out, 9 C_in]. A scalar that would be
+        negative becomes positive and its mask changes sign: the mask values of every width are symmetric."""
         outputs, inputs = alpha.shape
         taps = mask.reshape(outputs, inputs, TAPS)
         wanted = ((target - mask * np.repeat(alpha, TAPS, axis=1)) @ self._moment).reshape(taps.shape)
@@ -133,7 +136,8 @@ class ChannelFit:
 
     def _move_taps(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray,
                    mask_bits: int) -> tuple[np.ndarray, bool]:
-        """Moves taps to neighbouring levels while that lowers the error; whether any moved."""
+        """Moves taps to neighbouring levels while that lowers the error. Returns the masks and whether any
+        tap moved."""
         values = np.array(mask_values(mask_bits), dtype=np.float64)
         mask, worth = mask.copy(), np.repeat(alpha, TAPS, axis=1)
         error = target - worth * mask

@@ -1,4 +1,4 @@
-"""From fitted to whole scalars, and what the masks do about the rounding.
+"""Rounding of the fitted scalars to whole numbers, and masks that compensate for it.
 
 The three functions have one signature, ``Refine``; the fitting rule decides which is used.
 """
@@ -32,7 +32,7 @@ def round_half_up(value: float | np.ndarray) -> np.ndarray:
 
 def keep_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,  # noqa: ARG001 (Refine)
                mask_bits: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
-    """Scalars rounded, masks as fitted: for rules that prescribe the mask."""
+    """Scalars are rounded and masks stay as fitted: for rules that prescribe the mask."""
     return fit.mask, round_half_up(fit.alpha / unit)
 
 

@@ -1,4 +1,4 @@
-"""What compression did, in figures."""
+"""Figures of a compressed network: errors, ranges and sizes."""
 
 from dataclasses import dataclass
 

@@ -1,14 +1,15 @@
-"""The rule ``sequential``: as ``output``, but one layer after another, each making up for those before it.
+"""The rule ``sequential``: like ``output``, but one layer after another, each compensating for the errors of
+the layers before it.
 
 A layer of the float network computes w . x from its window x. In the integer network it sees another window
-x', which lacks all that was lost on the way. With H = mean x' x'^T and G = mean x' x^T, over windows of
-calibration pictures at the same places, the real weights that come nearest to w . x from x' are
+x', which carries the errors of all earlier layers. With H = mean x' x'^T and G = mean x' x^T, over windows of
+calibration pictures at the same places, the real weights that approximate w . x best from x' are
 
     w' = argmin mean (w . x - w' . x')^2 + d |w - w'|^2 = (H + d)^-1 (G w + d w),
 
-and masks and scalars are then fitted to w' under H, as ``sw.compress.output_fit`` does it. Errors thus do not
-add up from layer to layer. The thought, for rounded weights, is that of Hubara et al. 2021 and Frantar et al.
-2023, who feed each layer what the quantised layers before it give.
+and masks and scalars are then fitted to w' under H, as in ``sw.compress.output_fit``. Thus errors do not add
+up from layer to layer. Hubara et al. (2021) and Frantar et al. (2023) do the same for rounded weights: they
+calibrate each layer on the outputs of the quantised layers before it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,7 +63,7 @@ class SequentialFit:
         self._model = FloatModel(network)
 
     def run(self, mask_bits: Sequence[int], progress: Progress = silent) -> list[Calibrated]:
-        """All layers, with so many mask bits each."""
+        """All layers, fitted with ``mask_bits[n]`` bits for layer n."""
         first = LayerFits(self.network, self.preprocessing, self.pictures, "least-squares", progress)
         maps = [self._pixels(n) for n in self._chosen]
         inputs = image_scale(self.preprocessing, self.activation_bits)
@@ -112,7 +113,8 @@ class SequentialFit:
         return inputs.double().numpy(), pairs.double().numpy()
 
     def _float_map(self, position: int, picture: int) -> torch.Tensor:
-        """What layer ``position`` sees in the float network; computed anew, so that memory stays bounded."""
+        """The input map of layer ``position`` in the float network. It is recomputed for each layer, so that
+        memory stays bounded."""
         layers = self._model.layers(real_batch([self.pictures.load(picture)], self.preprocessing))
         for _ in range(position - 1):
             next(layers)

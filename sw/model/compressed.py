@@ -240,18 +240,31 @@ def _validate_layer(layer: CompressedLayer) -> None:
     where = f"layer {shape.name}: "
     for what, count in (("in_channels", shape.in_channels), ("out_channels", shape.out_channels)):
         _check(f"{where}{what}", count, 1 <= count <= 1 << 16, f"1..{1 << 16}")
-    _check(f"{where}mask_bits", layer.mask_bits, layer.mask_bits in MASK_BITS,
-           f"{MASK_BITS[0]}..{MASK_BITS[-1]}")
+    _check_mask_bits(layer)
     _check(f"{where}shift", layer.shift, SHIFT_MIN <= layer.shift <= SHIFT_MAX, f"{SHIFT_MIN}..{SHIFT_MAX}")
     _check(f"{where}scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0")
     kernels = (shape.out_channels, shape.in_channels)
     values = mask_values(layer.mask_bits)
     _check_array(f"{where}mask", layer.mask, "int8", (*kernels, 3, 3), values[0], values[-1])
-    odd = layer.mask[~np.isin(layer.mask, values)]
-    if odd.size:
-        raise InputError(f"{where}mask contains {odd[0]}; allowed with {layer.mask_bits} bits: {values}")
+    check_masks(layer)
     _check_array(f"{where}alpha", layer.alpha, "uint8", kernels, 0, 255)
     _check_array(f"{where}bias", layer.bias, "int16", kernels[:1], BIAS_MIN, BIAS_MAX)
+
+
+def check_masks(layer: CompressedLayer) -> None:
+    """Raises InputError, naming the layer, unless its mask width exists and all its masks have a code of that
+    width."""
+    _check_mask_bits(layer)
+    values = mask_values(layer.mask_bits)
+    odd = layer.mask[~np.isin(layer.mask, values)]
+    if odd.size:
+        raise InputError(f"layer {layer.shape.name}: mask contains {odd[0]}; "
+                         f"allowed with {layer.mask_bits} bits: {values}")
+
+
+def _check_mask_bits(layer: CompressedLayer) -> None:
+    _check(f"layer {layer.shape.name}: mask_bits", layer.mask_bits, layer.mask_bits in MASK_BITS,
+           f"{MASK_BITS[0]}..{MASK_BITS[-1]}")
 
 
 def _check(what: str, value: object, good: bool, allowed: str) -> None:

@@ -1,6 +1,5 @@
 """Frames through the simulated chip, with the C driver as its host."""
 
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
 from kestrel.hw.spec.status import COUNTERS
 from kestrel.verif.build.verilator import Build, random_start
-from kestrel.verif.simulate.frame import Pauses, SimulationError, image_beats, rom_arguments
+from kestrel.verif.simulate.frame import Pauses, SimulationError, image_beats, rom_arguments, run_harness
 
 WHOLE = BY_NAME["part"].reset
 RESULTS = ("ok", "bus fault", "no chip", "other network", "busy", "timeout", "failed")
@@ -106,21 +105,7 @@ def run_chip_frames(
         arguments += [workdir / f"image{n}.bin", workdir / f"packet{n}.bin"]
         arguments += [frame.part, frame.patience, frame.capacity]
     command = [build.binary, *arguments, *rom_arguments(workdir), *random_start(seed)]
-    with (workdir / "chip-log.txt").open("w+", encoding="utf-8") as log:
-        reported = 0
-        with subprocess.Popen(
-            [str(word) for word in command], stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.strip().isdigit():
-                    progress(int(line) - reported)
-                    reported = int(line)
-        if process.returncode:
-            log.seek(0)
-            raise SimulationError(
-                f"the simulation ended with {process.returncode}: {log.read().strip()[-500:]}"
-            )
+    run_harness([str(word) for word in command], workdir / "chip-log.txt", progress)
     return _read(stats, workdir, tolerant)
 
 

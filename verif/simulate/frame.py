@@ -129,7 +129,7 @@ def run_files(
         *random_start(seed),
         *arguments,
     ]
-    _run(command, workdir / "log.txt", progress)
+    run_harness(command, workdir / "log.txt", progress)
     stats = _read_stats(workdir / "stats.txt")
     values = stats.values
     if values["outcome"] != "done":
@@ -149,8 +149,9 @@ def run_files(
     )
 
 
-def _run(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
-    """Run the harness; it prints the number of the cycle from time to time."""
+def run_harness(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
+    """Runs a harness, which prints the number of the cycle from time to time; ``progress`` gets the cycles
+    since its last call. Standard error goes to ``log``. Raises SimulationError when the harness fails."""
     with log.open("w+", encoding="utf-8") as errors:
         reported = 0
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:

@@ -20,7 +20,7 @@ RECIPROCAL = DESCRIPTOR_TOTAL_BITS - 1 + DESCRIPTOR_RECIPROCAL_BITS + 1
 SQUARED = 5
 ROOTED = SQUARED + DESCRIPTOR_ROOT_LATENCY
 COPIED = 2
-"""Cycles of a pass beyond its elements, the one included in which it starts."""
+"""Cycles that a scan of a vector takes beyond its elements, including the one in which it starts."""
 
 
 def descriptor_cycles(
@@ -32,18 +32,18 @@ def descriptor_cycles(
     output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> int:
     """From the cycle of ``go`` to that of ``ending``, if the stream never waits."""
-    return sum(nip_parts(constants, config, last_crop, last_rotation, output).values())
+    return sum(nip_stages(constants, config, last_crop, last_rotation, output).values())
 
 
-def nip_parts(
+def nip_stages(
     constants: DescriptorConstants, config: EngineConfig, last_crop: bool, last_rotation: bool, output: int
 ) -> dict[str, int]:
-    """The same by part."""
+    """The same cycles by stage of the computation."""
     channels = constants.channels
     whitens = constants.whitening is not None and output != DESCRIPTOR_OUTPUT_SUMS
     dimensions = constants.dimensions if whitens else channels
     regions = constants.regions
-    parts = {
+    stages = {
         "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # with the check and the end
         "regions": (REGION_WORDS + 2) * len(regions)
         + sum(square_cycles(region, channels, config.word_lanes) for region in regions),
@@ -51,19 +51,19 @@ def nip_parts(
     }
     normalise = 2 * dimensions + SQUARED + RECIPROCAL + ROOTED
     if last_crop and not whitens:
-        parts["rotation"] = dimensions + COPIED
+        stages["rotation"] = dimensions + COPIED
     elif last_crop:
         assert constants.whitening is not None
         rows = len(constants.whitening.matrix)
-        parts["whitening"] = (
+        stages["whitening"] = (
             group_count(rows, config.whitening_rows) * channels + rows * DESCRIPTOR_ROW_CYCLES
         )
-        parts["rotation"] = normalise
+        stages["rotation"] = normalise
     if last_crop and last_rotation:
         if output != DESCRIPTOR_OUTPUT_SUMS:
-            parts["final"] = normalise
-        parts["output"] = output_cycles(dimensions, output)
-    return parts
+            stages["final"] = normalise
+        stages["output"] = output_cycles(dimensions, output)
+    return stages
 
 
 def square_cycles(region: Region, channels: int, lanes: int) -> int:

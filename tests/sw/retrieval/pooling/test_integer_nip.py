@@ -24,7 +24,7 @@ from kestrel.sw.retrieval.describe.chip_constants import (
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
 from kestrel.sw.retrieval.describe.whitening import Scatter
 from kestrel.sw.retrieval.pooling.bit_rows import bit_values
-from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles, nip_parts
+from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles, nip_stages
 from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
@@ -353,5 +353,5 @@ def test_a_frame_of_vgg16_spends_less_than_three_per_cent_on_it(name):
     made = DescriptorConstants(512, 7, 7, roi_grid(7, 7, (1, 2, 3)), 0, 1, np.zeros(512, dtype=np.int64),
                                whitening)  # fmt: skip
     cycles = descriptor_cycles(made, config)
-    assert cycles == sum(nip_parts(made, config, True, True, DESCRIPTOR_OUTPUT_BYTES).values())
+    assert cycles == sum(nip_stages(made, config, True, True, DESCRIPTOR_OUTPUT_BYTES).values())
     assert cycles < 0.03 * frame
