@@ -11,6 +11,8 @@ from kestrel.hw.spec.widths import BIAS_FRACTION
 from kestrel.sw.model.compressed import CompressedNetwork
 
 SEED_VARIABLE = "KESTREL_SEED"
+NO_SKIPS_VARIABLE = "KESTREL_NO_SKIPS"
+"""Set to 1, a skipped test fails unless it is marked ``needs_data``: a missing tool hides what is broken."""
 
 
 @pytest.fixture
@@ -32,12 +34,31 @@ def rng(seed: int) -> np.random.Generator:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Say in a failure's report which seed repeats it."""
+    """Say in a failure's report which seed repeats it; fail a skipped test where none may be skipped."""
     report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("needs_data"):
+        _refuse_skip(report)
     seeds = [value for name, value in item.user_properties if name == "seed"]
     if report.failed and seeds:
         report.sections.append(("seed", f"{SEED_VARIABLE}={seeds[0]} repeats this test"))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that is skipped as a whole (``importorskip``) where none may be skipped."""
+    report = yield
+    if report.skipped:
+        _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure if KESTREL_NO_SKIPS is 1."""
+    if os.environ.get(NO_SKIPS_VARIABLE) == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n{NO_SKIPS_VARIABLE}=1: only a test marked needs_data may be skipped"
 
 
 @pytest.fixture

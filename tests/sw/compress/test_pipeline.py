@@ -228,6 +228,7 @@ DATA = Path(os.environ.get("KESTREL_DATA", Path(__file__).parents[4] / "shared" 
 REAL = DATA / "vgg16_conv1_1-conv3_3.safetensors"
 
 
+@pytest.mark.needs_data
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no trained weights in {DATA} (set KESTREL_DATA)")
 def test_trained_weights_keep_their_features():
     """Published VGG-16, first four layers, photographs: what the method is for."""
