@@ -77,7 +77,7 @@ def join(m: Module, signature: wiring.Signature, source: tuple[Any, str], sink: 
 def feed(m: Module, block: wiring.Component, **values: Any) -> None:
     """Drive inputs of ``block``, by name. Raises ValueError for a name that is not one of an input."""
     for name, value in values.items():
-        member = block.signature.members.get(name)
-        if member is None or member.flow != In:
+        members = block.signature.members
+        if name not in members or members[name].flow != In:
             raise ValueError(f"{type(block).__name__} has no input {name}")
         m.d.comb += getattr(block, name).eq(value)

@@ -40,20 +40,12 @@ def port_names(component: wiring.Component) -> dict[str, tuple[wiring.Member, An
 class Emission:
     """Amaranth's platform while one block is converted to Verilog; collects what is placed in that block.
 
-    ``blocks``: by Verilog name one component of each kind, in the order of placing; ``memories``: names of
-    the wrappers, without the prefix.
+    ``blocks`` are in the order of placing; ``memories`` are names of the wrappers, without the prefix.
     """
 
     def __init__(self) -> None:
-        self.blocks: dict[str, wiring.Component] = {}
+        self.blocks: list[wiring.Component] = []
         self.memories: set[str] = set()
-
-    def add(self, component: wiring.Component) -> None:
-        """Collect a placed block. Raises ValueError if it and one before it need different modules of one
-        name."""
-        known = self.blocks.setdefault(module_name(component), component)
-        if known is not component:
-            use_ports_only(component, known)
 
 
 def use_ports_only(component: wiring.Component, like: wiring.Component) -> None:
@@ -62,10 +54,10 @@ def use_ports_only(component: wiring.Component, like: wiring.Component) -> None:
     Amaranth warns of components that never are, so it is elaborated to nothing. Raises ValueError if its
     ports are not those of ``like``.
     """
-    if component.signature != like.signature:
-        raise ValueError(f"two blocks {module_name(component)} of one design have different ports")
     component.elaborate = lambda platform: Module()
     Fragment.get(component, None)
+    if component.signature != like.signature:
+        raise ValueError(f"two blocks {module_name(component)} of one design have different ports")
 
 
 class _Placed(Elaboratable):
@@ -76,7 +68,7 @@ class _Placed(Elaboratable):
         component = self._component
         if not isinstance(platform, Emission):
             return component if self._reset is None else ResetInserter(self._reset)(component)
-        platform.add(component)
+        platform.blocks.append(component)
         ports: dict[str, Any] = {}
         if self._clocked:
             reset = ResetSignal("sync")

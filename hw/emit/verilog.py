@@ -47,15 +47,15 @@ def verilog_files(top: wiring.Component) -> tuple[VerilogFile, ...]:
     memories: set[str] = set()
 
     def add(component: wiring.Component) -> None:
-        found[module_name(component)] = component
+        known = found.setdefault(module_name(component), component)
+        if known is not component:
+            use_ports_only(component, like=known)
+            return
         emission = Emission()
         file = _module_file(component, emission)
         memories.update(emission.memories)
-        for name, inner in emission.blocks.items():
-            if name in found:
-                use_ports_only(inner, like=found[name])
-            else:
-                add(inner)
+        for inner in emission.blocks:
+            add(inner)
         files.append(file)
 
     add(top)

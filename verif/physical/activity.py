@@ -111,8 +111,8 @@ class ClassActivity:
 @dataclass(frozen=True)
 class Activity:
     """A run. ``cycles`` are those simulated; ``memories`` by instance path below the core or the engine;
-    ``array`` is the file of the array's streams, a line a cycle: ahead, load, sums, window, in
-    hexadecimal."""
+    ``array`` is the file of the array's streams, a line a cycle: ahead, load, sums, window, in hexadecimal.
+    """
 
     cycles: int
     classes: dict[str, ClassActivity] = field(repr=False)
