@@ -12,12 +12,15 @@ from contextlib import contextmanager
 _LIBTIFF = re.compile(rb"^[\w.]+: .*\n?$", re.DOTALL)
 """A line of libtiff's: the function or file, and what is wrong."""
 
+_DECODERS = r"(PIL|pillow_heif)(\.|$)"
+
 _STDERR = 2
 
 
 class _Silence:
-    """Python's warnings switched off while any thread is inside. ``warnings.catch_warnings`` alone puts back
-    what it found, which in two threads at once may be the other one's silence."""
+    """Pillow's warnings switched off while any thread is inside. ``warnings.catch_warnings`` alone puts back
+    what it found, which in two threads at once may be the other one's silence. Others' go on: another thread
+    may have something to say."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -29,7 +32,7 @@ class _Silence:
             if self._inside == 0:
                 self._caught = warnings.catch_warnings()
                 self._caught.__enter__()
-                warnings.simplefilter("ignore")
+                warnings.filterwarnings("ignore", module=_DECODERS)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:

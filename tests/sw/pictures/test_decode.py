@@ -283,6 +283,8 @@ def test_silence_in_two_threads_ends_with_the_last():
     silence.__enter__()
     silence.__enter__()
     silence.__exit__()
-    assert warnings.filters[0][0] == "ignore"
+    warnings.warn_explicit("of a decoder", UserWarning, "x.py", 1, module="PIL.Image")
+    with pytest.warns(InputWarning):
+        warnings.warn(InputWarning("a", "b"), stacklevel=1)
     silence.__exit__()
     assert list(warnings.filters) == before
