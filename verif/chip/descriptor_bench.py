@@ -16,7 +16,7 @@ WHOLE = {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 
 
 
 async def part(chip, picture, model, flags):
-    """One frame of a descriptor; what came out is held to the model."""
+    """Send one frame of a descriptor, and compare what comes out with the model."""
     await chip.idle()
     await chip.write("irq_enable", done=1, error=1)
     await chip.write("part", **flags)
@@ -68,7 +68,7 @@ async def descriptors(dut):
 
 @cocotb.test()
 async def aborts_and_soft_resets(dut):
-    """In any cycle of a frame that ends in a descriptor; then a descriptor of which nothing is left over."""
+    """In any cycle of a frame that ends in a descriptor; the next descriptor contains nothing of it."""
     chip = await Chip.begin(dut)
     source = rng("aborts")
     for turn in range(10):

@@ -18,7 +18,7 @@ PATIENCE = 5 * MODEL.total + 10000
 
 
 class CocotbBoard:
-    """A board of the driver's made of the bench's masters; called from a thread."""
+    """The driver's board, made of the bench's bus masters; it is called from a thread."""
 
     def __init__(self, chip: Chip) -> None:
         self.chip = chip
@@ -71,7 +71,7 @@ def expect_failure(call: Any, result: Result, *causes: str) -> None:
 
 
 def use(board: CocotbBoard) -> None:
-    """What firmware would do, and what may go wrong."""
+    """What firmware would do, and the ways in which it may fail."""
     chip = Kestrel(board)
     chip.open()
     chip.expect_network(chip.network_crc, PLAN.height, PLAN.width)
@@ -110,7 +110,7 @@ def use(board: CocotbBoard) -> None:
 
 
 def board_fault(board: CocotbBoard) -> None:
-    """An address without a register, through the driver's own way."""
+    """An access to an address without a register, through the driver's own functions."""
     try:
         board.read(0x7FC)
     except BoardFault:

@@ -64,7 +64,7 @@ IMAGES = [bytes_of(picture) for picture in PICTURES]
 
 
 class Chip:
-    """The chip's ports. ``counts`` tells what was done to it."""
+    """The chip's ports. ``counts`` counts what was done to it."""
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
@@ -88,8 +88,10 @@ class Chip:
         self.sink.clear()
 
     async def restart(self, picture: int) -> None:
-        """After an abort or a soft reset: until the chip is idle, with nothing left in the streams. What had
-        been sent of ``picture`` was thrown away, or, if the core had taken nothing, waits for a frame."""
+        """Waits after an abort or a soft reset until the chip is idle and nothing is left in the streams.
+
+        What had been sent of ``picture`` was discarded or, if the core had taken none of it, waits for a
+        frame."""
         await self.idle()
         while await self.field("status", "draining"):
             pass
@@ -182,8 +184,9 @@ class Chip:
         await self.source.send(AxiStreamFrame(IMAGES[picture]))
 
     async def features(self, picture: int) -> None:
-        """Waits for a packet and holds it to the features of a picture. A packet that an abort has closed
-        does not count."""
+        """Waits for a packet and compares it with the features of a picture.
+
+        A packet that an abort has closed does not count."""
         beats = await self.packet()
         lanes = CONFIG.word_lanes
         data = np.frombuffer(bytes(beats.tdata), np.uint8).reshape(-1, lanes)
