@@ -42,17 +42,6 @@ from kestrel.verif.physical.synthesis import (
 OUTPUT = Path("build/bench/synthesis.json")
 WORK = Path("build/bench/synthesis")
 
-BLOCKS = (
-    "kernel_unit", "output_lane", "array", "window", "accumulator", "requantise", "pool", "writer", "reader",
-    "image_input", "feature_memory", "feature_output", "weight_loader", "sequencer", "engine",
-    "isqrt", "descriptor_multiply", "descriptor_reciprocal", "descriptor_squares",
-    "descriptor_vectors", "descriptor_rows",
-    "descriptor_whitening", "descriptor_output", "descriptor_header", "descriptor_unit",
-    "axi_lite", "register_file", "control", "rom_check", "table_watch", "stream_input", "stream_output",
-    "byte_packer", "core", "top",
-)  # fmt: skip
-"""The order in which sums can be formed: what is boxed comes before what holds it."""
-
 INSTALL = "pip install 'kestrel-engine[synthesis]'"
 
 UNIT = "kernel_unit"
@@ -177,12 +166,16 @@ def show(console: Console, config: EngineConfig, result: dict[str, dict[str, dic
 
 
 def run(
-    config: EngineConfig, blocks: list[str], arguments: argparse.Namespace, liberty: Path | None
+    config: EngineConfig, arguments: argparse.Namespace, liberty: Path | None
 ) -> dict[str, object]:
-    """Everything asked for of one configuration."""
+    """Everything asked for of one configuration. Raises InputError for a block that it does not have."""
     console = Console(stderr=True, width=150)
     folder = WORK / config.name
-    write_sources(config, folder)
+    known = write_sources(config, folder)
+    blocks = arguments.blocks.split(",") if arguments.blocks else known
+    for block in blocks:
+        if block not in known:
+            raise InputError(f"--blocks {block}: allowed: {', '.join(known)}")
     report: dict[str, object] = {"config": asdict(config)}
     tables: dict[str, dict[str, dict[str, object]]] = {}
     if liberty:
@@ -225,16 +218,12 @@ def main() -> int:
     add("--config", action="append", help="name or .toml file; may be repeated (default: nano and edge)")
     add("--set", action="append", metavar="NAME=VALUE", help="change one field of the configuration")
     add("--liberty", type=Path, default=os.environ.get("KESTREL_LIBERTY"), help="library, .lib or .lib.gz")
-    add("--blocks", default=",".join(BLOCKS), help=f"of {', '.join(BLOCKS)}")
+    add("--blocks", metavar="A,B", help="names of Verilog modules without the prefix (default: all)")
     add("--period", type=float, default=2.5, help="clock period in ns that gates are sized for")
     add("--no-ecp5", action="store_true", help="leave out yosys' ECP5 cells")
     add("--no-route", action="store_true", help="leave out nextpnr")
     add("-o", "--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
-    blocks = arguments.blocks.split(",")
-    unknown = [block for block in blocks if block not in BLOCKS]
-    if unknown:
-        parser.error(f"--blocks {unknown[0]}: allowed: {', '.join(BLOCKS)}")
     if not yosys_available():
         print(f"yosys is not installed: nothing measured; {INSTALL}", file=sys.stderr)
         return 0
@@ -253,7 +242,10 @@ def main() -> int:
     if liberty:
         report["library"] = liberty.stem
     for config in configs:
-        report[config.name] = run(config, blocks, arguments, liberty)
+        try:
+            report[config.name] = run(config, arguments, liberty)
+        except InputError as error:
+            parser.error(str(error))
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(f"{arguments.output} written")

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from kestrel.hw.common.connections import ports
 from kestrel.hw.spec.registers import ADDRESS_BITS, REGISTER_BITS
 
 OKAY = 0
@@ -11,6 +12,48 @@ SLVERR = 2
 
 READ_CYCLES = 2
 """Cycles from ``read`` to the data."""
+
+_STROBES = REGISTER_BITS // 8
+
+AXI_LITE = wiring.Signature(
+    {
+        "awaddr": Out(ADDRESS_BITS),
+        "awprot": Out(3),
+        "awvalid": Out(1),
+        "awready": In(1),
+        "wdata": Out(REGISTER_BITS),
+        "wstrb": Out(_STROBES),
+        "wvalid": Out(1),
+        "wready": In(1),
+        "bresp": In(2),
+        "bvalid": In(1),
+        "bready": Out(1),
+        "araddr": Out(ADDRESS_BITS),
+        "arprot": Out(3),
+        "arvalid": Out(1),
+        "arready": In(1),
+        "rdata": In(REGISTER_BITS),
+        "rresp": In(2),
+        "rvalid": In(1),
+        "rready": Out(1),
+    }
+)
+"""AXI4-Lite, 32 bits, of the manager's side."""
+
+REGISTER_ACCESS = wiring.Signature(
+    {
+        "write": Out(1),
+        "waddr": Out(ADDRESS_BITS - 2),
+        "wdata": Out(REGISTER_BITS),
+        "wstrb": Out(_STROBES),
+        "write_fault": In(1),
+        "read": Out(1),
+        "raddr": Out(ADDRESS_BITS - 2),
+        "rdata": In(REGISTER_BITS),
+        "read_fault": In(1),
+    }
+)
+"""Writes and reads of registers, as ``AxiLite`` says."""
 
 
 class AxiLite(wiring.Component):
@@ -26,39 +69,7 @@ class AxiLite(wiring.Component):
     """
 
     def __init__(self) -> None:
-        strobes = REGISTER_BITS // 8
-        super().__init__(
-            {
-                "s_axil_awaddr": In(ADDRESS_BITS),
-                "s_axil_awprot": In(3),
-                "s_axil_awvalid": In(1),
-                "s_axil_awready": Out(1),
-                "s_axil_wdata": In(REGISTER_BITS),
-                "s_axil_wstrb": In(strobes),
-                "s_axil_wvalid": In(1),
-                "s_axil_wready": Out(1),
-                "s_axil_bresp": Out(2),
-                "s_axil_bvalid": Out(1),
-                "s_axil_bready": In(1),
-                "s_axil_araddr": In(ADDRESS_BITS),
-                "s_axil_arprot": In(3),
-                "s_axil_arvalid": In(1),
-                "s_axil_arready": Out(1),
-                "s_axil_rdata": Out(REGISTER_BITS),
-                "s_axil_rresp": Out(2),
-                "s_axil_rvalid": Out(1),
-                "s_axil_rready": In(1),
-                "write": Out(1),
-                "waddr": Out(ADDRESS_BITS - 2),
-                "wdata": Out(REGISTER_BITS),
-                "wstrb": Out(strobes),
-                "write_fault": In(1),
-                "read": Out(1),
-                "raddr": Out(ADDRESS_BITS - 2),
-                "rdata": In(REGISTER_BITS),
-                "read_fault": In(1),
-            }
-        )
+        super().__init__(ports("s_axil_", AXI_LITE.flip()) | ports("", REGISTER_ACCESS))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,6 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from kestrel.hw.chip.axi_lite import REGISTER_ACCESS
+from kestrel.hw.common.connections import ports
 from kestrel.hw.spec.registers import (
     ADDRESS_BITS,
     BY_NAME,
@@ -40,16 +42,7 @@ class RegisterFile(wiring.Component):
     """
 
     def __init__(self) -> None:
-        ports: dict[str, Any] = {
-            "write": In(1),
-            "waddr": In(ADDRESS_BITS - 2),
-            "wdata": In(REGISTER_BITS),
-            "wstrb": In(REGISTER_BITS // 8),
-            "write_fault": Out(1),
-            "read": In(1),
-            "raddr": In(ADDRESS_BITS - 2),
-            "rdata": Out(REGISTER_BITS),
-            "read_fault": Out(1),
+        members: dict[str, Any] = ports("", REGISTER_ACCESS.flip()) | {
             "busy": In(1),
             "write_refused": Out(1),
             "counter_addr": Out(COUNTER_ADDRESS_BITS),
@@ -60,13 +53,13 @@ class RegisterFile(wiring.Component):
                 continue
             layout = register_layout(register)
             if register.access == "ro":
-                ports[register.name] = In(layout)
+                members[register.name] = In(layout)
             else:
                 init = {f.name: f.reset for f in register.fields}
-                ports[register.name] = Out(layout, init=init)  # pyright: ignore[reportCallIssue]
+                members[register.name] = Out(layout, init=init)  # pyright: ignore[reportCallIssue]
             if register.access == "w1c":
-                ports[f"{register.name}_set"] = In(layout)
-        super().__init__(ports)
+                members[f"{register.name}_set"] = In(layout)
+        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,26 +1,31 @@
 """The chip: registers, image stream in, features or descriptor out, one interrupt; ROMs and core inside."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
-from kestrel.hw.chip.axi_lite import AxiLite
+from kestrel.hw.chip.axi_lite import AXI_LITE, REGISTER_ACCESS, AxiLite
 from kestrel.hw.chip.byte_packer import BytePacker
 from kestrel.hw.chip.control import Control
-from kestrel.hw.chip.core import BYTE, Core
 from kestrel.hw.chip.register_file import RegisterFile
 from kestrel.hw.chip.rom_check import RomCheck, checked_roms
 from kestrel.hw.chip.stream_input import StreamInput
 from kestrel.hw.chip.stream_output import StreamOutput
 from kestrel.hw.chip.table_watch import TableWatch
-from kestrel.hw.common.place import PREFIX, place
+from kestrel.hw.common.connections import feed, join, ports, stream
+from kestrel.hw.common.memories import rom
+from kestrel.hw.common.place import place
+from kestrel.hw.core import Core, feature_stream, image_stream
+from kestrel.hw.descriptor.unit import DescriptorUnit
 from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.descriptor import DESCRIPTOR_ERROR_BASE
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, IDENTIFICATION, VERSION
+from kestrel.hw.spec.status import ERROR_BITS
 
-PIXEL_BITS = 8
 AXIL = "s_axil_"
 
 
@@ -37,201 +42,224 @@ class Top(wiring.Component):
 
     def __init__(self, chip: ChipConfig) -> None:
         self.chip = chip
-        config = chip.engine
-        axil = AxiLite()
-        setattr(axil, "_MustUse__used", True)
-        ports: dict[str, Any] = {
-            path[0]: member
-            for path, member, _ in axil.signature.flatten(axil)
-            if str(path[0]).startswith(AXIL)
-        }
         super().__init__(
-            ports
-            | {
-                "s_axis_tdata": In(PIXEL_BITS * config.stream_bytes),
-                "s_axis_tvalid": In(1),
-                "s_axis_tlast": In(1),
-                "s_axis_tready": Out(1),
-                "m_axis_tdata": Out(BYTE * config.word_lanes),
-                "m_axis_tkeep": Out(config.word_lanes),
-                "m_axis_tlast": Out(1),
-                "m_axis_tvalid": Out(1),
-                "m_axis_tready": In(1),
-                "irq": Out(1),
-            }
+            ports(AXIL, AXI_LITE.flip())
+            | ports("s_axis_", image_stream(chip.engine).flip())
+            | ports("m_axis_", feature_stream(chip.engine))
+            | {"irq": Out(1)}
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        chip, config = self.chip, self.chip.engine
+        blocks = Blocks.placed(m, self.chip)
+        self._registers(m, blocks)
+        self._values(m, blocks)
+        self._control(m, blocks)
+        self._interrupt(m, blocks)
+        self._streams(m, blocks)
+        readers: dict[str, tuple[Any, str]] = {
+            "table": (blocks.core, "table_"),
+            "weights": (blocks.core, "weights_"),
+        }
+        closing = blocks.stream_output.closing
+        if self.chip.descriptor:
+            unit = DescriptorUnit(self.chip.engine, self.chip.descriptor)
+            packer = BytePacker(self.chip.engine)
+            place(m, "descriptor_unit", unit, reset=blocks.control.core_abort)
+            place(m, "byte_packer", packer, reset=blocks.control.core_abort)
+            self._describe(m, blocks, unit)
+            self._pack(m, blocks, unit, packer)
+            readers["descriptor"] = (unit, "rom_")
+            closing |= packer.o_tvalid
+        feed(m, blocks.control, closing=closing)
+        self._roms(m, blocks, readers)
+        return m
 
-        axil = AxiLite()
-        registers = RegisterFile()
-        control = Control(chip)
-        check = RomCheck(chip)
-        watch = TableWatch(config)
-        stream_input = StreamInput(config)
-        stream_output = StreamOutput(config)
-        core = Core(chip)
-        rst = ResetSignal("sync")
-        soft = rst | registers.control.soft_reset
-        core_reset = rst | control.core_abort
-        place(m, "axi_lite", axil)
-        place(m, "registers", registers, reset=soft)
-        place(m, "control", control, reset=soft)
-        place(m, "rom_check", check, reset=soft | control.check_abort)
-        place(m, "table_watch", watch, reset=soft)
-        place(m, "stream_input", stream_input, reset=rst | registers.control.stream_reset)
-        place(m, "stream_output", stream_output)
-        place(m, "core", core, reset=core_reset)
+    def _registers(self, m: Module, blocks: "Blocks") -> None:
+        """From the bus to the registers."""
+        axil, registers, core, control = blocks.axi_lite, blocks.registers, blocks.core, blocks.control
+        join(m, AXI_LITE, source=(self, AXIL), sink=(axil, AXIL))
+        join(m, REGISTER_ACCESS, source=(axil, ""), sink=(registers, ""))
+        feed(m, core, counter_addr=registers.counter_addr)
+        feed(
+            m,
+            registers,
+            busy=control.busy,
+            counter_value=core.counter_value,
+            error_set=control.causes,
+            irq_status_set=control.interrupts,
+        )
 
-        # --- registers -----------------------------------------------------------------------------------
-        for path, member, value in axil.signature.flatten(axil):
-            name = str(path[0])
-            if name.startswith(AXIL):
-                port = getattr(self, name)
-                m.d.comb += value.eq(port) if member.flow == In else port.eq(value)
-        m.d.comb += [
-            registers.write.eq(axil.write),
-            registers.waddr.eq(axil.waddr),
-            registers.wdata.eq(axil.wdata),
-            registers.wstrb.eq(axil.wstrb),
-            axil.write_fault.eq(registers.write_fault),
-            registers.read.eq(axil.read),
-            registers.raddr.eq(axil.raddr),
-            axil.rdata.eq(registers.rdata),
-            axil.read_fault.eq(registers.read_fault),
-            registers.busy.eq(control.busy),
-            core.counter_addr.eq(registers.counter_addr),
-            registers.counter_value.eq(core.counter_value),
-            registers.error_set.eq(control.causes),
-            registers.irq_status_set.eq(control.interrupts),
-        ]
-        crcs = {f"crc_{rom.name}": check.crcs[rom.name] for rom in check.roms}
+    def _values(self, m: Module, blocks: "Blocks") -> None:
+        """What the read-only registers show."""
+        registers, control, check = blocks.registers, blocks.control, blocks.rom_check
         values: dict[str, Any] = {
             "id": IDENTIFICATION,
             "version": BY_NAME["version"].pack(major=VERSION[0], minor=VERSION[1], patch=VERSION[2]),
             "network_crc": check.identity.table_crc,
             "frames": control.frames,
-            "cycles": core.cycles,
+            "cycles": blocks.core.cycles,
             "crc_descriptor": 0,
-        } | crcs
+        } | {f"crc_{checked.name}": check.crcs[checked.name] for checked in check.roms}
         for name, value in values.items():
             m.d.comb += getattr(registers, name).as_value().eq(value)
-        for name, fields in configuration(chip).items():
-            m.d.comb += [getattr(registers, name)[field].eq(value) for field, value in fields.items()]
-        m.d.comb += [
-            registers.table_size.height.eq(check.identity.image_height),
-            registers.table_size.width.eq(check.identity.image_width),
-            registers.status.busy.eq(control.busy),
-            registers.status.checking.eq(control.checking),
-            registers.status.draining.eq(stream_input.draining),
-            registers.status.closing.eq(stream_output.closing),
-            registers.status.check_good.eq(control.check_good),
-            registers.status.check_bad.eq(control.check_bad),
-            registers.status.identified.eq(check.identified),
-        ]
+        fields: dict[str, dict[str, Any]] = {
+            **configuration(self.chip),
+            "table_size": {"height": check.identity.image_height, "width": check.identity.image_width},
+            "status": {
+                "busy": control.busy,
+                "checking": control.checking,
+                "draining": blocks.stream_input.draining,
+                "closing": blocks.stream_output.closing,
+                "check_good": control.check_good,
+                "check_bad": control.check_bad,
+                "identified": check.identified,
+            },
+        }
+        for name, shown in fields.items():
+            m.d.comb += [getattr(registers, name)[field].eq(value) for field, value in shown.items()]
+
+    def _control(self, m: Module, blocks: "Blocks") -> None:
+        """Who tells the control what, and what it starts and ends."""
+        registers, control, core = blocks.registers, blocks.control, blocks.core
+        check, watch = blocks.rom_check, blocks.table_watch
+        feed(
+            m,
+            control,
+            request=registers.control,
+            continuous=registers.mode.continuous,
+            image=registers.image,
+            errors=registers.error,
+            write_refused=registers.write_refused,
+            core_busy=core.busy,
+            core_done=core.done,
+            core_error=core.error,
+            inconsistent=watch.inconsistent,
+            exceeded=watch.exceeded,
+            waiting=blocks.stream_input.waiting,
+            check_busy=check.busy,
+            check_done=check.done,
+            identified=check.identified,
+            image_height=check.identity.image_height,
+            image_width=check.identity.image_width,
+            good_descriptor=1,
+        )
+        feed(m, control, **{f"good_{checked.name}": check.good[checked.name] for checked in check.roms})
+        feed(m, core, start=control.core_start)
+        feed(m, check, check=control.check_start)
+        feed(m, blocks.stream_input, abort=control.core_abort)
+        feed(m, blocks.stream_output, abort=control.core_abort)
+
+    def _interrupt(self, m: Module, blocks: "Blocks") -> None:
         irq = Signal()
-        pending = registers.irq_status.as_value() & registers.irq_enable.as_value()
+        pending = blocks.registers.irq_status.as_value() & blocks.registers.irq_enable.as_value()
         m.d.sync += irq.eq(pending.any())
         m.d.comb += self.irq.eq(irq)
 
-        # --- control -------------------------------------------------------------------------------------
-        m.d.comb += [
-            control.request.eq(registers.control),
-            control.continuous.eq(registers.mode.continuous),
-            control.image.eq(registers.image),
-            control.errors.eq(registers.error),
-            control.write_refused.eq(registers.write_refused),
-            control.core_busy.eq(core.busy),
-            control.core_done.eq(core.done),
-            control.core_error.eq(core.error),
-            control.inconsistent.eq(watch.inconsistent),
-            control.exceeded.eq(watch.exceeded),
-            control.waiting.eq(stream_input.waiting),
-            control.check_busy.eq(check.busy),
-            control.check_done.eq(check.done),
-            control.identified.eq(check.identified),
-            control.image_height.eq(check.identity.image_height),
-            control.image_width.eq(check.identity.image_width),
-            control.good_descriptor.eq(1),
-            *(getattr(control, f"good_{rom.name}").eq(check.good[rom.name]) for rom in check.roms),
-            core.start.eq(control.core_start),
-            check.check.eq(control.check_start),
-            stream_input.abort.eq(control.core_abort),
-            stream_output.abort.eq(control.core_abort),
-        ]
+    def _streams(self, m: Module, blocks: "Blocks") -> None:
+        """Image in, features out."""
+        image, features = image_stream(self.chip.engine), feature_stream(self.chip.engine)
+        stream_input, stream_output, core = blocks.stream_input, blocks.stream_output, blocks.core
+        join(m, image, source=(self, "s_axis_"), sink=(stream_input, "s_axis_"))
+        join(m, image, source=(stream_input, "to_"), sink=(core, "s_axis_"))
+        join(m, features, source=(core, "m_axis_"), sink=(stream_output, "from_"))
+        join(m, features, source=(stream_output, "m_axis_"), sink=(self, "m_axis_"))
 
-        # --- ROMs: read by the core, or by the self-check while that is busy ------------------------------
-        for rom in checked_roms(chip):
-            enable, address = Signal(name=f"{rom.name}_en"), Signal(rom.address_bits, name=f"{rom.name}_addr")
-            data = Signal(rom.word_bits, name=f"{rom.name}_data")
-            for port, signal in (("en", enable), ("addr", address)):
-                by_check, by_core = (getattr(unit, f"{rom.name}_{port}") for unit in (check, core))
-                m.d.comb += signal.eq(Mux(check.busy, by_check, by_core))
-            m.d.comb += [getattr(unit, f"{rom.name}_data").eq(data) for unit in (check, core)]
-            m.submodules[rom.name] = Instance(
-                PREFIX + "rom",
-                p_WIDTH=rom.word_bits,
-                p_DEPTH=rom.depth,
-                p_ADDR_BITS=rom.address_bits,
-                p_INIT_FILE=f"{rom.name}.mem",
-                p_PLUSARG=PREFIX + rom.name,
-                i_clk=ClockSignal("sync"),
-                i_en=enable,
-                i_addr=address,
-                o_rdata=data,
+    def _describe(self, m: Module, blocks: "Blocks", unit: DescriptorUnit) -> None:
+        """Hand the output visits of a frame that ends in a descriptor to the descriptor unit."""
+        registers, core = blocks.registers, blocks.core
+        select = registers.output.select
+        feed(m, unit, **{name: getattr(core, f"other_{name}") for name in ("go", "visit", "layer", "banks")})
+        m.d.comb += unit.command.output.eq(select - 1)
+        m.d.comb += [unit.command[f.name].eq(registers.part[f.name]) for f in BY_NAME["part"].fields]
+        error = Signal(ERROR_BITS, name="descriptor_error")
+        with m.If(unit.error != 0):
+            m.d.comb += error.eq(unit.error + DESCRIPTOR_ERROR_BASE)
+        feed(
+            m,
+            core,
+            other_chosen=select != FEATURES,
+            other_active=unit.active,
+            other_ending=unit.ending,
+            other_error=error,
+            other_read_en=unit.read_en,
+            other_address=unit.address,
+        )
+
+    def _pack(self, m: Module, blocks: "Blocks", unit: DescriptorUnit, packer: BytePacker) -> None:
+        """The descriptor's bytes take the place of the features."""
+        stream_output = blocks.stream_output
+        join(m, stream(8), source=(unit, ""), sink=(packer, "i_"))
+        feed(m, packer, o_tready=stream_output.from_tready)
+        with m.If(blocks.core.other_chosen):
+            feed(
+                m,
+                stream_output,
+                from_tdata=packer.o_tdata,
+                from_tkeep=packer.o_tkeep,
+                from_tlast=packer.o_tlast,
+                from_tvalid=packer.o_tvalid,
             )
-            if rom.name == "table":
-                m.d.comb += [watch.en.eq(enable), watch.addr.eq(address), watch.data.eq(data)]
-        m.d.comb += [watch.frame.eq(~check.busy), watch.words.eq(check.identity.table_words)]
 
-        # --- streams -------------------------------------------------------------------------------------
-        m.d.comb += [
-            stream_input.s_axis_tdata.eq(self.s_axis_tdata),
-            stream_input.s_axis_tvalid.eq(self.s_axis_tvalid),
-            stream_input.s_axis_tlast.eq(self.s_axis_tlast),
-            self.s_axis_tready.eq(stream_input.s_axis_tready),
-            core.s_axis_tdata.eq(stream_input.to_tdata),
-            core.s_axis_tvalid.eq(stream_input.to_tvalid),
-            core.s_axis_tlast.eq(stream_input.to_tlast),
-            stream_input.to_tready.eq(core.s_axis_tready),
-            stream_output.from_tdata.eq(core.m_axis_tdata),
-            stream_output.from_tkeep.eq(core.m_axis_tkeep),
-            stream_output.from_tlast.eq(core.m_axis_tlast),
-            stream_output.from_tvalid.eq(core.m_axis_tvalid),
-            core.m_axis_tready.eq(stream_output.from_tready),
-            self.m_axis_tdata.eq(stream_output.m_axis_tdata),
-            self.m_axis_tkeep.eq(stream_output.m_axis_tkeep),
-            self.m_axis_tlast.eq(stream_output.m_axis_tlast),
-            self.m_axis_tvalid.eq(stream_output.m_axis_tvalid),
-            stream_output.m_axis_tready.eq(self.m_axis_tready),
-        ]
-        closing = stream_output.closing
-        if chip.descriptor:
-            packer = BytePacker(config)
-            place(m, "byte_packer", packer, reset=core_reset)
-            select = registers.output.select
-            m.d.comb += [
-                core.describe.eq(select != FEATURES),
-                core.command.output.eq(select - 1),
-                *(core.command[f.name].eq(registers.part[f.name]) for f in BY_NAME["part"].fields),
-                packer.i_tdata.eq(core.d_tdata),
-                packer.i_tlast.eq(core.d_tlast),
-                packer.i_tvalid.eq(core.d_tvalid),
-                core.d_tready.eq(packer.i_tready),
-                packer.o_tready.eq(stream_output.from_tready),
-            ]
-            closing |= packer.o_tvalid
-            with m.If(core.describe):
-                m.d.comb += [
-                    stream_output.from_tdata.eq(packer.o_tdata),
-                    stream_output.from_tkeep.eq(packer.o_tkeep),
-                    stream_output.from_tlast.eq(packer.o_tlast),
-                    stream_output.from_tvalid.eq(packer.o_tvalid),
-                ]
-        m.d.comb += control.closing.eq(closing)
-        return m
+    def _roms(self, m: Module, blocks: "Blocks", readers: dict[str, tuple[Any, str]]) -> None:
+        """Each ROM is read by its reader, or by the self-check while that is busy."""
+        check, watch = blocks.rom_check, blocks.table_watch
+        for checked in checked_roms(self.chip):
+            name = checked.name
+            reader, prefix = readers[name]
+            en, addr = Signal(name=f"{name}_en"), Signal(checked.address_bits, name=f"{name}_addr")
+            word = Signal(checked.word_bits, name=f"{name}_data")
+            for port, signal in (("en", en), ("addr", addr)):
+                by_check, by_reader = getattr(check, f"{name}_{port}"), getattr(reader, f"{prefix}{port}")
+                m.d.comb += signal.eq(Mux(check.busy, by_check, by_reader))
+            feed(m, check, **{f"{name}_data": word})
+            feed(m, reader, **{f"{prefix}data": word})
+            rom(m, name, width=checked.word_bits, depth=checked.depth, en=en, addr=addr, rdata=word)
+            if name == "table":
+                feed(m, watch, en=en, addr=addr, data=word)
+        feed(m, watch, frame=~check.busy, words=check.identity.table_words)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The chip's blocks but those of the descriptor; the names are those of the instances."""
+
+    core: Core
+    axi_lite: AxiLite
+    registers: RegisterFile
+    control: Control
+    rom_check: RomCheck
+    table_watch: TableWatch
+    stream_input: StreamInput
+    stream_output: StreamOutput
+
+    @classmethod
+    def placed(cls, m: Module, chip: ChipConfig) -> "Blocks":
+        """The blocks, in ``m``, each with what resets it. An abort resets the core, a soft reset everything
+        but the bus and the streams, which end what they have begun."""
+        config = chip.engine
+        blocks = cls(
+            Core(config, other_output=chip.descriptor is not None),
+            AxiLite(),
+            RegisterFile(),
+            Control(chip),
+            RomCheck(chip),
+            TableWatch(config),
+            StreamInput(config),
+            StreamOutput(config),
+        )
+        soft = blocks.registers.control.soft_reset
+        resets = {
+            "core": blocks.control.core_abort,
+            "registers": soft,
+            "control": soft,
+            "rom_check": soft | blocks.control.check_abort,
+            "table_watch": soft,
+            "stream_input": blocks.registers.control.stream_reset,
+        }
+        for name, block in vars(blocks).items():
+            place(m, name, block, reset=resets.get(name))
+        return blocks
 
 
 def configuration(chip: ChipConfig) -> dict[str, dict[str, int]]:

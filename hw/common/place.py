@@ -1,13 +1,23 @@
-"""Placing a block as an instance of a Verilog module of its own.
+"""Placing a block: a submodule in simulation, an instance of a module and file of its own in Verilog.
 
 Amaranth emits every submodule as a module of its own, so a block that is repeated by lane would be repeated
-in the Verilog. Here a block is converted once, under a fixed name, and its parent holds instances: the
-Verilog has one module, and one file, a block.
+in the Verilog. ``hw.emit.verilog`` converts with ``Emission`` as Amaranth's platform: then a placed block
+becomes an instance, and is collected, to be converted once. With any other platform, that of ``amaranth.sim``
+among them, it is the submodule that it would be without all this.
 """
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import (
+    ClockSignal,
+    Elaboratable,
+    Fragment,
+    Instance,
+    Module,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -21,23 +31,63 @@ def module_name(component: wiring.Component) -> str:
     return PREFIX + snake
 
 
+def port_names(component: wiring.Component) -> dict[str, tuple[wiring.Member, Any]]:
+    """Every port of the component's Verilog module but clock and reset: its member and its signal."""
+    flat = component.signature.flatten(component)
+    return {"__".join(map(str, path)): (member, value) for path, member, value in flat}
+
+
+class Emission:
+    """Amaranth's platform while one block is converted to Verilog; collects what is placed in that block.
+
+    ``blocks`` are in the order of placing; ``memories`` are names of the wrappers, without the prefix.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[wiring.Component] = []
+        self.memories: set[str] = set()
+
+
+def use_ports_only(component: wiring.Component, like: wiring.Component) -> None:
+    """For a block whose module is that of ``like``: only its ports are used, it must not be elaborated.
+
+    Amaranth warns of components that never are, so it is elaborated to nothing. Raises ValueError if its
+    ports are not those of ``like``.
+    """
+    component.elaborate = lambda platform: Module()
+    Fragment.get(component, None)
+    if component.signature != like.signature:
+        raise ValueError(f"two blocks {module_name(component)} of one design have different ports")
+
+
+class _Placed(Elaboratable):
+    def __init__(self, component: wiring.Component, clocked: bool, reset: Any) -> None:
+        self._component, self._clocked, self._reset = component, clocked, reset
+
+    def elaborate(self, platform: object) -> Any:
+        component = self._component
+        if not isinstance(platform, Emission):
+            return component if self._reset is None else ResetInserter(self._reset)(component)
+        platform.blocks.append(component)
+        ports: dict[str, Any] = {}
+        if self._clocked:
+            reset = ResetSignal("sync")
+            ports["i_clk"] = ClockSignal("sync")
+            ports["i_rst"] = reset if self._reset is None else reset | self._reset
+        for name, (member, value) in port_names(component).items():
+            ports[f"{'i' if member.flow == In else 'o'}_{name}"] = value
+        return Instance(module_name(component), **ports)
+
+
 def place(
     m: Module, name: str, component: wiring.Component, *, clocked: bool = True, reset: Any = None
 ) -> None:
-    """Add to ``m`` the submodule ``name``: an instance of the component's Verilog module, connected to the
-    component's own port signals, so that the parent uses ``component`` as if it were elaborated in place.
-    A purely combinational block has no clock and reset ports: ``clocked=False``.
-    ``reset``: instead of the parent's.
+    """Add ``component`` to ``m`` as ``name``; the parent uses its ports as those of any submodule.
+
+    A purely combinational block has no clock and reset ports: ``clocked=False``. ``reset``: resets the block
+    beside the parent's own reset.
     """
-    # It is elaborated when its own module is converted; Amaranth would warn that it is never used.
-    setattr(component, "_MustUse__used", True)
-    ports: dict[str, Any] = {}
-    if clocked:
-        ports = {"i_clk": ClockSignal("sync"), "i_rst": ResetSignal("sync") if reset is None else reset}
-    for path, member, value in component.signature.flatten(component):
-        direction = "i" if member.flow == In else "o"
-        ports[f"{direction}_{'__'.join(map(str, path))}"] = value
-    m.submodules[name] = Instance(module_name(component), **ports)
+    m.submodules[name] = _Placed(component, clocked, reset)
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = False) -> Any:

@@ -1,11 +1,12 @@
 """Partial sums: adds a pass's sums to those of the earlier passes over the same strip."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from kestrel.hw.common.memories import ram_1r1w
 from kestrel.hw.common.pixel import PIXEL
-from kestrel.hw.common.place import PREFIX, delayed, place
+from kestrel.hw.common.place import delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig, lane_sum_bits
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, bits_for
 
@@ -87,18 +88,17 @@ class Accumulator(wiring.Component):
         pixel = delayed(m, self.ahead, 1, "pixel")
         keep = delayed(m, pixel.valid & ~pixel.emit, 1, "keep")
         partial = Signal(ACCUMULATOR_BITS * config.output_lanes)
-        m.submodules.partial_sums = Instance(
-            PREFIX + "ram_1r1w",
-            p_WIDTH=ACCUMULATOR_BITS * config.output_lanes,
-            p_DEPTH=config.partial_depth,
-            p_ADDR_BITS=address_bits,
-            i_clk=ClockSignal("sync"),
-            i_ren=self.ahead.valid & ~self.ahead.fresh,
-            i_raddr=address,
-            o_rdata=partial,
-            i_wen=keep,
-            i_waddr=delayed(m, address, 2, "address", reset_less=True),
-            i_wdata=self.acc.as_value(),
+        ram_1r1w(
+            m,
+            "partial_sums",
+            width=ACCUMULATOR_BITS * config.output_lanes,
+            depth=config.partial_depth,
+            ren=self.ahead.valid & ~self.ahead.fresh,
+            raddr=address,
+            rdata=partial,
+            wen=keep,
+            waddr=delayed(m, address, 2, "address", reset_less=True),
+            wdata=self.acc.as_value(),
         )
         for n in range(config.output_lanes):
             lane = AccumulatorLane(config)

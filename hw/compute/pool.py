@@ -1,11 +1,12 @@
 """2x2/2 max pooling on the fly, or nothing."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from kestrel.hw.common.memories import ram_1r1w
 from kestrel.hw.common.pixel import PIXEL, result_layout
-from kestrel.hw.common.place import PREFIX, delayed, place
+from kestrel.hw.common.place import delayed, place
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
@@ -89,19 +90,18 @@ class Pool(wiring.Component):
         pair = pixel.valid & column[0]
         above = Signal(config.output_lanes * a)
         across = Signal(config.output_lanes * a)
-        m.submodules.line = Instance(
-            PREFIX + "ram_1r1w",
-            p_WIDTH=config.output_lanes * a,
-            p_DEPTH=depth,
-            p_ADDR_BITS=address_bits,
-            i_clk=ClockSignal("sync"),
+        ram_1r1w(
+            m,
+            "line",
+            width=config.output_lanes * a,
+            depth=depth,
             # Read while the pair's first pixel passes.
-            i_ren=self.pool & pixel.valid & lower & ~column[0],
-            i_raddr=column[1 : 1 + address_bits],
-            o_rdata=above,
-            i_wen=self.pool & pair & ~lower,
-            i_waddr=column[1 : 1 + address_bits],
-            i_wdata=across,
+            ren=self.pool & pixel.valid & lower & ~column[0],
+            raddr=column[1 : 1 + address_bits],
+            rdata=above,
+            wen=self.pool & pair & ~lower,
+            waddr=column[1 : 1 + address_bits],
+            wdata=across,
         )
         value = Signal.like(self.data, reset_less=True)
         m.d.comb += self.data.eq(value)

@@ -1,10 +1,10 @@
 """Cycle counters: what every busy cycle went into, and how many went into each layer."""
 
-from amaranth.hdl import Array, ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.place import PREFIX
+from kestrel.hw.common.memories import ram_1r1w
 from kestrel.hw.spec.status import COUNTER_ADDRESS_BITS, COUNTER_BITS, COUNTERS
 
 RECORD_BITS = COUNTER_ADDRESS_BITS - 1
@@ -78,18 +78,17 @@ class Counters(wiring.Component):
             m.d.sync += seen.bit_select(charged, 1).eq(1)
         with m.If(self.start):
             m.d.sync += [seen.eq(0), streaming.eq(0)]
-        m.submodules.records = Instance(
-            PREFIX + "ram_1r1w",
-            p_WIDTH=COUNTER_BITS,
-            p_DEPTH=1 << RECORD_BITS,
-            p_ADDR_BITS=RECORD_BITS,
-            i_clk=ClockSignal("sync"),
-            i_ren=1,
-            i_raddr=Mux(self.busy | self.done, self.record, self.addr[:RECORD_BITS]),
-            o_rdata=stored,
-            i_wen=charge,
-            i_waddr=charged,
-            i_wdata=(previous + elapsed)[:COUNTER_BITS],
+        ram_1r1w(
+            m,
+            "records",
+            width=COUNTER_BITS,
+            depth=1 << RECORD_BITS,
+            ren=1,
+            raddr=Mux(self.busy | self.done, self.record, self.addr[:RECORD_BITS]),
+            rdata=stored,
+            wen=charge,
+            waddr=charged,
+            wdata=(previous + elapsed)[:COUNTER_BITS],
         )
 
         chosen = Signal(COUNTER_ADDRESS_BITS, reset_less=True)

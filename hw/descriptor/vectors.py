@@ -3,12 +3,13 @@
 from enum import IntEnum
 from itertools import pairwise
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.isqrt import Isqrt
-from kestrel.hw.common.place import PREFIX, delayed, place
+from kestrel.hw.common.memories import ram_1r1w
+from kestrel.hw.common.place import delayed, place
 from kestrel.hw.descriptor.multiply import AMOUNT_BITS, PRODUCT_BITS, DescriptorMultiply, length_of
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_FRACTION,
@@ -232,17 +233,16 @@ class DescriptorVectors(wiring.Component):
         written: data.View,
     ) -> data.View:  # fmt: skip
         word = Signal(NUMBER, name=f"{name}_word")
-        m.submodules[name] = Instance(
-            PREFIX + "ram_1r1w",
-            p_WIDTH=NUMBER.size,
-            p_DEPTH=self.descriptor.channels,
-            p_ADDR_BITS=len(self.last_index),
-            i_clk=ClockSignal("sync"),
-            i_ren=read,
-            i_raddr=read_index,
-            o_rdata=word.as_value(),
-            i_wen=write,
-            i_waddr=write_index,
-            i_wdata=written.as_value(),
+        ram_1r1w(
+            m,
+            name,
+            width=NUMBER.size,
+            depth=self.descriptor.channels,
+            ren=read,
+            raddr=read_index,
+            rdata=word.as_value(),
+            wen=write,
+            waddr=write_index,
+            wdata=written.as_value(),
         )
         return word

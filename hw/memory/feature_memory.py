@@ -1,11 +1,12 @@
 """Feature memory: two parts, each of three row banks. One part is read while the other is written."""
 
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import feature_address_bits
-from kestrel.hw.common.place import PREFIX, delayed
+from kestrel.hw.common.memories import ram_1rw
+from kestrel.hw.common.place import delayed
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
@@ -81,18 +82,17 @@ class FeatureMemory(wiring.Component):
                 m.d.comb += writing.eq(enables[bank] & (write.part == part))
                 address = Mux(writing, addresses[bank], self.read_addresses[bank])
                 word = Signal(config.word_bits, name=f"word_{part}_{bank}")
-                m.submodules[f"part_{part}_bank_{bank}"] = Instance(
-                    PREFIX + "ram_1rw",
-                    p_LANES=config.word_lanes,
-                    p_LANE_BITS=config.activation_bits,
-                    p_DEPTH=config.feature_words[part],
-                    p_ADDR_BITS=address_bits,
-                    i_clk=ClockSignal("sync"),
-                    i_en=writing | (self.read_en & (self.read_part == part)),
-                    i_we=Mux(writing, lanes[bank], 0),
-                    i_addr=address[:address_bits],
-                    i_wdata=values[bank],
-                    o_rdata=word,
+                ram_1rw(
+                    m,
+                    f"part_{part}_bank_{bank}",
+                    lanes=config.word_lanes,
+                    lane_bits=config.activation_bits,
+                    depth=config.feature_words[part],
+                    en=writing | (self.read_en & (self.read_part == part)),
+                    we=Mux(writing, lanes[bank], 0),
+                    addr=address[:address_bits],
+                    wdata=values[bank],
+                    rdata=word,
                 )
                 words.append(word)
             m.d.comb += self.banks[bank].eq(Mux(was_part, words[1], words[0]))

@@ -1,6 +1,6 @@
 """Verilog files on disk, for the simulator: generated once and kept in the build cache."""
 
-import re
+import inspect
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cache
@@ -9,15 +9,12 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from kestrel.hw.common.place import PREFIX
+from kestrel.hw.emit.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files, verilog_files
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.common.place import PREFIX, module_name
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.emit.verilog import BLOCKS, CHIP_TOP, TOP, VerilogFile, block_file, chip_files, engine_files, memory_files, descriptor_blocks
 from kestrel.verif.build.cache import cached
 from kestrel.verif.build.verilator import Build, build_native
-
-_MODULE = re.compile(rf"^ *({PREFIX}\w+) ", re.MULTILINE)
-"""A module's name at the start of an instance."""
 
 SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
 """Modules that the simulator does not copy into their parents: at 32 x 32 lanes 15 MB of C++ instead of 50,
@@ -34,37 +31,10 @@ def engine_sources(config: EngineConfig) -> list[Path]:
     return _written("rtl", str(asdict(nameless)), lambda: engine_files(config))
 
 
-def blocks(config: EngineConfig) -> dict[str, wiring.Component]:
-    """Every block of the engine and of the descriptor unit, by the name of its module without the prefix:
-    ``kernel_unit``, ..."""
-    made = [*(make(config) for make in BLOCKS), *descriptor_blocks(config)]
-    for component in made:
-        # Most are made only to look at their ports; Amaranth would warn that they are never elaborated.
-        setattr(component, "_MustUse__used", True)
-    return {module_name(component).removeprefix(PREFIX): component for component in made}
-
-
-def block_sources(name: str, config: EngineConfig) -> list[Path]:
-    """Files of a block and of everything placed in it, the block last, for a bench of its own."""
-
-    def files() -> tuple[VerilogFile, ...]:
-        known = blocks(config)
-        memories = {file.name.removesuffix(".v"): file for file in memory_files()}
-        found: dict[str, VerilogFile] = {}
-
-        def add(module: str) -> None:
-            if module in memories:
-                found[module] = memories[module]
-            elif module not in found:
-                file = block_file(known[module.removeprefix(PREFIX)])
-                for child in sorted(set(_MODULE.findall(file.text)) - {module}):
-                    add(child)
-                found[module] = file
-
-        add(PREFIX + name)
-        return tuple(found.values())
-
-    return _written(f"block-{name}", str(asdict(replace(config, name=""))), files)
+def block_sources(make: Callable[[EngineConfig], wiring.Component], config: EngineConfig) -> list[Path]:
+    """Files of the block that ``make`` makes and of everything placed in it, the block last."""
+    key = f"{asdict(replace(config, name=''))} {inspect.getsource(make)}"
+    return _written("block", key, lambda: verilog_files(make(config)))
 
 
 def chip_sources(chip: ChipConfig) -> list[Path]:

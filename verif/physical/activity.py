@@ -30,7 +30,7 @@ CLASSES: dict[str, str] = {
     "requantise": "requantise",
     "weight_loader": "weight loader",
 }
-"""Instance of the engine, or the start of its path, to class; what is not named is "rest"."""
+"""Instance of the core, or the start of its path, to class; what is not named is "rest"."""
 
 _ASSIGNED = re.compile(r"^ *(\\\S+ |\w+) *<=", re.MULTILINE)
 _DECLARED = re.compile(r"^ *(?:output )?reg (?:signed )?(?:\[(\d+):0\] )?(\\\S+ |\w+) *[;=]", re.MULTILINE)
@@ -110,8 +110,9 @@ class ClassActivity:
 
 @dataclass(frozen=True)
 class Activity:
-    """A run. ``cycles`` are those simulated; ``memories`` by instance path below the engine; ``array`` is the
-    file of the array's streams, a line a cycle: ahead, load, sums, window, in hexadecimal."""
+    """A run. ``cycles`` are those simulated; ``memories`` by instance path below the core or the engine;
+    ``array`` is the file of the array's streams, a line a cycle: ahead, load, sums, window, in hexadecimal.
+    """
 
     cycles: int
     classes: dict[str, ClassActivity] = field(repr=False)
@@ -173,7 +174,7 @@ def read_activity(lines: Sequence[str], array: Path) -> Activity:
     cycles = 0
     for line in lines:
         kind, path, *numbers = line.split()
-        inner = path[path.index(TOP) + len(TOP) + 1 :].rpartition(".")[0]
+        inner = path[path.index(TOP) + len(TOP) + 1 :].rpartition(".")[0].removeprefix("core.")
         values = [int(number) for number in numbers]
         if kind == "memory":
             memories[inner] = MemoryActivity(*values)

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kestrel.hw.common.place import PREFIX
-from kestrel.hw.emit.verilog import MEMORIES, chip_files, engine_files
+from kestrel.hw.emit.verilog import MEMORIES, VerilogFile, chip_files, engine_files
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
@@ -30,11 +30,11 @@ from kestrel.hw.spec.engine_config import EngineConfig
 BOXED: dict[str, tuple[str, ...]] = {
     "output_lane": ("kernel_unit",),
     "array": ("output_lane",),
+    "core": ("output_lane",),
     "engine": ("output_lane",),
-    "core": ("output_lane", "descriptor_unit"),
-    "top": ("core",),
+    "top": ("core", "descriptor_unit"),
 }
-"""Modules that a block holds many times; they are not flattened into it."""
+"""Modules that a block holds many times, or that are large; they are not flattened into it."""
 
 WEIGHT_REGISTERS = ("digits", "alpha")
 """Signals of the kernel unit that its working weight registers drive."""
@@ -103,16 +103,27 @@ def run_yosys(commands: Iterable[str], folder: Path) -> str:
     return result.stdout
 
 
-def write_sources(config: EngineConfig, folder: Path) -> None:
-    """The chip's and the engine's Verilog, a file a module, for the functions below."""
+def write_sources(config: EngineConfig, folder: Path) -> list[str]:
+    """The chip's and the engine's Verilog, a file a module, for the functions below.
+
+    Returns the names of the blocks, without the prefix; what is placed in a block comes before it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (*engine_files(config), *chip_files(ChipConfig(config, descriptor_unit(config)))):
-        (folder / file.name).write_text(file.text, encoding="utf-8")
+    files = {file.name: file.text for file in _files(config)}
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
     for memory in MEMORIES:
         # As a black box a memory has ports only: yosys would look for the image of a ROM with a body.
         text = (folder / f"{PREFIX}{memory}.v").read_text(encoding="utf-8")
         ports = text[: text.index(");") + 2]
         (folder / f"{PREFIX}{memory}.box.v").write_text(f"{ports}\nendmodule\n", encoding="utf-8")
+    modules = (name.removeprefix(PREFIX).removesuffix(".v") for name in files)
+    return [name for name in modules if name not in MEMORIES]
+
+
+def _files(config: EngineConfig) -> tuple[VerilogFile, ...]:
+    chip = ChipConfig(config, descriptor_unit(config))
+    return (*engine_files(config), *chip_files(chip))
 
 
 def unpack_liberty(path: Path, folder: Path) -> Path:

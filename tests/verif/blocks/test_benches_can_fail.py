@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kestrel.verif.blocks.support.run import block_config, block_name, run_block
-from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.blocks.support.run import block_config, run_block, sources_of
 from kestrel.verif.build.verilator import BenchFailed
 
 CONFIG = block_config(3, 3, 5)
@@ -102,7 +101,7 @@ def test_bench_sees_a_fault(fault, tmp_path, seed):
     block, config, module, pattern, replacement, message = FAULTS[fault]
     files = []
     found = 0
-    for source in block_sources(block_name(block), config):
+    for source in sources_of(block, config):
         text = source.read_text(encoding="utf-8")
         if source.stem == f"kestrel_{module}":
             text, found = re.subn(pattern, replacement, text)

@@ -1,16 +1,15 @@
-import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from kestrel.hw.emit.verilog import descriptor_files, memory_files
+from kestrel.hw.descriptor.unit import DescriptorUnit
+from kestrel.hw.emit.verilog import verilog_files
 from kestrel.hw.spec.descriptor import DESCRIPTOR_SUMMED_MAX, DescriptorConfig
-from kestrel.verif.blocks.support.run import CONFIG_VARIABLE, block_config, config_label, run_block
-from kestrel.verif.build.rtl import block_sources
-from kestrel.verif.build.verilator import build_cocotb, lint, run_cocotb
+from kestrel.verif.blocks.support.run import block_config, config_label, run_block, sources_of
+from kestrel.verif.build.verilator import lint
 
 FULL = replace(block_config(16, 16, 8), feature_words=(1024, 1024))
 
@@ -24,21 +23,13 @@ WAIVERS = Path(str(resources.files("kestrel.verif.build") / "lint.vlt"))
 SMALL = DescriptorConfig(channels=16, rom_words=1024, whitening=False)
 
 
-def run_bench(bench, config, sources, folder, seed):
-    """The unit in a bench that is not called after it."""
-    build = build_cocotb(sources, "kestrel_descriptor_unit", optimise=0)
-    settings = {CONFIG_VARIABLE: json.dumps(asdict(config))}
-    module = f"kestrel.verif.blocks.descriptor.unit.{bench}"
-    return run_cocotb(build, "kestrel_descriptor_unit", module, folder, settings, seed, timeout=300)
-
-
 def small_unit(config, folder):
     """Files of a unit that cannot whiten, for 16 channels."""
-    found = [folder / file.name for file in descriptor_files(config, SMALL)]
-    for path, file in zip(found, descriptor_files(config, SMALL), strict=True):
-        path.write_text(file.text, encoding="utf-8")
-    unused = {file.name for file in memory_files()} - {"kestrel_ram_1r1w.v"}
-    return [path for path in found if path.name not in unused]
+    paths = []
+    for file in verilog_files(DescriptorUnit(config, SMALL)):
+        paths.append(folder / file.name)
+        paths[-1].write_text(file.text, encoding="utf-8")
+    return paths
 
 
 @pytest.mark.parametrize(
@@ -93,9 +84,9 @@ def test_a_small_unit_without_whitening(tmp_path, seed):
 @pytest.mark.parametrize("lanes", [1, 3, 16])
 def test_the_unit_is_clean(lanes, tmp_path):
     config = block_config(lanes, lanes, 8)
-    lint(block_sources("descriptor_unit", config), "kestrel_descriptor_unit", WAIVERS)
+    lint(sources_of("descriptor.unit", config), "kestrel_descriptor_unit", WAIVERS)
     lint(
-        block_sources("descriptor_unit", replace(config, whitening_rows=16)),
+        sources_of("descriptor.unit", replace(config, whitening_rows=16)),
         "kestrel_descriptor_unit",
         WAIVERS,
     )
@@ -105,17 +96,17 @@ def test_the_unit_is_clean(lanes, tmp_path):
 @pytest.mark.parametrize("rows", [4, 16])
 def test_full_size(rows, tmp_path, seed):
     config = replace(FULL, whitening_rows=rows)
-    run_bench("full_bench", config, block_sources("descriptor_unit", config), tmp_path, seed)
+    run_block("descriptor.unit", config, tmp_path, seed, bench="full_bench")
 
 
 def test_too_many_regions_in_a_sum_are_refused(tmp_path, seed):
     config = block_config(2, 2, 8)
     sources = []
-    for source in block_sources("descriptor_unit", config):
+    for source in sources_of("descriptor.unit", config):
         text = source.read_text(encoding="utf-8")
         if source.stem == "kestrel_descriptor_unit":
             text, found = re.subn(rf"summed > 16'h{DESCRIPTOR_SUMMED_MAX:x}\b", f"summed > 16'h{7:x}", text)
             assert found == 1, "the limit is written in another way"
         sources.append(tmp_path / source.name)
         sources[-1].write_text(text, encoding="utf-8")
-    run_bench("limit_bench", config, sources, tmp_path / "run", seed)
+    run_block("descriptor.unit", config, tmp_path / "run", seed, sources, bench="limit_bench")

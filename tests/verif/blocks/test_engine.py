@@ -1,5 +1,4 @@
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -8,8 +7,7 @@ from kestrel.hw.emit.verilog import TOP
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.status import ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
 from kestrel.hw.spec.table import HEADER_FIELDS
-from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
-from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.blocks.support.run import bench_settings, sources_of
 from kestrel.verif.build.verilator import build_cocotb, run_cocotb
 from kestrel.verif.cases.engine_case import engine_case
 from kestrel.verif.simulate.frame import rom_arguments, write_files
@@ -29,8 +27,8 @@ CONFIGS = {
 
 
 def run(config, module, workdir, seed, env):
-    build = build_cocotb(block_sources("engine", config), TOP, optimise=1)
-    settings = {CONFIG_VARIABLE: json.dumps(asdict(config))} | env
+    build = build_cocotb(sources_of("engine", config), TOP, optimise=1)
+    settings = bench_settings("engine", config) | env
     return run_cocotb(
         build, TOP, module, workdir, settings, seed, arguments=rom_arguments(workdir), timeout=300
     )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kestrel.hw.emit.verilog import MEMORIES, TOP, memory_file
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.emit.verilog import TOP, memory_files
 from kestrel.verif.build.rtl import engine_sources
 from kestrel.verif.build.verilator import BuildError, lint
 
@@ -32,8 +32,9 @@ def test_the_engine_is_clean(config):
     lint(engine_sources(config), TOP, WAIVERS)
 
 
-@pytest.mark.parametrize("file", memory_files(), ids=lambda file: file.name)
-def test_a_memory_wrapper_is_clean_without_waivers(tmp_path, file):
+@pytest.mark.parametrize("name", MEMORIES)
+def test_a_memory_wrapper_is_clean_without_waivers(tmp_path, name):
+    file = memory_file(name)
     path = tmp_path / file.name
     path.write_text(file.text)
     lint([path], path.stem)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kestrel.verif.build import rtl
+from kestrel.verif.blocks.compute.pool_lane import make
 from kestrel.verif.blocks.support.run import block_config
+from kestrel.verif.build import rtl
 
 HW = Path(str(resources.files("kestrel.hw")))
 
@@ -31,9 +32,9 @@ def copy_of_hw(tmp_path, monkeypatch):
 )
 def test_a_changed_source_is_another_generator(copy_of_hw, changed):
     rtl._generator.cache_clear()
-    before = rtl.block_sources("pool_lane", block_config(1, 1, 4))
-    assert rtl.block_sources("pool_lane", block_config(1, 1, 4)) == before
+    before = rtl.block_sources(make, block_config(1, 1, 4))
+    assert rtl.block_sources(make, block_config(1, 1, 4)) == before
     path = copy_of_hw / changed
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     rtl._generator.cache_clear()
-    assert rtl.block_sources("pool_lane", block_config(1, 1, 4)) != before
+    assert rtl.block_sources(make, block_config(1, 1, 4)) != before

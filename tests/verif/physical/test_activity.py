@@ -65,9 +65,9 @@ def test_all_registers_of_the_array_are_counted(frame):
 
 def test_the_report_is_read_by_class(tmp_path):
     lines = [
-        "registers TOP.kestrel_engine.array.lane_0.unit_1.register_probe 108 40 10",
-        "registers TOP.kestrel_engine.array.lane_1.register_probe 8 2 10",
-        "registers TOP.kestrel_engine.register_probe 5 1 10",
+        "registers TOP.kestrel_engine.core.array.lane_0.unit_1.register_probe 108 40 10",
+        "registers TOP.kestrel_engine.core.array.lane_1.register_probe 8 2 10",
+        "registers TOP.kestrel_engine.core.register_probe 5 1 10",
         "memory TOP.kestrel_engine.weights.probe 64 7 3 0 0",
     ]
     activity = read_activity(lines, tmp_path)

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 
+from kestrel.hw.common.place import port_names
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.verif.blocks.support.layouts import decode, encode
-from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
+from kestrel.verif.blocks.support.run import BLOCK_VARIABLE, CONFIG_VARIABLE, block_maker
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, Scoreboard
-from kestrel.verif.build.rtl import blocks
 
 
 def bench_config() -> EngineConfig:
@@ -38,14 +38,14 @@ class Block:
     """A block's ports with values as in ``layouts``. ``finer`` gives ports a shape that says more than the
     block's own, which is a plain number of bits."""
 
-    def __init__(self, dut: Any, name: str, **finer: data.Layout) -> None:
+    def __init__(self, dut: Any, **finer: data.Layout) -> None:
         self.dut = dut
-        component: wiring.Component = blocks(bench_config())[name]
+        component = block_maker(os.environ[BLOCK_VARIABLE])(bench_config())
         self.inputs: dict[str, Any] = {}
         self.outputs: dict[str, Any] = {}
-        for path, member, _ in component.signature.flatten(component):
+        for name, (member, _) in port_names(component).items():
             ports = self.inputs if member.flow == In else self.outputs
-            ports["__".join(map(str, path))] = member.shape
+            ports[name] = member.shape
         for port, shape in finer.items():
             (self.inputs if port in self.inputs else self.outputs)[port] = shape
         self._driven: dict[str, int] = {}

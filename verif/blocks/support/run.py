@@ -1,17 +1,20 @@
 """Runs the bench of one block of the engine."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
-from kestrel.hw.common.place import PREFIX
+from amaranth.lib import wiring
+
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.verif.build.rtl import block_sources
 from kestrel.verif.build.verilator import Results, build_cocotb, run_cocotb
 
 CONFIG_VARIABLE = "KESTREL_CONFIG"
+BLOCK_VARIABLE = "KESTREL_BLOCK"
 
 
 def block_config(
@@ -51,22 +54,30 @@ def config_label(config: EngineConfig) -> str:
     )
 
 
-def block_name(block: str) -> str:
-    """The name of a block's Verilog module, without the prefix: ``reader`` for ``memory.reader``."""
-    room, _, name = block.partition(".")
-    if room == "descriptor":
-        return f"descriptor_{name}"
-    return name
+def block_maker(block: str) -> Callable[[EngineConfig], wiring.Component]:
+    """``make`` of a block's folder in ``kestrel.verif.blocks``: ``memory.reader``."""
+    return import_module(f"kestrel.verif.blocks.{block}").make
+
+
+def sources_of(block: str, config: EngineConfig) -> list[Path]:
+    """Verilog of a block and of everything placed in it, the block last."""
+    return block_sources(block_maker(block), config)
+
+
+def bench_settings(block: str, config: EngineConfig) -> dict[str, str]:
+    """Environment variables that tell a bench which block it has before it."""
+    return {BLOCK_VARIABLE: block, CONFIG_VARIABLE: json.dumps(asdict(config))}
 
 
 def run_block(
-    block: str, config: EngineConfig, workdir: Path, seed: int, sources: Sequence[Path] | None = None
-) -> Results:
+    block: str, config: EngineConfig, workdir: Path, seed: int, sources: Sequence[Path] | None = None,
+    bench: str = "bench",
+) -> Results:  # fmt: skip
     """Builds ``block``, named as its folder in ``kestrel.verif.blocks`` (``memory.reader``), or ``sources``,
-    a changed copy of its files, and runs the bench in that folder. Raises BenchFailed.
+    a changed copy of its files, and runs the module ``bench`` in that folder. Raises BenchFailed.
     """
-    name = block_name(block)
-    top = PREFIX + name
-    build = build_cocotb(block_sources(name, config) if sources is None else sources, top, optimise=0)
-    settings = {CONFIG_VARIABLE: json.dumps(asdict(config))}
-    return run_cocotb(build, top, f"kestrel.verif.blocks.{block}.bench", workdir, settings, seed, timeout=300)
+    files = sources_of(block, config) if sources is None else sources
+    top = files[-1].stem
+    build = build_cocotb(files, top, optimise=0)
+    module = f"kestrel.verif.blocks.{block}.{bench}"
+    return run_cocotb(build, top, module, workdir, bench_settings(block, config), seed, timeout=300)

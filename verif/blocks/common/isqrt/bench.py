@@ -24,4 +24,4 @@ async def numbers(dut):
             yield {"square": source.choice((near, any_number)),
                    "rst": int(source.random() < 0.01)}  # fmt: skip
 
-    await lockstep(Block(dut, "isqrt"), Isqrt(), rows())
+    await lockstep(Block(dut), Isqrt(), rows())

@@ -53,7 +53,7 @@ def traffic(source: Random, strips: int) -> Iterator[dict[str, Any]]:
 
 @cocotb.test()
 async def strips_of_any_size(dut):
-    await lockstep(Block(dut, "accumulator"), Accumulator(LANES), traffic(rng("traffic"), 40))
+    await lockstep(Block(dut), Accumulator(LANES), traffic(rng("traffic"), 40))
 
 
 @cocotb.test()
@@ -66,7 +66,7 @@ async def the_whole_memory(dut):
             yield row(source, pixel)
         yield from (row(source, nothing(source)) for _ in range(4))
 
-    await lockstep(Block(dut, "accumulator"), Accumulator(LANES), rows())
+    await lockstep(Block(dut), Accumulator(LANES), rows())
 
 
 @cocotb.test()
@@ -83,4 +83,4 @@ async def resets_in_the_middle(dut):
             for pixel in strip(1, source.randint(1, 3), fresh=1, emit=1):
                 yield row(source, pixel, rst=1)
 
-    await lockstep(Block(dut, "accumulator"), Accumulator(LANES), rows())
+    await lockstep(Block(dut), Accumulator(LANES), rows())

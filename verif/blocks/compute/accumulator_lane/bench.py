@@ -41,4 +41,4 @@ def rows(source: Random) -> Iterator[dict[str, Any]]:
 
 @cocotb.test()
 async def every_cycle(dut):
-    await lockstep(Block(dut, "accumulator_lane"), AccumulatorLane(), rows(rng("rows")))
+    await lockstep(Block(dut), AccumulatorLane(), rows(rng("rows")))

@@ -31,7 +31,7 @@ CLEAR = {"out": ALL_OUT, "block": ALL_BLOCKS, "kernels": [ZERO] * K}
 
 
 def block(dut: Any) -> Block:
-    return Block(dut, "array", window=data.ArrayLayout(data.ArrayLayout(A, TAPS), INPUTS))
+    return Block(dut, window=data.ArrayLayout(data.ArrayLayout(A, TAPS), INPUTS))
 
 
 def loads(source: Random) -> list[dict[str, Any]]:

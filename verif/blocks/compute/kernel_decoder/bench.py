@@ -44,7 +44,7 @@ def codes(source: Random, mask_bits: int) -> list[int]:
 
 @cocotb.test()
 async def stored_kernels(dut):
-    block = Block(dut, "kernel_decoder")
+    block = Block(dut)
     source = rng("codes")
     cases = [(mask_bits, code) for mask_bits in CONFIG.mask_widths for code in codes(source, mask_bits)]
     source.shuffle(cases)

@@ -20,7 +20,7 @@ A, BITS = bench_config().activation_bits, bench_config().digit_bits
 
 
 def block(dut: Any) -> Block:
-    return Block(dut, "kernel_unit", window=data.ArrayLayout(A, TAPS))
+    return Block(dut, window=data.ArrayLayout(A, TAPS))
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:

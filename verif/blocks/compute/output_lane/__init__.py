@@ -1,0 +1,6 @@
+from kestrel.hw.compute.output_lane import OutputLane
+from kestrel.hw.spec.engine_config import EngineConfig
+
+
+def make(config: EngineConfig) -> OutputLane:
+    return OutputLane(config)

@@ -25,7 +25,7 @@ ZERO = [[0] * TAPS] * LANES
 
 def block(dut: Any) -> Block:
     window = data.ArrayLayout(data.ArrayLayout(A, TAPS), LANES)
-    return Block(dut, "output_lane", window=window)
+    return Block(dut, window=window)
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ async def layers_of_both_kinds(dut):
             if CONFIG.row_groups:
                 yield from grouped_layer(source, plain)
 
-    await lockstep(Block(dut, "pool"), Pool(CONFIG.row_groups), rows())
+    await lockstep(Block(dut), Pool(CONFIG.row_groups), rows())
 
 
 @cocotb.test()
@@ -80,4 +80,4 @@ async def resets_in_the_middle(dut):
                 if number > 4 and source.random() < 0.04:
                     break
 
-    await lockstep(Block(dut, "pool"), Pool(CONFIG.row_groups), rows())
+    await lockstep(Block(dut), Pool(CONFIG.row_groups), rows())

@@ -44,4 +44,4 @@ def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
 @cocotb.test()
 async def every_cycle(dut):
     rows = everything() if A <= EXHAUSTIVE_BITS else traffic(rng("traffic"), 4000)
-    await lockstep(Block(dut, "pool_lane"), PoolLane(), rows)
+    await lockstep(Block(dut), PoolLane(), rows)

@@ -66,7 +66,7 @@ async def layers_one_after_the_other(dut):
             lengths = [1, 1, 2, *(source.randint(1, 12) for _ in range(5))]
             yield from layer.passes(lengths, source.choice((0, 0.4)))
 
-    await lockstep(Block(dut, "requantise"), Requantise(LANES, K), rows())
+    await lockstep(Block(dut), Requantise(LANES, K), rows())
 
 
 @cocotb.test()
@@ -82,4 +82,4 @@ async def resets_in_the_middle(dut):
                 if source.random() < 0.08:
                     break
 
-    await lockstep(Block(dut, "requantise"), Requantise(LANES, K), rows())
+    await lockstep(Block(dut), Requantise(LANES, K), rows())

@@ -84,7 +84,7 @@ async def any_traffic(dut):
             for bits in range(ACTIVATION_BITS_MIN, A + 1):
                 yield from traffic(source, shift, (1 << bits) - 1, 60)
 
-    await lockstep(Block(dut, "requantise_lane"), RequantiseLane(), rows())
+    await lockstep(Block(dut), RequantiseLane(), rows())
 
 
 @cocotb.test()
@@ -98,7 +98,7 @@ async def both_ends_of_accumulator_and_bias(dut):
                 ends = [ACCUMULATOR_MIN - min(offset, 0), ACCUMULATOR_MAX - max(offset, 0)]
                 yield from with_bias(bias, shift, maximum, [*ends, -offset, 0, ends[1], ends[0]])
 
-    await lockstep(Block(dut, "requantise_lane"), RequantiseLane(), rows())
+    await lockstep(Block(dut), RequantiseLane(), rows())
 
 
 @cocotb.test()
@@ -112,4 +112,4 @@ async def every_rounding_edge(dut):
             accs = [(y << shift) + half + d for y in range(-2, maximum + 2) for d in (-1, 0)]
             yield from with_bias(0, shift, maximum, accs if shift in {SHIFT_MIN, 7, SHIFT_MAX} else accs[::7])
 
-    await lockstep(Block(dut, "requantise_lane"), RequantiseLane(), rows())
+    await lockstep(Block(dut), RequantiseLane(), rows())

@@ -58,7 +58,7 @@ Taps = list[list[int | None]]
 
 
 def block(dut: Any) -> Block:
-    return Block(dut, "window", window=data.ArrayLayout(data.ArrayLayout(A, TAPS), LANES))
+    return Block(dut, window=data.ArrayLayout(data.ArrayLayout(A, TAPS), LANES))
 
 
 class Passes:

@@ -72,7 +72,7 @@ class Surroundings:
     """Table, loader and streaming blocks; makes the inputs of each cycle and holds the block to its model."""
 
     def __init__(self, dut: Any, source: Random) -> None:
-        self.block = Block(dut, "sequencer")
+        self.block = Block(dut)
         self.source = source
         self.model = SequencerModel(CONFIG)
         self.table: list[int] = []

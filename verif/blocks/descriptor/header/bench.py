@@ -59,7 +59,7 @@ def expected(found: dict[str, int], channels: int, height: int, width: int, raw:
 @cocotb.test()
 async def headers(dut):
     source = rng("headers")
-    block = Block(dut, "descriptor_header")
+    block = Block(dut)
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     good = 0
     for number in range(300):

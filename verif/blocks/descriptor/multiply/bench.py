@@ -21,4 +21,4 @@ async def products(dut):
             amount = cycle % (1 << AMOUNT_BITS)
             yield {"x": number(32), "amount": amount, "y": number(DESCRIPTOR_RECIPROCAL_BITS), "rst": 0}
 
-    await lockstep(Block(dut, "descriptor_multiply"), Multiply(), rows())
+    await lockstep(Block(dut), Multiply(), rows())

@@ -19,7 +19,7 @@ from kestrel.verif.cases.descriptor_case import OUTPUTS
 @cocotb.test()
 async def vectors(dut):
     source = rng("vectors")
-    block = Block(dut, "descriptor_output")
+    block = Block(dut)
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     stop = 1
     for number in range(60):

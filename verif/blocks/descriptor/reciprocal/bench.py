@@ -35,4 +35,4 @@ async def totals(dut):
                     break
                 yield row()
 
-    await lockstep(Block(dut, "descriptor_reciprocal"), Reciprocal(), rows())
+    await lockstep(Block(dut), Reciprocal(), rows())

@@ -42,4 +42,4 @@ async def sums(dut):
                 yield row()
 
     weights = data.ArrayLayout(signed(DESCRIPTOR_MATRIX_BITS), ROWS)
-    await lockstep(Block(dut, "descriptor_rows", weights=weights), Rows(ROWS), rows())
+    await lockstep(Block(dut, weights=weights), Rows(ROWS), rows())

@@ -23,7 +23,7 @@ LANES = CONFIG.word_lanes
 async def regions(dut):
     """One region after the other; some are cut off by a reset."""
     source = rng("regions")
-    block = Block(dut, "descriptor_squares")
+    block = Block(dut)
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     kinds = (1, LANES, LANES + 1, max(1, LANES - 1), 2 * LANES, 3 * LANES + 1)
     stop = 0

@@ -54,7 +54,7 @@ class Unit:
 
     def __init__(self, dut: Any, source: Random) -> None:
         self.dut, self.source = dut, source
-        self.block = Block(dut, "descriptor_unit")
+        self.block = Block(dut)
         self.rom: list[int] = []
         self.whitens = len(dut.rom_addr) == bits_for(UNIT.rom_words - 1)  # else the small unit of the tests
         Clock(dut.clk, PERIOD_NS, unit="ns").start()

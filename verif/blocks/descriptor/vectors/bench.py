@@ -20,7 +20,7 @@ class Vectors:
 
     def __init__(self, dut, source):
         self.dut, self.source = dut, source
-        self.block = Block(dut, "descriptor_vectors")
+        self.block = Block(dut)
         self.squares: list[int] = []  # with the sign of the element
         self.signs: list[int] = []
         self.sums: list[int] = []

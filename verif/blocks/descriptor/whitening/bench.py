@@ -26,7 +26,7 @@ UNIT = descriptor_unit(bench_config())
 @cocotb.test()
 async def matrices(dut):
     source = rng("matrices")
-    block = Block(dut, "descriptor_whitening")
+    block = Block(dut)
     Clock(dut.clk, PERIOD_NS, unit="ns").start()
     stop, done = 1, 0
     for number in range(60):

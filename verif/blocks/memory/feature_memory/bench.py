@@ -73,4 +73,4 @@ def traffic(source: Random, cycles: int) -> Iterator[Step]:
 
 @cocotb.test()
 async def any_traffic(dut):
-    await script(Block(dut, "feature_memory"), traffic(rng("traffic"), 6000))
+    await script(Block(dut), traffic(rng("traffic"), 6000))

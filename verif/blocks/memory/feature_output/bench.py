@@ -142,7 +142,7 @@ async def maps(dut):
             yield from driver.map(random_stream_map(driver.source, CONFIG, number))
             yield from driver.idle(driver.source.randint(1, 4))
 
-    await script(Block(dut, "feature_output"), steps())
+    await script(Block(dut), steps())
 
 
 @cocotb.test()
@@ -156,4 +156,4 @@ async def resets_in_the_middle(dut):
             driver.ready = pauses(driver.source, 0.3)
             yield from driver.map(image, stop=driver.source.choice((0, 0.05)))
 
-    await script(Block(dut, "feature_output"), steps())
+    await script(Block(dut), steps())

@@ -196,7 +196,7 @@ async def good_frames(dut):
             yield from driver.frame(random_image(driver.source, number))
             yield from driver.idle(driver.source.randint(1, 4))
 
-    await script(Block(dut, "image_input"), steps())
+    await script(Block(dut), steps())
 
 
 @cocotb.test()
@@ -213,7 +213,7 @@ async def frames_that_end_too_early_or_too_late(dut):
             if not driver.flushing or driver.source.random() < 0.5:
                 yield from driver.idle(driver.source.randint(1, 4))
 
-    await script(Block(dut, "image_input"), steps())
+    await script(Block(dut), steps())
 
 
 @cocotb.test()
@@ -227,4 +227,4 @@ async def resets_in_the_middle(dut):
             image = random_image(driver.source, number)
             yield from driver.frame(image, fault, stop=driver.source.choice((0, 0.02)))
 
-    await script(Block(dut, "image_input"), steps())
+    await script(Block(dut), steps())

@@ -134,7 +134,7 @@ async def passes_over_strips(dut):
             strip = random_strip(source, CONFIG, groups, number, grouped)
             yield from passes(source, strip, groups, source.randint(1, 4))
 
-    await script(Block(dut, "reader"), announced(steps()))
+    await script(Block(dut), announced(steps()))
 
 
 @cocotb.test()
@@ -147,4 +147,4 @@ async def resets_in_the_middle(dut):
             strip = random_strip(source, CONFIG, 1, 3 + number)
             yield from passes(source, strip, 1, 3, stop=0.05)
 
-    await script(Block(dut, "reader"), announced(steps()))
+    await script(Block(dut), announced(steps()))

@@ -87,7 +87,7 @@ class Loader:
 
     def __init__(self, dut: Any) -> None:
         self.dut = dut
-        self.block = Block(dut, "weight_loader")
+        self.block = Block(dut)
         self.rom: list[int] = []
         self.kernels: dict[tuple[int, int], tuple[int, list[int]]] = {}
         self.biases: dict[int, int] = {}

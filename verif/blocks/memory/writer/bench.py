@@ -129,7 +129,7 @@ async def layers(dut):
         for _ in range(50):
             yield from Layer(source).steps()
 
-    await script(Block(dut, "writer"), steps())
+    await script(Block(dut), steps())
 
 
 @cocotb.test()
@@ -141,4 +141,4 @@ async def resets_in_the_middle(dut):
             yield Layer(source).cycle(rst=1), {}
             yield from Layer(source).steps(stop=0.02)
 
-    await script(Block(dut, "writer"), steps())
+    await script(Block(dut), steps())
