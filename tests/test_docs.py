@@ -113,8 +113,6 @@ def tree(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         assert not path.exists(), f"{name} exists already"
         path.write_text(text, encoding="utf-8")
-        if path.name == "bench.py":
-            path.with_name("__init__.py").touch()
     for text in fences("diff"):
         apply_diff(folder, text)
     return folder
