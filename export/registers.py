@@ -56,9 +56,9 @@ def markdown_registers() -> str:
         "Access: `ro` is read only; `rw` is read and written; `w1c` is read, and a one written clears the "
         "bit; `wo` acts once when a one is written and reads 0. A *locked* register can be written only "
         "while the chip is not busy. Bits that are not listed read 0 and are ignored when written; byte "
-        "strobes hold for every write. Answered with SLVERR and of no effect: reads and writes of other "
-        "addresses, writes of `ro` registers, and, with the cause `write_busy`, while the chip is busy: "
-        "writes of locked registers and of `start`, `check` or `stream_reset`.",
+        "strobes apply to every write. Reads and writes of other addresses and writes of `ro` registers "
+        "have no effect and are answered with SLVERR. While the chip is busy the same holds, with the cause "
+        "`write_busy`, for writes of locked registers and of `start`, `check` or `stream_reset`.",
         "",
         "| address | name | access | reset | what |",
         "|---|---|---|---|---|",

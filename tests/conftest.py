@@ -70,8 +70,8 @@ def oracle() -> Callable[[CompressedNetwork, np.ndarray], list[np.ndarray]]:
 def integer_network(network: CompressedNetwork, x: np.ndarray) -> list[np.ndarray]:
     """Outputs of all layers, int64 [N, C_l, H_l, W_l], for x [N, C, H, W].
 
-    The integer network once more, as plain as it gets: a loop over the nine taps. Independent of
-    ``kestrel.sw.model.reference`` and slow; only for holding the reference to it.
+    A second implementation of the integer network, as plain as possible: a loop over the nine taps.
+    Independent of ``kestrel.sw.model.reference`` and slow; only for holding the reference to it.
     """
     maps: list[np.ndarray] = []
     x = x.astype(np.int64)

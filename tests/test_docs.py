@@ -30,11 +30,12 @@ def label(path):
 
 def fences(*languages):
     """What stands between fences of these languages, in order."""
-    return [text for language, text in FENCE.findall(GUIDE.read_text(encoding="utf-8")) if language in languages]
+    found = FENCE.findall(GUIDE.read_text(encoding="utf-8"))
+    return [text for language, text in found if language in languages]
 
 
 def examples():
-    """Path -> content of every file that CONTRIBUTING.md shows: in bold the path, and after it the content."""
+    """Path -> content of every file that CONTRIBUTING.md shows: the path in bold, and then the content."""
     guide = GUIDE.read_text(encoding="utf-8")
     paths = re.findall(r"^\*\*`([^`]+)`\*\*", guide, re.MULTILINE)
     return dict(zip(paths, fences("python", "toml"), strict=True))
@@ -42,6 +43,15 @@ def examples():
 
 def without_fences(text):
     return FENCE.sub("", text)
+
+
+def is_importable(name):
+    """Whether a dotted name is a package, a module, or something that the text of a module names."""
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    module = path.parent.with_suffix(".py")
+    return module.is_file() and re.search(rf"\b{path.name}\b", module.read_text(encoding="utf-8")) is not None
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
@@ -55,14 +65,9 @@ def test_links_lead_to_files(page):
 def test_paths_and_modules_that_are_named_exist(page):
     known = examples() if page == GUIDE else {}
     named = QUOTED.findall(without_fences(page.read_text(encoding="utf-8")))
-    missing = [name for name in named if OURS.fullmatch(name) and name not in known and not (ROOT / name).exists()]
-    for name in filter(MODULE.fullmatch, named):
-        module, _, member = name.rpartition(".")
-        as_path = ROOT / name.replace(".", "/")
-        inside = ROOT / f"{module.replace('.', '/')}.py"
-        found = as_path.is_dir() or as_path.with_suffix(".py").is_file()
-        if not found and not (inside.is_file() and re.search(rf"\b{member}\b", inside.read_text(encoding="utf-8"))):
-            missing.append(name)
+    ours = [name for name in named if OURS.fullmatch(name) and name not in known]
+    missing = [name for name in ours if not (ROOT / name).exists()]
+    missing += [name for name in named if MODULE.fullmatch(name) and not is_importable(name)]
     assert not missing, f"{label(page)} names {', '.join(missing)}"
 
 
@@ -108,8 +113,6 @@ def tree(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         assert not path.exists(), f"{name} exists already"
         path.write_text(text, encoding="utf-8")
-        if path.name == "bench.py":
-            path.with_name("__init__.py").touch()
     for text in fences("diff"):
         apply_diff(folder, text)
     return folder
@@ -125,7 +128,7 @@ def apply_diff(folder, text):
         lines = hunk.splitlines(keepends=True)
         before = "".join(line[1:] for line in lines if line[0] in " -")
         after = "".join(line[1:] for line in lines if line[0] in " +")
-        assert source.count(before) == 1, f"{name[1]} does not hold once what CONTRIBUTING.md changes:\n{before}"
+        assert source.count(before) == 1, f"CONTRIBUTING.md changes what is not once in {name[1]}:\n{before}"
         source = source.replace(before, after)
     path.write_text(source, encoding="utf-8")
 

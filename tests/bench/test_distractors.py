@@ -1,4 +1,4 @@
-"""The bench of distractors, with few of them."""
+"""The benchmark with distractors, with only a few of them."""
 
 import json
 import subprocess

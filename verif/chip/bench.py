@@ -117,7 +117,7 @@ async def back_to_back_by_itself(dut):
 
 @cocotb.test()
 async def frames_of_a_wrong_length(dut):
-    """Too short by any number of beats, too long by any: told, and the next one is right."""
+    """Frames too short or too long by any number of beats are reported, and the next one is right."""
     chip = await Chip.begin(dut)
     source = rng("length")
     whole = IMAGES[0]
@@ -142,7 +142,7 @@ async def frames_of_a_wrong_length(dut):
 
 @cocotb.test()
 async def writes_while_busy(dut):
-    """Locked registers, start and check are refused with a cause; others are obeyed; the frame is right."""
+    """Locked registers, start and check are refused with a cause, others take effect; the frame is right."""
     chip = await Chip.begin(dut)
     source = rng("busy")
     await chip.idle()
@@ -197,7 +197,7 @@ async def registers_hammered_during_frames(dut):
 
 @cocotb.test()
 async def aborts(dut):
-    """In any cycle of a frame; what is left of the picture is sent on and thrown away."""
+    """Aborts in any cycle of a frame; the rest of the picture is still sent, and is discarded."""
     chip = await Chip.begin(dut)
     source = rng("aborts")
     seen = 0
@@ -288,7 +288,7 @@ async def image_sizes(dut):
 
 @cocotb.test()
 async def no_combinational_paths(dut):
-    """Inputs of one side change in the middle of a cycle: no output may follow before the clock."""
+    """If inputs of one side change in the middle of a cycle, no output may follow before the clock edge."""
     chip = await Chip.begin(dut)
     source = rng("paths")
     inputs = ["s_axis_tvalid", "s_axis_tlast", "s_axis_tdata", "m_axis_tready"]

@@ -68,7 +68,7 @@ async def descriptors(dut):
 
 @cocotb.test()
 async def aborts_and_soft_resets(dut):
-    """In any cycle of a frame that ends in a descriptor; then a descriptor of which nothing is left over."""
+    """In any cycle of a frame that ends in a descriptor; the next descriptor contains nothing of it."""
     chip = await Chip.begin(dut)
     source = rng("aborts")
     for turn in range(10):

@@ -131,7 +131,7 @@ def expect_failure(call: Any, result: Result, *causes: str) -> None:
 
 
 def use(board: CocotbBoard) -> None:
-    """What firmware would do, and what may go wrong."""
+    """What firmware would do, and the ways in which it may fail."""
     chip = Kestrel(board)
     chip.open()
     chip.expect_network(chip.network_crc, PLAN.height, PLAN.width)
@@ -172,7 +172,7 @@ def use(board: CocotbBoard) -> None:
 
 
 def board_fault(board: CocotbBoard) -> None:
-    """An address without a register, through the driver's own way."""
+    """An access to an address without a register, through the driver's own functions."""
     try:
         board.read(0x7FC)
     except BoardFault:

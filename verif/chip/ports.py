@@ -186,8 +186,9 @@ class Chip:
         await self.source.send(AxiStreamFrame(IMAGES[picture]))
 
     async def features(self, picture: int) -> None:
-        """Waits for a packet and holds it to the features of a picture. A packet that an abort has closed
-        does not count."""
+        """Waits for a packet and compares it with the features of a picture.
+
+        A packet that an abort has closed does not count."""
         beats = await self.packet()
         lanes = CONFIG.word_lanes
         data = np.frombuffer(bytes(beats.tdata), np.uint8).reshape(-1, lanes)

@@ -1,5 +1,5 @@
-"""Bench of a chip whose ROMs are not in order. FAULT_VARIABLE says whether the self-check or a
-frame finds it, CAUSE_VARIABLE what ERROR must say."""
+"""Bench of a chip with a faulty ROM. FAULT_VARIABLE says whether the self-check or a frame finds the
+fault, and CAUSE_VARIABLE which causes ERROR must show."""
 
 import os
 
@@ -14,7 +14,7 @@ CAUSES = set(os.environ[CAUSE_VARIABLE].split(","))
 
 
 async def quiet(chip, cycles):
-    """Nothing is taken from the picture, nothing comes out."""
+    """Nothing of the picture is taken, and nothing is sent."""
     for _ in range(cycles):
         await FallingEdge(chip.dut.clk)
         if chip.dut.m_axis_tvalid.value:

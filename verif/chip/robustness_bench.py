@@ -1,4 +1,4 @@
-"""Disturbances of a chip at random, each followed by a correct frame; TURNS_VARIABLE says how many.
+"""Random disturbances of a chip, each followed by a correct frame; TURNS_VARIABLE says how many.
 
 What was done and found goes as JSON to COUNTS_FILE in the run's folder.
 """
@@ -139,7 +139,7 @@ class Run:
         await self._wrong_length(beats + self.source.randrange(1, beats), "frame_long")
 
     async def hammer(self) -> None:
-        """Any register read and written while a frame runs."""
+        """Reads and writes of any register while a frame runs."""
         chip = self.chip
         await self.started(1, FEATURES)
         refused = 0
@@ -192,7 +192,7 @@ class Run:
 
 @cocotb.test()
 async def robustness(dut):
-    """Every disturbance, in random order; the simulation's seed also decides the power-up state."""
+    """All disturbances in random order; the seed of the simulation also decides the power-up state."""
     run = Run(await Chip.begin(dut))
     await run.frame()
     for turn in range(TURNS):

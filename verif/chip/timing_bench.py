@@ -19,7 +19,7 @@ SIGNALS = (
 
 
 def wave(rows, name):
-    """A signal's line. Beyond a gap the first value is written out again."""
+    """The line of a signal. After a gap the first value is written out again."""
     bus = any(row is not None and name in row and isinstance(row[name], str) for row in rows)
     text, labels, before = "", [], None
     for row in rows:

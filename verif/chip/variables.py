@@ -1,4 +1,4 @@
-"""Environment variables by which the chip's benches are told what to do."""
+"""Environment variables that tell the benches of the chip what to do."""
 
 CASE_VARIABLE = "KESTREL_CASE"
 """The network and pictures, ``kestrel.verif.cases.engine_case``."""
@@ -10,7 +10,7 @@ FAULT_VARIABLE = "KESTREL_FAULT"
 """Where a fault in a ROM is found: ``check`` or ``frame``."""
 
 CAUSE_VARIABLE = "KESTREL_CAUSE"
-"""What ERROR must say then, names with commas between."""
+"""The causes that ERROR must then show, names joined by commas."""
 
 EXPECTED_FILE = "expected.npy"
 """Features of the pictures, in the run's folder."""
@@ -19,4 +19,4 @@ TURNS_VARIABLE = "KESTREL_TURNS"
 """Disturbances of a run of ``kestrel.verif.chip.robustness_bench``."""
 
 COUNTS_FILE = "counts.json"
-"""What it did and found, in the run's folder."""
+"""The file in the run's folder that says what it did and found."""

@@ -1,4 +1,4 @@
-"""Sensitivities and what is made of them, on small random networks."""
+"""Sensitivities and the plans that follow from them, on small random networks."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""The exact search, held against trying everything."""
+"""The exact search against trying every plan."""
 
 from itertools import pairwise, product
 

@@ -1,4 +1,4 @@
-"""Compression from end to end, on random weights and (where they are at hand) on real ones."""
+"""Compression from end to end, on random weights and, if they are available, on real ones."""
 
 import os
 from dataclasses import replace

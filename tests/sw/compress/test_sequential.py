@@ -1,4 +1,4 @@
-"""The rule ``sequential``: each layer must make up for what the integers of the layers before have lost."""
+"""The rule ``sequential``: each layer must compensate for what the layers before it have lost."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The network that comes along: it is what its text says, and knows places again."""
+"""The embedded network is what its description says, and recognises places."""
 
 import hashlib
 import json

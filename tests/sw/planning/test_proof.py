@@ -1,4 +1,4 @@
-"""The proof of a plan is only worth something if it finds plans that are wrong."""
+"""The proof of a plan is worth something only if it rejects wrong plans."""
 
 from dataclasses import replace
 from itertools import pairwise

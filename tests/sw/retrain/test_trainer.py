@@ -1,4 +1,4 @@
-"""Training: it learns, resumes with the same numbers, and several processes compute what one does."""
+"""Training learns, resumes with the same numbers, and gives the same result in several processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The engine's counters: every cycle in exactly one of them, and each where it belongs."""
+"""The engine's counters: every cycle is counted in exactly one of them, the right one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The chip's top level: its bench, and chips whose ROMs are not in order."""
+"""The top level of the chip: its bench, and chips with faulty ROMs."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The chip's benches see faults: one chip that holds them all, of which an argument wakes one."""
+"""The benches of the chip find faults: one chip holds them all, and an argument activates one of them."""
 
 import re
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The network that comes along, through export and on the engine."""
+"""The embedded network, exported and run on the engine."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The engine in a second simulator, which knows unknown values."""
+"""The engine in a second simulator, which has unknown values."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What augmentation may and may not do to a picture."""
+"""What augmentation may do to a picture, and what it must not."""
 
 from dataclasses import replace
 

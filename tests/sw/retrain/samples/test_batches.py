@@ -1,4 +1,4 @@
-"""Batches: the same whoever reads them, shared among processes, with files that cannot be read."""
+"""Batches are the same whichever process reads them, shared among processes, and survive bad files."""
 
 from dataclasses import replace
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Views of a place: near each other, inside the picture, and each in a light of its own."""
+"""Views of a place lie near each other and inside the picture, and are lit differently."""
 
 import numpy as np
 import pytest

@@ -17,11 +17,11 @@ CONFIG = bench_config()
 LANES = CONFIG.output_lanes
 SUM_MAX = (1 << (lane_sum_bits(CONFIG) - 1)) - 1
 SHORTEST_PASS = 4
-"""Cycles that a pass takes at least; what follows a shorter strip waits."""
+"""The fewest cycles that a pass takes; after a shorter strip the next pass waits."""
 
 
 def row(source: Random, pixel: Pixel, rst: int = 0) -> dict[str, Any]:
-    """Any sums, in cycles without a pixel too."""
+    """Random sums, also in cycles without a pixel."""
     sums = [between(source, -SUM_MAX - 1, SUM_MAX) for _ in range(LANES)]
     return {"ahead": pixel, "sums": sums, "rst": rst}
 

@@ -36,7 +36,7 @@ def block(dut: Any) -> Block:
 
 
 def loads(source: Random) -> list[dict[str, Any]]:
-    """A tile's beats."""
+    """The beats of a tile."""
     return [
         {"out": 1 << out, "block": 1 << block, "kernels": [kernel(source, BITS) for _ in range(K)]}
         for out in range(OUTPUTS)
@@ -45,8 +45,8 @@ def loads(source: Random) -> list[dict[str, Any]]:
 
 
 def start(source: Random) -> Iterator[dict[str, Any]]:
-    """Reset, during which pixels go on arriving, and the zeros that the weight loader writes at the start of
-    a frame."""
+    """A reset, during which pixels continue to arrive, and the zeros that the weight loader writes at the
+    start of a frame."""
     for _ in range(source.randint(1, 4)):
         pixel = nothing(source)._replace(valid=source.randrange(2))
         yield {"rst": 1, "ahead": pixel, "window": windows(source, A, INPUTS), "load": NO_LOAD}

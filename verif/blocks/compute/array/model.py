@@ -15,7 +15,7 @@ from kestrel.verif.blocks.support.pixel import Pixel
 
 
 class Array:
-    """alpha * digit as one weight a tap, so quite unlike the block.
+    """One weight alpha * digit for each tap, which is computed quite unlike in the block.
 
     A kernel must not be loaded in the very cycle of a swap, which would part its digits from its scalar. With
     ``group_lanes`` the sums over row groups come out too.
@@ -47,7 +47,7 @@ class Array:
     def step(
         self, *, ahead: Pixel, window: Sequence[Sequence[int]], load: Mapping[str, Any], rst: int = 0
     ) -> dict[str, Any]:
-        """One cycle. After a reset nothing is known until the next swap."""
+        """One cycle. After a reset nothing is determined until the next swap."""
         outputs = {"sums": self.sums.popleft(), "sums_ahead": _fields(self.pixels.popleft())}
         totals = np.einsum("oit,it->o", self.working, np.array(window, np.int64)).tolist()
         known = [all(row) for row in self.working_known.tolist()]

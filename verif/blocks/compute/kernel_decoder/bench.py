@@ -33,7 +33,7 @@ async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], li
 
 
 def codes(source: Random, mask_bits: int) -> list[int]:
-    """Stored kernels with anything above their last bit."""
+    """Stored kernels with random bits above their last one."""
     size = kernel_bits(mask_bits)
     minus_zeros = sum(1 << (SCALAR_BITS + tap * mask_bits + mask_bits - 1) for tap in range(TAPS))
     own = [0, (1 << size) - 1, minus_zeros]

@@ -1,4 +1,4 @@
-"""What the decoders must satisfy: any digits will do that add up, but as few of them as possible."""
+"""What the decoders must satisfy: digits that add up to the tap, as few of them as possible."""
 
 from functools import cache
 from itertools import product
@@ -22,7 +22,7 @@ def split_kernel(code: int, mask_bits: int) -> tuple[int, list[int]]:
 
 @cache
 def fewest_digits(magnitude: int, passes: int) -> int:
-    """The least number of digits other than 0 that make up ``magnitude``, tried one and all."""
+    """The least number of digits other than 0 that add up to ``magnitude``, found by trying all."""
     values = sorted({sign * m for m in DIGIT_MAGNITUDES for sign in (1, -1)})
     return min(
         sum(digit != 0 for digit in digits)

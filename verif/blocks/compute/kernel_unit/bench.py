@@ -24,7 +24,7 @@ def block(dut: Any) -> Block:
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
-    """Loads and swaps at any time, in the same cycle and next to each other; resets, which change nothing."""
+    """Loads and swaps at any time, also in the same cycle; and resets, which change nothing."""
     for cycle in range(cycles):
         yield {
             "rst": int(source.random() < 0.02),

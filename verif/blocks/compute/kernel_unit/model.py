@@ -7,7 +7,9 @@ from kestrel.verif.blocks.support.kernel import Kernel
 
 
 class KernelUnit:
-    """Register by register; what was never loaded is None. Digits are codes of ``digit_bits`` bits."""
+    """The unit register by register; a register that was never loaded is None.
+
+    Digits are codes of ``digit_bits`` bits."""
 
     def __init__(self, digit_bits: int = DIGIT_BITS) -> None:
         self.digit_bits = digit_bits

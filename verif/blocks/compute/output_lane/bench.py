@@ -29,7 +29,7 @@ def block(dut: Any) -> Block:
 
 
 def traffic(source: Random, cycles: int) -> Iterator[dict[str, Any]]:
-    """First every block is loaded and swapped in, then anything in any cycle."""
+    """Every block is loaded and swapped in first; then the inputs are random in every cycle."""
     for cycle in range(cycles):
         load_in = 1 << (cycle if cycle < BLOCKS else source.randrange(BLOCKS))
         if cycle >= BLOCKS and source.random() < 0.1:

@@ -13,8 +13,8 @@ from kestrel.verif.blocks.support.kernel import Kernel
 
 
 class OutputLane:
-    """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``. With ``group_lanes`` the
-    sums over row groups come out too."""
+    """``load_kernels`` kernels a cycle enter the units of each block of ``load_in``. With ``group_lanes``
+    the sums over row groups are outputs too."""
 
     def __init__(
         self, input_lanes: int, load_kernels: int, group_lanes: int = 0, digit_bits: int = DIGIT_BITS

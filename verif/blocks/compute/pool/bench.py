@@ -19,7 +19,7 @@ MOST_PIXELS = 5 * CONFIG.max_width
 
 
 def row(source: Random, pixel: Pixel, pool: int, rst: int = 0, grouped: int = 0) -> dict[str, Any]:
-    """Any values, in cycles without a pixel too."""
+    """Random values, also in cycles without a pixel."""
     inputs = {"ahead": pixel, "y": activations(source, A, LANES), "pool": pool, "rst": rst}
     return inputs | ({"grouped": grouped} if CONFIG.row_groups else {})
 

@@ -20,7 +20,7 @@ BLOCKS = -(-LANES // K)
 
 
 class Layer:
-    """Rows with one layer's settings."""
+    """Rows of inputs with the settings of one layer."""
 
     def __init__(self, source: Random, shift: int, maximum: int, last_out_lanes: int) -> None:
         self.source = source
@@ -38,7 +38,7 @@ class Layer:
         return {"rst": rst, "ahead": pixel, "acc": accs, "load": load, **groups, **self.settings}
 
     def passes(self, lengths: list[int], gaps: float) -> Iterator[dict[str, Any]]:
-        """Passes back to back or with gaps; meanwhile biases load at any time, in a swap's cycle too."""
+        """Passes back to back or with gaps; biases load at any time, also in the cycle of a swap."""
         source = self.source
         yield from (self.row(nothing(source)._replace(valid=0), 1 << block) for block in range(BLOCKS))
         for length in lengths:

@@ -37,7 +37,7 @@ def any_acc(source: Random, shift: int, maximum: int) -> int:
 
 
 def any_groups(source: Random, shift: int, maximum: int) -> dict[str, Any]:
-    """Inputs of a lane for row groups: sums as the array can have, mostly as in ``any_acc``."""
+    """Inputs of a lane for row groups: sums that the array can produce, mostly as in ``any_acc``."""
     if not CONFIG.row_groups:
         return {}
     most = 1 << (group_sum_bits(CONFIG) - 1)
@@ -46,7 +46,7 @@ def any_groups(source: Random, shift: int, maximum: int) -> dict[str, Any]:
 
 
 def traffic(source: Random, shift: int, maximum: int, cycles: int) -> Iterator[dict[str, Any]]:
-    """Biases load and swap at any time, in the same cycle too; resets, which change nothing."""
+    """Biases load and swap at any time, also in the same cycle; and resets, which change nothing."""
     for cycle in range(cycles):
         yield {
             "rst": int(source.random() < 0.02),

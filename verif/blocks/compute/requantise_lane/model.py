@@ -15,7 +15,7 @@ def requantise(acc: int, bias: int, shift: int, maximum: int) -> int:
 
 class RequantiseLane:
     """A bias with its shadow, and two cycles to the result. While an accumulator is on its way, shift and
-    maximum must stay; otherwise its result is not determined."""
+    maximum must not change; otherwise its result is not determined."""
 
     def __init__(self) -> None:
         self.shadow: int | None = None

@@ -32,7 +32,7 @@ NO_LOAD = {"block": 0, "values": [0] * CONFIG.load_kernels}
 
 
 def cycle(source: Random, **known: Any) -> dict[str, Any]:
-    """Inputs without a pixel, anything where it does not matter."""
+    """Inputs without a pixel, random where the value does not matter."""
     return {
         "rst": 0,
         "pixel": record(source, pixel_layout(CONFIG), valid=0),

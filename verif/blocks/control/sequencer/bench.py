@@ -45,7 +45,7 @@ def random_plan(source: Random) -> Plan:
 
 
 def blurred_table(source: Random, plan: Plan) -> list[int]:
-    """The plan's table with anything in the bits that say nothing."""
+    """The plan's table with random values in the bits that have no meaning."""
     words = encode_table(plan).to_ints()
     records: list[tuple[int, tuple[Field, ...], int]] = [(0, HEADER_FIELDS, RECORD_WORDS)]
     known = layer_fields(CONFIG)
@@ -62,7 +62,7 @@ def blurred_table(source: Random, plan: Plan) -> list[int]:
 
 @dataclass
 class Visit:
-    """The block at work: cycles that it still needs."""
+    """The block that is working: the cycles that it still needs."""
 
     kind: int
     left: int

@@ -114,7 +114,7 @@ class Driver:
             yield self.step(self.offered(), False, False)
 
     def offered(self) -> Beat | None:
-        """Perhaps a beat, if nobody takes it."""
+        """A beat is offered or not, while no visit takes it."""
         beat = Beat(self.source.getrandbits(PIXEL_BITS * WIDTH), None)
         return None if self.flushing else self.source.choice((None, beat))
 
