@@ -11,6 +11,7 @@ from kestrel.cli.main import run
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
 SMALL = ["--height", "16", "--width", "16", "--workers", "0"]
 
@@ -118,7 +119,7 @@ def test_boxed_queries_are_cut_from_their_pictures(user, capsys):
     assert saved.names[-1] == "query:a_1"
     with Image.open(user / "set" / "00000.png") as image:
         part = np.asarray(image)[6:44, 10:40]
-    describer = make_describer("net.safetensors", height=16, width=16)
+    describer = make_describer("net.safetensors", DescriptorOptions(size=16))
     np.testing.assert_array_equal(saved.vectors[-1], describer.describe_picture(part))
     again = evaluate(capsys, "--descriptors", "d.npz", "--dataset", "set", "--protocol", "oxford5k")
     assert again["map"] == found["map"]

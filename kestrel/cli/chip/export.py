@@ -5,14 +5,11 @@ from typing import Annotated
 
 import typer
 
+from kestrel.api.chip import export_network
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
+from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit
-from kestrel.export.export import export_network
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.compressed import load_network
-from kestrel.sw.retrieval.describe.chip_constants import trained_constants
-from kestrel.sw.retrieval.describe.descriptor import load_descriptors
-from kestrel.sw.retrieval.describe.whitening import load_whitening
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 
@@ -21,8 +18,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,
-    height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
-    width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
+    size: SizeOption = "224",
     descriptor: Annotated[
         Path | None,
         typer.Option(
@@ -39,25 +35,17 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write weight ROM, schedule table, C header and manifest; with --descriptor the descriptor ROM."""
-    if threshold not in THRESHOLDS:
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
-    if whitening is not None and descriptor is None:
-        raise InputError(f"whitening {whitening}; allowed: with --descriptor")
-    loaded = load_network(network)
-    constants = None
-    if descriptor is not None:
-        constants = trained_constants(
-            loaded, load_descriptors(descriptor), str(descriptor), height, width,
-            None if whitening is None else load_whitening(whitening), threshold,
-        )  # fmt: skip
-    report = export_network(loaded, chosen_config(config, settings), height, width, output, constants)
+    report = export_network(
+        network, output, chosen_config(config, settings), parse_size(size), descriptors=descriptor,
+        whitening=whitening, threshold=threshold,
+    )  # fmt: skip
     manifest = report.manifest
     payload = {
         "files": list(report.files),
         "network": manifest.network,
         "config": manifest.config.name,
-        "height": height,
-        "width": width,
+        "height": manifest.height,
+        "width": manifest.width,
         "rom_bits": manifest.rom_bits,
         "weight_bits": manifest.weight_bits,
         "overhead": manifest.overhead,
@@ -71,7 +59,7 @@ def export(
     emit(
         payload,
         lambda console: console.print(
-            f"{manifest.network} for {manifest.config.name} at {height} x {width}: {manifest.rom_bits:,} "
+            f"{manifest.network} for {manifest.config.name} at {manifest.height} x {manifest.width}: {manifest.rom_bits:,} "
             f"bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and biases), "
             f"{manifest.table.words} table words; {len(report.files)} files in {output}"
         ),

@@ -15,6 +15,7 @@ from kestrel.sw.pictures.scenes import write_scenes
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Judgement, Query
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.query import (
@@ -129,7 +130,7 @@ def test_a_describer_is_made_from_the_settings_of_an_index(place):
         describer_like(replace(given.settings, whitening="ee" * 32), place / "net.safetensors")
     with pytest.raises(InputError, match="cannot be compared: arithmetic is 'integer'"):
         describer_like(replace(given.settings, arithmetic="float"), place / "net.safetensors",
-                       engine="reference")
+                       DescriptorOptions(backend="reference"))
 
 
 def test_from_pictures_to_a_page(inside, capsys):
