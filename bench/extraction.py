@@ -6,8 +6,8 @@ Bare: the backend's last layer on crops that lie ready in memory, in the same ba
 decoded, cropped, computed, pooled, as ``kestrel describe`` does it. Both backends and both kinds alternate,
 so that they see the same machine; medians count. Wanted: extraction at least 0.8 of bare
 (``extraction_share``), and the reference at least half of float (``reference_to_float``). The machine's load
-is given, since others at work on it slow down one run more than another. Writes JSON to standard output and to
-``build/bench/extraction.json``.
+is given, since others at work on it slow down one run more than another. Writes JSON to standard output and
+to ``build/bench/extraction.json``.
 """
 
 import argparse

@@ -13,14 +13,14 @@ from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descripto
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
-SMALL = ["--height", "16", "--width", "16", "--workers", "0"]
+SMALL = ["--size", "16", "--workers", "0"]
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "net.safetensors"
     assert run(["compress", "random:1", "-o", str(path), "--network", "vgg16/16:pool1", "--mask-bits", "3",
-                "--calibration-size", "16x16"]) == 0
+                "--size", "16x16"]) == 0
     return path
 
 
@@ -163,7 +163,7 @@ def test_runs_over_other_sets_are_not_compared(user, capsys):
     (["net.safetensors", "--dataset", "set", "--per-query", "no/q.csv"], "does not exist"),
     (["net.safetensors", "--dataset", "set", "--compare", "no.csv"], "no.csv: no such file"),
     (["--descriptors", "no.npz", "--dataset", "set"], "no.npz: no such file"),
-    (["net.safetensors", "--dataset", "set", "--engine", "float"], "--weights"),
+    (["net.safetensors", "--dataset", "set", "--backend", "float"], "--weights"),
 ])
 def test_what_cannot_be_used_is_refused_in_one_line(user, capsys, arguments, message):
     assert message in refused(capsys, *arguments)

@@ -59,9 +59,9 @@ def export(
     emit(
         payload,
         lambda console: console.print(
-            f"{manifest.network} for {manifest.config.name} at {manifest.height} x {manifest.width}: {manifest.rom_bits:,} "
-            f"bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and biases), "
-            f"{manifest.table.words} table words; {len(report.files)} files in {output}"
+            f"{manifest.network} for {manifest.config.name} at {manifest.height} x {manifest.width}: "
+            f"{manifest.rom_bits:,} bits of weight ROM ({manifest.overhead:.2%} more than masks, scalars and "
+            f"biases), {manifest.table.words} table words; {len(report.files)} files in {output}"
         ),
         json,
     )

@@ -33,7 +33,9 @@ def allocate(
     bits_per_weight: Annotated[
         float | None, typer.Option(help="Target: most stored bits a weight, scalars included.")
     ] = None,
-    size_bytes: Annotated[int | None, typer.Option("--bytes", help="Target: most bytes of masks, scalars.")] = None,
+    size_bytes: Annotated[
+        int | None, typer.Option("--bytes", help="Target: most bytes of masks, scalars.")
+    ] = None,
     size_of: Annotated[
         str | None, typer.Option(metavar="PLAN", help="Target: the size of these mask bits, as 3*7,1*6.")
     ] = None,

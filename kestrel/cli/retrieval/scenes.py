@@ -27,5 +27,5 @@ def scenes(
                         progress=progress)
     payload = {"output": output, "manifest": made.manifest, "groups": groups, "views": views,
                "images": len(made.files), "seed": seed}
-    emit(payload, lambda console: console.print(
-        f"written: {output}: {len(made.files)} views of {groups} places", highlight=False, soft_wrap=True), json)
+    text = f"written: {output}: {len(made.files)} views of {groups} places"
+    emit(payload, lambda console: console.print(text, highlight=False, soft_wrap=True), json)

@@ -31,7 +31,7 @@ def user(tmp_path_factory):
     """A folder with a network, a set of four groups of three views and training pictures."""
     folder = tmp_path_factory.mktemp("user")
     assert run(["compress", "random:1", "-o", str(folder / "net.safetensors"), "--network", "vgg16/16:pool1",
-                "--mask-bits", "3", "--calibration-size", "16x16"]) == 0
+                "--mask-bits", "3", "--size", "16x16"]) == 0
     (folder / "set").mkdir()
     (folder / "train").mkdir()
     for group in range(4):

@@ -31,7 +31,7 @@ from kestrel.sw.retrieval.search.structures import Kind
 from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
-SIZE = ["--height", "40", "--width", "48"]
+SIZE = ["--size", "40x48"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -254,8 +254,7 @@ def test_sub_commands_are_listed_and_explained(capsys):
 
 def test_scenes_are_written_by_their_command(tmp_path, capsys):
     out = str(tmp_path / "s")
-    made = run(capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--height", "32",
-               "--width", "40")
+    made = run(capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--size", "32x40")
     assert (made["images"], made["manifest"]) == (4, f"{out}/manifest.csv")
     assert len(list(tmp_path.glob("s/*.png"))) == 4
     assert "groups 0; allowed: 1..999" in refusal(capsys, "scenes", "-o", out, "--groups", "0")
