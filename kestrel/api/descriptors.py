@@ -74,8 +74,8 @@ def describe_benchmark(
 ) -> tuple[Benchmark, Descriptors]:
     """Describes a benchmark's pictures and its queries that are parts of pictures.
 
-    Parameters and errors as of ``describe``. Returns the benchmark without what was skipped, and the
-    descriptors, float32 [N, D].
+    Parameters as of ``describe``. Returns the benchmark without what was skipped, and the descriptors,
+    float32 [N, D]. Raises InputError.
     """
     run = run or DescribeRun()
     found = describe_all(benchmark, _describer(network, options), progress=progress or silent, skip=run.skip,

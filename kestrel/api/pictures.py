@@ -16,7 +16,14 @@ from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, folder_
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import IMAGE_CHANNELS
 from kestrel.sw.model.preprocessing import Preprocessing, find_preprocessing
-from kestrel.sw.pictures.images import generate_picture, list_images, open_image, quantise_pixels, resize
+from kestrel.sw.pictures.images import (
+    IMAGE_SUFFIXES,
+    generate_picture,
+    list_images,
+    open_image,
+    quantise_pixels,
+    resize,
+)
 from kestrel.sw.pictures.scenes import write_scenes as write_scene_files
 from kestrel.sw.pictures.shapes import CLASSES, make_shapes
 from kestrel.sw.pictures.shapes import write_shapes as write_shape_files
@@ -173,7 +180,7 @@ def named_pictures(
 def calibration_pictures(pictures: Pictures, size: Size) -> CalibrationPictures:
     """Pictures to measure activations on, stretched to ``size``. Raises InputError."""
     height, width = height_width(size)
-    if isinstance(pictures, str | Path) and not Path(pictures).is_file():
+    if isinstance(pictures, str | Path) and Path(pictures).suffix.lower() not in IMAGE_SUFFIXES:
         return folder_pictures(pictures, height, width)
     found = named_pictures(pictures)
     names = tuple(name for name, _ in found)

@@ -155,8 +155,11 @@ def simulate_chip(
     network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
     seed: int = 1, progress: Progress | None = None,
 ) -> ChipProof:
-    """Simulates the whole chip, the C driver as its host, and compares the features that come out. Parameters
-    and errors as of ``simulate``."""
+    """Simulates the whole chip, the C driver as its host, and compares the features that come out.
+
+    Parameters as of ``simulate``. Raises InputError for what the chip cannot take, SimulationError when it
+    does not end a frame.
+    """
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
     frames = _frames(loaded, pictures, height, width)

@@ -3,11 +3,12 @@
     python -m kestrel.examples.quickstart [FOLDER]
 
 Writes what it makes into FOLDER (default: a temporary one). Half a minute, most of it for the first build of
-the simulator, which is kept. With a network and photographs of your own, replace the first three steps.
+the simulator, which is kept. With a network and photographs of your own, replace the steps up to the compressed network.
 """
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import kestrel
@@ -15,23 +16,23 @@ import kestrel
 
 def quickstart(folder: Path) -> dict[str, float]:
     """All steps, with generated scenes and the network that comes along; figures of what came out."""
-    scenes = kestrel.write_scenes(folder / "scenes", groups=6, views=3, size=48)
+    scenes = kestrel.write_scenes(folder / "scenes", groups=6, views=3, size=96)
+    others = kestrel.write_scenes(folder / "others", groups=16, views=2, size=96, seed=100)  # to learn from
     weights = kestrel.load_weights("random:1", "vgg16/16:pool2")
-    small, report = kestrel.compress(weights, scenes.folder, mask_bits=2, size=32)
+    small, report = kestrel.compress(weights, others.folder, mask_bits=2, size=32)
     kestrel.save_network(small, folder / "small.safetensors")
 
     network = kestrel.load_network("embedded")  # or folder / "small.safetensors"
     pictures = kestrel.load_pictures(scenes.folder, size=32)  # uint8 [18, 32, 32, 3]
-    maps = kestrel.Reference(network)(kestrel.network_input(network, pictures))  # uint8 [18, C, h, w]
+    maps = kestrel.Reference(network)(kestrel.network_input(network, pictures))  # uint8 [18, 64, 1, 1]
 
     kestrel.export_network(network, folder / "rom", config="nano", size=32)
     verilog = kestrel.write_verilog(folder / "rtl", config="nano")
     proof = kestrel.simulate(network, pictures[:1], config="nano", size=32)
 
-    options = kestrel.DescriptorOptions(size=48, pooling="nip")
-    whitening = kestrel.fit_whitening(network, scenes.folder, options, dimension=16)
-    options = kestrel.DescriptorOptions(size=48, pooling="nip", whitening=whitening)
-    described = kestrel.describe(network, scenes.folder, options)  # float32 [18, 16]
+    options = kestrel.DescriptorOptions(size=64, pooling="nip")
+    whitening = kestrel.fit_whitening(network, others.folder, options, dimension=32, mode="after")
+    described = kestrel.describe(network, scenes.folder, replace(options, whitening=whitening))
     index = kestrel.build_index(described, kestrel.IndexOptions(codes="bytes"))
     index.save(folder / "scenes.index")
     nearest = kestrel.search(index, described.vectors[:1], count=3)[0]

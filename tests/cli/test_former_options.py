@@ -33,7 +33,7 @@ def test_they_become_the_present_ones_where_a_command_has_these(options, given, 
     (["--size", "32", "--height", "32"], "--height together with --size; allowed: --size HEIGHTxWIDTH alone"),
     (["--width=3", "--size=32"], "--width together with --size"),
     (["--height", "3", "--calibration-size", "16x16"], "--height together with --size"),
-    (["--calibration-size", "16x16", "--size", "16"], "--calibration-size together with --size, its new name"),
+    (["--calibration-size", "16x16", "--size", "16"], "--calibration-size together with --size"),
     (["--engine", "rtl", "--backend", "rtl"], "--engine together with --backend, its new name"),
     (["--engine-set=a=b", "--backend-set", "c=d"], "--engine-set together with --backend-set"),
     (["--height", "tall"], "--height 'tall'; allowed: a whole number"),
@@ -57,8 +57,8 @@ def test_a_command_takes_them(capsys):
 
 
 @pytest.mark.parametrize("command", [
-    "plan", "simulate", "export", "describe", "whiten", "evaluate", "report", "compress", "allocate", "scenes",
-    "shapes", "retrain",
+    "plan", "simulate", "export", "describe", "whiten", "evaluate", "report", "compress", "allocate",
+    "scenes", "shapes", "retrain",
 ])
 def test_help_shows_the_present_ones_alone(command, capsys):
     assert run([command, "--help"]) == 0

@@ -47,7 +47,8 @@ def call(arguments, capsys):
 
 def test_json_of_the_whole_frame(capsys):
     """The figures of VGG-16 at 224 x 224 on ``edge``: 1.0 MB is the aim for features."""
-    code, out, _ = call(["plan", "vgg16", "--mask-bits", "3*7,1*6", "--config", "edge", "--size", "224", "--json"], capsys)  # fmt: skip
+    code, out, _ = call(["plan", "vgg16", "--mask-bits", "3*7,1*6", "--config", "edge", "--size", "224",
+                         "--json"], capsys)  # fmt: skip
     assert code == 0
     found = json.loads(out)
     assert found["proved"] is True
@@ -76,7 +77,8 @@ def test_a_file_is_planned_as_it_will_be_simulated(folder, capsys):
     found = json.loads(out)
     assert found["network"] == "vgg16/32:pool2"
     assert [layer["mask_bits"] for layer in found["layers"]] == [3, 3, 1, 1]
-    _, out, _ = call(["export", "n.safetensors", "-o", "rom", "--config", "nano", "--size", "20x17", "--json"], capsys)  # fmt: skip
+    _, out, _ = call(["export", "n.safetensors", "-o", "rom", "--config", "nano", "--size", "20x17",
+                      "--json"], capsys)  # fmt: skip
     exported = json.loads(out)
     assert exported["table_words"] == found["table_words"]
     assert exported["weight_words"] * 64 == found["weight_rom_bytes"] * 8
