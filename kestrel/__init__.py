@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from kestrel.verif.simulate.frame import SimulationError as SimulationError
     from kestrel.verif.simulate.frame import Waves as Waves
 
+    __all__: list[str]
+
 
 @cache
 def _homes() -> dict[str, str]:
@@ -103,14 +105,16 @@ def _homes() -> dict[str, str]:
             for alias in node.names}
 
 
-def __getattr__(name: str) -> object:
-    if name == "__all__":
-        return sorted(_homes())
-    if name not in _homes():
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_homes()[name]), name)
-    globals()[name] = value  # the next time it is found without us
-    return value
+if not TYPE_CHECKING:  # a checker that saw it would take every name for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name == "__all__":
+            return sorted(_homes())
+        if name not in _homes():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_homes()[name]), name)
+        globals()[name] = value  # the next time it is found without us
+        return value
 
 
 def __dir__() -> list[str]:

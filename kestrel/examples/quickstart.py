@@ -2,8 +2,8 @@
 
     python -m kestrel.examples.quickstart [FOLDER]
 
-Writes what it makes into FOLDER (default: a temporary one). Half a minute, most of it for the first build of
-the simulator, which is kept. With a network and photographs of your own, replace the steps up to the compressed network.
+Writes what it makes into FOLDER (default: a temporary one). Most of the time goes into the first build of the
+simulator, which is kept. With a network and photographs of your own, replace the steps up to ``network``.
 """
 
 import sys

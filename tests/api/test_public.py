@@ -20,7 +20,7 @@ UPDATE = f"if it is meant, {VARIABLE}=1 pytest {Path(__file__).name} records it 
 
 def signature(value):
     """As Python shows it, without the modules that classes and default functions come from."""
-    text = re.sub(r"(?:\b\w+\.)+(?=\w)", "", str(inspect.signature(value)))
+    text = re.sub(r"(?:\b[A-Za-z_]\w*\.)+(?=\w)", "", str(inspect.signature(value)))
     return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
 
 
@@ -32,7 +32,7 @@ def described():
             yield f"def {name}{signature(value)}"
             continue
         if issubclass(value, Exception):
-            yield f"class {name}({value.__base__.__name__})"
+            yield f"class {name}({', '.join(base.__name__ for base in value.__bases__)})"
             continue
         yield f"class {name}{signature(value)}"
         fields = {f.name for f in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
