@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.kestrel-installed
 # A network file, or the one that comes along.
 NETWORK ?= embedded
 PHOTOGRAPHS ?=
-RETRIEVAL_SIZE := --height 128 --width 128
+RETRIEVAL_SIZE := --size 128
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -42,9 +42,9 @@ build:
 	@mkdir -p $@
 
 run: $(INSTALLED) | build ## write ROM and Verilog of the trained network, simulate a picture, retrieve generated scenes
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --height 64 --width 64
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --size 64
 	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
-	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --height 64 --width 64
+	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --size 64
 	$(BIN)/kestrel scenes -o build/scenes --groups 12 --views 4 --seed 1
 	$(BIN)/kestrel describe $(NETWORK) build/scenes -o build/scenes.npz $(RETRIEVAL_SIZE)
 	$(BIN)/kestrel evaluate --descriptors build/scenes.npz --dataset build/scenes --protocol groups

@@ -33,6 +33,7 @@ from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_cons
 from kestrel.sw.retrieval.describe.crops import cut_crops
 from kestrel.sw.retrieval.describe.descriptor import Descriptors
 from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import (
@@ -110,7 +111,7 @@ def from_maps(
     """Whole pictures through the integer network; the maps' own sums of squares."""
     found, chip, stored = [], [], []
     for picture in pictures:
-        maps = describer.engine.features(cut_crops(open_image(picture.path), describer.crops).pictures)
+        maps = describer.backend.features(cut_crops(open_image(picture.path), describer.crops).pictures)
         vectors = [region_vectors(features, describer.chain) for features in maps]
         found.append(combine([vectors], [1.0] * len(vectors), describer.chain, whitening))
         rows = [region_squares(f, region) for f in maps for region in constants.regions]
@@ -129,9 +130,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     benchmark = load_benchmark(arguments.protocol, arguments.dataset)
     poolings = arguments.poolings.split(",")
     chain = find_pooling(poolings[0])[1]
-    everything = make_describer(
-        network, pooling=chain, crops=",".join(crop_specification(p) for p in POOLINGS)
-    )
+    everything = make_describer(network, DescriptorOptions(
+        chain=chain, crops=",".join(crop_specification(p) for p in POOLINGS)))
     store = CropStore(arguments.report / FEATURES, everything)
     paths = list_images(arguments.train)
     count = min(arguments.train_images, len(paths))
@@ -147,7 +147,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     height, width = everything.settings.height // scale, everything.settings.width // scale
     regions = chip_regions(chain, height, width)
     channels = shapes[-1].out_channels
-    whole = make_describer(network, pooling=chain, crops="whole")
+    whole = make_describer(network, DescriptorOptions(chain=chain, crops="whole"))
     rows: list[dict[str, object]] = []
     for pooling in poolings:
         crops = crop_specification(pooling)

@@ -26,6 +26,7 @@ from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Scatter
 from kestrel.sw.retrieval.pooling.nip import combine, region_vectors
 
@@ -76,10 +77,10 @@ def describe(describer: Describer, images: Sequence[Path], training: Sequence[Pa
 
 
 def _regions(describer: Describer, paths: Sequence[Path], size: int) -> Iterator[np.ndarray]:
-    batch = describer.engine.batch(size, size)
+    batch = describer.backend.batch(size, size)
     for start in range(0, len(paths), batch):
         pictures = [load_image(path, size, size) for path in paths[start : start + batch]]
-        for features in describer.engine.features(pictures):
+        for features in describer.backend.features(pictures):
             yield region_vectors(features, describer.chain)
 
 
@@ -108,15 +109,15 @@ def main(arguments: Sequence[str]) -> None:
     count = min(options.train_images, len(photographs))
     training = [photographs[n * len(photographs) // count] for n in range(count)]
 
-    describer = make_describer(options.networks[0], weights=options.weights, engine="float",
-                               height=options.size, width=options.size)
+    describer = make_describer(options.networks[0], DescriptorOptions(
+        size=options.size, backend="float", weights=options.weights))
     floats = describe(describer, images, training, options.size)
     wanted = [average_precisions(benchmark, d, describer.settings) for d in (floats.plain, floats.whitened)]
     print(f"float: plain {wanted[0].mean():.4f}, whitened {wanted[1].mean():.4f}", flush=True)
     results: list[Result] = []
     for path in options.networks:
         network = load_network(path)
-        describer = make_describer(network, height=options.size, width=options.size)
+        describer = make_describer(network, DescriptorOptions(size=options.size))
         found = describe(describer, images, training, options.size)
         plain, whitened = (average_precisions(benchmark, d, describer.settings)
                            for d in (found.plain, found.whitened))

@@ -2,12 +2,12 @@
 
     python bench/extraction.py NETWORK WEIGHTS FOLDER [--images N] [--repeats N] [--pooling NAME,...]
 
-Bare: the engine's last layer on crops that lie ready in memory, in the same batches. Extraction: files read,
-decoded, cropped, computed, pooled, as ``kestrel describe`` does it. Both engines and both kinds alternate, so
-that they see the same machine; medians count. Wanted: extraction at least 0.8 of bare (``extraction_share``),
-and the reference at least half of float (``reference_to_float``). The machine's load is given, since others
-at work on it slow down one run more than another. Writes JSON to standard output and to
-``build/bench/extraction.json``.
+Bare: the backend's last layer on crops that lie ready in memory, in the same batches. Extraction: files read,
+decoded, cropped, computed, pooled, as ``kestrel describe`` does it. Both backends and both kinds alternate,
+so that they see the same machine; medians count. Wanted: extraction at least 0.8 of bare
+(``extraction_share``), and the reference at least half of float (``reference_to_float``). The machine's load
+is given, since others at work on it slow down one run more than another. Writes JSON to standard output and
+to ``build/bench/extraction.json``.
 """
 
 import argparse
@@ -25,9 +25,10 @@ import torch
 from kestrel.sw.pictures.images import list_images, open_image
 from kestrel.sw.retrieval.describe.crops import cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
 OUTPUT = Path("build/bench/extraction.json")
-ENGINES = ("float", "reference")
+BACKENDS = ("float", "reference")
 
 
 def batches(crops: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -36,8 +37,8 @@ def batches(crops: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
 
 
 def bare(describer: Describer, crops: list[np.ndarray]) -> None:
-    for batch in batches(crops, describer.engine.batch(*crops[0].shape[:2])):
-        describer.engine.features(batch)
+    for batch in batches(crops, describer.backend.batch(*crops[0].shape[:2])):
+        describer.backend.features(batch)
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -64,10 +65,10 @@ def measure(describers: dict[str, Describer], paths: list[Path], repeats: int) -
     return {
         "crops": len(crops) / len(paths),
         "images_per_second": {key: round(value, 3) for key, value in rate.items()},
-        "extraction_share": {e: round(rate[f"{e} extraction"] / rate[f"{e} bare"], 3) for e in ENGINES},
+        "extraction_share": {e: round(rate[f"{e} extraction"] / rate[f"{e} bare"], 3) for e in BACKENDS},
         "reference_to_float": round(rate["reference extraction"] / rate["float extraction"], 3),
         "of_fastest_runs": {
-            "extraction_share": {e: round(best[f"{e} extraction"] / best[f"{e} bare"], 3) for e in ENGINES},
+            "extraction_share": {e: round(best[f"{e} extraction"] / best[f"{e} bare"], 3) for e in BACKENDS},
             "reference_to_float": round(best["reference extraction"] / best["float extraction"], 3),
         },
     }
@@ -86,8 +87,9 @@ def main() -> None:
     results: dict[str, object] = {}
     for pooling in arguments.pooling.split(","):
         describers = {
-            e: make_describer(arguments.network, weights=arguments.weights, engine=e, pooling=pooling)
-            for e in ENGINES
+            backend: make_describer(arguments.network, DescriptorOptions(
+                pooling=pooling, backend=backend, weights=arguments.weights))
+            for backend in BACKENDS
         }
         # Of many crops a picture fewer pictures do: their reading is spread over the more work.
         some = paths if pooling in {"nip", "rmac", "sqrt"} else paths[: max(len(paths) // 4, 8)]

@@ -21,7 +21,7 @@ from kestrel.hw.spec.descriptor import (
 from kestrel.hw.spec.engine_config import WHITENING_ROWS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import pack_record, unpack_record
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 
 DEFAULT = DescriptorConfig()
@@ -112,7 +112,7 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
     base = DESCRIPTOR_HEADER_WORDS
     regions = []
     for _ in range(header["regions"]):
-        regions.append(Region(**unpack_record(REGION_FIELDS, _words(values, base, REGION_WORDS))))
+        regions.append(GridRegion(**unpack_record(REGION_FIELDS, _words(values, base, REGION_WORDS))))
         base += REGION_WORDS
     thresholds = np.array([_signed(word) for word in _words(values, base, dimensions)], dtype=np.int64)
     whitening = None

@@ -88,12 +88,13 @@ def export_network(
     return ExportReport(directory, manifest, tuple(directory / name for name in names))
 
 
-def import_network(directory: Path) -> CompressedNetwork:
+def import_network(directory: str | Path) -> CompressedNetwork:
     """The network of an export, equal to the one that was exported.
 
     Every file is checked against the manifest first. Raises InputError, naming the file, for anything that is
     missing, damaged or inconsistent with the rest.
     """
+    directory = Path(directory)
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
     table = read_memory(directory / f"{TABLE}.bin", manifest.table)

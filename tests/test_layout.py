@@ -18,6 +18,11 @@ MAY_IMPORT = {
     "verif": {"kestrel.verif", "kestrel.export", "kestrel.sw", "kestrel.hw"},
     "kestrel": {"kestrel"},
 }
+"""``kestrel`` alone is there for the package's own files: the public names, api, cli and examples."""
+
+BELOW = {"kestrel.hw", "kestrel.sw", "kestrel.export", "kestrel.verif"}
+LAYERS = {"kestrel.cli": {"kestrel.cli", "kestrel.api", *BELOW}, "kestrel.api": {"kestrel.api", *BELOW}}
+"""What the package's own rooms may import: the command line the Python API, and not the other way."""
 ROOM_SIZE = 15
 """More modules than this in one folder hide what it is for."""
 
@@ -84,6 +89,17 @@ def test_folders_import_only_what_they_may(path):
     for module in imported(path):
         if module.partition(".")[0] == "kestrel":
             assert allowed(module, permitted), f"{label(path)} imports {module}; allowed: {sorted(permitted)}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_the_command_line_stands_on_the_api_and_nothing_on_both(name):
+    layer = next((layer for layer in LAYERS if allowed(name, {layer})), None)
+    if layer is None:
+        return
+    for module in imported(MODULES[name]):
+        if module.partition(".")[0] == "kestrel":
+            permitted = sorted(LAYERS[layer])
+            assert allowed(module, permitted), f"{name} imports {module}; allowed: {permitted}"
 
 
 def test_rooms_import_each_other_one_way():

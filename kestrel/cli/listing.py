@@ -16,7 +16,7 @@ from kestrel.sw.model.embedded import EMBEDDED
 from kestrel.sw.model.network import VGG_BLOCKS, parse_network
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
-from kestrel.sw.retrieval.describe.backends import engine_names
+from kestrel.sw.retrieval.describe.backends import backend_names
 from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 
@@ -32,7 +32,7 @@ def list_(json: JsonOption = False) -> None:
         "poolings": {
             name: {"crops": crops, "chain": chain.text} for name, (crops, chain) in POOLINGS.items()
         },
-        "engines": engine_names(),
+        "backends": backend_names(),
     }
     emit(payload, lambda console: _show(payload, console), json)
 
@@ -84,6 +84,6 @@ def _show(payload: dict[str, Any], console: Console) -> None:
     console.print("")
     console.print(f"Fitting rules:   {', '.join(payload['fits'])}")
     console.print(f"Preprocessings:  {', '.join(payload['preprocessings'])}")
-    console.print(f"Engines:         {', '.join(payload['engines'])}")
+    console.print(f"Backends:        {', '.join(payload['backends'])}")
     poolings = (f"{name} ({found['crops']})" for name, found in payload["poolings"].items())
     console.print(f"Poolings:        {', '.join(poolings)}", highlight=False)

@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from kestrel.cli.options.former import translate
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.hw.spec.errors import InputError
 
@@ -59,13 +60,15 @@ class LazyCommand(TyperCommand):
         super().__init__(entry.name, short_help=_summary(entry))
         self.entry = entry
 
-    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
         loaded = self.entry.load()
         if isinstance(loaded, typer.Typer):  # a command with sub-commands
-            return get_command(loaded).make_context(*arguments, **settings)
+            return get_command(loaded).make_context(info_name, args, *arguments, **settings)
         application = typer.Typer(add_completion=False)
         application.command(self.name)(loaded)
-        return get_command(application).make_context(*arguments, **settings)
+        command = get_command(application)
+        options = {name: option.default for option in command.params for name in option.opts}
+        return command.make_context(info_name, translate(args, options), *arguments, **settings)
 
 
 class CommandGroup(TyperGroup):

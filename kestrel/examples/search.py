@@ -17,30 +17,19 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from kestrel.cli.options.retrieval import collect_pictures
-from kestrel.cli.output import progress
-from kestrel.hw.spec.configurations import load_config
+import kestrel
 from kestrel.hw.spec.descriptor import DescriptorConfig
-from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.registers import DESCRIPTOR_BYTES
-from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.pictures.images import open_image
-from kestrel.sw.retrieval.describe.descriptor import Descriptors
-from kestrel.sw.retrieval.describe.extract import POOLINGS, make_describer
-from kestrel.sw.retrieval.pooling.quantise import Quantiser, fit_quantiser, from_bytes
-from kestrel.sw.retrieval.search.index import DescriptorIndex
-from kestrel.sw.retrieval.search.query import Result, search
-from kestrel.sw.retrieval.search.structures import Kind
+from kestrel.sw.pictures.images import list_images, open_image
+from kestrel.sw.pictures.sizes import parse_size
+from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.pooling.quantise import fit_quantiser, from_bytes
 from kestrel.verif.simulate.descriptor import DescriptorReport, DescriptorSimulation
-from kestrel.verif.simulate.frame import SimulationError
-
-KIND = Kind("bytes", "flat")
 
 
 @dataclass(frozen=True)
@@ -48,46 +37,37 @@ class Answer:
     """What came of a photograph: the chip's frames and bytes, and what both found with theirs."""
 
     report: DescriptorReport
-    found: Result
-    expected: Result
+    found: kestrel.Result
+    expected: kestrel.Result
 
     @property
-    def equal(self) -> bool:
-        return self.report.equal and self.found == self.expected and len(self.found.matches) > 0
+    def bit_exact(self) -> bool:
+        return self.report.bit_exact and self.found == self.expected and len(self.found.matches) > 0
 
 
 class ChipSearch:
-    """An index of a collection and the chip that its queries go through. Raises InputError for a network or
-    pooling that the chip cannot do."""
+    """An index of a collection and the chip that its queries go through. ``descriptor``: the chip's unit
+    (None: the configuration's own). Raises InputError for a network or options that the chip cannot do."""
 
     def __init__(
-        self, network: CompressedNetwork, config: EngineConfig, collection: Sequence[tuple[str, Path]],
-        height: int, width: int, pooling: str = "nip", whitening: Path | None = None,
-        descriptor: DescriptorConfig | None = None,
+        self, network: kestrel.CompressedNetwork, config: kestrel.EngineConfig, collection: Sequence[Path],
+        options: kestrel.DescriptorOptions, descriptor: DescriptorConfig | None = None,
     ) -> None:  # fmt: skip
-        describer = make_describer(network, height=height, width=width, pooling=pooling, whitening=whitening)
-        names, paths = zip(*collection, strict=True)
-        learned = describer.describe(paths, names)
-        self.quantiser: Quantiser = fit_quantiser(learned.vectors, source=f"{len(names)} photographs")
-        self.simulation = DescriptorSimulation(
-            network,
-            config,
-            height,
-            width,
-            pooling,
-            whitening=whitening,
-            quantiser=self.quantiser,
-            descriptor=descriptor,
-        )
-        codes = [self.simulation.reference(open_image(path), DESCRIPTOR_BYTES) for path in paths]
-        self.index = DescriptorIndex.create(KIND, learned, self.quantiser)
-        self.index.add(Descriptors(learned.settings, learned.names, self._decoded(codes)), "the collection")
+        names = [path.name for path in collection]
+        learned = kestrel.describe(network, collection, options, names=names)
+        self.quantiser = fit_quantiser(learned.vectors, source=f"{len(names)} photographs")
+        self.simulation = DescriptorSimulation(network, config, options, quantiser=self.quantiser,
+                                               descriptor=descriptor)
+        codes = [self.simulation.reference(open_image(path), DESCRIPTOR_BYTES) for path in collection]
+        coded = kestrel.encode(learned, "bytes", self.quantiser)
+        self.index = kestrel.build_index(replace(coded, vectors=self._decoded(codes)),
+                                         kestrel.IndexOptions(codes="bytes"))
 
     def ask(self, name: str, rgb: np.ndarray, count: int = 5, seed: int = 1) -> Answer:
         """The ``count`` nearest of a photograph, uint8 RGB [H, W, 3]. Raises SimulationError."""
         report = self.simulation.run(rgb, "bytes", seed=seed)
         both = self._decoded([report.found, report.expected])
-        found, expected = search(self.index, both, (name, name), count)
+        found, expected = kestrel.search(self.index, both, count, names=(name, name))
         return Answer(report, found, expected)
 
     def _decoded(self, codes: Sequence[bytes]) -> np.ndarray:
@@ -99,7 +79,7 @@ def answer_row(name: str, answer: Answer) -> dict[str, object]:
     """For ``--json``."""
     return {
         "query": name,
-        "equal": answer.equal,
+        "bit_exact": answer.bit_exact,
         "descriptor": answer.report.found.hex(),
         "frames": answer.report.frames,
         "cycles": sum(answer.report.cycles),
@@ -116,41 +96,35 @@ def main() -> int:
     add("--config", default="nano", help="of the chip: a name or a .toml file (default: nano)")
     add("--pooling", default="nip", help=f"one of {', '.join(POOLINGS)} (default: nip)")
     add("--whitening", type=Path, help="whitening file of mode after")
-    add("--height", type=int, default=64, help="of a crop (default: 64)")
-    add("--width", type=int, default=64)
+    add("--size", default="64", help="of a crop, pixels: a side, or HEIGHTxWIDTH (default: 64)")
     add("-n", "--count", type=int, default=5, help="photographs wanted (default: 5)")
     add("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     try:
-        paths, names, _ = collect_pictures([arguments.collection])
         queries = [(path.as_posix(), open_image(path)) for path in arguments.queries]
-        with progress("describing the collection, building the chip", None):
-            chip = ChipSearch(
-                load_network(arguments.network), load_config(arguments.config),
-                list(zip(names, paths, strict=True)), arguments.height, arguments.width, arguments.pooling,
-                arguments.whitening,
-            )  # fmt: skip
-        answers: list[tuple[str, Answer]] = []
-        with progress("simulating", len(queries)) as advance:
-            for name, rgb in queries:
-                answers.append((name, chip.ask(name, rgb, arguments.count)))
-                advance(1)
-    except InputError as error:
+        options = kestrel.DescriptorOptions(size=parse_size(arguments.size), pooling=arguments.pooling,
+                                            whitening=arguments.whitening)
+        chip = ChipSearch(
+            kestrel.load_network(arguments.network), kestrel.load_config(arguments.config),
+            list_images(arguments.collection), options,
+        )  # fmt: skip
+        answers = [(name, chip.ask(name, rgb, arguments.count)) for name, rgb in queries]
+    except kestrel.InputError as error:
         parser.error(str(error))
-    except SimulationError as error:
+    except kestrel.SimulationError as error:
         parser.exit(1, f"{error}\n")
-    equal = all(answer.equal for _, answer in answers)
+    bit_exact = all(answer.bit_exact for _, answer in answers)
     if arguments.json:
         rows = [answer_row(*answer) for answer in answers]
-        print(json.dumps({"indexed": len(chip.index), "equal": equal, "queries": rows}, indent=2))
-        return int(not equal)
+        print(json.dumps({"indexed": len(chip.index), "bit_exact": bit_exact, "queries": rows}, indent=2))
+        return int(not bit_exact)
     for name, answer in answers:
         report = answer.report
         print(f"{name}: {len(report.found)} bytes in {report.frames} frames, {sum(report.cycles):,} cycles; "
-              f"{'equal to the reference' if answer.equal else 'NOT equal to the reference'}")  # fmt: skip
+              f"{'bit-exact' if answer.bit_exact else 'NOT bit-exact'}")
         for rank, match in enumerate(answer.found.matches, 1):
             print(f"  {rank}  {match.score:.4f}  {match.name}")
-    return int(not equal)
+    return int(not bit_exact)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,13 @@ from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.pictures.listing import find_pictures
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) yields advance(steps); ``kestrel.cli.output.progress`` is one."""
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""progress(description, total) yields advance(steps), total None where it is not known;
+``kestrel.cli.output.progress`` is one."""
 
 
 @contextmanager
-def silent(description: str, total: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
+def silent(description: str, total: int | None) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
     """The Progress that shows nothing."""
     yield lambda steps: None
 

@@ -28,6 +28,7 @@ differ, the layer is computed in float64, with a RuntimeWarning, and is named in
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -88,6 +89,24 @@ class Reference:
         self._pad = torch.from_numpy(network.pad.astype(np.float32)).view(1, -1, 1, 1)
         self._segments = _segments(network)
         self._exact: dict[tuple[object, ...], bool] = {}
+
+    @overload
+    def __call__(self, x: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def __call__(self, x: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """The last layer's maps, uint8 [N, C_l, H_l, W_l], as an array or tensor like ``x``.
+
+        x: the network's input (see ``network_input``), uint8 [N, C, H, W], values below 2**A. Raises
+        InputError as ``run`` does.
+        """
+        if isinstance(x, np.ndarray):
+            if x.dtype != np.uint8:
+                raise InputError(f"{self.network.name}: input is {x.dtype}; allowed: uint8")
+            return self.last(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+        return self.last(x)
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Outputs of all layers, after requantisation and after the pooling where there is one.

@@ -39,13 +39,50 @@ CALIBRATION_PICTURES = 16
 
 
 @dataclass(frozen=True)
-class FromFloat:
-    """Where there is no compressed network: what ``kestrel compress`` would be told."""
+class StudentSettings:
+    """The network that is trained.
 
-    network: str
-    mask_bits: str
-    activation_bits: int
-    preprocessing: str
+    network: compressed, in memory or as a file (None: made from ``weights``); weights: float weights, a file
+    or ``random:SEED``; start: one of STARTS; float_only: the float network itself is trained; shape_name,
+    mask_bits, activation_bits, preprocessing: without ``network``, what ``kestrel compress`` would be told.
+    """
+
+    network: CompressedNetwork | str | Path | None = None
+    weights: str | None = None
+    start: str = "auto"
+    float_only: bool = False
+    shape_name: str | None = None
+    mask_bits: str = "3"
+    activation_bits: int = 8
+    preprocessing: str = "torchvision"
+
+    def check(self) -> None:
+        """Raises InputError for both or neither of a network and what stands in for it."""
+        if self.network is not None:
+            if self.shape_name is not None or self.float_only:
+                other = "float" if self.float_only else "network"
+                raise InputError(f"network file {_name(self.network)} together with --{other}; "
+                                 "allowed: one of them")
+            return
+        if self.shape_name is None or self.weights is None:
+            raise InputError("no network file; allowed: a NETWORK argument, or --network NAME with --weights "
+                             "FILE or random:SEED")
+        parse_network(self.shape_name)
+        find_preprocessing(self.preprocessing)
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Another teacher than the student's own float weights. weights: a file or ``random:SEED`` (None: no
+    other); network, preprocessing: its own, None for the student's."""
+
+    weights: str | None = None
+    network: str | None = None
+    preprocessing: str | None = None
+
+
+def _name(network: CompressedNetwork | str | Path) -> str:
+    return network.name if isinstance(network, CompressedNetwork) else str(network)
 
 
 def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
@@ -53,38 +90,51 @@ def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
     return load_weights(weights, parse_network(network), min(find_preprocessing(preprocessing).scale))
 
 
-def compressed_start(
-    source: Path | None,
-    fresh: FromFloat | None,
-    weights: FloatNetwork | None,
-    fit: str,
-    pictures: TrainingSet,
-    size: int,
+def make_student(
+    settings: StudentSettings, options: QuantiseOptions, pictures: TrainingSet, size: tuple[int, int],
+    progress: Progress,
+) -> tuple[QuantisedNetwork | FloatConvs, FloatNetwork | None]:
+    """The student, and the float weights given for it. Where there is no compressed network yet, ranges are
+    measured on some of the training pictures, resized to ``size``. Raises InputError."""
+    settings.check()
+    if settings.network is not None:
+        given = settings.network
+        network = given if isinstance(given, CompressedNetwork) else load_network(given)
+        own = None
+        if settings.weights is not None:
+            own = load_float(settings.weights, network.name, network.preprocessing)
+        return quantised_student(network, own, settings.start, options), own
+    assert settings.shape_name is not None
+    assert settings.weights is not None
+    own = load_float(settings.weights, settings.shape_name, settings.preprocessing)
+    if settings.float_only:
+        return FloatConvs(own, find_preprocessing(settings.preprocessing)), own
+    network = _compressed(own, settings, options.fit, pictures, size, progress)
+    return quantised_student(network, own, settings.start, options), own
+
+
+def _compressed(
+    weights: FloatNetwork, settings: StudentSettings, fit: str, pictures: TrainingSet, size: tuple[int, int],
     progress: Progress,
 ) -> CompressedNetwork:
-    """The network file, or the float weights compressed with ranges from some of the training pictures.
-    Raises InputError."""
-    if source is not None:
-        return load_network(source)
-    assert fresh is not None
-    assert weights is not None
+    """Float weights compressed with ranges from some of the training pictures. Raises InputError."""
     find_rule(fit, RULES)
-    plan = parse_mask_plan(fresh.mask_bits, weights.shape)
+    plan = parse_mask_plan(settings.mask_bits, weights.shape)
     found: list[np.ndarray] = []
     for row in range(0, len(pictures), -(-len(pictures) // CALIBRATION_PICTURES)):
         with suppress(InputError):  # an unreadable one is counted when training meets it
-            found.append(resize(pictures.pictures.read(row), size, size))
+            found.append(resize(pictures.pictures.read(row), *size))
     if not found:
         raise InputError("training pictures: none of those tried could be read; allowed: a folder of images")
     names = tuple(str(n) for n in range(len(found)))
-    chosen = CalibrationPictures(f"{len(found)} training pictures", size, size, names, found.__getitem__)
+    chosen = CalibrationPictures(f"{len(found)} training pictures", *size, names, found.__getitem__)
     return compress(
         weights,
         plan,
         chosen,
-        preprocessing=fresh.preprocessing,
+        preprocessing=settings.preprocessing,
         fit=fit,
-        activation_bits=fresh.activation_bits,
+        activation_bits=settings.activation_bits,
         progress=progress,
     )[0]
 
@@ -122,21 +172,17 @@ def _same_kernels(a: CompressedNetwork, b: CompressedNetwork) -> float:
 
 
 def make_teacher(
-    weights: FloatNetwork | None,
-    source: str | None,
-    network: str | None,
-    preprocessing: str | None,
-    own_network: str,
-    own_preprocessing: str,
+    weights: FloatNetwork | None, settings: TeacherSettings, own_network: str, own_preprocessing: str
 ) -> FloatConvs | None:
-    """The teacher: the file ``source``, else the student's own float weights unless they are random.
-    ``network`` and ``preprocessing`` are the teacher's, None for the student's. Raises InputError."""
-    prepared = find_preprocessing(preprocessing or own_preprocessing)
-    if source is not None:
-        return FloatConvs(load_float(source, network or own_network, prepared.name), prepared)
-    if network is not None or preprocessing is not None:
+    """The teacher of ``settings``, else the student's own float weights unless they are random.
+    ``own_network`` and ``own_preprocessing`` are the student's. Raises InputError."""
+    prepared = find_preprocessing(settings.preprocessing or own_preprocessing)
+    if settings.weights is not None:
+        network = settings.network or own_network
+        return FloatConvs(load_float(settings.weights, network, prepared.name), prepared)
+    if settings.network is not None or settings.preprocessing is not None:
         raise InputError(
-            f"teacher network {network}, preprocessing {preprocessing} without a teacher; "
+            f"teacher network {settings.network}, preprocessing {settings.preprocessing} without a teacher; "
             "allowed: with --teacher FILE"
         )
     if weights is None or weights.untrained == frozenset(layer.name for layer in weights.shape.layers):

@@ -8,7 +8,7 @@ from PIL import Image
 from kestrel.cli.main import run
 from kestrel.sw.pictures.images import generate_picture
 
-SMALL = ["--network", "vgg16/16:pool1", "--calibration-size", "16x16", "--trials", "2"]
+SMALL = ["--network", "vgg16/16:pool1", "--size", "16x16", "--trials", "2"]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_plan_is_what_compress_takes_and_has_the_size(folder, capsys):
                      "--plot", "p.svg")
     assert found["bits_per_weight"] <= 3
     assert run(["compress", "random:3", "-o", "n.safetensors", "--network", "vgg16/16:pool1", "--calibrate",
-                "photos", "--calibration-size", "16x16", "--mask-bits", found["mask_bits"], "--json"]) == 0
+                "photos", "--size", "16x16", "--mask-bits", found["mask_bits"], "--json"]) == 0
     compressed = json.loads(capsys.readouterr().out)
     assert (compressed["bits"], compressed["bytes"]) == (found["bits"], found["bytes"])
     assert {"3*1,1*1", "1*2"} <= {plan["mask_bits"] for plan in [found, *found["compared"]]}
@@ -103,7 +103,7 @@ BAD = {
     "held out": (["--bytes", "99", "--held-out", "broken"], "not a readable image"),
     "plot suffix": (["--bytes", "99", "--plot", "p.pdf"], "allowed: .svg, .png"),
     "plot folder": (["--bytes", "99", "--plot", "no/p.svg"], "does not exist"),
-    "size": (["--bytes", "99", "--calibration-size", "1x1"], "1 x 1 is too small"),
+    "size": (["--bytes", "99", "--size", "1x1"], "1 x 1 is too small"),
 }
 
 

@@ -39,7 +39,7 @@ def network_file(tmp_path_factory):
                 NETWORK,
                 "--mask-bits",
                 "3*2,1*1",
-                "--calibration-size",
+                "--size",
                 "16x16",
                 "--json",
             ]
@@ -90,9 +90,7 @@ def test_export_then_import_gives_the_network_back(folder, capsys):
             "rom",
             "--config",
             "nano",
-            "--height",
-            "16",
-            "--width",
+            "--size",
             "16",
             "--json",
         ],
@@ -127,10 +125,8 @@ def test_simulate_compares_every_element_of_every_layer(folder, capsys):
             "random:7",
             "--config",
             "nano",
-            "--height",
-            "13",
-            "--width",
-            "18",
+            "--size",
+            "13x18",
             "--json",
         ],
         capsys,
@@ -165,9 +161,7 @@ def test_pauses_change_the_cycles_and_nothing_else(folder, capsys):
         "a.png",
         "--config",
         "nano",
-        "--height",
-        "12",
-        "--width",
+        "--size",
         "12",
         "--json",
     ]
@@ -187,9 +181,7 @@ def test_waves_are_written(folder, capsys):
             "random:1",
             "--config",
             "nano",
-            "--height",
-            "8",
-            "--width",
+            "--size",
             "8",
             "--waves",
             "w.fst",
@@ -225,9 +217,7 @@ def test_a_mismatch_is_told_and_gives_exit_code_1(folder, capsys, monkeypatch):
             "random:1",
             "--config",
             "nano",
-            "--height",
-            "16",
-            "--width",
+            "--size",
             "16",
             "--json",
         ],
@@ -240,9 +230,9 @@ def test_a_mismatch_is_told_and_gives_exit_code_1(folder, capsys, monkeypatch):
     assert found["layers"][0]["mismatches"] > 0
 
 
-EXPORT = ["export", "n.safetensors", "-o", "out", "--config", "nano", "--height", "16", "--width", "16"]
+EXPORT = ["export", "n.safetensors", "-o", "out", "--config", "nano", "--size", "16"]
 VERILOG = ["verilog", "-o", "out", "--config", "nano"]
-SIMULATE = ["simulate", "n.safetensors", "a.png", "--config", "nano", "--height", "16", "--width", "16"]
+SIMULATE = ["simulate", "n.safetensors", "a.png", "--config", "nano", "--size", "16"]
 
 
 def changed(command, **options):
@@ -267,10 +257,10 @@ BAD = {
     "export: impossible lanes": (changed(EXPORT, config="odd.toml"), "6 x 4 lanes"),
     "export: unknown field": (changed(EXPORT, config="unknown.toml"), "'lanes'"),
     "export: unknown base": (changed(EXPORT, config="base.toml"), "'huge'"),
-    "export: image too wide": (changed(EXPORT, width="129"), "1..128"),
-    "export: image of no height": (changed(EXPORT, height="0"), "image 0 x 16"),
-    "export: pooled to nothing": (changed(EXPORT, height="1"), "conv1_2 would pool"),
-    "export: not a number": (changed(EXPORT, height="tall"), "tall"),
+    "export: image too wide": (changed(EXPORT, size="16x129"), "1..128"),
+    "export: image of no height": (changed(EXPORT, size="0x16"), "size '0x16'; allowed: N or HEIGHTxWIDTH"),
+    "export: pooled to nothing": (changed(EXPORT, size="1x16"), "conv1_2 would pool"),
+    "export: not a number": (changed(EXPORT, size="tall"), "tall"),
     "export: ROM too small": ([*EXPORT, "--set", "weight_words=4"], "words of weight ROM"),
     "export: table too small": ([*EXPORT, "--set", "table_words=32"], "table_words = 32"),
     "export: features too small": ([*EXPORT, "--set", "feature_words=8,8"], "feature part"),
@@ -390,7 +380,7 @@ def test_export_with_a_descriptor(folder, capsys):
     for arguments, message in (
         ([*EXPORT, "--descriptor", "train.npz", "--threshold", "mode"], "'mode'; allowed: median, mean"),
         ([*EXPORT, "--whitening", "w.safetensors"], "allowed: with --descriptor"),
-        ([*changed(EXPORT, height="32"), "--descriptor", "train.npz"], "height is 16; allowed: 32"),
+        ([*changed(EXPORT, size="32x16"), "--descriptor", "train.npz"], "height is 16; allowed: 32"),
     ):
         code, _, error = call(arguments, capsys)
         assert code == 2

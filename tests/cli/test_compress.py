@@ -12,7 +12,7 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import generate_picture
 
-SMALL = ["--network", "vgg16/32:pool1", "--calibration-size", "16x16"]
+SMALL = ["--network", "vgg16/32:pool1", "--size", "16x16"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_same_command_same_file(folder, monkeypatch):
 def test_missing_layers_are_filled_on_request_and_marked(folder, capsys, monkeypatch):
     """A longer network than the weights file holds; what fills it must say so, and must not die."""
     monkeypatch.chdir(folder)
-    longer = ["--network", "vgg16/32:pool2", "--calibration-size", "32x32", "--calibrate", "photos"]
+    longer = ["--network", "vgg16/32:pool2", "--size", "32x32", "--calibrate", "photos"]
     arguments = ["compress", "w.npz", "-o", "n.safetensors", *longer, "--fill-missing", "random:7"]
     assert run([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -120,7 +120,7 @@ def test_both_ratios_are_shown_where_they_differ(folder, capsys, monkeypatch):
 
 
 GOOD = {
-    "WEIGHTS": "w.npz", "-o": "n.safetensors", "--network": "vgg16/32:pool1", "--calibration-size": "16x16",
+    "WEIGHTS": "w.npz", "-o": "n.safetensors", "--network": "vgg16/32:pool1", "--size": "16x16",
 }
 BAD = {
     "weights missing": ({"WEIGHTS": "none.npz"}, "none.npz: no such file"),
@@ -141,9 +141,9 @@ BAD = {
     "activation text": ({"--activation-bits": "many"}, "--activation-bits"),
     "preprocessing": ({"--preprocessing": "bgr"}, "preprocessing 'bgr'"),
     "percentile": ({"--percentile": "101"}, "percentile 101"),
-    "size": ({"--calibration-size": "224"}, "allowed: HEIGHTxWIDTH"),
-    "size zero": ({"--calibration-size": "0x4"}, "allowed: HEIGHTxWIDTH"),
-    "size small": ({"--calibration-size": "1x16"}, "1 x 16 is too small"),
+    "size": ({"--size": "16by16"}, "size '16by16'; allowed: N or HEIGHTxWIDTH"),
+    "size zero": ({"--size": "0x4"}, "size '0x4'; allowed: N or HEIGHTxWIDTH"),
+    "size small": ({"--size": "1x16"}, "1 x 16 is too small"),
     "seed negative": ({"--seed": "-1"}, "seed -1"),
     "photographs missing": ({"--calibrate": "nowhere"}, "nowhere: no such folder"),
     "photographs a file": ({"--calibrate": "w.npz"}, "w.npz: is not a folder"),

@@ -16,7 +16,7 @@ from kestrel.sw.retrieval.pooling.quantise import fit_quantiser, to_bits, to_byt
 from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
-SMALL = ["--height", "32", "--width", "32"]
+SMALL = ["--size", "32"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -94,11 +94,11 @@ def test_bad_files_in_a_folder_are_named_and_skipped_unless_strict(folder, capsy
 def test_a_stopped_run_leaves_its_parts_and_continues(folder, capsys, monkeypatch):
     """Stopped by a bad file at the end; put right, the run goes on from the part that was written."""
     (folder / "photos" / "4.png").write_bytes(b"no picture")
-    assert describe("photos", "-o", "d.npz", "--strict", "--height", "640", "--width", "640") == 2
+    assert describe("photos", "-o", "d.npz", "--strict", "--size", "640") == 2
     assert list((folder / "d.npz.parts").glob("part-*.npz"))
     Image.fromarray(generate_picture(9, 9, 1)).save(folder / "photos" / "4.png")
     capsys.readouterr()
-    assert describe("photos", "-o", "d.npz", "--strict", "--height", "640", "--width", "640") == 0
+    assert describe("photos", "-o", "d.npz", "--strict", "--size", "640") == 0
     assert "continuing from d.npz.parts" in capsys.readouterr().err
     assert len(load_descriptors("d.npz").names) == 5
     assert not (folder / "d.npz.parts").exists()
@@ -135,7 +135,7 @@ def test_whitening_is_learned_and_used(folder, capsys, mode):
 
 
 def test_float_engine(folder, capsys):
-    assert describe("photos", "-o", "f.npz", "--engine", "float", "--weights", "random:3") == 0
+    assert describe("photos", "-o", "f.npz", "--backend", "float", "--weights", "random:3") == 0
     assert describe("photos", "-o", "r.npz") == 0
     capsys.readouterr()
     assert describe("photos", "-o", "g.npz", "--codes", "bits", "--train", "f.npz") == 2
@@ -150,12 +150,12 @@ REFUSED = [
     (["photos", "photos/0.png", "-o", "d.npz"], "photos/0.png: given twice"),
     (["photos", "-o", "d.npz", "--pooling", "gem"], "pooling 'gem'; allowed: nip"),
     (["photos", "-o", "d.npz", "--rotations", "3"], "rotations 3; allowed: 1, 2, 4"),
-    (["photos", "-o", "d.npz", "--engine", "float"], "needs the float weights"),
-    (["photos", "-o", "d.npz", "--engine", "magic"], "engine 'magic'; allowed: float, reference, rtl"),
+    (["photos", "-o", "d.npz", "--backend", "float"], "needs the float weights"),
+    (["photos", "-o", "d.npz", "--backend", "magic"], "backend 'magic'; allowed: float, reference, rtl"),
     (["photos", "-o", "d.npz", "--rois", "1+x"], "rois '1+x'; allowed"),
     (["photos", "-o", "d.npz", "--rois", "0"], "levels 0"),
     (["photos", "-o", "d.npz", "--crops", "levels"], "crops 'levels'"),
-    (["photos", "-o", "d.npz", "--engine-set", "config"], "--engine-set 'config'; allowed: NAME=VALUE"),
+    (["photos", "-o", "d.npz", "--backend-set", "config"], "--backend-set 'config'; allowed: NAME=VALUE"),
     (["photos", "-o", "d.npz", "--codes", "bits"], "codes 'bits' need ranges and thresholds"),
     (["photos", "-o", "d.npz", "--codes", "nibbles", "--train", "train"], "codes 'nibbles'; allowed"),
     (["photos", "-o", "d.npz", "--train", "train"], "train train: "),

@@ -11,15 +11,16 @@ from kestrel.cli.main import run
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
-SMALL = ["--height", "16", "--width", "16", "--workers", "0"]
+SMALL = ["--size", "16", "--workers", "0"]
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "net.safetensors"
     assert run(["compress", "random:1", "-o", str(path), "--network", "vgg16/16:pool1", "--mask-bits", "3",
-                "--calibration-size", "16x16"]) == 0
+                "--size", "16x16"]) == 0
     return path
 
 
@@ -118,7 +119,7 @@ def test_boxed_queries_are_cut_from_their_pictures(user, capsys):
     assert saved.names[-1] == "query:a_1"
     with Image.open(user / "set" / "00000.png") as image:
         part = np.asarray(image)[6:44, 10:40]
-    describer = make_describer("net.safetensors", height=16, width=16)
+    describer = make_describer("net.safetensors", DescriptorOptions(size=16))
     np.testing.assert_array_equal(saved.vectors[-1], describer.describe_picture(part))
     again = evaluate(capsys, "--descriptors", "d.npz", "--dataset", "set", "--protocol", "oxford5k")
     assert again["map"] == found["map"]
@@ -162,7 +163,7 @@ def test_runs_over_other_sets_are_not_compared(user, capsys):
     (["net.safetensors", "--dataset", "set", "--per-query", "no/q.csv"], "does not exist"),
     (["net.safetensors", "--dataset", "set", "--compare", "no.csv"], "no.csv: no such file"),
     (["--descriptors", "no.npz", "--dataset", "set"], "no.npz: no such file"),
-    (["net.safetensors", "--dataset", "set", "--engine", "float"], "--weights"),
+    (["net.safetensors", "--dataset", "set", "--backend", "float"], "--weights"),
 ])
 def test_what_cannot_be_used_is_refused_in_one_line(user, capsys, arguments, message):
     assert message in refused(capsys, *arguments)

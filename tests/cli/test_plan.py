@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from kestrel.cli.chip import plan as plan_command
+from kestrel.api import chip
 from kestrel.cli.main import run
+from kestrel.sw.planning.proof import PlanError
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def folder(tmp_path, monkeypatch):
                 "vgg16/32:pool2",
                 "--mask-bits",
                 "3*2,1*2",
-                "--calibration-size",
+                "--size",
                 "16x16",
                 "--json",
             ]
@@ -46,8 +47,8 @@ def call(arguments, capsys):
 
 def test_json_of_the_whole_frame(capsys):
     """The figures of VGG-16 at 224 x 224 on ``edge``: 1.0 MB is the aim for features."""
-    code, out, _ = call(["plan", "vgg16", "--mask-bits", "3*7,1*6", "--config", "edge", "--height", "224",
-                         "--width", "224", "--json"], capsys)  # fmt: skip
+    code, out, _ = call(["plan", "vgg16", "--mask-bits", "3*7,1*6", "--config", "edge", "--size", "224",
+                         "--json"], capsys)  # fmt: skip
     assert code == 0
     found = json.loads(out)
     assert found["proved"] is True
@@ -70,21 +71,21 @@ def test_json_of_the_whole_frame(capsys):
 
 
 def test_a_file_is_planned_as_it_will_be_simulated(folder, capsys):
-    code, out, _ = call(["plan", "n.safetensors", "--config", "nano", "--height", "20", "--width", "17",
+    code, out, _ = call(["plan", "n.safetensors", "--config", "nano", "--size", "20x17",
                          "--json"], capsys)  # fmt: skip
     assert code == 0
     found = json.loads(out)
     assert found["network"] == "vgg16/32:pool2"
     assert [layer["mask_bits"] for layer in found["layers"]] == [3, 3, 1, 1]
-    _, out, _ = call(["export", "n.safetensors", "-o", "rom", "--config", "nano", "--height", "20", "--width",
-                      "17", "--json"], capsys)  # fmt: skip
+    _, out, _ = call(["export", "n.safetensors", "-o", "rom", "--config", "nano", "--size", "20x17",
+                      "--json"], capsys)  # fmt: skip
     exported = json.loads(out)
     assert exported["table_words"] == found["table_words"]
     assert exported["weight_words"] * 64 == found["weight_rom_bytes"] * 8
 
 
 def test_table_and_verdict_are_for_people(capsys):
-    code, out, _ = call(["plan", "vgg11/8:pool3", "--config", "nano", "--height", "32", "--width", "32"],
+    code, out, _ = call(["plan", "vgg11/8:pool3", "--config", "nano", "--size", "32"],
                         capsys)  # fmt: skip
     assert code == 0
     for text in (
@@ -102,7 +103,7 @@ def test_table_and_verdict_are_for_people(capsys):
 def test_plot_is_written_and_the_same_each_time(tmp_path, capsys, suffix):
     outputs = [tmp_path / f"{n}.{suffix}" for n in "ab"]
     for output in outputs:
-        code, out, _ = call(["plan", "vgg16/8:conv3_2", "--config", "edge", "--height", "48", "--width", "64",
+        code, out, _ = call(["plan", "vgg16/8:conv3_2", "--config", "edge", "--size", "48x64",
                              "-o", str(output), "--json"], capsys)  # fmt: skip
         assert code == 0
         assert json.loads(out)["plot"] == str(output)
@@ -118,10 +119,10 @@ def test_plot_is_written_and_the_same_each_time(tmp_path, capsys, suffix):
 
 def test_a_plan_that_is_wrong_is_said_and_told_by_the_exit_code(monkeypatch, capsys):
     def refuse(plan):
-        raise plan_command.PlanError("conv1_1: row 3 of its input has been overwritten")
+        raise PlanError("conv1_1: row 3 of its input has been overwritten")
 
-    monkeypatch.setattr(plan_command, "check_plan", refuse)
-    arguments = ["plan", "vgg11/8:pool1", "--config", "nano", "--height", "16", "--width", "16"]
+    monkeypatch.setattr(chip, "check_plan", refuse)
+    arguments = ["plan", "vgg11/8:pool1", "--config", "nano", "--size", "16"]
     code, out, _ = call([*arguments, "--json"], capsys)
     assert code == 1
     assert (json.loads(out)["proved"], json.loads(out)["flaw"][:7]) == (False, "conv1_1")
@@ -143,10 +144,10 @@ BAD = {
     "setting value": (["vgg16", "--set", "input_lanes=many"], "value 'many'"),
     "impossible": (["vgg16", "--set", "input_lanes=6"], "6 x 16 lanes"),
     "too wide": (["vgg16", "--config", "nano"], "width 1..128"),
-    "height": (["vgg16", "--height", "0"], "image 0 x 224"),
-    "negative": (["vgg16", "--width", "-3"], "image 224 x -3"),
-    "height text": (["vgg16", "--height", "tall"], "--height"),
-    "too small": (["vgg16", "--height", "8"], "to nothing"),
+    "size": (["vgg16", "--size", "0x224"], "size '0x224'; allowed: N or HEIGHTxWIDTH, each 1..8192"),
+    "size text": (["vgg16", "--size", "tall"], "size 'tall'; allowed"),
+    "half a size": (["vgg16", "--size", "8x"], "size '8x'; allowed"),
+    "too small": (["vgg16", "--size", "8x224"], "to nothing"),
     "features": (["vgg16", "--set", "feature_words=100,100"], "words a bank in feature parts"),
     "weights": (["vgg16", "--set", "weight_words=100"], "words of weight ROM"),
     "plot suffix": (["vgg16/8", "-o", "p.gif"], "suffix '.gif'; allowed: .svg, .png"),

@@ -62,7 +62,7 @@ def test_options_of_the_chip_are_refused_for_the_engine(option, tmp_path, capsys
 
 SMALL = [
     "--config", "nano", "--set", "partial_depth=64", "--set", "max_width=40", "--set", "weight_words=2048",
-    "--set", "table_words=512", "--top", "chip", "--height", "8", "--width", "8",
+    "--set", "table_words=512", "--top", "chip", "--size", "8",
 ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def test_descriptors_of_several_crops_through_the_chip(network_file, capsys):
     command = ["simulate", str(network_file), "random:1", *SMALL, "--pooling", "rnip5x", "--json"]
     assert run(command) == 0
     payload = json.loads(capsys.readouterr().out)
-    assert payload["equal"]
+    assert payload["bit_exact"]
     assert payload["cycles_as_modelled"]
     for kind in ("bytes", "bits"):
         result = payload["images"][0][kind]

@@ -14,6 +14,7 @@ from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import list_images, open_image
 from kestrel.sw.pictures.scenes import write_scenes
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
 CONFIG = NAMED["nano"].with_options(
     partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
@@ -38,8 +39,8 @@ def collection(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chip(network_file, collection):
-    found = [(path.name, path) for path in list_images(collection)]
-    return ChipSearch(load_network(network_file), CONFIG, found[1:], 16, 16, "rnip5x", descriptor=CHIP)
+    options = DescriptorOptions(size=16, pooling="rnip5x")
+    return ChipSearch(load_network(network_file), CONFIG, list_images(collection)[1:], options, CHIP)
 
 
 def test_a_photograph_finds_what_the_reference_finds(chip, collection, seed):
@@ -49,7 +50,7 @@ def test_a_photograph_finds_what_the_reference_finds(chip, collection, seed):
         assert answer.report.found == answer.report.expected
         assert answer.report.frames == 5
         assert answer.found == answer.expected
-        assert answer.equal
+        assert answer.bit_exact
         assert {match.name for match in answer.found.matches} <= set(names)
         assert len(answer.found.matches) == 3
 
@@ -71,7 +72,7 @@ def test_another_descriptor_finds_something_else(chip, collection, monkeypatch, 
     path = list_images(collection)[0]
     monkeypatch.setattr(chip.simulation, "reference", lambda rgb, select=1: other)
     answer = chip.ask(path.name, open_image(path), 1, seed=seed)
-    assert not answer.equal
+    assert not answer.bit_exact
     assert answer.found != answer.expected
 
 
@@ -82,12 +83,12 @@ def test_the_command(network_file, collection, monkeypatch, capsys, tmp_path):
         "weight_words = 2048\ntable_words = 512\n"
     )
     query = list_images(collection)[0]
-    command = [str(network_file), str(collection), str(query), "--config", str(toml), "--height", "16"]
-    monkeypatch.setattr(sys, "argv", ["search", *command, "--width", "16", "-n", "2", "--json"])
+    command = [str(network_file), str(collection), str(query), "--config", str(toml), "--size", "16"]
+    monkeypatch.setattr(sys, "argv", ["search", *command, "-n", "2", "--json"])
     assert search.main() == 0
     payload = json.loads(capsys.readouterr().out)
     assert payload["indexed"] == 12
-    assert payload["equal"]
+    assert payload["bit_exact"]
     assert payload["queries"][0]["matches"][0]["name"] == query.name
 
 

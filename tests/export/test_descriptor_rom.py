@@ -22,7 +22,7 @@ from kestrel.sw.planning.plan import make_plan
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.chip_constants import trained_constants
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.verif.cases.descriptor_case import random_constants
@@ -94,7 +94,8 @@ def example():
     matrix = np.array([[1, -2], [3, -4], [127, -128]], dtype=np.int8)
     whitening = IntegerWhitening(matrix, np.array([5, -6, 0]), np.array([65535, 1, 2]))
     return DescriptorConstants(
-        2, 3, 4, (Region(1, 2, 2, 1), Region(0, 0, 3, 4)), -5, 1 << 20, np.array([1, -1, 7]), whitening
+        2, 3, 4, (GridRegion(1, 2, 2, 1), GridRegion(0, 0, 3, 4)), -5, 1 << 20, np.array([1, -1, 7]),
+        whitening,
     )
 
 

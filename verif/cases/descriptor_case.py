@@ -15,7 +15,7 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.sw.planning.geometry import group_count, last_lanes
-from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
 
 OUTPUTS = (DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_SUMS)
@@ -88,9 +88,9 @@ def random_constants(
     )  # fmt: skip
 
 
-def random_region(source: Random, height: int, width: int) -> Region:
+def random_region(source: Random, height: int, width: int) -> GridRegion:
     rows, columns = (source.choice((1, n, source.randint(1, n))) for n in (height, width))
-    return Region(source.randint(0, height - rows), source.randint(0, width - columns), rows, columns)
+    return GridRegion(source.randint(0, height - rows), source.randint(0, width - columns), rows, columns)
 
 
 def random_map(source: Random, config: EngineConfig, channels: int, height: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The simulated chip as an engine of retrieval: features from the RTL, through its output stream."""
+"""The simulated chip as a backend of retrieval: features from the RTL, through its output stream."""
 
 import os
 import tempfile
@@ -14,7 +14,7 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.plan import Plan, make_plan
-from kestrel.sw.retrieval.describe.backends import EngineRequest, check_options, network_digest
+from kestrel.sw.retrieval.describe.backends import BackendRequest, check_options, network_digest
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.build.verilator import Build
 from kestrel.verif.simulate.frame import run_frame
@@ -23,7 +23,7 @@ OPTIONS = ("config", "processes")
 PROCESSES_MAX = 64
 
 
-class RtlEngine:
+class RtlBackend:
     """The engine's Verilog in Verilator, a process a picture, several at a time.
 
     Options: config, a named configuration or a .toml file (default ``edge``); processes. Raises InputError
@@ -33,7 +33,7 @@ class RtlEngine:
 
     arithmetic = "integer"
 
-    def __init__(self, request: EngineRequest, config: EngineConfig | None = None) -> None:
+    def __init__(self, request: BackendRequest, config: EngineConfig | None = None) -> None:
         check_options(request, "rtl", OPTIONS)
         self._network = request.network
         self._config = config or load_config(request.options.get("config", "edge"))

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.describe.chip_constants import check_rotations, chip_regions, make_constants
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, describe, vector_of
 from kestrel.sw.retrieval.pooling.integer_nip import region_squares as squares_of
@@ -50,7 +51,7 @@ class DescriptorReport:
     seconds: float
 
     @property
-    def equal(self) -> bool:
+    def bit_exact(self) -> bool:
         return len(self.expected) > 0 and self.found == self.expected
 
 
@@ -62,29 +63,31 @@ def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
 
 
 class DescriptorSimulation:
-    """A network on a chip with a descriptor unit, for one size of crops. ``quantiser``: of the bytes and bits
-    (None: ``plain_quantiser``). Raises InputError for what the chip cannot do."""
+    """A network on a chip with a descriptor unit, for one size of crops. ``options``: of the backend
+    "reference", to which the chip is held; ``quantiser``: of the bytes and bits (None: ``plain_quantiser``);
+    ``descriptor``: the unit (None: the configuration's own). Raises InputError for what the chip cannot
+    do."""
 
     def __init__(
-        self, network: CompressedNetwork, config: EngineConfig, height: int, width: int, pooling: str,
-        *, rotations: int = 1, whitening: Path | None = None, quantiser: Quantiser | None = None,
-        descriptor: DescriptorConfig | None = None,
+        self, network: CompressedNetwork, config: EngineConfig, options: DescriptorOptions, *,
+        quantiser: Quantiser | None = None, descriptor: DescriptorConfig | None = None,
     ) -> None:  # fmt: skip
+        if options.backend != "reference":
+            raise InputError(f"backend {options.backend!r} beside the simulated chip; allowed: 'reference'")
         self.network = network
         descriptor = descriptor or descriptor_unit(config)
         self.chip = ChipConfig(config, descriptor)
-        self.describer: Describer = make_describer(
-            network, height=height, width=width, pooling=pooling, rotations=rotations, whitening=whitening
-        )
+        self.describer: Describer = make_describer(network, options)
         if self.describer.crops.joins:
-            raise InputError(f"pooling {pooling!r} joins maps; allowed on the chip: crops that are summed")
-        self.plan: Plan = make_plan(network, config, height, width)
+            raise InputError(f"crops {self.describer.crops.crops!r} join maps; "
+                             "allowed on the chip: crops that are summed")
+        self.plan: Plan = make_plan(network, config, options.height, options.width)
         self.model: FrameCycles = frame_cycles(self.plan)
         last = self.plan.records[-1]
         regions = chip_regions(self.describer.chain, last.height, last.width)
         whitened = self.describer.whitening is not None
         if quantiser is not None:
-            check_rotations(quantiser, rotations)
+            check_rotations(quantiser, options.rotations)
         self.constants: DescriptorConstants = make_constants(
             last.channels, regions, last.height, last.width,
             quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
@@ -142,7 +145,7 @@ class DescriptorSimulation:
         """A picture's crops and the reference's maps of them; those of the last picture are kept."""
         if self._seen is None or not np.array_equal(self._seen[0], rgb):
             inputs = cut_crops(rgb, self.describer.crops)
-            self._seen = rgb.copy(), inputs, list(self.describer.engine.features(inputs.pictures))
+            self._seen = rgb.copy(), inputs, list(self.describer.backend.features(inputs.pictures))
         return self._seen[1:]
 
     def _descriptor_cycles(self, part: dict[str, int], select: int) -> int:
@@ -173,7 +176,3 @@ def _part(number: int, crops: int, rotations: int) -> dict[str, int]:
         "first_rotation": turn == 0, "last_rotation": turn == rotations - 1,
     }  # fmt: skip
     return {name: int(flag) for name, flag in flags.items()}
-
-
-def all_equal(reports: Sequence[DescriptorReport]) -> bool:
-    return bool(reports) and all(report.equal for report in reports)

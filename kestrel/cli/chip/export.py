@@ -6,16 +6,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from kestrel.api.chip import export_network
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
+from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit
 from kestrel.export.exchange.write import check_exchange, write_floats, write_integers
-from kestrel.export.export import ExportReport, export_network
-from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.export.export import ExportReport
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.retrieval.describe.chip_constants import trained_constants
-from kestrel.sw.retrieval.describe.descriptor import load_descriptors
-from kestrel.sw.retrieval.describe.whitening import load_whitening
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 
@@ -26,8 +25,7 @@ def export(
     ] = None,
     config: ConfigOption = "edge",
     settings: SetOption = None,
-    height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
-    width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
+    size: SizeOption = "224",
     descriptor: Annotated[
         Path | None,
         typer.Option(
@@ -59,8 +57,6 @@ def export(
         raise InputError("nothing to write; allowed: -o FOLDER, --onnx FILE or --float FILE")
     if output is None and descriptor is not None:
         raise InputError(f"descriptor {descriptor}; allowed: with -o FOLDER")
-    if threshold not in THRESHOLDS:
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if whitening is not None and descriptor is None:
         raise InputError(f"whitening {whitening}; allowed: with --descriptor")
     check_exchange(onnx, floats)
@@ -68,8 +64,10 @@ def export(
     payload: dict[str, Any] = {"network": loaded.name, "onnx": onnx, "float": floats}
     report = None
     if output is not None:
-        chosen = chosen_config(config, settings)
-        report = _rom(loaded, chosen, height, width, output, descriptor, whitening, threshold)
+        report = export_network(
+            loaded, output, chosen_config(config, settings), parse_size(size), descriptors=descriptor,
+            whitening=whitening, threshold=threshold,
+        )  # fmt: skip
         payload |= _payload(report)
     if onnx is not None:
         write_integers(loaded, onnx)
@@ -84,25 +82,6 @@ def export(
                 console.print(f"written: {path}", highlight=False)
 
     emit(payload, show, json)
-
-
-def _rom(
-    network: CompressedNetwork,
-    config: EngineConfig,
-    height: int,
-    width: int,
-    output: Path,
-    descriptor: Path | None,
-    whitening: Path | None,
-    threshold: str,
-) -> ExportReport:
-    constants = None
-    if descriptor is not None:
-        constants = trained_constants(
-            network, load_descriptors(descriptor), str(descriptor), height, width,
-            None if whitening is None else load_whitening(whitening), threshold,
-        )  # fmt: skip
-    return export_network(network, config, height, width, output, constants)
 
 
 def _payload(report: ExportReport) -> dict[str, Any]:

@@ -9,22 +9,18 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from kestrel.api.chip import FramePlan
+from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
+from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
-from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write, check_output
-from kestrel.sw.model.compressed import load_network
-from kestrel.sw.model.embedded import EMBEDDED
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
-from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
-from kestrel.sw.planning.proof import PlanError, check_plan
-from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
 
 EXIT_UNPROVED = 1
-
-NETWORK_SUFFIX = ".safetensors"
 
 
 def plan(
@@ -36,8 +32,7 @@ def plan(
     ],
     config: ConfigOption = "edge",
     settings: SetOption = None,
-    height: Annotated[int, typer.Option(help="Height of the image in pixels.")] = 224,
-    width: Annotated[int, typer.Option(help="Width of the image in pixels.")] = 224,
+    size: SizeOption = "224",
     mask_bits: Annotated[
         str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
     ] = None,
@@ -56,53 +51,27 @@ def plan(
             allowed = ", ".join(PLOT_SUFFIXES)
             raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {allowed}")
         check_output(output)
-    with progress("planning", None):
-        name, planned, report = _planned(network, mask_bits, chosen, height, width)
-        flaw = _flaw(planned)
+    found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:
-            plot_plan(planned, report.cycles, name, temporary)
-    payload = _payload(name, planned, report, flaw) | ({"plot": output} if output else {})
-    emit(payload, lambda console: _show(console, name, planned, report, flaw), json)
-    if flaw is not None:
+            plot_plan(found.plan, found.report.cycles, found.network, temporary)
+    payload = _payload(found) | ({"plot": output} if output else {})
+    emit(payload, lambda console: _show(console, found), json)
+    if not found.proved:
         raise typer.Exit(EXIT_UNPROVED)
 
 
-def _planned(
-    network: str, mask_bits: str | None, config: EngineConfig, height: int, width: int
-) -> tuple[str, Plan, PlanReport]:
-    """The network's name, its plan and the plan's figures. Raises InputError."""
-    if network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file():
-        if mask_bits is not None:
-            raise InputError(f"--mask-bits {mask_bits}: {network} has its own; allowed with a network's name")
-        compressed = load_network(network)
-        name, layers = compressed.name, plan_layers(compressed)
-        made = make_plan(compressed, config, height, width)
-    else:
-        name, layers = network, named_layers(network, mask_bits or "3")
-        made = plan_frame(name, layers, config.activation_bits, config, height, width)
-    return name, made, report_plan(name, layers, made)
-
-
-def _flaw(planned: Plan) -> str | None:
-    """What is wrong with a plan; None if the proof succeeds."""
-    try:
-        check_plan(planned)
-    except PlanError as error:
-        return str(error)
-    return None
-
-
-def _payload(name: str, planned: Plan, report: PlanReport, flaw: str | None) -> dict[str, Any]:
+def _payload(found: FramePlan) -> dict[str, Any]:
+    planned, report = found.plan, found.report
     memory = report.memory
     return {
-        "network": name,
+        "network": found.network,
         "config": planned.config.name,
         "activation_bits": planned.activation_bits,
         "height": planned.height,
         "width": planned.width,
-        "proved": flaw is None,
-        "flaw": flaw,
+        "proved": found.proved,
+        "flaw": found.flaw,
         "feature_bytes": memory.feature_bytes,
         "feature_bytes_configured": memory.feature_bytes_configured,
         "feature_parts": [asdict(part) for part in memory.features],
@@ -128,10 +97,11 @@ def _payload(name: str, planned: Plan, report: PlanReport, flaw: str | None) -> 
     }
 
 
-def _show(console: Console, name: str, planned: Plan, report: PlanReport, flaw: str | None) -> None:
+def _show(console: Console, found: FramePlan) -> None:
+    planned, report = found.plan, found.report
     config = planned.config
     table = Table(
-        title=f"{name} on {config.name}, {planned.height} x {planned.width}, "
+        title=f"{found.network} on {config.name}, {planned.height} x {planned.width}, "
         f"{len(planned.visits)} visits", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
         pad_edge=False,
     )  # fmt: skip
@@ -161,9 +131,8 @@ def _show(console: Console, name: str, planned: Plan, report: PlanReport, flaw: 
         f"{report.mac_utilisation:.1%} of the array's peak; weight loads {hidden}",
         highlight=False,
     )
-    good = flaw is None
-    verdict = "every row is there when it is read" if good else f"PLAN IS WRONG: {flaw}"
-    console.print(f"verdict: {verdict}", style="bold green" if good else "bold red")
+    verdict = "every row is there when it is read" if found.proved else f"PLAN IS WRONG: {found.flaw}"
+    console.print(f"verdict: {verdict}", style="bold green" if found.proved else "bold red")
 
 
 def _memory_table(memory: MemoryNeeds) -> Table:

@@ -1,42 +1,28 @@
 """``kestrel simulate``: the engine in Verilator against the reference."""
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.cli.chip.simulate_chip import (
-    DescriptorOptions,
-    show_chip,
-    show_descriptors,
-    simulate_chip,
-    simulate_descriptors,
-)
+from kestrel.api.simulation import EngineProof, simulate_chip, simulate_descriptors
+from kestrel.api.simulation import simulate as simulate_engine
+from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
+from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.pictures.images import generate_picture, load_image, open_image
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import Quantiser
-from kestrel.verif.simulate.engine import FrameReport, Simulation
-from kestrel.verif.simulate.frame import Pauses, Waves
+from kestrel.verif.simulate.frame import Waves
 
 EXIT_MISMATCH = 1
-
-
-@dataclass(frozen=True)
-class _Frame:
-    image: str
-    report: FrameReport
 
 
 def simulate(
@@ -44,8 +30,7 @@ def simulate(
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,
-    height: Annotated[int, typer.Option(help="Images are resized to this height.")] = 224,
-    width: Annotated[int, typer.Option(help="Images are resized to this width.")] = 224,
+    size: SizeOption = "224",
     pauses: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of cycles in which each stream pauses.")
     ] = 0.0,
@@ -74,58 +59,32 @@ def simulate(
 
     Exit code 1 if anything differs.
     """
-    chosen = chosen_config(config, settings)
-    compressed = load_network(network)
+    chosen, wanted = chosen_config(config, settings), parse_size(size)
+    loaded = load_network(network)
     if pooling is not None:
         if top is not Top.CHIP:
             raise InputError(f"pooling {pooling} with top engine; allowed: with top chip")
-        chosen_options = DescriptorOptions(
-            height, width, pooling, rotations, whitening, None if codes is None else _quantiser(codes)
-        )
-        pictures = [(image, _picture(image, height, width)) for image in images]
-        found = simulate_descriptors(compressed, chosen, pictures, chosen_options, pauses, seed)
-        emit(found, lambda console: show_descriptors(console, found), json)
-        if not found["equal"] or not found["cycles_as_modelled"]:
-            raise typer.Exit(EXIT_MISMATCH)
-        return
-    frames = [(image, _pixels(image, compressed, height, width)) for image in images]
-    if waves is not None and top is Top.CHIP:
-        raise InputError(f"waves {waves} with top chip; allowed: with top engine")
-    if top is Top.CHIP:
-        report = simulate_chip(compressed, chosen, frames, pauses, seed)
-        emit(report, lambda console: show_chip(console, report), json)
-        if not report["bit_exact"] or not report["cycles_as_modelled"]:
-            raise typer.Exit(EXIT_MISMATCH)
-        return
-    if waves is not None:
-        if waves.suffix != ".fst":
-            raise InputError(f"waves {waves}: suffix {waves.suffix!r}; allowed: .fst")
-        check_output(waves)
-    with progress("building the simulation", None):
-        simulation = Simulation(compressed, chosen, height, width, waves=waves is not None)
-    done: list[_Frame] = []
-    with progress("simulating", len(frames) * simulation.model.total) as advance:
-        for number, (image, pixels) in enumerate(frames):
-            window = Waves(waves.absolute(), waves_from, waves_cycles) if waves and number == 0 else None
-            report = simulation.run(
-                pixels,
-                pauses=Pauses(seed + number, pauses) if pauses else None,
-                waves=window,
-                seed=seed + number,
-                progress=advance,
-            )
-            done.append(_Frame(image, report))
-    payload = _payload(done, simulation, height, width, paused=pauses > 0)
-    emit(payload, lambda console: _show(console, done, payload), json)
-    if not payload["bit_exact"] or not payload["cycles_as_modelled"]:
+        described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening)
+        found = simulate_descriptors(
+            loaded, images, chosen, described, quantiser=None if codes is None else _quantiser(codes),
+            pauses=pauses, seed=seed, progress=progress,
+        )  # fmt: skip
+        payload = descriptor_payload(found, loaded, chosen, described)
+        emit(payload, lambda console: show_descriptors(console, payload), json)
+    elif top is Top.CHIP:
+        if waves is not None:
+            raise InputError(f"waves {waves} with top chip; allowed: with top engine")
+        found = simulate_chip(loaded, images, chosen, wanted, pauses=pauses, seed=seed, progress=progress)
+        payload = chip_payload(found, loaded, chosen, wanted)
+        emit(payload, lambda console: show_chip(console, payload), json)
+    else:
+        window = None if waves is None else Waves(waves.absolute(), waves_from, waves_cycles)
+        found = simulate_engine(loaded, images, chosen, wanted, pauses=pauses, seed=seed, waves=window,
+                                progress=progress)
+        payload = _payload(found, loaded)
+        emit(payload, lambda console: _show(console, found, payload), json)
+    if not found.bit_exact or not found.cycles_as_modelled:
         raise typer.Exit(EXIT_MISMATCH)
-
-
-def _picture(image: str, height: int, width: int) -> np.ndarray:
-    """uint8 RGB [H, W, 3], in its own size; a generated one twice as high and wide as the crops."""
-    if match := re.fullmatch(r"random:(\d{1,9})", image):
-        return generate_picture(2 * height, 2 * width, int(match[1]))
-    return open_image(Path(image))
 
 
 def _quantiser(path: Path) -> Quantiser:
@@ -135,49 +94,32 @@ def _quantiser(path: Path) -> Quantiser:
     return codes.quantiser
 
 
-def _pixels(image: str, network: CompressedNetwork, height: int, width: int) -> np.ndarray:
-    """uint8 [C, height, width], channels in the network's order."""
-    preprocessing = find_preprocessing(network.preprocessing)
-    channels = network.layers[0].shape.in_channels
-    if channels != len(preprocessing.channels):
-        raise InputError(
-            f"network {network.name}: {channels} input channels; "
-            f"allowed for an image: {len(preprocessing.channels)}"
-        )
-    if match := re.fullmatch(r"random:(\d{1,9})", image):
-        return preprocessing.pixels(generate_picture(height, width, int(match[1])))
-    return preprocessing.pixels(load_image(image, height, width))
-
-
-def _payload(
-    frames: list[_Frame], simulation: Simulation, height: int, width: int, paused: bool
-) -> dict[str, Any]:
-    reports = [frame.report for frame in frames]
+def _payload(proof: EngineProof, network: CompressedNetwork) -> dict[str, Any]:
+    reports = proof.frames
     first = reports[0]
-    config = simulation.plan.config
     return {
-        "network": simulation.network.name,
-        "config": config.name,
-        "activation_bits": simulation.network.activation_bits,
-        "height": height,
-        "width": width,
+        "network": network.name,
+        "config": proof.plan.config.name,
+        "activation_bits": network.activation_bits,
+        "height": proof.plan.height,
+        "width": proof.plan.width,
         "images": [
             {
-                "image": frame.image,
-                "bit_exact": frame.report.bit_exact,
-                "values_compared": frame.report.values_compared,
-                "mismatches": frame.report.mismatches,
-                "cycles": frame.report.cycles,
+                "image": image,
+                "bit_exact": report.bit_exact,
+                "values_compared": report.values_compared,
+                "mismatches": report.mismatches,
+                "cycles": report.cycles,
             }
-            for frame in frames
+            for image, report in zip(proof.images, reports, strict=True)
         ],
-        "bit_exact": all(report.bit_exact for report in reports),
-        "values_compared": sum(report.values_compared for report in reports),
-        "mismatches": sum(report.mismatches for report in reports),
+        "bit_exact": proof.bit_exact,
+        "values_compared": proof.values_compared,
+        "mismatches": proof.mismatches,
         # Of one frame; without pauses all frames take as many.
-        "cycles": first.cycles,
+        "cycles": proof.cycles,
         "model_cycles": first.model_cycles,
-        "cycles_as_modelled": paused or all(report.cycles_as_modelled for report in reports),
+        "cycles_as_modelled": proof.cycles_as_modelled,
         "compute_cycles": first.compute_cycles,
         "start_cycles": first.start_cycles,
         "input_cycles": first.input_cycles,
@@ -199,15 +141,15 @@ def _payload(
             "values_compared": sum(r.output.values_compared for r in reports),
             "mismatches": sum(r.output.mismatches for r in reports),
         },
-        "build_seconds": simulation.build.seconds,
+        "build_seconds": proof.build_seconds,
         "sim_seconds": sum(report.seconds for report in reports),
     }
 
 
-def _show(console: Console, frames: list[_Frame], payload: dict[str, Any]) -> None:
+def _show(console: Console, proof: EngineProof, payload: dict[str, Any]) -> None:
     title = (
         f"{payload['network']} on {payload['config']}, {payload['height']} x {payload['width']}, "
-        f"{len(frames)} frame{'s' if len(frames) > 1 else ''}"
+        f"{len(proof.frames)} frame{'s' if len(proof.frames) > 1 else ''}"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("layer")
@@ -247,10 +189,10 @@ def _show(console: Console, frames: list[_Frame], payload: dict[str, Any]) -> No
     )
     spent = ", ".join(f"{name} {cycles:,}" for name, cycles in payload["counters"].items() if cycles)
     console.print(f"the engine's counters, in cycles: {spent}")
-    for frame in frames:
-        for result in frame.report.results:
+    for image, frame in zip(proof.images, proof.frames, strict=True):
+        for result in frame.results:
             if result.mismatches:
-                console.print(f"{frame.image}: {result}")
+                console.print(f"{image}: {result}")
     good = payload["bit_exact"] and payload["cycles_as_modelled"]
     verdict = "bit-exact" if payload["bit_exact"] else "NOT bit-exact"
     counted = "as modelled" if payload["cycles_as_modelled"] else "NOT as modelled"

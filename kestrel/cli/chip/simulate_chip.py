@@ -1,50 +1,20 @@
 """``kestrel simulate --top chip``: the whole chip, with the C driver as its host."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from kestrel.cli.output import progress
-from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.api.simulation import ChipProof, DescriptorProof
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.retrieval.pooling.quantise import Quantiser
-from kestrel.verif.simulate.chip import ChipReport, ChipSimulation
-from kestrel.verif.simulate.descriptor import KINDS, DescriptorReport, DescriptorSimulation
-from kestrel.verif.simulate.frame import Pauses
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.verif.simulate.descriptor import KINDS
 
 
-@dataclass(frozen=True)
-class DescriptorOptions:
-    """What a descriptor is; see DescriptorSimulation."""
-
-    height: int
-    width: int
-    pooling: str
-    rotations: int
-    whitening: Path | None
-    quantiser: Quantiser | None
-
-
-def simulate_chip(
-    network: CompressedNetwork,
-    config: EngineConfig,
-    frames: list[tuple[str, np.ndarray]],
-    pauses: float,
-    seed: int,
-) -> dict[str, Any]:
-    """The payload of a run; ``frames`` are names and pixels."""
-    _, height, width = frames[0][1].shape
-    with progress("building the simulation", None):
-        simulation = ChipSimulation(network, ChipConfig(config), height, width)
-    reports: list[ChipReport] = []
-    with progress("simulating", len(frames) * simulation.model.total) as advance:
-        for number, (_, pixels) in enumerate(frames):
-            paused = Pauses(seed + number, pauses) if pauses else None
-            reports.append(simulation.run(pixels, pauses=paused, seed=seed + number, progress=advance))
+def chip_payload(proof: ChipProof, network: CompressedNetwork, config: EngineConfig,
+                 size: tuple[int, int]) -> dict[str, Any]:
+    """The JSON object of a run that ends in features."""
+    reports = proof.frames
     first = reports[0]
     return {
         "top": "chip",
@@ -52,28 +22,28 @@ def simulate_chip(
         "network_crc": f"{first.network_crc:08x}",
         "config": config.name,
         "activation_bits": network.activation_bits,
-        "height": height,
-        "width": width,
+        "height": size[0],
+        "width": size[1],
         "images": [
             {
-                "image": name,
+                "image": image,
                 "bit_exact": report.bit_exact,
                 "values_compared": report.values_compared,
                 "mismatches": report.mismatches,
                 "cycles": report.cycles,
                 "host_cycles": report.host_cycles,
             }
-            for (name, _), report in zip(frames, reports, strict=True)
+            for image, report in zip(proof.images, reports, strict=True)
         ],
-        "bit_exact": all(report.bit_exact for report in reports),
-        "values_compared": sum(report.values_compared for report in reports),
-        "mismatches": sum(report.mismatches for report in reports),
+        "bit_exact": proof.bit_exact,
+        "values_compared": proof.values_compared,
+        "mismatches": proof.mismatches,
         "cycles": first.cycles,
         "model_cycles": first.model_cycles,
-        "cycles_as_modelled": pauses > 0 or all(r.cycles == r.model_cycles for r in reports),
+        "cycles_as_modelled": proof.cycles_as_modelled,
         "counters": first.counters,
         "driver_calls": [{"call": call, "result": result} for call, result in first.calls],
-        "build_seconds": simulation.build.seconds,
+        "build_seconds": proof.build_seconds,
         "sim_seconds": sum(report.seconds for report in reports),
     }
 
@@ -100,32 +70,18 @@ def show_chip(console: Console, payload: dict[str, Any]) -> None:
     console.print(f"verdict: {verdict}, cycles {counted}", style="bold green" if good else "bold red")
 
 
-def simulate_descriptors(
-    network: CompressedNetwork,
-    config: EngineConfig,
-    pictures: list[tuple[str, np.ndarray]],
-    options: DescriptorOptions,
-    pauses: float,
-    seed: int,
-) -> dict[str, Any]:
-    """The payload of a run that ends in descriptors; ``pictures`` are names and RGB pictures."""
-    with progress("building the simulation", None):
-        simulation = DescriptorSimulation(
-            network, config, options.height, options.width, options.pooling, rotations=options.rotations,
-            whitening=options.whitening, quantiser=options.quantiser,
-        )  # fmt: skip
-    model = simulation.model.total
-    rows: list[dict[str, Any]] = []
-    reports: list[DescriptorReport] = []
-    with progress("simulating", None) as advance:
-        for number, (name, rgb) in enumerate(pictures):
-            row: dict[str, Any] = {"image": name, "float_cosine": simulation.float_cosine(rgb)}
-            for kind in KINDS:
-                paused = Pauses(seed + number, pauses) if pauses else None
-                report = simulation.run(rgb, kind, pauses=paused, seed=seed + number, progress=advance)
-                reports.append(report)
-                row[kind] = {
-                    "equal": report.equal,
+def descriptor_payload(proof: DescriptorProof, network: CompressedNetwork, config: EngineConfig,
+                       options: DescriptorOptions) -> dict[str, Any]:
+    """The JSON object of a run that ends in descriptors."""
+    reports = proof.all_reports
+    first = reports[0]
+    rows: list[dict[str, Any]] = [
+        {
+            "image": image,
+            "float_cosine": cosine,
+            **{
+                kind: {
+                    "bit_exact": report.bit_exact,
                     "found": report.found.hex(),
                     "expected": report.expected.hex(),
                     "frames": report.frames,
@@ -135,8 +91,11 @@ def simulate_descriptors(
                     "share_of_descriptor_unit": sum(report.descriptor_cycles) / sum(report.cycles),
                     "counters_of_last_frame": report.counters,
                 }
-            rows.append(row)
-    first = reports[0]
+                for kind, report in found.items()
+            },
+        }
+        for image, cosine, found in zip(proof.images, proof.float_cosines, proof.reports, strict=True)
+    ]
     return {
         "top": "chip",
         "network": network.name,
@@ -145,17 +104,17 @@ def simulate_descriptors(
         "height": options.height,
         "width": options.width,
         "pooling": options.pooling,
-        "crops": simulation.describer.crops.crops,
+        "crops": proof.crops,
         "rotations": options.rotations,
-        "whitening": simulation.describer.settings.whitening,
-        "regions": len(simulation.constants.regions),
-        "dimensions": simulation.constants.dimensions,
-        "frame_cycles_with_features": model,
+        "whitening": proof.whitening,
+        "regions": proof.regions,
+        "dimensions": proof.dimensions,
+        "frame_cycles_with_features": proof.frame_cycles,
         "images": rows,
-        "equal": all(report.equal for report in reports),
-        "cycles_as_modelled": pauses > 0 or all(r.cycles == r.model_cycles for r in reports),
+        "bit_exact": proof.bit_exact,
+        "cycles_as_modelled": proof.cycles_as_modelled,
         "driver_calls": [{"call": call, "result": result} for call, result in first.calls],
-        "build_seconds": simulation.build.seconds,
+        "build_seconds": proof.build_seconds,
         "sim_seconds": sum(report.seconds for report in reports),
     }
 
@@ -172,12 +131,12 @@ def show_descriptors(console: Console, payload: dict[str, Any]) -> None:
             result = row[kind]
             total, unit = sum(result["cycles"]), sum(result["descriptor_unit_cycles"])
             console.print(
-                f"{row['image']}: {kind} {'equal' if result['equal'] else 'DIFFER'}, "
+                f"{row['image']}: {kind} {'bit-exact' if result['bit_exact'] else 'DIFFER'}, "
                 f"{result['frames']} frames, {total:,} cycles, "
                 f"of which the descriptor unit {unit:,} ({unit / total:.2%})"
             )
         console.print(f"{row['image']}: cosine to the float chain {row['float_cosine']:.7f}")
-    good = payload["equal"] and payload["cycles_as_modelled"]
-    verdict = "descriptors equal the reference's" if payload["equal"] else "descriptors DIFFER"
+    good = payload["bit_exact"] and payload["cycles_as_modelled"]
+    verdict = "descriptors equal the reference's" if payload["bit_exact"] else "descriptors DIFFER"
     counted = "as modelled" if payload["cycles_as_modelled"] else "NOT as modelled"
     console.print(f"verdict: {verdict}, cycles {counted}", style="bold green" if good else "bold red")

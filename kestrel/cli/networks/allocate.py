@@ -1,6 +1,5 @@
 """``kestrel allocate``: mask bits of every layer for a size or a distortion."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,32 +7,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.cli.networks.compress import parse_size
+from kestrel.api.allocation import AllocationSettings, AllocationStudy, AllocationTarget
+from kestrel.api.allocation import allocate as choose_mask_bits
+from kestrel.api.networks import load_weights
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
-from kestrel.sw.allocate.allocate import (
-    DEFAULT_ROUNDS,
-    DEFAULT_TRIALS,
-    Allocation,
-    Allocator,
-    MeasuredPlan,
-    Target,
-    front_loaded,
-)
-from kestrel.sw.allocate.costs import Costs
-from kestrel.sw.allocate.measure import Distortion, Gauge, in_memory
+from kestrel.sw.allocate.allocate import DEFAULT_ROUNDS, DEFAULT_TRIALS, MeasuredPlan
 from kestrel.sw.allocate.plot import PLOT_SUFFIXES, plot_allocation
-from kestrel.sw.allocate.search import Plan, plan_text
+from kestrel.sw.allocate.search import plan_text
 from kestrel.sw.common.files import atomic_write, check_output
-from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, folder_pictures
-from kestrel.sw.compress.mask_plan import parse_mask_plan
-from kestrel.sw.model.network import NetworkShape, parse_network
-from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import load_weights, parse_seed
-
-PICTURES_MAX = 1024
+from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
+from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.weights import parse_seed
+from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
 def allocate(
@@ -45,7 +33,9 @@ def allocate(
     bits_per_weight: Annotated[
         float | None, typer.Option(help="Target: most stored bits a weight, scalars included.")
     ] = None,
-    size: Annotated[int | None, typer.Option("--bytes", help="Target: most bytes of masks, scalars.")] = None,
+    size_bytes: Annotated[
+        int | None, typer.Option("--bytes", help="Target: most bytes of masks, scalars.")
+    ] = None,
     size_of: Annotated[
         str | None, typer.Option(metavar="PLAN", help="Target: the size of these mask bits, as 3*7,1*6.")
     ] = None,
@@ -65,7 +55,7 @@ def allocate(
     activation_bits: options.ActivationBitsOption = 8,
     preprocessing: options.PreprocessingOption = "torchvision",
     pictures: Annotated[int, typer.Option(help="Photographs of the folder used, spread evenly.")] = 16,
-    calibration_size: options.CalibrationSizeOption = "112x112",
+    size: options.CalibrationSizeOption = "112",
     percentile: options.PercentileOption = DEFAULT_PERCENTILE,
     rounds: Annotated[
         int, typer.Option(help="Most times sensitivities are measured again.")
@@ -89,69 +79,39 @@ def allocate(
     The result is for `kestrel compress --mask-bits`. It is compared with the largest plan of no greater size
     that gives 3 bits to the first layers and 1 bit to the others.
     """
-    shape = parse_network(network)
-    height, width = parse_size(calibration_size)
-    if not 1 <= pictures <= PICTURES_MAX:
-        raise InputError(f"pictures {pictures}; allowed: 1..{PICTURES_MAX}")
-    widths = _widths(mask_widths, max_cycles)
-    plans = [_plan(text, shape, widths) for text in compare or ()]
+    parse_network(network)
+    settings = AllocationSettings(
+        _widths(mask_widths), fit, activation_bits, preprocessing, parse_size(size), pictures, percentile,
+        rounds, trials,
+    )  # fmt: skip
+    target = AllocationTarget(bits_per_weight, size_bytes, size_of, cosine, max_cycles)
     if plot is not None:
         if plot.suffix not in PLOT_SUFFIXES:
             raise InputError(f"plot {plot}: suffix {plot.suffix!r}; allowed: {', '.join(PLOT_SUFFIXES)}")
         check_output(plot)
-    _check_target({"--bits-per-weight": bits_per_weight, "--bytes": size, "--size-of": size_of,
-                   "--cosine": cosine})
-    like = _plan(size_of, shape, widths) if size_of is not None else None
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
-    step = min(find_preprocessing(preprocessing).scale)
-    floats = load_weights(weights, shape, step, fill_seed)
+    floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")
-    chosen = in_memory(folder_pictures(calibrate, height, width), pictures)
-    others = None if held_out is None else in_memory(folder_pictures(held_out, height, width), pictures)
-
-    allocator = Allocator(floats, chosen, preprocessing=preprocessing, widths=widths, fit=fit,
-                          activation_bits=activation_bits, percentile=percentile, progress=progress)
-    costs = allocator.costs
-    bits = (int(bits_per_weight * costs.weights) if bits_per_weight is not None
-            else size * 8 if size is not None else costs.bits(like) if like is not None else None)
-    allocation = allocator.find(Target(bits, cosine, max_cycles), rounds, trials)
-    paper = _paper(shape, costs, allocation.found.bits if bits is None else bits)
-    wanted: list[Plan] = [plan for plan in (paper, like, *plans) if plan is not None]
-    plans = [plan for plan in dict.fromkeys(wanted) if plan != allocation.found.plan]
-    with progress("comparing", len(plans) + 1) as advance:
-        compared = []
-        for plan in plans:
-            compared.append(allocator.measured(plan))
-            advance(1)
-        seen = _measure_held_out(allocator, [allocation.found, *compared], preprocessing, others)
-        advance(1)
+    study = choose_mask_bits(floats, calibrate, target, settings, compare=compare or (), held_out=held_out,
+                             progress=progress)
     if plot is not None:
         with atomic_write(plot) as temporary:
-            plot_allocation(allocation, compared, costs.weights, f"{network}, {fit}", temporary)
-    payload = _payload(allocator, allocation, compared, seen) | {
+            plot_allocation(study.allocation, study.compared, study.costs.weights, f"{network}, {fit}",
+                            temporary)
+    payload = _payload(study) | {
         "weights": weights, "network": network, "fit": fit, "activation_bits": activation_bits,
         "preprocessing": preprocessing, "calibration": str(calibrate), "held_out": held_out, "plot": plot,
-        "calibration_pictures": len(chosen.names), "calibration_size": [height, width],
-        "held_out_pictures": 0 if others is None else len(others.names),
+        "calibration_pictures": study.pictures, "calibration_size": list(height_width(settings.size)),
+        "held_out_pictures": study.held_out_pictures,
     }
     emit(payload, lambda console: _show(console, payload), json)
 
 
-def _check_target(targets: dict[str, Any]) -> None:
-    given = [name for name, value in targets.items() if value is not None]
-    if len(given) != 1:
-        raise InputError(f"targets given: {', '.join(given) or 'none'}; "
-                         f"allowed: one of {', '.join(targets)}")
-    for name, value in targets.items():
-        if isinstance(value, int | float) and not 0 < value < 1 << 40:
-            raise InputError(f"{name} {value:g}; allowed: above 0")
-
-
-def _widths(text: str | None, max_cycles: float) -> tuple[int, ...]:
+def _widths(text: str | None) -> tuple[int, ...] | None:
     """The widths to choose from. Raises InputError for text that is no list of them."""
     if text is None:
-        return tuple(MASK_BITS) if max_cycles > 1 else (1, 2, 3)
+        return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -159,34 +119,9 @@ def _widths(text: str | None, max_cycles: float) -> tuple[int, ...]:
                          "as in 1,2,3") from None
 
 
-def _plan(text: str, shape: NetworkShape, widths: Sequence[int]) -> Plan:
-    plan = parse_mask_plan(text, shape)
-    if not set(plan) <= set(widths):
-        raise InputError(f"mask bits {text!r}; allowed here: {', '.join(map(str, sorted(widths)))}, "
-                         "the widths to choose from")
-    return plan
-
-
-def _paper(shape: NetworkShape, costs: Costs, bits: int) -> Plan | None:
-    """3 bits first, 1 bit later: the largest such plan of at most ``bits``."""
-    widths = {choice.mask_bits for choice in costs.choices[0]}
-    if not {1, 3} <= widths:
-        return None
-    plans = [front_loaded(shape, 3, 1, count) for count in range(len(shape.layers) + 1)]
-    return max((plan for plan in plans if costs.bits(plan) <= bits), key=costs.bits, default=None)
-
-
-def _measure_held_out(allocator: Allocator, plans: Sequence[MeasuredPlan], preprocessing: str,
-                      others: CalibrationPictures | None) -> dict[Plan, Distortion]:
-    if others is None:
-        return {}
-    gauge = Gauge(allocator.network, preprocessing, others)
-    return {m.plan: gauge.measure(allocator.integers.compress(m.plan)) for m in plans}
-
-
-def _payload(allocator: Allocator, allocation: Allocation, compared: Sequence[MeasuredPlan],
-             seen: dict[Plan, Distortion]) -> dict[str, Any]:
-    costs, sensitivity = allocator.costs, allocator.sensitivity
+def _payload(study: AllocationStudy) -> dict[str, Any]:
+    allocation, costs, sensitivity = study.allocation, study.costs, study.sensitivity
+    compared, seen = study.compared, study.held_out
 
     def described(measured: MeasuredPlan) -> dict[str, Any]:
         result = {
@@ -214,7 +149,7 @@ def _payload(allocator: Allocator, allocation: Allocation, compared: Sequence[Me
                           "output_noise": sensitivity.output[n][choice.mask_bits]}
                          for choice in costs.choices[n]]}
             for n, (layer, width) in enumerate(
-                zip(allocator.network.shape.layers, allocation.found.plan, strict=True))
+                zip(study.shape.layers, allocation.found.plan, strict=True))
         ],
         "front": [{"mask_bits": plan_text(point.plan), "bits": point.bits, "distortion": point.distortion}
                   for point in allocation.front],

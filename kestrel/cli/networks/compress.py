@@ -1,6 +1,5 @@
 """``kestrel compress``: float weights to the chip's integers."""
 
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,25 +8,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kestrel.api.networks import compress as compress_weights
+from kestrel.api.networks import load_weights, mask_plan
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
-from kestrel.sw.compress import pipeline
-from kestrel.sw.compress.calibrate import (
-    DEFAULT_PERCENTILE,
-    CalibrationPictures,
-    folder_pictures,
-    generated_pictures,
-)
+from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE
-from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import save_network
 from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, load_weights, parse_seed
-from kestrel.sw.pictures.images import SIDE_MAX
+from kestrel.sw.model.weights import FloatNetwork, parse_seed
+from kestrel.sw.pictures.sizes import parse_size
 
 
 def compress(
@@ -48,7 +41,7 @@ def compress(
     calibrate: Annotated[
         Path | None, typer.Option(help="Folder of photographs for activation ranges.")
     ] = None,
-    calibration_size: options.CalibrationSizeOption = "224x224",
+    size: options.CalibrationSizeOption = "224",
     percentile: options.PercentileOption = DEFAULT_PERCENTILE,
     seed: Annotated[int, typer.Option(help="Seed of the pictures generated without --calibrate.")] = 0,
     json: JsonOption = False,
@@ -58,21 +51,19 @@ def compress(
     Without --calibrate, activation ranges come from generated pictures: good enough to try things out and
     for random weights, not for a trained network.
     """
-    shape = parse_network(network)
-    plan = parse_mask_plan(mask_bits, shape)
-    height, width = parse_size(calibration_size)
-    step = min(find_preprocessing(preprocessing).scale)
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
+    measured = parse_size(size)
     check_output(output)
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
-    pictures = _pictures(calibrate, height, width, seed)
-    floats = load_weights(weights, shape, step, fill_seed)
+    mask_plan(mask_bits, parse_network(network))  # refused before weights are read
+    floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")
-    result, report = pipeline.compress(
-        floats, plan, pictures, preprocessing=preprocessing,
-        activation_bits=activation_bits, fit=fit, percentile=percentile, progress=progress,
+    result, report = compress_weights(
+        floats, calibrate,
+        mask_bits=mask_bits, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
+        size=measured, percentile=percentile, seed=seed, progress=progress,
     )
     save_network(result, output)
     if calibrate is None and not weights.startswith("random:"):
@@ -80,22 +71,6 @@ def compress(
     for warning in report.warnings:
         note(f"kestrel: warning: {warning}")
     emit(payload(report, floats, weights, output), lambda console: _show(console, report, output), json)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of ``HEIGHTxWIDTH``. Raises InputError."""
-    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
-    if match is None or not all(1 <= int(side) <= SIDE_MAX for side in match.groups()):
-        raise InputError(f"calibration size {text!r}; allowed: HEIGHTxWIDTH, each 1..{SIDE_MAX}")
-    return int(match[1]), int(match[2])
-
-
-def _pictures(folder: Path | None, height: int, width: int, seed: int) -> CalibrationPictures:
-    if folder is not None:
-        return folder_pictures(folder, height, width)
-    if seed < 0:
-        raise InputError(f"seed {seed}; allowed: 0 or more")
-    return generated_pictures(height, width, seed)
 
 
 def payload(report: CompressionReport, floats: FloatNetwork, weights: str, output: Path) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from kestrel.cli.options.size import METAVAR
+
 FillMissingOption = Annotated[
     str | None,
     typer.Option(metavar="random:SEED", help="Seeded random weights for layers that WEIGHTS lacks."),
@@ -12,7 +14,9 @@ ActivationBitsOption = Annotated[int, typer.Option(help="Bits of an activation, 
 PreprocessingOption = Annotated[
     str, typer.Option(help="What the weights expect: caffe, torchvision or none.")
 ]
-CalibrationSizeOption = Annotated[str, typer.Option(help="Their size, HEIGHTxWIDTH.")]
+CalibrationSizeOption = Annotated[
+    str, typer.Option("--size", metavar=METAVAR, help="Of the pictures measured on: a side, or HEIGHTxWIDTH.")
+]
 PercentileOption = Annotated[
     float, typer.Option(help="Percentile of the activations taken as range, 50..100 (the maximum).")
 ]

@@ -1,29 +1,29 @@
 """The options that decide what a descriptor is, the same for every command that makes some."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import note
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.listing import find_pictures
-from kestrel.sw.retrieval.describe.extract import POOLINGS, Describer, Skip, find_pooling, make_describer
-from kestrel.sw.retrieval.pooling.bit_rows import check_bits
+from kestrel.sw.retrieval.describe.extract import POOLINGS, Skip, find_pooling
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 
 NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
-EngineOption = Annotated[
+BackendOption = Annotated[
     str, typer.Option(help="What computes: float (needs --weights), reference or rtl (simulated chip).")
 ]
 WeightsOption = Annotated[
-    str | None, typer.Option(help="Float weights, for the float engine: a file or random:SEED.")
+    str | None, typer.Option(help="Float weights, for the float backend: a file or random:SEED.")
 ]
-HeightOption = Annotated[int, typer.Option(help="Height of the engine's input.")]
-WidthOption = Annotated[int, typer.Option(help="Width of the engine's input.")]
+SizeOption = Annotated[
+    str, typer.Option("--size", metavar=METAVAR, help="Size of the backend's input: a side, or HEIGHTxWIDTH.")
+]
 PoolingOption = Annotated[str, typer.Option(help=f"Crops and chain: {', '.join(POOLINGS)}.")]
 CropsOption = Annotated[
     str | None,
@@ -56,10 +56,10 @@ AsymmetricOption = Annotated[
     bool,
     typer.Option("--asymmetric", help="With codes bits: queries keep their floats, which retrieves better."),
 ]
-EngineSetOption = Annotated[
+BackendSetOption = Annotated[
     list[str] | None,
-    typer.Option("--engine-set", metavar="NAME=VALUE",
-                 help="Option of the engine; rtl has config (edge) and processes. May be repeated."),
+    typer.Option("--backend-set", metavar="NAME=VALUE",
+                 help="Option of the backend; rtl has config (edge) and processes. May be repeated."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(help="Processes that read pictures; 0: none. Default: as suits.")
@@ -69,51 +69,18 @@ StrictOption = Annotated[
 ]
 
 
-def chosen_describer(
-    network: Path,
-    *,
-    engine: str,
-    weights: str | None,
-    height: int,
-    width: int,
-    pooling: str,
-    crops: str | None,
-    rois: str | None,
-    moment: str | None,
-    across: str | None,
-    region_norm: bool,
-    rotations: int,
-    whitening: Path | None,
-    fit: str,
-    resize_filter: str,
-    engine_set: Sequence[str] | None,
-    border: int = 0,
-) -> Describer:
-    """The Describer of the options' values. Raises InputError."""
-    preset, chain = find_pooling(pooling)
-    if rois is not None:
-        chain = replace(chain, levels=parse_levels(rois))
-    if moment is not None:
-        chain = replace(chain, moment=moment)
-    if across is not None:
-        chain = replace(chain, across=across)
-    if border:
-        chain = replace(chain, border=border)
-    if not region_norm:
-        chain = replace(chain, region_norm=False)
-    return make_describer(
-        network, weights=weights, engine=engine, height=height, width=width, pooling=chain,
-        crops=crops or preset, rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter,
-        engine_options=parse_engine_options(engine_set),
-    )  # fmt: skip
-
-
-def check_bits_option(bits: int | None, codes: str | None) -> None:
-    """Raises InputError for a number of bits without codes of bits, or one that there cannot be."""
-    if bits is not None:
-        if codes != "bits":
-            raise InputError(f"--bits {bits} with codes {codes}; allowed: with --codes bits")
-        check_bits(bits)
+def chosen_chain(
+    pooling: str, rois: str | None, moment: str | None, across: str | None, region_norm: bool, border: int
+) -> NipSettings | None:
+    """The chain of the options' values; None for the one of ``pooling``. Raises InputError."""
+    changes: dict[str, Any] = {
+        **({} if rois is None else {"levels": parse_levels(rois)}),
+        **({} if moment is None else {"moment": moment}),
+        **({} if across is None else {"across": across}),
+        **({"border": border} if border else {}),
+        **({} if region_norm else {"region_norm": False}),
+    }
+    return replace(find_pooling(pooling)[1], **changes) if changes else None
 
 
 def parse_levels(text: str) -> tuple[int, ...]:
@@ -128,62 +95,31 @@ def parse_levels(text: str) -> tuple[int, ...]:
     return levels
 
 
-def parse_engine_options(settings: Sequence[str] | None) -> dict[str, str]:
+def parse_backend_options(settings: Sequence[str] | None) -> dict[str, str]:
     """NAME=VALUE, each. Raises InputError."""
     options: dict[str, str] = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not (name and equals and value):
-            raise InputError(f"--engine-set {setting!r}; allowed: NAME=VALUE")
+            raise InputError(f"--backend-set {setting!r}; allowed: NAME=VALUE")
         options[name] = value
     return options
-
-
-def collect_pictures(images: Sequence[Path]) -> tuple[list[Path], list[str], frozenset[str]]:
-    """The files of the arguments, their names, and the names of those given by themselves.
-
-    Folders are searched with all of theirs. One folder alone: names relative to it; otherwise as the
-    arguments say. Raises InputError for a missing file, an empty folder, and a name that comes twice.
-    """
-    paths: list[Path] = []
-    names: list[str] = []
-    single: set[str] = set()
-    for image in images:
-        if image.is_dir():
-            found = find_pictures(image)
-            paths += found.paths
-            names += found.names if len(images) == 1 else [path.as_posix() for path in found.paths]
-        elif image.exists():
-            paths.append(image)
-            names.append(image.as_posix())
-            single.add(names[-1])
-        else:
-            raise InputError(f"{image}: no such file or folder; allowed: image files and folders of them")
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(f"{name}: given twice; allowed: each image once")
-        seen.add(name)
-    return paths, names, frozenset(single)
 
 
 class Skipped:
     """Tells of pictures left out. ``names``: of those so far."""
 
-    def __init__(self, single: frozenset[str] = frozenset()) -> None:
+    def __init__(self) -> None:
         self.names: list[str] = []
-        self._single = single
 
     def __call__(self, name: str, error: InputError) -> None:
-        if name in self._single:  # asked for by name: not to be left out quietly
-            raise error
         self.names.append(name)
         note(f"kestrel: skipped {' '.join(str(error).split())}")
 
 
-def skipper(single: frozenset[str], strict: bool) -> tuple[Skip | None, Callable[[], list[str]]]:
+def skipper(strict: bool) -> tuple[Skip | None, list[str]]:
     """What to call with bad pictures (None: they are errors), and the names of those skipped so far."""
     if strict:
-        return None, list
-    skipped = Skipped(single)
-    return skipped, lambda: skipped.names
+        return None, []
+    skipped = Skipped()
+    return skipped, skipped.names

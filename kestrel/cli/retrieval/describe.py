@@ -8,20 +8,25 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kestrel.api.descriptors import (
+    CodeOptions,
+    DescribeRun,
+    check_bits_of,
+    check_threshold,
+    encode,
+    learn_quantiser,
+)
+from kestrel.api.descriptors import describe as describe_pictures
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
-from kestrel.sw.retrieval.describe.descriptor import (
-    CODE_KINDS,
-    check_comparable,
-    load_descriptors,
-    save_descriptors,
-    with_codes,
-)
-from kestrel.sw.retrieval.describe.extract import Describer
+from kestrel.sw.pictures.sizes import parse_size
+from kestrel.sw.retrieval.describe.descriptor import CODE_KINDS, save_descriptors
+from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.shards import remove_shards
-from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 RATE = "images/s"
 
@@ -32,10 +37,9 @@ def describe(
     output: Annotated[Path, typer.Option("-o", "--output", help="Descriptor file to write (.npz).")],
     pooling: options.PoolingOption = "nip",
     rotations: options.RotationsOption = 1,
-    engine: options.EngineOption = "reference",
+    backend: options.BackendOption = "reference",
     weights: options.WeightsOption = None,
-    height: options.HeightOption = 224,
-    width: options.WidthOption = 224,
+    size: options.SizeOption = "224",
     whitening: options.WhiteningOption = None,
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
@@ -53,7 +57,7 @@ def describe(
     ] = None,
     threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
     bits: options.BitsOption = None,
-    engine_set: options.EngineSetOption = None,
+    backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
     json: JsonOption = False,
@@ -65,75 +69,60 @@ def describe(
     check_output(output)
     if output.suffix != ".npz":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .npz")
-    _check_codes(codes, train, threshold)
-    options.check_bits_option(bits, codes)
-    describer = options.chosen_describer(
-        network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-        rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
-        rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
-    )  # fmt: skip
-    paths, names, single = options.collect_pictures(images)
+    chosen = _codes(codes, train, threshold, bits)
+    describer = make_describer(network, DescriptorOptions(
+        size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
+        chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
+        resize_filter=resize_filter, backend=backend, weights=weights,
+        backend_options=options.parse_backend_options(backend_set),
+    ))  # fmt: skip
+    show = partial(progress, rate=RATE)
     start = time.perf_counter()
-    learned: Quantiser | None = None
-    if codes is not None:
-        assert train is not None, "checked before"
-        learned = _quantiser(describer, train, output, threshold, bits, workers, strict)
-    skip, skipped = options.skipper(single, strict)
+    learned = None
+    if chosen is not None:
+        skip, _ = options.skipper(strict)
+        learned = learn_quantiser(chosen.train, describer.settings, str(output), describer,
+                                  threshold=chosen.threshold, bits=chosen.bits,
+                                  run=DescribeRun(skip, workers=workers), progress=show)
     parts = output.with_name(output.name + ".parts")
     if parts.is_dir():
         note(f"kestrel: continuing from {parts}")
-    found = describer.describe(paths, names, progress=partial(progress, rate=RATE), skip=skip, shards=parts,
-                               workers=workers)
+    skip, skipped = options.skipper(strict)
+    found = describe_pictures(describer, images, run=DescribeRun(skip, parts, workers), progress=show)
     seconds = time.perf_counter() - start
-    if codes is not None and learned is not None:
-        found = with_codes(found, codes, learned)
+    if chosen is not None and learned is not None:
+        found = encode(found, chosen.kind, learned)
     save_descriptors(found, output)
     remove_shards(parts)
     count, dimension = found.vectors.shape
     payload = {
         "output": output, "count": count, "dimension": dimension, "pooling": pooling,
         "crops": describer.settings.crops, "chain": describer.settings.pooling, "rotations": rotations,
-        "engine": engine, "codes": codes,
+        "backend": backend, "codes": codes,
         "bits": learned.bits if codes == "bits" and learned is not None else None,
-        "skipped": skipped(), "seconds": seconds,
+        "skipped": skipped, "seconds": seconds,
         "images_per_second": count / seconds,
     }  # fmt: skip
 
     def human(console: Console) -> None:
-        console.print(f"{count} images, {dimension} dimensions, {pooling}, {rotations} rotations, {engine}: "
+        console.print(f"{count} images, {dimension} dimensions, {pooling}, {rotations} rotations, {backend}: "
                       f"{seconds:.1f} s, {count / seconds:.2f} images a second", highlight=False)
-        if skipped():
-            console.print(f"skipped: {len(skipped())}", highlight=False)
+        if skipped:
+            console.print(f"skipped: {len(skipped)}", highlight=False)
         console.print(f"written: {output}", highlight=False)
 
     emit(payload, human, json)
 
 
-def _check_codes(codes: str | None, train: Path | None, threshold: str) -> None:
-    if threshold not in THRESHOLDS:
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+def _codes(codes: str | None, train: Path | None, threshold: str, bits: int | None) -> CodeOptions | None:
+    check_threshold(threshold)
+    check_bits_of(codes, bits)
     if codes is None:
         if train is not None:
             raise InputError(f"train {train}: ranges and thresholds are for codes; allowed: with --codes")
-        return
+        return None
     if codes not in CODE_KINDS:
         raise InputError(f"codes {codes!r}; allowed: {', '.join(CODE_KINDS)}")
     if train is None:
         raise InputError(f"codes {codes!r} need ranges and thresholds; allowed: --train FILE.npz or FOLDER")
-
-
-def _quantiser(
-    describer: Describer, train: Path, output: Path, threshold: str, bits: int | None, workers: int | None,
-    strict: bool,
-) -> Quantiser:
-    """Learned from a descriptor file made alike, or from a folder that is described first."""
-    if train.is_dir():
-        paths, names, single = options.collect_pictures([train])
-        skip, _ = options.skipper(single, strict)
-        found = describer.describe(paths, names, progress=partial(progress, rate=RATE), skip=skip,
-                                   workers=workers)
-    else:
-        found = load_descriptors(train)
-        check_comparable(found.settings, describer.settings, str(train), str(output))
-    source = f"{train.name}, {len(found.names)} images, {threshold}"
-    return fit_quantiser(found.vectors, threshold, source, bits)
+    return CodeOptions(codes, train, threshold, bits)

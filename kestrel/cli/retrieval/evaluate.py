@@ -1,7 +1,7 @@
 """``kestrel evaluate``: how well descriptors retrieve, by the rules of a benchmark."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,12 +10,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kestrel.api.descriptors import (
+    DescribeRun,
+    check_bits_of,
+    check_threshold,
+    describe_benchmark,
+    learn_quantiser,
+)
+from kestrel.api.retrieval import evaluate as run_benchmark
+from kestrel.api.retrieval import load_benchmark, own_quantiser
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.benchmark.bootstrap import SAMPLES
-from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import (
     CODES,
     CUTS,
@@ -27,19 +36,13 @@ from kestrel.sw.retrieval.benchmark.evaluate import (
     read_per_query,
     write_per_query,
 )
-from kestrel.sw.retrieval.benchmark.evaluate import evaluate as run_benchmark
 from kestrel.sw.retrieval.benchmark.metrics import AVERAGE_PRECISIONS
-from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS, load_benchmark
-from kestrel.sw.retrieval.benchmark.run import describe_benchmark, undescribed
-from kestrel.sw.retrieval.describe.descriptor import (
-    Descriptors,
-    check_comparable,
-    load_descriptors,
-    save_descriptors,
-)
-from kestrel.sw.retrieval.describe.extract import Describer
+from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
+from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.shards import remove_shards
-from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 RATE = "images/s"
 
@@ -53,7 +56,7 @@ class _Source:
 
     descriptors: Descriptors
     name: str
-    engine: str | None
+    backend: str | None
     pooling: str | None
     describer: Describer | None
 
@@ -70,10 +73,9 @@ def evaluate(
     ] = None,
     pooling: options.PoolingOption = "nip",
     rotations: options.RotationsOption = 1,
-    engine: options.EngineOption = "reference",
+    backend: options.BackendOption = "reference",
     weights: options.WeightsOption = None,
-    height: options.HeightOption = 224,
-    width: options.WidthOption = 224,
+    size: options.SizeOption = "224",
     whitening: options.WhiteningOption = None,
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
@@ -103,7 +105,7 @@ def evaluate(
         Path | None, typer.Option("--compare", help="CSV file of another run's values by query.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    engine_set: options.EngineSetOption = None,
+    backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
     json: JsonOption = False,
@@ -113,58 +115,62 @@ def evaluate(
     Equal scores rank in the order of the database, which is that of the file names.
     """
     _check(network, descriptors, codes, threshold, average_precision, save, per_query)
-    options.check_bits_option(bits, codes)
+    check_bits_of(codes, bits)
     check_asymmetric(asymmetric, codes)
     other = None if compare_with is None else read_per_query(compare_with)
-    benchmark = load_benchmark(protocol, dataset, strict=strict)
-    skip, skipped = options.skipper(frozenset(), strict)
+    benchmark = load_benchmark(dataset, protocol, strict=strict)
+    skip, skipped = options.skipper(strict)
+    run, show = DescribeRun(skip, workers=workers), partial(progress, rate=RATE)
     start = time.perf_counter()
     if descriptors is not None:
-        loaded = load_descriptors(descriptors)
-        source = _Source(loaded, str(descriptors), None, None, None)
+        source = _Source(load_descriptors(descriptors), str(descriptors), None, None, None)
     else:
         assert network is not None, "checked before"
-        describer = options.chosen_describer(
-            network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-            rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
-            rotations=rotations, whitening=whitening, fit=fit, resize_filter=resize_filter,
-            engine_set=engine_set,
-        )  # fmt: skip
+        describer = make_describer(network, DescriptorOptions(
+            size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
+            chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
+            resize_filter=resize_filter, backend=backend, weights=weights,
+            backend_options=options.parse_backend_options(backend_set),
+        ))  # fmt: skip
         parts = None if save is None else save.with_name(save.name + ".parts")
-        found = describe_benchmark(benchmark, describer, progress=partial(progress, rate=RATE), skip=skip,
-                                   shards=parts, workers=workers)
+        benchmark, found = describe_benchmark(describer, benchmark, run=replace(run, parts=parts),
+                                              progress=show)
         if save is not None and parts is not None:
             save_descriptors(found, save)
             remove_shards(parts)
-        source = _Source(found, "descriptors", engine, pooling, describer)
-        benchmark = benchmark.without(undescribed(benchmark, found))
-    quantiser = None
-    if codes != "floats":
-        quantiser = _quantiser(source, benchmark, train, threshold, bits, workers, strict)
-    result = run_benchmark(benchmark, source.descriptors, codes=codes, quantiser=quantiser,
-                           asymmetric=asymmetric, average_precision=average_precision, what=source.name,
-                           progress=progress)
+        source = _Source(found, "descriptors", backend, pooling, describer)
+    mine, quantiser = source.descriptors, None
+    if codes != "floats" and train is not None:
+        quantiser = learn_quantiser(train, mine.settings, source.name, source.describer, threshold=threshold,
+                                    bits=bits, run=replace(run, skip=options.skipper(strict)[0]),
+                                    progress=show)
+    elif codes != "floats":
+        if mine.codes is None or bits not in (None, mine.codes.quantiser.bits):
+            note("kestrel: no --train: ranges and thresholds come from the benchmark's own images")
+        quantiser = own_quantiser(benchmark, mine, threshold, bits)
+    result = run_benchmark(benchmark, mine, codes=codes, quantiser=quantiser, asymmetric=asymmetric,
+                           average_precision=average_precision, what=source.name, progress=progress)
     if per_query is not None:
         write_per_query(result, per_query)
     payload: dict[str, Any] = {
         **as_payload(result),
         "settings": {
-            **asdict(source.descriptors.settings), "engine": source.engine, "preset": source.pooling,
-            "dimension": source.descriptors.vectors.shape[1], "codes": codes,
+            **asdict(mine.settings), "backend": source.backend, "preset": source.pooling,
+            "dimension": mine.vectors.shape[1], "codes": codes,
             "bits": quantiser.bits if codes == "bits" and quantiser else None, "asymmetric": asymmetric,
-            "foreign": source.descriptors.settings.foreign,
+            "foreign": mine.settings.foreign,
             "quantiser": None if quantiser is None else
             {"low": quantiser.low, "high": quantiser.high, "source": quantiser.source},
             "average_precision": average_precision, "dataset": dataset,
         },
-        "skipped": skipped(), "per_query": per_query, "seconds": time.perf_counter() - start,
+        "skipped": skipped, "per_query": per_query, "seconds": time.perf_counter() - start,
     }  # fmt: skip
     if other is not None:
         differences = compare(result, other, str(compare_with), seed)
         payload["compare"] = {"file": compare_with, **asdict(differences[result.headline])}
         if len(differences) > 1:
             payload["compare"]["splits"] = {name: asdict(found) for name, found in differences.items()}
-    emit(payload, lambda console: _show(console, result, payload, skipped()), json)
+    emit(payload, lambda console: _show(console, result, payload, skipped), json)
 
 
 def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str, average_precision: str,
@@ -174,8 +180,7 @@ def _check(network: Path | None, descriptors: Path | None, codes: str, threshold
         raise InputError(f"network {network} and descriptors {descriptors}; allowed: one of a network and "
                          "--descriptors FILE.npz")
     check_codes(codes)
-    if threshold not in THRESHOLDS:
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+    check_threshold(threshold)
     if average_precision not in AVERAGE_PRECISIONS:
         raise InputError(f"average precision {average_precision!r}; allowed: {', '.join(AVERAGE_PRECISIONS)}")
     if save is not None:
@@ -186,33 +191,6 @@ def _check(network: Path | None, descriptors: Path | None, codes: str, threshold
         check_output(save)
     if per_query is not None:
         check_output(per_query)
-
-
-def _quantiser(source: _Source, benchmark: Benchmark, train: Path | None, threshold: str, bits: int | None,
-               workers: int | None, strict: bool) -> Quantiser:
-    """From ``train``, else from the descriptor file's own, else from the benchmark's images."""
-    mine = source.descriptors
-    if train is None:
-        if mine.codes is not None and bits in (None, mine.codes.quantiser.bits):
-            return mine.codes.quantiser
-        note("kestrel: no --train: ranges and thresholds come from the benchmark's own images")
-        images = set(benchmark.images)
-        own = [row for row, name in enumerate(mine.names) if name in images]
-        return fit_quantiser(mine.vectors[own], threshold, f"the benchmark's {len(own)} images, {threshold}",
-                             bits)
-    if train.is_dir():
-        if source.describer is None:
-            raise InputError(f"train {train}: a folder cannot be described without a network; "
-                             "allowed with --descriptors: a descriptor file")
-        paths, names, single = options.collect_pictures([train])
-        skip, _ = options.skipper(single, strict)
-        found = source.describer.describe(paths, names, progress=partial(progress, rate=RATE), skip=skip,
-                                          workers=workers)
-    else:
-        found = load_descriptors(train)
-        check_comparable(found.settings, mine.settings, str(train), source.name)
-    source_text = f"{train.name}, {len(found.names)} images, {threshold}"
-    return fit_quantiser(found.vectors, threshold, source_text, bits)
 
 
 def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:

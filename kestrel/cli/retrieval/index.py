@@ -8,14 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kestrel.cli.options.retrieval import BitsOption, check_bits_option
+from kestrel.api.retrieval import IndexOptions, add_to_index, new_index
+from kestrel.cli.options.retrieval import BitsOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
-from kestrel.sw.retrieval.describe.descriptor import Descriptors, check_comparable, load_descriptors
-from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.describe.descriptor import load_descriptors
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
-from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES, Kind
+from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES
 
 index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
 
@@ -55,15 +56,12 @@ def add(
     if found is not None:
         _check_kind(found, path, codes, structure, train, threshold, bits)
     sources = [load_descriptors(source) for source in descriptors]
-    for source, name in zip(sources[1:], descriptors[1:], strict=True):
-        check_comparable(sources[0].settings, source.settings, str(descriptors[0]), str(name))
+    names = [str(name) for name in descriptors]
     if found is None:
-        found = _create(Kind(codes or CODES[0], structure or STRUCTURES[0]), sources, descriptors, train,
-                        threshold, bits)
+        found = new_index(sources[0], names[0], IndexOptions(codes or CODES[0], structure or STRUCTURES[0],
+                                                             train, threshold, bits))
+    add_to_index(found, sources, names, progress=progress)
     total = sum(len(source.names) for source in sources)
-    with progress("indexing", total) as advance:
-        for source, name in zip(sources, descriptors, strict=True):
-            found.add(source, str(name), advance)
     found.save(path)
     payload = {"index": path, "created": not exists, "added": total, "bytes": path.stat().st_size,
                **found.describe()}
@@ -134,29 +132,6 @@ def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure
         if given is not None:
             raise InputError(f"--{option} {given}: {path} is there already and has learned; "
                              "allowed: with a new index")
-
-
-def _create(kind: Kind, sources: list[Descriptors], paths: list[Path], train: Path | None,
-            threshold: str | None, bits: int | None) -> DescriptorIndex:
-    """A new index, trained on ``train``, else on the first of the files added, whose own quantiser is taken
-    where it has one."""
-    if threshold is not None and kind.codes != "bits":
-        raise InputError(f"--threshold {threshold} of {kind.codes}; allowed: with --codes bits")
-    check_bits_option(bits, kind.codes)
-    if threshold not in (None, *THRESHOLDS):
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
-    training, path = sources[0], paths[0]
-    quantiser: Quantiser | None = None
-    if train is not None:
-        training, path = load_descriptors(train), train
-        check_comparable(training.settings, sources[0].settings, str(train), str(paths[0]))
-    elif training.codes is not None and threshold is None and bits in (None, training.codes.quantiser.bits):
-        quantiser = training.codes.quantiser
-    if quantiser is None and len(training.vectors):
-        rule = threshold or THRESHOLDS[0]
-        quantiser = fit_quantiser(training.vectors, rule,
-                                  f"{path.name}, {len(training.names)} images, {rule}", bits)
-    return DescriptorIndex.create(kind, training, quantiser)
 
 
 def _matching(known: list[str], wanted: list[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """``kestrel report``: tables and pages of measurements."""
 
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -10,22 +9,15 @@ import typer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from kestrel.api.retrieval import load_benchmark
+from kestrel.api.retrieval import report as write_tables
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output, check_output_directory
-from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
+from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
-from kestrel.sw.retrieval.report.measure import (
-    FEATURES,
-    POOLINGS,
-    TRAINING_PICTURES,
-    ReportRequest,
-    check_request,
-    make_report,
-)
-from kestrel.sw.retrieval.report.pages import HTML, write_report
+from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, TRAINING_PICTURES, ReportRequest
 from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, first_tables, second_table
 
 KINDS = ("retrieval",)
@@ -47,8 +39,7 @@ def report(
         int, typer.Option(min=1, help="How many of them, evenly spread.")
     ] = TRAINING_PICTURES,
     poolings: Annotated[str, typer.Option(help="Columns of table 1, joined by commas.")] = ",".join(POOLINGS),
-    height: options.HeightOption = 224,
-    width: options.WidthOption = 224,
+    size: options.SizeOption = "224",
     rotations: options.RotationsOption = 1,
     whitening_mode: Annotated[
         str, typer.Option(help="Whitening: after (once, the average) or roi (each region).")
@@ -71,25 +62,19 @@ def report(
     """
     if kind not in KINDS:
         raise InputError(f"report {kind!r}; allowed: {', '.join(KINDS)}")
-    if threshold not in THRESHOLDS:
-        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
-    benchmark = load_benchmark(protocol, dataset, strict=strict)
+    height, width = parse_size(size)
     request = ReportRequest(
-        network, benchmark, output, weights, train, train_images, tuple(poolings.split(",")), height, width,
-        rotations, whitening_mode, whitening_dimension, threshold, seed,
+        network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,
+        tuple(poolings.split(",")), height, width, rotations, whitening_mode, whitening_dimension, threshold,
+        seed,
     )  # fmt: skip
-    check_request(request)
-    _check_folder(output)
     if (output / FEATURES).is_dir():
         note(f"kestrel: continuing from {output / FEATURES}")
-    skip, skipped = options.skipper(frozenset(), strict)
+    skip, skipped = options.skipper(strict)
     start = time.perf_counter()
-    found = make_report(request, partial(progress, rate=RATE), skip)
-    files = write_report(found, output)
-    if not keep_features:
-        shutil.rmtree(output / FEATURES)
-    names = sorted(set(skipped()))
-    payload = {**as_payload(found), "dataset": dataset, "files": files, "skipped": names,
+    found, files = write_tables(request, keep_features=keep_features, skip=skip,
+                                progress=partial(progress, rate=RATE))
+    payload = {**as_payload(found), "dataset": dataset, "files": files, "skipped": sorted(set(skipped)),
                "seconds": time.perf_counter() - start}
 
     def human(console: Console) -> None:
@@ -103,10 +88,3 @@ def report(
             console.print(f"written: {file}", highlight=False)
 
     emit(payload, human, json)
-
-
-def _check_folder(output: Path) -> None:
-    if output.is_dir():
-        check_output(output / HTML)
-    else:
-        check_output_directory(output)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from kestrel.api.pictures import write_scenes
+from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
-from kestrel.sw.common.files import check_output_directory
-from kestrel.sw.common.picture_manifest import MANIFEST
-from kestrel.sw.pictures.scenes import write_scenes
+from kestrel.sw.pictures.sizes import parse_size
 
 
 def scenes(
@@ -16,18 +16,16 @@ def scenes(
     groups: Annotated[int, typer.Option(help="Places, 1..999.")] = 12,
     views: Annotated[int, typer.Option(help="Views of each, 1..99.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the first place; the next has the next one.")] = 1,
-    height: Annotated[int, typer.Option(help="Height of the pictures.")] = 240,
-    width: Annotated[int, typer.Option(help="Width of the pictures.")] = 320,
+    size: SizeOption = "240x320",
     json: JsonOption = False,
 ) -> None:
     """Generate scenes to try retrieval on: views of the same places, and a manifest.
 
     The folder can be given to `kestrel evaluate --protocol groups`.
     """
-    check_output_directory(output)
-    with progress("generating", groups * views) as advance:
-        rows = write_scenes(output, groups, views, seed, height, width, advance)
-    payload = {"output": output, "manifest": output / MANIFEST, "groups": groups, "views": views,
-               "images": len(rows), "seed": seed}
-    emit(payload, lambda console: console.print(f"written: {output}: {len(rows)} views of {groups} places",
-                                                highlight=False, soft_wrap=True), json)
+    made = write_scenes(output, groups=groups, views=views, seed=seed, size=parse_size(size),
+                        progress=progress)
+    payload = {"output": output, "manifest": made.manifest, "groups": groups, "views": views,
+               "images": len(made.files), "seed": seed}
+    text = f"written: {output}: {len(made.files)} views of {groups} places"
+    emit(payload, lambda console: console.print(text, highlight=False, soft_wrap=True), json)

@@ -1,5 +1,6 @@
 """``kestrel search``: the nearest pictures of an index."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,17 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kestrel.api.descriptors import DescribeRun, describe
+from kestrel.api.pictures import collect_pictures
+from kestrel.api.retrieval import load_truth, query_describer
+from kestrel.api.retrieval import search as search_index
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
-from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS, load_benchmark
+from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
 from kestrel.sw.retrieval.search.page import picture_finder, warn_of_missing, write_page
-from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, describer_like
-from kestrel.sw.retrieval.search.query import search as search_index
+from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, backend_like
 
 DESCRIPTOR_SUFFIX = ".npz"
 
@@ -36,10 +41,10 @@ def search(
     ] = None,
     weights: options.WeightsOption = None,
     whitening: options.WhiteningOption = None,
-    engine: Annotated[
+    backend: Annotated[
         str | None, typer.Option(help="float, reference or rtl; default: the arithmetic of the index.")
     ] = None,
-    engine_set: options.EngineSetOption = None,
+    backend_set: options.BackendSetOption = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Matches of each query.")] = 10,
     effort: Annotated[
         int | None, typer.Option(help="Candidates kept (hnsw) or cells visited (ivf): more finds more.")
@@ -65,10 +70,14 @@ def search(
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
     found = DescriptorIndex.load(index)
-    truth = None if dataset is None else Truth(load_benchmark(protocol, dataset))
-    vectors, names, files = _described(found, index, queries, truth, network=network, weights=weights,
-                                       whitening=whitening, engine=engine, engine_set=engine_set)
-    results = search_index(found, vectors, names, count, effort, truth, asymmetric)
+    truth = None if dataset is None else load_truth(dataset, protocol)
+    chosen = DescriptorOptions(
+        backend=backend or backend_like(found.settings), weights=weights, whitening=whitening,
+        backend_options=options.parse_backend_options(backend_set),
+    )  # fmt: skip
+    asked = _described(found, index, queries, truth, network, chosen)
+    results = search_index(found, asked.vectors, count, names=asked.names, effort=effort, truth=truth,
+                           asymmetric=asymmetric)
     measure = found.measure(asymmetric)
     if html is not None:
         finder = picture_finder(found, images, dataset or Path())
@@ -78,17 +87,23 @@ def search(
                  "descriptors": f"{found.settings.arithmetic}, {found.settings.width} x "
                                 f"{found.settings.height}, crops {found.settings.crops}, "
                                 f"{found.settings.pooling}, {found.settings.rotations} rotations"}
-        write_page(html, results, about, measure, finder, files)
+        write_page(html, results, about, measure, finder, asked.files)
     payload = {"index": index, "measure": measure, "exact": found.kind.exact,
                "queries": [_payload(result) for result in results], **({"html": html} if html else {})}
     emit(payload, lambda console: _show(console, results, measure, html), json)
 
 
-def _described(
-    found: DescriptorIndex, index: Path, queries: list[Path], truth: Truth | None, *, network: Path | None,
-    weights: str | None, whitening: Path | None, engine: str | None, engine_set: list[str] | None,
-) -> tuple[np.ndarray, tuple[str, ...], dict[str, Path]]:
-    """Vectors [Q, D] and names of the queries, descriptor files first, and the files of those described."""
+@dataclass(frozen=True)
+class _Queries:
+    """Vectors [Q, D] and names of the queries, descriptor files first; the files of those described."""
+
+    vectors: np.ndarray
+    names: tuple[str, ...]
+    files: dict[str, Path]
+
+
+def _described(found: DescriptorIndex, index: Path, queries: list[Path], truth: Truth | None,
+               network: Path | None, chosen: DescriptorOptions) -> _Queries:
     vectors: list[np.ndarray] = []
     names: list[str] = []
     files: dict[str, Path] = {}
@@ -101,14 +116,12 @@ def _described(
         if network is None:
             raise InputError(f"{pictures[0]}: a picture has to be described first; "
                              "allowed: with --network FILE, or a descriptor file")
-        describer = describer_like(
-            found.settings, network, weights=weights, whitening=whitening, engine=engine,
-            engine_options=options.parse_engine_options(engine_set),
-        )  # fmt: skip
-        paths, labels, single = options.collect_pictures(pictures)
+        describer = query_describer(found, network, chosen)
+        paths, labels, _ = collect_pictures(pictures)
         where = dict(zip(labels, paths, strict=True))
-        skip, _ = options.skipper(single, strict=False)
-        made = describer.describe(paths, labels, progress=partial(progress, rate="images/s"), skip=skip)
+        skip, _ = options.skipper(strict=False)
+        made = describe(describer, pictures, run=DescribeRun(skip),
+                        progress=partial(progress, rate="images/s"))
         vectors.append(made.vectors)
         for label in made.names:
             name = label if truth is None else truth.name_of(where[label])
@@ -116,7 +129,7 @@ def _described(
             names.append(name)
     if truth is not None and all(truth.positives(name) is None for name in names):
         note(f"kestrel: no query of the ground truth of {truth.folder} among {', '.join(names[:3])}")
-    return np.concatenate(vectors), tuple(names), files
+    return _Queries(np.concatenate(vectors), tuple(names), files)
 
 
 def _payload(result: Result) -> dict[str, Any]:

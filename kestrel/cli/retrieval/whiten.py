@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kestrel.api.descriptors import DescribeRun, fit_whitening
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
-from kestrel.sw.retrieval.describe.whitening import MODES, load_whitening, save_whitening
+from kestrel.sw.pictures.sizes import parse_size
+from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.describe.whitening import save_whitening
 
 
 def whiten(
@@ -30,10 +34,9 @@ def whiten(
     ] = None,
     pooling: options.PoolingOption = "nip",
     rotations: options.RotationsOption = 1,
-    engine: options.EngineOption = "reference",
+    backend: options.BackendOption = "reference",
     weights: options.WeightsOption = None,
-    height: options.HeightOption = 224,
-    width: options.WidthOption = 224,
+    size: options.SizeOption = "224",
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
     moment: options.MomentOption = None,
@@ -42,7 +45,7 @@ def whiten(
     border: options.BorderOption = 0,
     fit: options.FitOption = "stretch",
     resize_filter: options.FilterOption = "bicubic",
-    engine_set: options.EngineSetOption = None,
+    backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
     json: JsonOption = False,
@@ -54,28 +57,21 @@ def whiten(
     check_output(output)
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
-    if mode not in MODES:
-        raise InputError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
-    describer = options.chosen_describer(
-        network, engine=engine, weights=weights, height=height, width=width, pooling=pooling, crops=crops,
-        rois=rois, moment=moment, across=across, region_norm=region_norm, border=border,
-        rotations=rotations, whitening=None, fit=fit, resize_filter=resize_filter, engine_set=engine_set,
-    )  # fmt: skip
-    if dimension is not None and not 1 <= dimension <= describer.dimension:
-        raise InputError(f"dimension {dimension}; allowed: 1..{describer.dimension}")
-    paths, names, single = options.collect_pictures(images)
-    if limit is not None and limit < len(paths):
-        chosen = [i * len(paths) // limit for i in range(limit)]
-        paths, names = [paths[i] for i in chosen], [names[i] for i in chosen]
-    skip, skipped = options.skipper(single, strict)
+    describer = make_describer(network, DescriptorOptions(
+        size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, fit=fit,
+        chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border),
+        resize_filter=resize_filter, backend=backend, weights=weights,
+        backend_options=options.parse_backend_options(backend_set),
+    ))  # fmt: skip
+    skip, skipped = options.skipper(strict)
     start = time.perf_counter()
-    made = describer.train_whitening(paths, names, dimension=dimension, mode=mode,
-                                     progress=partial(progress, rate="images/s"), skip=skip, workers=workers)
+    made = fit_whitening(describer, images, dimension=dimension, mode=mode, limit=limit,
+                         run=DescribeRun(skip, workers=workers), progress=partial(progress, rate="images/s"))
     save_whitening(made, output)
     payload = {
         "output": output, "mode": mode, "dimension": made.dimension, "from_dimension": describer.dimension,
-        "images": made.pictures, "vectors": made.vectors, "pooling": pooling, "skipped": skipped(),
-        "sha256": load_whitening(output).digest, "seconds": time.perf_counter() - start,
+        "images": made.pictures, "vectors": made.vectors, "pooling": pooling, "skipped": skipped,
+        "sha256": made.digest, "seconds": time.perf_counter() - start,
     }  # fmt: skip
 
     def human(console: Console) -> None:

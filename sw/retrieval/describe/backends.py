@@ -1,8 +1,10 @@
-"""What computes the features: the float network, the integer reference, or another engine that is installed.
+"""Backends, which compute the features: the float network, the integer reference, the simulated chip, or
+another that is installed.
 
-Engines are found through the entry-point group ``kestrel.engines`` (name -> ``module:function``, a function
-that takes an ``EngineRequest`` and returns an ``Engine``), so that ``sw`` does not import the package that
-simulates the chip.
+A backend is known by name and loaded when it is asked for: those that come along through ``BUILT_IN``, so
+that ``sw`` does not import the package that simulates the chip; others through the entry-point group
+``kestrel.backends`` of their distributions (name -> ``module:function``, a function that takes a
+``BackendRequest`` and returns a ``Backend``).
 """
 
 import hashlib
@@ -25,25 +27,33 @@ from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import FloatNetwork, load_weights
 from kestrel.sw.pictures.images import quantise_pixels
 
-ENGINE_GROUP = "kestrel.engines"
+BACKEND_GROUP = "kestrel.backends"
+"""Entry points of backends that other distributions bring."""
+
+BUILT_IN = {
+    "float": "kestrel.sw.retrieval.describe.backends:FloatBackend",
+    "reference": "kestrel.sw.retrieval.describe.backends:ReferenceBackend",
+    "rtl": "kestrel.verif.simulate.backend:RtlBackend",
+}
+"""Backends that come along. Their names cannot be taken by others."""
 
 BATCH_PIXELS = 8 * 224 * 224
-"""Pixels that engines on the CPU compute at once: more gains nothing, and less is slower."""
+"""Pixels that backends on the CPU compute at once: more gains nothing, and less is slower."""
 
 
 @dataclass(frozen=True)
-class EngineRequest:
-    """What an engine is made of. weights: the float file, where given; height, width: of the input;
-    options: the engine's own, by name."""
+class BackendRequest:
+    """What a backend is made of. height, width: of the input; weights: the float network, a file of it or
+    ``random:SEED``; options: the backend's own, by name."""
 
     network: CompressedNetwork
     height: int
     width: int
-    weights: str | None = None
+    weights: str | FloatNetwork | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """arithmetic: "integer" or "float"; digest: SHA-256 of the numbers that it computes with."""
 
     @property
@@ -62,32 +72,33 @@ class Engine(Protocol):
         ...
 
 
-def engine_names() -> list[str]:
-    """The engines that are installed."""
-    return sorted({entry.name for entry in entry_points(group=ENGINE_GROUP)})
+def backend_names() -> list[str]:
+    """The backends that can be named, sorted."""
+    return sorted(_known())
 
 
-def make_engine(name: str, request: EngineRequest) -> Engine:
-    """The engine called ``name``. Raises InputError."""
-    known = {entry.name: entry for entry in entry_points(group=ENGINE_GROUP)}
+def make_backend(name: str, request: BackendRequest) -> Backend:
+    """The backend called ``name``. Raises InputError."""
+    known = _known()
     if name not in known:
-        raise InputError(f"engine {name!r}; allowed: {', '.join(sorted(known))}")
+        raise InputError(f"backend {name!r}; allowed: {', '.join(sorted(known))}")
     channels = request.network.layers[0].shape.in_channels
     if channels != IMAGE_CHANNELS:
         raise InputError(f"network {request.network.name}: {channels} input channels; "
                          f"allowed for pictures: {IMAGE_CHANNELS}")
-    return _make(known[name], request)
+    return known[name].load()(request)
 
 
-def _make(entry: EntryPoint, request: EngineRequest) -> Engine:
-    return entry.load()(request)
+def _known() -> dict[str, EntryPoint]:
+    installed = {entry.name: entry for entry in entry_points(group=BACKEND_GROUP)}
+    return installed | {name: EntryPoint(name, path, BACKEND_GROUP) for name, path in BUILT_IN.items()}
 
 
-def check_options(request: EngineRequest, engine: str, allowed: Sequence[str] = ()) -> None:
-    """Raises InputError for an option that the engine does not have."""
+def check_options(request: BackendRequest, backend: str, allowed: Sequence[str] = ()) -> None:
+    """Raises InputError for an option that the backend does not have."""
     for name, value in request.options.items():
         if name not in allowed:
-            raise InputError(f"engine {engine} has no option {name} (given: {value!r}); "
+            raise InputError(f"backend {backend} has no option {name} (given: {value!r}); "
                              f"allowed: {', '.join(allowed) or 'none'}")
 
 
@@ -118,12 +129,12 @@ def weights_digest(network: FloatNetwork) -> str:
     return found.hexdigest()
 
 
-class ReferenceEngine:
+class ReferenceBackend:
     """The integer network on the CPU: what the chip will compute."""
 
     arithmetic = "integer"
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, request: BackendRequest) -> None:
         check_options(request, "reference")
         self._reference = Reference(request.network)
         self._preprocessing = find_preprocessing(request.network.preprocessing)
@@ -138,18 +149,23 @@ class ReferenceEngine:
         return self._reference.last(torch.from_numpy(x)).numpy()
 
 
-class FloatEngine:
+class FloatBackend:
     """The float network that a compressed one was made from. Raises InputError without its weights."""
 
     arithmetic = "float"
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, request: BackendRequest) -> None:
         check_options(request, "float")
         if request.weights is None:
-            raise InputError("engine float needs the float weights; allowed: --weights FILE or random:SEED")
+            raise InputError("backend float needs the float weights; allowed: --weights FILE or random:SEED")
         shape = parse_network(request.network.name)
         self._preprocessing = find_preprocessing(request.network.preprocessing)
-        network = load_weights(request.weights, shape, min(self._preprocessing.scale))
+        network = request.weights
+        if isinstance(network, str):
+            network = load_weights(network, shape, min(self._preprocessing.scale))
+        elif network.shape.layers != shape.layers:
+            raise InputError(f"float weights of {network.shape.name}; allowed: of {shape.name}, "
+                             "which was compressed")
         self._model = FloatModel(network)
         self.digest = weights_digest(network)
 

@@ -1,4 +1,4 @@
-"""Crops of many pictures through the engine, in batches, with pooling alongside."""
+"""Crops of many pictures through the backend, in batches, with pooling alongside."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kestrel.sw.retrieval.describe.backends import BATCH_PIXELS, Engine
+from kestrel.sw.retrieval.describe.backends import BATCH_PIXELS, Backend
 from kestrel.sw.retrieval.describe.crops import Inputs
 
 Finish = Callable[[Sequence[np.ndarray], Inputs], np.ndarray]
@@ -33,7 +33,7 @@ class _Picture:
 
 @dataclass
 class _Group:
-    """Crops of one size that wait for the engine: whose they are, which, and the pixels."""
+    """Crops of one size that wait for the backend: whose they are, which, and the pixels."""
 
     crops: list[tuple[_Picture, int]] = field(default_factory=list)
 
@@ -42,8 +42,8 @@ class Batches:
     """``pool`` turns one crop's features [C, h, w] into its vectors; ``finish`` a picture's vectors, in the
     order of its crops, into its result."""
 
-    def __init__(self, engine: Engine, pool: Callable[[np.ndarray], np.ndarray], finish: Finish) -> None:
-        self._engine = engine
+    def __init__(self, backend: Backend, pool: Callable[[np.ndarray], np.ndarray], finish: Finish) -> None:
+        self._backend = backend
         self._pool = pool
         self._finish = finish
         self._groups: dict[Size, _Group] = {}
@@ -61,7 +61,7 @@ class Batches:
                     size = (crop.shape[0], crop.shape[1])
                     group = self._groups.setdefault(size, _Group())
                     group.crops.append((picture, position))
-                    if len(group.crops) >= self._engine.batch(*size):
+                    if len(group.crops) >= self._backend.batch(*size):
                         self._compute(size, pooling)
                 while self._pending() > PENDING_PIXELS:
                     self._compute(max(self._groups, key=self._pixels), pooling)
@@ -75,7 +75,7 @@ class Batches:
 
     def _compute(self, size: Size, pooling: ThreadPoolExecutor) -> None:
         crops = self._groups.pop(size).crops
-        features = self._engine.features([picture.inputs.pictures[n] for picture, n in crops])
+        features = self._backend.features([picture.inputs.pictures[n] for picture, n in crops])
         self._waiting.append(pooling.submit(self._take, crops, features))
         while len(self._waiting) > AHEAD:
             self._waiting.popleft().result()

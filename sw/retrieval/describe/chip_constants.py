@@ -21,7 +21,7 @@ from kestrel.sw.retrieval.describe.crops import parse_crops
 from kestrel.sw.retrieval.describe.descriptor import FOREIGN, Descriptors, shown
 from kestrel.sw.retrieval.describe.whitening import Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 from kestrel.sw.retrieval.pooling.nip import ACROSS, MOMENTS, NipSettings, map_regions
 from kestrel.sw.retrieval.pooling.quantise import LEVELS, Quantiser, fit_quantiser
@@ -48,7 +48,7 @@ def parse_chain(text: str) -> NipSettings:
     )
 
 
-def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, ...]:
+def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[GridRegion, ...]:
     """The regions of a map of height x width. Raises InputError for a chain that the chip does not have."""
     if chain.moment not in ("sqrt", "sqrt-sum") or not chain.region_norm or chain.across != "mean":
         raise InputError(
@@ -56,7 +56,7 @@ def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[Region, .
         )
     border = min(chain.border, (min(height, width) - 1) // 2)
     found = map_regions(height - 2 * border, width - 2 * border, chain)
-    return tuple(Region(r.top + border, r.left + border, r.height, r.width) for r in found)
+    return tuple(GridRegion(r.top + border, r.left + border, r.height, r.width) for r in found)
 
 
 def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> IntegerWhitening:
@@ -151,7 +151,7 @@ def check_rotations(quantiser: Quantiser, rotations: int) -> None:
 
 def make_constants(
     channels: int,
-    regions: Sequence[Region],
+    regions: Sequence[GridRegion],
     height: int,
     width: int,
     quantiser: Quantiser,

@@ -1,4 +1,4 @@
-"""Crops of a picture (RNIP), each resized to the engine's input.
+"""Crops of a picture (RNIP), each resized to the backend's input.
 
 A specification is a list of terms, joined by commas:
 
@@ -9,7 +9,7 @@ A specification is a list of terms, joined by commas:
                      picture's own proportions
     grid:3x3         rows x columns of equal tiles; grid:3x3~50 with neighbours overlapping by 50 per cent
     mosaic:2x3       2 x 3 equal tiles, the 3 along the picture's longer side, whose feature maps are joined
-                     again and pooled as one: nearly what an engine with so much larger an input would give
+                     again and pooled as one: nearly what a backend with so much larger an input would give
 
 and any term may end in ``*WEIGHT``, the weight of its crops in the average. The same crop is taken once.
 """
@@ -23,7 +23,7 @@ from PIL import Image
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.images import SIDE_MAX
-from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 from kestrel.sw.retrieval.pooling.nip import LEVEL_MAX
 
 PRESETS = {
@@ -40,7 +40,7 @@ ROTATIONS = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3)}
 """Quarter turns for each number of rotations."""
 
 FITS = ("stretch", "keep")
-"""A crop fills the engine's input; or it keeps its proportions and just fits into the input (turned, for an
+"""A crop fills the backend's input; or it keeps its proportions and just fits into the input (turned, for an
 upright crop), which is then smaller on one side."""
 
 FILTERS = {
@@ -67,7 +67,7 @@ _TERM = re.compile(
 class Crop:
     """A rectangle of the picture and its weight."""
 
-    region: Region
+    region: GridRegion
     weight: float
 
 
@@ -77,7 +77,7 @@ class View:
 
     rows: int
     columns: int
-    regions: tuple[Region, ...]
+    regions: tuple[GridRegion, ...]
     weight: float
 
 
@@ -95,9 +95,9 @@ class _Term:
 
 @dataclass(frozen=True)
 class CropSettings:
-    """How pictures become the engine's inputs. Raises InputError.
+    """How pictures become the backend's inputs. Raises InputError.
 
-    crops: specification; height, width: the engine's input; rotations: 1, 2 or 4; fit, filter: of the
+    crops: specification; height, width: the backend's input; rotations: 1, 2 or 4; fit, filter: of the
     resizing; least: shortest side that the network takes.
     """
 
@@ -134,7 +134,7 @@ class CropSettings:
         return f"{self.fit}, {self.filter}"
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the engine's input for a crop of ``height`` x ``width``."""
+        """(height, width) of the backend's input for a crop of ``height`` x ``width``."""
         if self.fit == "stretch":
             return self.height, self.width
         box = (self.height, self.width)
@@ -171,7 +171,7 @@ def parse_crops(text: str) -> tuple[_Term, ...]:
 
 def crop_views(text: str, height: int, width: int) -> tuple[View, ...]:
     """The views of a picture of ``height`` x ``width``, each once. Raises InputError."""
-    found: dict[tuple[Region, ...], View] = {}
+    found: dict[tuple[GridRegion, ...], View] = {}
     for term in parse_crops(text):
         regions = tuple(_regions(term, height, width))
         if term.kind == "mosaic":
@@ -194,19 +194,19 @@ def crop_grid(text: str, height: int, width: int) -> tuple[Crop, ...]:
     return tuple(Crop(view.regions[0], view.weight) for view in views)
 
 
-def _regions(term: _Term, height: int, width: int) -> Iterator[Region]:
+def _regions(term: _Term, height: int, width: int) -> Iterator[GridRegion]:
     if term.kind == "whole":
-        yield Region(0, 0, height, width)
+        yield GridRegion(0, 0, height, width)
     elif term.kind == "levels":
         yield from roi_grid(height, width, term.levels)
     elif term.kind == "square":
         for level in term.levels:
             rows, columns = _stretched(height, level), _stretched(width, level)
-            yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
+            yield from (GridRegion(y, x, h, w) for y, h in rows for x, w in columns)
     else:
         down, across = _along(term, height, width)
         rows, columns = _tiles(height, down, term.overlap), _tiles(width, across, term.overlap)
-        yield from (Region(y, x, h, w) for y, h in rows for x, w in columns)
+        yield from (GridRegion(y, x, h, w) for y, h in rows for x, w in columns)
 
 
 def _along(term: _Term, height: int, width: int) -> tuple[int, int]:
@@ -231,7 +231,7 @@ def _tiles(length: int, count: int, overlap: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A picture's crops, ready for the engine.
+    """A picture's crops, ready for the backend.
 
     pictures: uint8 RGB [h, w, 3], for each rotation the crops of all views; layouts: likewise, the rows and
     columns of each view; weights: one a view; rotations: their number; remarks: of
@@ -246,7 +246,7 @@ class Inputs:
 
 
 def cut_crops(rgb: np.ndarray, settings: CropSettings) -> Inputs:
-    """The engine's inputs for a picture, uint8 [H, W, 3]: each crop is cut from the picture, turned, and
+    """The backend's inputs for a picture, uint8 [H, W, 3]: each crop is cut from the picture, turned, and
     only then resized, so that nothing outside a crop shows in it. Raises InputError."""
     views = crop_views(settings.crops, *rgb.shape[:2])
     pictures: list[np.ndarray] = []
@@ -259,7 +259,7 @@ def cut_crops(rgb: np.ndarray, settings: CropSettings) -> Inputs:
     return Inputs(tuple(pictures), tuple(layouts), tuple(view.weight for view in views), settings.rotations)
 
 
-def _cut(rgb: np.ndarray, r: Region, turns: int, settings: CropSettings) -> np.ndarray:
+def _cut(rgb: np.ndarray, r: GridRegion, turns: int, settings: CropSettings) -> np.ndarray:
     part = np.rot90(rgb[r.top : r.top + r.height, r.left : r.left + r.width], turns)
     height, width = settings.input_size(*part.shape[:2])
     image = Image.fromarray(np.ascontiguousarray(part))

@@ -30,10 +30,11 @@ class DescriptorSettings:
     descriptors of other programs nothing is known (FOREIGN).
 
     network: SHA-256 of the network's integers (or of the float weights); arithmetic: "integer" (reference
-    and RTL, which are equal) or "float"; height, width: the engine's input; preprocessing: its name;
+    and RTL, which are equal) or "float"; height, width: the backend's input; preprocessing: its name;
     crops: specification of kestrel.sw.retrieval.describe.crops; pooling: description of the NIP chain
     (kestrel.sw.retrieval.pooling.nip); rotations: 1, 2 or 4; whitening: SHA-256 of the whitening file, "" for
-    none; resize: how a crop becomes the engine's input, fit and filter (kestrel.sw.retrieval.describe.crops).
+    none; resize: how a crop becomes the backend's input: fit and filter
+    (kestrel.sw.retrieval.describe.crops).
     """
 
     network: str

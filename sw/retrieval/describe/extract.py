@@ -1,11 +1,11 @@
-"""From pictures to descriptors: reading and cropping, the engine, pooling.
+"""From pictures to descriptors: reading and cropping, the backend, pooling.
 
-Pictures are read and cropped in worker processes, crops go through the engine in batches, whichever pictures
-they belong to, and a thread pools one batch's features while the engine computes the next.
+Pictures are read and cropped in worker processes, crops go through the backend in batches, whichever pictures
+they belong to, and a thread pools one batch's features while the backend computes the next.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.places import common_base
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.retrieval.describe.backends import Engine, EngineRequest, least_side, make_engine
+from kestrel.sw.retrieval.describe.backends import Backend, BackendRequest, least_side, make_backend
 from kestrel.sw.retrieval.describe.batches import Batches
 from kestrel.sw.retrieval.describe.crops import PRESETS, CropSettings, Inputs, cut_crops, join_views
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.reading import read_inputs, usual_workers
 from kestrel.sw.retrieval.describe.shards import Shards
 from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening, load_whitening
@@ -41,25 +42,34 @@ Skip = Callable[[str, InputError], None]
 
 @dataclass(frozen=True)
 class Describer:
-    """A network on an engine, with everything that makes pictures descriptors. See ``make_describer``.
+    """A network on a backend, with everything that makes pictures descriptors. See ``make_describer``.
 
     settings: for the file; dimension: D of the descriptors.
     """
 
     settings: DescriptorSettings
     dimension: int
-    engine: Engine
+    backend: Backend
     crops: CropSettings
     chain: NipSettings
     whitening: Whitening | None
 
     def describe_picture(self, rgb: np.ndarray) -> np.ndarray:
         """uint8 RGB [H, W, 3] -> float32 [D]. Raises InputError."""
-        inputs = cut_crops(rgb, self.crops)
-        return next(iter(self._pool([(0, inputs)], self._combine)))[1]
+        return next(self.describe_pictures([rgb]))
+
+    def describe_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pictures in memory, uint8 RGB [H, W, 3] of any sizes -> float32 [D] each. Raises InputError."""
+        inputs = ((number, cut_crops(rgb, self.crops)) for number, rgb in enumerate(pictures))
+        return (vector for _, vector in self._pool(inputs, self._combine))
+
+    def regions_of_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """As ``describe_pictures``, the vectors of all regions of all crops of each: float64 [R, D]."""
+        inputs = ((number, cut_crops(rgb, self.crops)) for number, rgb in enumerate(pictures))
+        return (vectors for _, vectors in self._pool(inputs, _regions))
 
     def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
-        """As ``describe_picture``, from the engine's maps of a picture's crops."""
+        """As ``describe_picture``, from the backend's maps of a picture's crops."""
         views = join_views(maps, inputs) if self.crops.joins else maps
         return self._combine([crop_vectors(view, self.chain, self.whitening) for view in views], inputs)
 
@@ -120,13 +130,18 @@ class Describer:
     ) -> Whitening:
         """A whitening to ``dimension`` (None: as many as possible) trained on the vectors of all regions of
         all crops of the files, for descriptors made as this Describer's. Raises InputError."""
+        with progress("vectors of regions", len(paths)) as advance:
+            todo = range(len(paths))
+            found = self._run(paths, names, todo, _regions, skip, workers, advance)
+            return self.fit_whitening((vectors for _, vectors in found), dimension, mode)
+
+    def fit_whitening(self, vectors: Iterable[np.ndarray], dimension: int | None, mode: str) -> Whitening:
+        """As ``train_whitening``, from the vectors of the regions of each picture, float64 [R, D]."""
         if self.whitening is not None:
             raise InputError("whitening: cannot be trained on whitened vectors; allowed: no other whitening")
         scatter = Scatter(self.dimension)
-        with progress("vectors of regions", len(paths)) as advance:
-            todo = range(len(paths))
-            for _, vectors in self._run(paths, names, todo, _regions, skip, workers, advance):
-                scatter.add(vectors)
+        for regions in vectors:
+            scatter.add(regions)
         return scatter.fit(dimension, mode, self.settings)
 
     def _run(
@@ -166,12 +181,12 @@ class Describer:
             return crop_vectors(features, self.chain, self.whitening)
 
         if not self.crops.joins:
-            return Batches(self.engine, pool, finish).run(inputs)
+            return Batches(self.backend, pool, finish).run(inputs)
 
         def finish_joined(maps: Sequence[np.ndarray], picture: Inputs) -> np.ndarray:
             return finish([pool(view) for view in join_views(maps, picture)], picture)
 
-        return Batches(self.engine, lambda features: features, finish_joined).run(inputs)
+        return Batches(self.backend, lambda features: features, finish_joined).run(inputs)
 
     def _combine(self, vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
         views = len(inputs.weights)
@@ -187,45 +202,38 @@ def _regions(vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:  # no
 
 
 def make_describer(
-    network: CompressedNetwork | str | Path,
-    *,
-    weights: str | None = None,
-    engine: str = "reference",
-    height: int = 224,
-    width: int = 224,
-    pooling: str | NipSettings = "nip",
-    crops: str | None = None,
-    rotations: int = 1,
-    whitening: str | Path | None = None,
-    fit: str = "stretch",
-    resize_filter: str = "bicubic",
-    engine_options: Mapping[str, str] | None = None,
+    network: CompressedNetwork | str | Path, options: DescriptorOptions | None = None
 ) -> Describer:
-    """A Describer. Raises InputError.
-
-    weights: the float weights (only for the engine "float"); pooling: one of POOLINGS, which also decides
-    the crops, or the chain itself; crops: overrides them (kestrel.sw.retrieval.describe.crops); fit "keep":
-    crops keep their proportions inside height x width; engine_options: the engine's own.
-    """
-    name = network.name if isinstance(network, CompressedNetwork) else str(network)
+    """A Describer of a network in memory or in a file, by ``options`` (None: all as they are by default).
+    Raises InputError."""
+    options = options or DescriptorOptions()
+    made_with = network.name if isinstance(network, CompressedNetwork) else str(network)
+    if options.weights is not None:
+        made_with = f"{made_with} with {options.weights}"
     if not isinstance(network, CompressedNetwork):
         network = load_network(network)
-    preset, chain = find_pooling(pooling) if isinstance(pooling, str) else ("whole", pooling)
-    specification = crops or preset
-    cropping = CropSettings(PRESETS.get(specification, specification), height, width, rotations, fit,
-                            resize_filter, least_side(network))
-    made = make_engine(engine, EngineRequest(network, height, width, weights, engine_options or {}))
-    loaded = None if whitening is None else load_whitening(whitening)
+    preset, chain = find_pooling(options.pooling)
+    chain = options.chain or chain
+    crops = options.crops or preset
+    cropping = CropSettings(PRESETS.get(crops, crops), options.height, options.width, options.rotations,
+                            options.fit, options.resize_filter, least_side(network))
+    backend = make_backend(options.backend, BackendRequest(network, options.height, options.width,
+                                                           options.weights, options.backend_options))
+    whitening = options.whitening
+    name = "given" if isinstance(whitening, Whitening) else str(whitening)
+    if whitening is not None and not isinstance(whitening, Whitening):
+        whitening = load_whitening(whitening)
     settings = DescriptorSettings(
-        network=made.digest, arithmetic=made.arithmetic, height=height, width=width,
-        preprocessing=network.preprocessing, crops=cropping.crops, pooling=chain.text, rotations=rotations,
-        whitening="" if loaded is None else loaded.digest, resize=cropping.resize_text,
+        network=backend.digest, arithmetic=backend.arithmetic, height=options.height, width=options.width,
+        preprocessing=network.preprocessing, crops=cropping.crops, pooling=chain.text,
+        rotations=options.rotations, whitening="" if whitening is None else whitening.digest,
+        resize=cropping.resize_text,
     )  # fmt: skip
     dimension = network.layers[-1].shape.out_channels
-    if loaded is not None:
-        loaded.check(settings, str(whitening), name if weights is None else f"{name} with {weights}")
-        dimension = loaded.dimension
-    return Describer(settings, dimension, made, cropping, chain, loaded)
+    if whitening is not None:
+        whitening.check(settings, name, made_with)
+        dimension = whitening.dimension
+    return Describer(settings, dimension, backend, cropping, chain, whitening)
 
 
 def find_pooling(name: str) -> tuple[str, NipSettings]:

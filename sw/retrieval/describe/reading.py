@@ -1,4 +1,4 @@
-"""Pictures read, turned into the engine's inputs, in worker processes ahead of the engine.
+"""Pictures read, turned into the backend's inputs, in worker processes ahead of the backend.
 
 Nothing heavy is imported here, since every worker imports this module.
 """
@@ -23,7 +23,7 @@ FEW_PICTURES = 16
 """Up to so many, starting processes costs more than they save."""
 
 USUAL_WORKERS = 4
-"""At most; half the processors, since reading takes a tenth of the engine's time or less."""
+"""At most; half the processors, since reading takes a tenth of the backend's time or less."""
 
 FEW_PROCESSORS = 2
 """Up to so many, the network keeps all of them busy, and a process beside it stops the thread that all others

@@ -9,7 +9,7 @@ on, and only vectors made with the same settings may be whitened with it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ rounding errors only."""
 class Whitening:
     """mean: float32 [D]; projection: float32 [D2, D]; mode: one of MODES; settings: of the descriptors that
     its training vectors belong to; pictures, vectors: how many it was trained on; digest: SHA-256 of its
-    file, "" before there is one."""
+    file, by which descriptors name it."""
 
     mean: np.ndarray
     projection: np.ndarray
@@ -54,8 +54,10 @@ class Whitening:
     def dimension(self) -> int:
         return self.projection.shape[0]
 
-    def apply(self, vectors: np.ndarray) -> np.ndarray:
-        """float64 [R, D] -> float64 [R, D2]."""
+    def transform(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors of floats [R, D] -> float64 [R, D2]. Raises InputError for another D."""
+        if vectors.ndim != 2 or vectors.shape[1] != self.mean.size:
+            raise InputError(f"whitening of vectors {list(vectors.shape)}; allowed: [R, {self.mean.size}]")
         return (vectors - self.mean.astype(np.float64)) @ self.projection.astype(np.float64).T
 
     def check(self, settings: DescriptorSettings, name: str, of: str = "the descriptors' chain") -> None:
@@ -106,17 +108,23 @@ class Scatter:
         # An axis has no sign of its own: its largest component is made positive.
         signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(dimension)])
         projection = (chosen * signs / np.sqrt(variances[:dimension])).T
-        return Whitening(mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32), mode,
+        made = Whitening(mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32), mode,
                          settings, self.pictures, self.vectors)
+        return replace(made, digest=hashlib.sha256(_content(made)).hexdigest())
 
 
 def save_whitening(whitening: Whitening, path: str | Path) -> None:
     """Writes ``path`` (whole or not at all). Raises InputError for a place that cannot be written."""
+    with atomic_write(Path(path)) as temporary:
+        temporary.write_bytes(_content(whitening))
+
+
+def _content(whitening: Whitening) -> bytes:
+    """Of the file."""
     about = {"version": FORMAT_VERSION, "kind": KIND, "mode": whitening.mode, "pictures": whitening.pictures,
              "vectors": whitening.vectors, "settings": asdict(whitening.settings)}
     tensors = {"mean": whitening.mean, "projection": whitening.projection}
-    with atomic_write(Path(path)) as temporary:
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(about)}))
+    return save(tensors, metadata={METADATA_KEY: json.dumps(about)})
 
 
 def load_whitening(path: str | Path) -> Whitening:

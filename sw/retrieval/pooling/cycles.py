@@ -13,7 +13,7 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.planning.geometry import group_count, last_lanes
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 
 RECIPROCAL = DESCRIPTOR_TOTAL_BITS - 1 + DESCRIPTOR_RECIPROCAL_BITS + 1
@@ -66,7 +66,7 @@ def nip_stages(
     return stages
 
 
-def square_cycles(region: Region, channels: int, lanes: int) -> int:
+def square_cycles(region: GridRegion, channels: int, lanes: int) -> int:
     """From the cycle after the unit's ``go`` to that of its last sum."""
     groups = group_count(channels, lanes)
     reading = groups * region.height * region.width + (groups - 1) * max(lanes - 1, 1)

@@ -20,7 +20,7 @@ STEPS = range(2, 8)
 
 
 @dataclass(frozen=True)
-class Region:
+class GridRegion:
     """A rectangle of rows top .. top + height - 1 and columns left .. left + width - 1."""
 
     top: int
@@ -42,7 +42,7 @@ def extra_regions(height: int, width: int) -> int:
     return min(STEPS, key=distance) - 1  # the smaller number where two are as near
 
 
-def roi_grid(height: int, width: int, levels: Sequence[int]) -> tuple[Region, ...]:
+def roi_grid(height: int, width: int, levels: Sequence[int]) -> tuple[GridRegion, ...]:
     """Squares of side 2w // (l + 1), w the shorter side, for each level l: l along the shorter side and
     l + extra_regions along the longer, evenly spread; level by level, row by row.
 
@@ -50,12 +50,12 @@ def roi_grid(height: int, width: int, levels: Sequence[int]) -> tuple[Region, ..
     15 x 20 map 2 + 6 + 12.
     """
     extra = extra_regions(height, width)
-    regions: list[Region] = []
+    regions: list[GridRegion] = []
     for level in levels:
         side = max(1, 2 * min(height, width) // (level + 1))
         tops = _offsets(height, side, level + (extra if height > width else 0))
         lefts = _offsets(width, side, level + (extra if width > height else 0))
-        regions += [Region(top, left, side, side) for top in tops for left in lefts]
+        regions += [GridRegion(top, left, side, side) for top in tops for left in lefts]
     return tuple(regions)
 
 

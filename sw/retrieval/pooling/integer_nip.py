@@ -27,7 +27,7 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import bits_for
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 
 ORIGIN = DESCRIPTOR_SQUARES_BITS - 1
 SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
@@ -59,7 +59,7 @@ class DescriptorConstants:
     channels: int
     height: int
     width: int
-    regions: tuple[Region, ...]
+    regions: tuple[GridRegion, ...]
     low: int
     gain: int
     thresholds: np.ndarray
@@ -101,7 +101,7 @@ class DescriptorConstants:
         return len(self.thresholds)
 
 
-def region_squares(features: np.ndarray, region: Region) -> np.ndarray:
+def region_squares(features: np.ndarray, region: GridRegion) -> np.ndarray:
     """SS: uint8 [C, H, W] -> int64 [C]."""
     rows = slice(region.top, region.top + region.height)
     inside = features[:, rows, region.left : region.left + region.width].astype(np.int64)

@@ -6,7 +6,7 @@ shifted, scaled or rotated (Morere et al. 2017; Lin et al. 2017).
 
 Integer features give exact sums: squares of 8-bit activations add up to integers far below 2**53, which
 float64 holds whatever the order. Everything after that is done picture by picture in a fixed order, so a
-descriptor does not depend on its batch, and is the same whichever engine computed the features.
+descriptor does not depend on its batch, and is the same whichever backend computed the features.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 
 LEVELS = (1, 2, 3)
 LEVEL_MAX = 16
@@ -66,12 +66,12 @@ class NipSettings:
 
 
 class Projection(Protocol):
-    """What whitens: ``mode`` is "roi" or "after"; ``apply`` takes float64 [R, D] to [R, D2]."""
+    """What whitens: ``mode`` is "roi" or "after"; ``transform`` takes float64 [R, D] to [R, D2]."""
 
     @property
     def mode(self) -> str: ...
 
-    def apply(self, vectors: np.ndarray) -> np.ndarray: ...
+    def transform(self, vectors: np.ndarray) -> np.ndarray: ...
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
@@ -97,12 +97,12 @@ def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
     return normalise(vectors) if settings.region_norm else vectors
 
 
-def map_regions(height: int, width: int, settings: NipSettings) -> tuple[Region, ...]:
+def map_regions(height: int, width: int, settings: NipSettings) -> tuple[GridRegion, ...]:
     """The regions of a map."""
-    return roi_grid(height, width, settings.levels) if settings.levels else (Region(0, 0, height, width),)
+    return roi_grid(height, width, settings.levels) if settings.levels else (GridRegion(0, 0, height, width),)
 
 
-def _moments(features: np.ndarray, regions: Sequence[Region], moment: str) -> np.ndarray:
+def _moments(features: np.ndarray, regions: Sequence[GridRegion], moment: str) -> np.ndarray:
     areas = np.array([[region.height * region.width] for region in regions], dtype=np.float64)
     if moment == "mean":
         return _region_sums(features, regions) / areas
@@ -116,7 +116,7 @@ def _moments(features: np.ndarray, regions: Sequence[Region], moment: str) -> np
     return np.sqrt(np.maximum(areas * squares - sums * sums, 0.0)) / areas
 
 
-def _region_sums(values: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
+def _region_sums(values: np.ndarray, regions: Sequence[GridRegion]) -> np.ndarray:
     """float64 [C, H, W] -> sums inside each region [R, C], by a summed-area table."""
     channels, height, width = values.shape
     table = np.zeros((channels, height + 1, width + 1))
@@ -134,7 +134,7 @@ def _region_sums(values: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     return np.maximum(sums, 0.0)
 
 
-def _inside(features: np.ndarray, region: Region) -> np.ndarray:
+def _inside(features: np.ndarray, region: GridRegion) -> np.ndarray:
     return features[:, region.top : region.top + region.height, region.left : region.left + region.width]
 
 
@@ -143,7 +143,7 @@ def crop_vectors(features: np.ndarray, settings: NipSettings, whitening: Project
     by region; float64 [R, D]."""
     vectors = region_vectors(features, settings)
     if whitening is not None and whitening.mode == "roi":
-        vectors = normalise(whitening.apply(vectors))
+        vectors = normalise(whitening.transform(vectors))
     return vectors
 
 
@@ -160,7 +160,7 @@ def combine(
         shares = np.concatenate([np.full(len(c), w) for c, w in zip(crops, weights, strict=True)])
         vector = _across(np.concatenate(list(crops)), shares[:, None], settings.across)[None]
         if whitening is not None and whitening.mode == "after":
-            vector = normalise(whitening.apply(vector))
+            vector = normalise(whitening.transform(vector))
         best = vector if best is None else np.maximum(best, vector)
     assert best is not None, "at least one rotation"
     return normalise(best)[0].astype(np.float32)

@@ -1,7 +1,7 @@
 """Vectors of all regions of all views of pictures, on disk: what several poolings are made from. A view is a
 crop, or a mosaic of crops whose maps are joined.
 
-The engine is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
+The backend is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
 continues with the pictures that are missing. One file a picture; the folder is named after the settings.
 """
 
@@ -98,7 +98,7 @@ class CropStore:
                     sizes[row] = found[0]
                     yield row, found[1]
 
-            for row, vectors in Batches(self.describer.engine, pool, finish).run(readable()):
+            for row, vectors in Batches(self.describer.backend, pool, finish).run(readable()):
                 with atomic_write(self._file(todo[row])) as temporary, temporary.open("wb") as file:
                     np.savez(file, size=np.array(sizes.pop(row)), vectors=vectors)
                 advance(1)
@@ -127,7 +127,7 @@ class CropStore:
         """float32 [D], to the last bit what a Describer of these crops makes of the picture."""
         rotations: Sequence[Sequence[np.ndarray]] = crops.rotations
         if whitening is not None and whitening.mode == "roi":
-            rotations = [[normalise(whitening.apply(view)) for view in turn] for turn in rotations]
+            rotations = [[normalise(whitening.transform(view)) for view in turn] for turn in rotations]
         return combine(rotations, crops.weights, self.describer.chain, whitening)
 
     def _file(self, picture: Picture) -> Path:
@@ -160,7 +160,7 @@ class CropStore:
 @dataclass(frozen=True)
 class CropVectors:
     """One picture's views of one crop set. rotations: for each turn the views' vectors, float64 [R, C];
-    weights: one a view; crops: how many went through the engine, of one turn."""
+    weights: one a view; crops: how many went through the backend, of one turn."""
 
     rotations: tuple[tuple[np.ndarray, ...], ...]
     weights: tuple[float, ...]

@@ -2,7 +2,7 @@
 
 Table 1 holds NIP against RNIP with 5, 9 and 14 crops, as floats, bytes and bits; table 2 the float network on
 the large picture with NIP against the integer network on a small input with RNIP. Both come from the same
-features: the engine computes each crop once (``kestrel.sw.retrieval.report.crop_store``).
+features: the backend computes each crop once (``kestrel.sw.retrieval.report.crop_store``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ from kestrel.sw.retrieval.describe.crops import PRESETS
 from kestrel.sw.retrieval.describe.descriptor import Descriptors
 from kestrel.sw.retrieval.describe.extract import POOLINGS as ALL_POOLINGS
 from kestrel.sw.retrieval.describe.extract import Skip, find_pooling, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import MODES, Scatter, Whitening, load_whitening, save_whitening
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser
@@ -62,10 +63,10 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Setup:
-    """One engine on one input size. fit: of kestrel.sw.retrieval.describe.crops; poolings: those of one
+    """One backend on one input size. fit: of kestrel.sw.retrieval.describe.crops; poolings: those of one
     ``chain``, whose crops can be shared."""
 
-    engine: str
+    backend: str
     arithmetic: str
     height: int
     width: int
@@ -157,10 +158,10 @@ class _Run:
         self.pictures = [Picture(name, benchmark.folder / name) for name in benchmark.pictures]
         self.pictures += [Picture(q.key, benchmark.folder / q.image, q.box) for q in benchmark.boxed]
         union = ",".join(crop_specification(pooling) for pooling in setup.poolings)
-        describer = make_describer(
-            network, weights=request.weights if setup.engine == "float" else None, engine=setup.engine,
-            height=setup.height, width=setup.width, pooling=setup.chain, crops=union,
-            rotations=request.rotations, fit=setup.fit)
+        describer = make_describer(network, DescriptorOptions(
+            size=(setup.height, setup.width), chain=setup.chain, crops=union, rotations=request.rotations,
+            fit=setup.fit, backend=setup.backend,
+            weights=request.weights if setup.backend == "float" else None))
         self.store = CropStore(request.output / FEATURES, describer)
 
     def fill(self, progress: Progress, skip: Skip | None) -> None:

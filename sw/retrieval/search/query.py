@@ -1,17 +1,17 @@
 """Searching an index: queries described as its entries were, and matches judged by a ground truth."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.compressed import load_network
+from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, check_comparable
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 
@@ -21,7 +21,8 @@ RIGHT, WRONG, IGNORED = "right", "wrong", "ignored"
 MARKS = {RIGHT: "✓", WRONG: "✗", IGNORED: "–"}
 
 _CHAIN = re.compile(
-    r"(?P<moment>[\w-]+) over (?:levels (?P<levels>[0-9]+(?:\+[0-9]+)*)|the whole map), (?P<norm>L2|no L2), "
+    r"(?P<moment>[\w-]+) over (?:levels (?P<levels>[0-9]+(?:\+[0-9]+)*)|the whole map)"
+    r"(?:, without a border of (?P<border>[0-9]{1,2}))?, (?P<norm>L2|no L2), "
     r"(?P<across>[\w-]+)"
 )
 
@@ -94,27 +95,32 @@ def search(index: DescriptorIndex, vectors: np.ndarray, queries: tuple[str, ...]
 
 
 def describer_like(
-    settings: DescriptorSettings, network: Path, *, weights: str | None = None, whitening: Path | None = None,
-    engine: str | None = None, engine_options: Mapping[str, str] | None = None,
+    settings: DescriptorSettings, network: CompressedNetwork | str | Path,
+    options: DescriptorOptions | None = None,
 ) -> Describer:
-    """The Describer that makes descriptors of those settings, given the files they only know the SHA-256 of.
+    """The Describer that makes descriptors of those settings, given what they only know the SHA-256 of.
 
-    engine: None for the one the settings tell ("float", or "reference" for integers). Raises InputError, also
-    when the files are others.
+    options: its whitening, weights and backend are used (None: no whitening; the backend that the settings
+    tell, "float", or "reference" for integers). Raises InputError, also when the files are others.
     """
     if settings.foreign:
         raise InputError("the index holds descriptors of another program, which pictures cannot be described "
                          "like; allowed: a descriptor file as the query")
-    engine = engine or ("float" if settings.arithmetic == "float" else "reference")
+    options = options or DescriptorOptions(backend=backend_like(settings))
     fit, _, resize_filter = settings.resize.partition(", ")
-    describer = make_describer(
-        load_network(network), weights=weights, engine=engine, height=settings.height, width=settings.width,
-        pooling=parse_chain(settings.pooling), crops=settings.crops, rotations=settings.rotations,
-        whitening=whitening, fit=fit, resize_filter=resize_filter, engine_options=engine_options,
-    )  # fmt: skip
-    files = [str(network), *(str(file) for file in (weights, whitening) if file is not None)]
-    check_comparable(describer.settings, settings, f"descriptors made with {', '.join(files)}", "the index")
+    describer = make_describer(network, replace(
+        options, size=(settings.height, settings.width), chain=parse_chain(settings.pooling),
+        crops=settings.crops, rotations=settings.rotations, fit=fit, resize_filter=resize_filter,
+    ))  # fmt: skip
+    files = [file for file in (network, options.weights, options.whitening) if isinstance(file, str | Path)]
+    made_with = "descriptors" + (f" made with {', '.join(map(str, files))}" if files else "")
+    check_comparable(describer.settings, settings, made_with, "the index")
     return describer
+
+
+def backend_like(settings: DescriptorSettings) -> str:
+    """The quickest backend whose descriptors are of those settings."""
+    return "float" if settings.arithmetic == "float" else "reference"
 
 
 def parse_chain(text: str) -> NipSettings:
@@ -124,4 +130,4 @@ def parse_chain(text: str) -> NipSettings:
         raise InputError(f"pooling {text!r}; allowed: a chain as `kestrel describe` records it")
     levels = tuple(int(level) for level in match["levels"].split("+")) if match["levels"] else ()
     return NipSettings(moment=match["moment"], levels=levels, region_norm=match["norm"] == "L2",
-                       across=match["across"])
+                       across=match["across"], border=int(match["border"] or 0))

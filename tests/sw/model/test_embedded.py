@@ -23,6 +23,7 @@ from kestrel.sw.pictures.scenes import write_scenes
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 
 LARGEST = 1 << 20
 
@@ -75,7 +76,7 @@ def test_it_knows_generated_scenes_better_than_random_weights_do(network, tmp_pa
     benchmark = load_benchmark("groups", scenes)
 
     def precision(found):
-        describer = make_describer(found, height=96, width=96)
+        describer = make_describer(found, DescriptorOptions(size=96))
         return evaluate(benchmark, describer.describe([scenes / n for n in names], names, workers=0)).map
 
     shape = parse_network(network.name)

@@ -47,8 +47,8 @@ def test_classes_are_told_apart_by_what_is_not_in_their_names(rng):
 
 def test_a_folder_of_shapes_is_training_data(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    arguments = ["shapes", "-o", "s", "--classes", "12", "--per-class", "2", "--height", "24", "--width",
-                 "32", "--seed", "5", "--json"]
+    arguments = ["shapes", "-o", "s", "--classes", "12", "--per-class", "2", "--size", "24x32", "--seed", "5",
+                 "--json"]
     assert run(arguments) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 24
     found = load_training_set(tmp_path / "s")

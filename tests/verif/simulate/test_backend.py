@@ -13,17 +13,19 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.pictures.images import generate_picture, quantise_pixels
-from kestrel.sw.retrieval.describe.backends import EngineRequest
+from kestrel.sw.retrieval.describe.backends import BackendRequest
 from kestrel.sw.retrieval.describe.crops import CropSettings, cut_crops
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser, to_bits, to_bytes
 from kestrel.verif.cases.random_network import random_network
-from kestrel.verif.simulate.backend import RtlEngine
+from kestrel.verif.simulate.backend import RtlBackend
 from kestrel.verif.simulate.frame import FrameRun
 
 NAME = "vgg16/16:pool3"
 HEIGHT, WIDTH = 56, 56
 OPTIONS = {"config": "nano", "processes": "2"}
+RTL: dict[str, Any] = {"backend": "rtl", "backend_options": OPTIONS}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,7 +49,7 @@ def test_rnip_of_a_picture_through_the_rtl(network):
     crops = CropSettings("square:1+2", HEIGHT, WIDTH)
     inputs = cut_crops(picture, crops).pictures
     assert len(inputs) == 5
-    rtl = RtlEngine(EngineRequest(network, HEIGHT, WIDTH, options=OPTIONS))
+    rtl = RtlBackend(BackendRequest(network, HEIGHT, WIDTH, options=OPTIONS))
     maps = rtl.features(inputs)
     preprocessing = find_preprocessing("caffe")
     x = np.stack([quantise_pixels(rgb, preprocessing, network.activation_bits) for rgb in inputs])
@@ -58,9 +60,9 @@ def test_rnip_of_a_picture_through_the_rtl(network):
     assert len(np.unique(maps)) > 50, "features that say something"
     assert not np.array_equal(maps[0], maps[1])
 
-    settings: dict[str, Any] = {"height": HEIGHT, "width": WIDTH, "pooling": "rnip5x"}
-    simulated = make_describer(network, engine="rtl", engine_options=OPTIONS, **settings)
-    reference = make_describer(network, engine="reference", **settings)
+    settings: dict[str, Any] = {"size": (HEIGHT, WIDTH), "pooling": "rnip5x"}
+    simulated = make_describer(network, DescriptorOptions(**settings, **RTL))
+    reference = make_describer(network, DescriptorOptions(**settings, backend="reference"))
     assert simulated.settings == reference.settings, "so that their descriptors may be compared"
     found = simulated.describe_picture(picture)[None]
     expected = reference.describe_picture(picture)[None]
@@ -73,7 +75,7 @@ def test_rnip_of_a_picture_through_the_rtl(network):
 
 
 def test_the_descriptor_comes_from_the_simulation(network, monkeypatch):
-    """Breaks if the rtl engine quietly used the reference: one element changed on the way shows."""
+    """Breaks if the rtl backend quietly used the reference: one element changed on the way shows."""
     from kestrel.verif.simulate import backend as retrieval
 
     run_frame = retrieval.run_frame
@@ -84,7 +86,7 @@ def test_the_descriptor_comes_from_the_simulation(network, monkeypatch):
         return run
 
     picture = generate_picture(HEIGHT, WIDTH, 3)
-    describer = make_describer(network, engine="rtl", height=HEIGHT, width=WIDTH, engine_options=OPTIONS)
+    describer = make_describer(network, DescriptorOptions(size=(HEIGHT, WIDTH), **RTL))
     good = describer.describe_picture(picture)
     monkeypatch.setattr(retrieval, "run_frame", with_a_fault)
     assert not np.array_equal(describer.describe_picture(picture), good)
@@ -92,11 +94,11 @@ def test_the_descriptor_comes_from_the_simulation(network, monkeypatch):
 
 def test_what_the_chip_cannot_take_is_refused(network):
     with pytest.raises(InputError, match="allowed"):
-        make_describer(network, engine="rtl", height=HEIGHT, width=4000, engine_options=OPTIONS)
+        make_describer(network, DescriptorOptions(size=(HEIGHT, 4000), **RTL))
     with pytest.raises(InputError, match="configuration 'tiny'"):
-        make_describer(network, engine="rtl", engine_options={"config": "tiny"})
+        make_describer(network, DescriptorOptions(backend="rtl", backend_options={"config": "tiny"}))
 
 
 def test_a_configuration_of_ones_own(network):
     config = replace(NAMED["nano"], input_lanes=1)
-    assert RtlEngine(EngineRequest(network, HEIGHT, WIDTH), config).batch(HEIGHT, WIDTH) >= 1
+    assert RtlBackend(BackendRequest(network, HEIGHT, WIDTH), config).batch(HEIGHT, WIDTH) >= 1

@@ -7,7 +7,7 @@ from kestrel.export.export import import_network
 from kestrel.sw.model.compressed import load_network, same
 from kestrel.sw.model.embedded import EMBEDDED
 
-SMALL = ["--config", "nano", "--height", "32", "--width", "32", "--json"]
+SMALL = ["--config", "nano", "--size", "32", "--json"]
 
 
 def test_it_is_exported_whole(tmp_path, capsys):

@@ -16,7 +16,7 @@ from kestrel.sw.retrieval.describe.crops import (
     join_views,
     parse_crops,
 )
-from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 
 
 @pytest.mark.parametrize(("crops", "size", "count"), [
@@ -53,7 +53,7 @@ def test_tiles():
 
 def test_weights_and_the_same_crop_once():
     assert crop_grid("whole*2,levels:1+2*0.5", 50, 50)[:2] == (
-        Crop(Region(0, 0, 50, 50), 2.0), Crop(Region(0, 0, 33, 33), 0.5))
+        Crop(GridRegion(0, 0, 50, 50), 2.0), Crop(GridRegion(0, 0, 33, 33), 0.5))
 
 
 @pytest.mark.parametrize("size", [(480, 640), (1, 1), (1, 50), (33, 2), (7, 5000)])

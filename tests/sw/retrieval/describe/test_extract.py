@@ -1,6 +1,7 @@
-"""Pictures to descriptors: engines, batches, workers, stopped runs, bad files."""
+"""Pictures to descriptors: backends, batches, workers, stopped runs, bad files."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from kestrel.sw.retrieval.describe import extract, shards
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.crops import CropSettings, cut_crops
 from kestrel.sw.retrieval.describe.extract import POOLINGS, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.shards import remove_shards
 from kestrel.sw.retrieval.describe.whitening import save_whitening
 from kestrel.sw.retrieval.pooling.grid import roi_grid
@@ -24,7 +26,7 @@ from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
 NETWORK = random_network(np.random.default_rng(5), parse_network(NAME).layers, 3, name=NAME)
-SMALL: dict[str, Any] = {"height": 40, "width": 36}
+SMALL: dict[str, Any] = {"size": (40, 36)}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +56,8 @@ def whitened(tmp_path, mode, **settings):
     for n in range(8):
         paths.append(tmp_path / f"train{n}.png")
         Image.fromarray(generate_picture(48, 64, 100 + n)).save(paths[-1])
-    made = make_describer(NETWORK, **settings).train_whitening(paths, names(paths), dimension=3, mode=mode)
+    describer = make_describer(NETWORK, DescriptorOptions(**settings))
+    made = describer.train_whitening(paths, names(paths), dimension=3, mode=mode)
     save_whitening(made, tmp_path / f"{mode}.safetensors")
     return tmp_path / f"{mode}.safetensors"
 
@@ -89,7 +92,7 @@ def test_rnip_against_a_direct_implementation(mode, rotations, photos, tmp_path)
     """Two crops that do not overlap, so that any mix-up of crops and rotations shows."""
     settings: dict[str, Any] = {**SMALL, "crops": "whole,levels:2", "rotations": rotations}
     path = None if mode is None else whitened(tmp_path, mode, **settings)
-    describer = make_describer(NETWORK, **settings, whitening=path)
+    describer = make_describer(NETWORK, DescriptorOptions(**settings, whitening=path))
     matrix, mean = (None, None) if describer.whitening is None else (
         describer.whitening.projection.astype(float), describer.whitening.mean.astype(float))
     found = describer.describe(photos, names(photos))
@@ -110,14 +113,14 @@ KINDS = [(pooling, fit) for pooling in POOLINGS for fit in ("stretch", "keep")
 @pytest.mark.parametrize(("pooling", "fit"), KINDS)
 def test_a_descriptor_does_not_depend_on_its_batch(pooling, fit, photos):
     """Equal to the last bit: alone, together, in another order, read by other processes."""
-    describer = make_describer(NETWORK, **SMALL, pooling=pooling, rotations=2, fit=fit)
+    describer = make_describer(NETWORK, DescriptorOptions(**SMALL, pooling=pooling, rotations=2, fit=fit))
     together = describer.describe(photos, names(photos)).vectors
     backwards = describer.describe(photos[::-1], names(photos[::-1])).vectors[::-1]
     np.testing.assert_array_equal(together, backwards)
     for path, vector in zip(photos, together, strict=True):
         np.testing.assert_array_equal(describer.describe_picture(open_image(path)), vector)
     inputs = cut_crops(open_image(photos[0]), describer.crops)
-    maps = [describer.engine.features([crop])[0] for crop in inputs.pictures]
+    maps = [describer.backend.features([crop])[0] for crop in inputs.pictures]
     np.testing.assert_array_equal(describer.describe_maps(maps, inputs), together[0])
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
 
@@ -125,14 +128,14 @@ def test_a_descriptor_does_not_depend_on_its_batch(pooling, fit, photos):
 def test_whitened_descriptors_do_not_depend_on_their_batch_either(photos, tmp_path):
     for mode in ("roi", "after"):
         path = whitened(tmp_path, mode, **SMALL, pooling="rnip5x")
-        describer = make_describer(NETWORK, **SMALL, pooling="rnip5x", whitening=path)
+        describer = make_describer(NETWORK, DescriptorOptions(**SMALL, pooling="rnip5x", whitening=path))
         together = describer.describe(photos, names(photos)).vectors
         for picture, vector in zip(photos, together, strict=True):
             np.testing.assert_array_equal(describer.describe_picture(open_image(picture)), vector)
 
 
 def test_worker_processes_change_nothing(photos, monkeypatch):
-    describer = make_describer(NETWORK, **SMALL, pooling="rnip5x")
+    describer = make_describer(NETWORK, DescriptorOptions(**SMALL, pooling="rnip5x"))
     alone = describer.describe(photos, names(photos), workers=0)
     np.testing.assert_array_equal(describer.describe(photos, names(photos), workers=2).vectors, alone.vectors)
 
@@ -144,19 +147,20 @@ def test_odd_pictures_have_descriptors(tmp_path):
         paths.append(tmp_path / f"{size}.png")
         Image.fromarray(generate_picture(*size, 1)).save(paths[-1])
     for pooling, fit in KINDS:
-        describer = make_describer(NETWORK, **SMALL, pooling=pooling, fit=fit)
+        describer = make_describer(NETWORK, DescriptorOptions(**SMALL, pooling=pooling, fit=fit))
         vectors = describer.describe(paths, names(paths)).vectors
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
 
 
-# --- engines ---------------------------------------------------------------------------------------------
+# --- backends --------------------------------------------------------------------------------------------
 
 
-def test_float_engine_is_the_float_network(photos):
-    describer = make_describer(NETWORK, **SMALL, engine="float", weights="random:3", pooling="sqrt")
+def test_float_backend_is_the_float_network(photos):
+    options = DescriptorOptions(**SMALL, backend="float", weights="random:3", pooling="sqrt")
+    describer = make_describer(NETWORK, options)
     assert describer.settings.arithmetic == "float"
     found = describer.describe(photos, names(photos)).vectors
-    other = make_describer(NETWORK, **SMALL, engine="float", weights="random:4", pooling="sqrt")
+    other = make_describer(NETWORK, replace(options, weights="random:4"))
     assert other.settings.network != describer.settings.network
     model = torch.nn.Sequential()
     from kestrel.sw.model.weights import load_weights
@@ -169,7 +173,7 @@ def test_float_engine_is_the_float_network(photos):
         convolution.load_state_dict({"weight": torch.tensor(weight), "bias": torch.tensor(bias)})
         model.extend([convolution, torch.nn.ReLU(), *([torch.nn.MaxPool2d(2)] if layer.pool else [])])
     for path, vector in zip(photos, found, strict=True):
-        crop = cut_crops(open_image(path), CropSettings(**SMALL)).pictures[0]
+        crop = cut_crops(open_image(path), CropSettings(height=40, width=36)).pictures[0]
         with torch.no_grad():
             features = model(torch.from_numpy(preprocessing.real_input(crop)[None]))[0].numpy()
         wanted = np.sqrt((features.astype(float) ** 2).mean(axis=(1, 2)))
@@ -177,18 +181,19 @@ def test_float_engine_is_the_float_network(photos):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"engine": "gpu"}, "engine 'gpu'; allowed: float, reference, rtl"),
-    ({"engine": "float"}, "engine float needs the float weights"),
-    ({"engine_options": {"config": "nano"}}, "engine reference has no option config"),
+    ({"backend": "gpu"}, "backend 'gpu'; allowed: float, reference, rtl"),
+    ({"backend": "float"}, "backend float needs the float weights"),
+    ({"backend_options": {"config": "nano"}}, "backend reference has no option config"),
     ({"pooling": "gem"}, "pooling 'gem'; allowed: nip, rnip5x"),
-    ({"crops": "rnip7x"}, "crops 'rnip7x'"), ({"rotations": 3}, "rotations 3"), ({"height": 3}, "height 3"),
-    ({"whitening": "nowhere"}, "nowhere: no such file"), ({"engine": "rtl", "engine_options": {"lanes": "2"}},
-                                                         "engine rtl has no option lanes"),
-    ({"engine": "rtl", "engine_options": {"processes": "none"}}, "processes 'none'; allowed: 1"),
+    ({"crops": "rnip7x"}, "crops 'rnip7x'"), ({"rotations": 3}, "rotations 3"),
+    ({"size": (3, 36)}, "height 3"), ({"size": (0, 36)}, "size 0x36; allowed: height and width of 1 or more"),
+    ({"whitening": "nowhere"}, "nowhere: no such file"),
+    ({"backend": "rtl", "backend_options": {"lanes": "2"}}, "backend rtl has no option lanes"),
+    ({"backend": "rtl", "backend_options": {"processes": "none"}}, "processes 'none'; allowed: 1"),
 ])
 def test_impossible_describers_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
-        make_describer(NETWORK, **arguments)
+        make_describer(NETWORK, DescriptorOptions(**arguments))
 
 
 def test_a_network_without_three_channels_is_refused():
@@ -199,22 +204,25 @@ def test_a_network_without_three_channels_is_refused():
 
 def test_a_whitening_of_other_settings_is_refused(tmp_path):
     path = whitened(tmp_path, "roi", **SMALL)
-    make_describer(NETWORK, **SMALL, rotations=4, whitening=path)
-    for other in ({"height": 36}, {"pooling": "rnip5x"}, {"engine": "float", "weights": "random:1"}):
+    make_describer(NETWORK, DescriptorOptions(**SMALL, rotations=4, whitening=path))
+    for other in ({"size": 36}, {"pooling": "rnip5x"}, {"backend": "float", "weights": "random:1"}):
         with pytest.raises(InputError, match="allowed: a whitening trained with the same settings"):
-            make_describer(NETWORK, **{**SMALL, **other}, whitening=path)
+            make_describer(NETWORK, DescriptorOptions(**{**SMALL, **other}, whitening=path))
 
 
 def test_everything_that_changes_a_descriptor_is_in_the_settings():
     changed: list[dict[str, Any]] = [
-        {}, {"pooling": "rnip5x"}, {"pooling": "rmac"}, {"rotations": 4}, {"height": 44}, {"width": 44},
-        {"fit": "keep"}, {"resize_filter": "box"}, {"engine": "float", "weights": "random:1"},
-        {"engine": "float", "weights": "random:2"},
+        {}, {"pooling": "rnip5x"}, {"pooling": "rmac"}, {"rotations": 4}, {"size": (44, 36)},
+        {"size": (40, 44)},
+        {"fit": "keep"}, {"resize_filter": "box"}, {"backend": "float", "weights": "random:1"},
+        {"backend": "float", "weights": "random:2"},
     ]  # fmt: skip
-    settings = {make_describer(NETWORK, **{**SMALL, **arguments}).settings for arguments in changed}
+    settings = {make_describer(NETWORK, DescriptorOptions(**{**SMALL, **arguments})).settings
+                for arguments in changed}
     assert len(settings) == len(changed)
-    preset = make_describer(NETWORK, **SMALL, pooling="rnip5x").settings
-    assert preset == make_describer(NETWORK, **SMALL, crops="square:1+2").settings, "the name does not matter"
+    preset = make_describer(NETWORK, DescriptorOptions(**SMALL, pooling="rnip5x")).settings
+    crops = make_describer(NETWORK, DescriptorOptions(**SMALL, crops="square:1+2")).settings
+    assert preset == crops, "the name does not matter"
 
 
 def test_the_networks_digest_is_of_its_integers():
@@ -234,7 +242,7 @@ def test_bad_files_are_told_of_and_left_out(photos, workers):
     cut = photos[0].with_name("cut.png")
     cut.write_bytes(photos[0].read_bytes()[:300])
     paths = [photos[0], bad, photos[1], cut]
-    describer = make_describer(NETWORK, **SMALL)
+    describer = make_describer(NETWORK, DescriptorOptions(**SMALL))
     with pytest.raises(InputError, match=r"bad\.jpg: not a readable image"):
         describer.describe(paths, names(paths), workers=workers)
     told = []
@@ -268,7 +276,7 @@ def stopping_after(monkeypatch, count):
 
 def test_a_stopped_run_continues(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "PICTURES", 2)
-    describer = make_describer(NETWORK, height=224, width=224)  # batches of eight
+    describer = make_describer(NETWORK)  # batches of eight
     parts = tmp_path / "d.npz.parts"
     many = [*photos, *(photos[0].with_name(f"{n}.png") for n in range(6, 20))]
     for n in range(6, 20):
@@ -285,7 +293,7 @@ def test_a_stopped_run_continues(photos, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.vectors, whole)
     assert found.names == tuple(names(many))
     assert read == [many[1].name, *names(many[done:])]
-    other = make_describer(NETWORK, height=224, width=224, rotations=2)
+    other = make_describer(NETWORK, DescriptorOptions(rotations=2))
     with pytest.raises(InputError, match=r"cannot be compared: rotations .* a stopped run, removed"):
         other.describe(many, names(many), shards=parts)
     remove_shards(parts)
@@ -303,4 +311,4 @@ def test_remaining_parts_are_the_only_thing_removed(tmp_path):
 
 def test_workers_out_of_range_are_refused(photos):
     with pytest.raises(InputError, match=r"workers -1; allowed: 0\.\.64"):
-        make_describer(NETWORK, **SMALL).describe(photos, names(photos), workers=-1)
+        make_describer(NETWORK, DescriptorOptions(**SMALL)).describe(photos, names(photos), workers=-1)

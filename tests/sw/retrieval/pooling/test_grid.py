@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kestrel.sw.retrieval.pooling.grid import Region, extra_regions, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, extra_regions, roi_grid
 
 
 @pytest.mark.parametrize(("height", "width", "counts"), [
@@ -16,15 +16,15 @@ def test_numbers_of_regions(height, width, counts):
 
 
 def test_regions_of_a_7_x_7_map():
-    assert roi_grid(7, 7, (1,)) == (Region(0, 0, 7, 7),)
-    assert roi_grid(7, 7, (2,)) == tuple(Region(y, x, 4, 4) for y in (0, 3) for x in (0, 3))
-    assert roi_grid(7, 7, (3,)) == tuple(Region(y, x, 3, 3) for y in (0, 2, 4) for x in (0, 2, 4))
+    assert roi_grid(7, 7, (1,)) == (GridRegion(0, 0, 7, 7),)
+    assert roi_grid(7, 7, (2,)) == tuple(GridRegion(y, x, 4, 4) for y in (0, 3) for x in (0, 3))
+    assert roi_grid(7, 7, (3,)) == tuple(GridRegion(y, x, 3, 3) for y in (0, 2, 4) for x in (0, 2, 4))
 
 
 def test_regions_of_a_15_x_20_map():
-    assert roi_grid(15, 20, (1,)) == (Region(0, 0, 15, 15), Region(0, 5, 15, 15))
-    assert roi_grid(15, 20, (2,)) == tuple(Region(y, x, 10, 10) for y in (0, 5) for x in (0, 5, 10))
-    assert roi_grid(20, 15, (2,)) == tuple(Region(y, x, 10, 10) for y in (0, 5, 10) for x in (0, 5))
+    assert roi_grid(15, 20, (1,)) == (GridRegion(0, 0, 15, 15), GridRegion(0, 5, 15, 15))
+    assert roi_grid(15, 20, (2,)) == tuple(GridRegion(y, x, 10, 10) for y in (0, 5) for x in (0, 5, 10))
+    assert roi_grid(20, 15, (2,)) == tuple(GridRegion(y, x, 10, 10) for y in (0, 5, 10) for x in (0, 5))
 
 
 @pytest.mark.parametrize(("height", "width", "extra"), [
@@ -90,5 +90,5 @@ def test_against_a_direct_implementation(rng):
             tops = [int(i * (height - side) / (rows - 1) + 1e-9) if rows > 1 else 0 for i in range(rows)]
             lefts = [int(i * (width - side) / (columns - 1) + 1e-9) if columns > 1 else 0
                      for i in range(columns)]
-            wanted += [Region(top, left, side, side) for top in tops for left in lefts]
+            wanted += [GridRegion(top, left, side, side) for top in tops for left in lefts]
         assert roi_grid(height, width, (1, 2, 3)) == tuple(wanted), (height, width)

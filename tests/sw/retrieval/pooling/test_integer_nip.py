@@ -25,7 +25,7 @@ from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
 from kestrel.sw.retrieval.describe.whitening import Scatter
 from kestrel.sw.retrieval.pooling.bit_rows import bit_values
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles, nip_stages
-from kestrel.sw.retrieval.pooling.grid import Region, roi_grid
+from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
     IntegerNip,
@@ -293,7 +293,8 @@ def test_chains_that_the_chip_does_not_have_are_refused(change, message):
 
 def constants(**changes):
     values = {
-        "channels": 4, "height": 5, "width": 6, "regions": (Region(0, 0, 5, 6),), "low": 0, "gain": 1 << 16,
+        "channels": 4, "height": 5, "width": 6, "regions": (GridRegion(0, 0, 5, 6),), "low": 0,
+        "gain": 1 << 16,
         "thresholds": np.zeros(4, dtype=np.int64),
     }  # fmt: skip
     return DescriptorConstants(**(values | changes))
@@ -306,10 +307,10 @@ def constants(**changes):
         ({"channels": 513, "thresholds": np.zeros(513)}, "channels = 513"),
         ({"thresholds": np.zeros(3)}, "thresholds = 3"),
         ({"regions": ()}, "number of regions = 0"),
-        ({"regions": (Region(0, 0, 1, 1),) * 257}, "number of regions = 257"),
-        ({"regions": (Region(3, 0, 3, 1),)}, "rows 3..5"),
-        ({"regions": (Region(0, 0, 1, 0),)}, "columns 0..-1"),
-        ({"regions": (Region(0, 0, 257, 256),), "height": 300, "width": 300}, "pixels of region 0"),
+        ({"regions": (GridRegion(0, 0, 1, 1),) * 257}, "number of regions = 257"),
+        ({"regions": (GridRegion(3, 0, 3, 1),)}, "rows 3..5"),
+        ({"regions": (GridRegion(0, 0, 1, 0),)}, "columns 0..-1"),
+        ({"regions": (GridRegion(0, 0, 257, 256),), "height": 300, "width": 300}, "pixels of region 0"),
         ({"low": 65537}, "low = 65537"),
         ({"gain": 0}, "gain = 0"),
         ({"gain": 1 << 32}, "gain = 4294967296"),
@@ -324,7 +325,7 @@ def test_a_map_of_another_size_and_too_many_regions_are_refused():
     nip = IntegerNip(constants())
     with pytest.raises(InputError, match="allowed: "):
         nip.frame(np.zeros((4, 5, 5), dtype=np.uint8))
-    many = IntegerNip(constants(regions=(Region(0, 0, 1, 1),) * 256))
+    many = IntegerNip(constants(regions=(GridRegion(0, 0, 1, 1),) * 256))
     for crop in range(128):
         many.frame(np.zeros((4, 5, 6), dtype=np.uint8), first_crop=crop == 0, last_crop=False)
     with pytest.raises(InputError, match="32768"):

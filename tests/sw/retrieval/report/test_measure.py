@@ -14,15 +14,16 @@ from PIL import Image
 from kestrel.cli.main import run
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.images import generate_picture, open_image
-from kestrel.sw.retrieval.describe.backends import ReferenceEngine
+from kestrel.sw.retrieval.describe.backends import ReferenceBackend
 from kestrel.sw.retrieval.describe.crops import PRESETS
 from kestrel.sw.retrieval.describe.extract import POOLINGS, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import load_whitening
 from kestrel.sw.retrieval.report import measure as report_module
 from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
 from kestrel.sw.retrieval.report.tables import POOLING_NAMES
 
-SMALL = ["--height", "16", "--width", "16"]
+SMALL = ["--size", "16"]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def user(tmp_path_factory):
     """A folder with a network, a set of four groups of three views and training pictures."""
     folder = tmp_path_factory.mktemp("user")
     assert run(["compress", "random:1", "-o", str(folder / "net.safetensors"), "--network", "vgg16/16:pool1",
-                "--mask-bits", "3", "--calibration-size", "16x16"]) == 0
+                "--mask-bits", "3", "--size", "16x16"]) == 0
     (folder / "set").mkdir()
     (folder / "train").mkdir()
     for group in range(4):
@@ -88,9 +89,9 @@ def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
          [*SMALL, "--whitening", whitened]),
         ({"arithmetic": "integer", "pooling": "rnip14x", "whitening": "", "codes": "bits"}, SMALL),
         ({"arithmetic": "float", "height": 16, "pooling": "rnip5x", "whitening": "", "codes": "bits"},
-         [*SMALL, "--engine", "float", "--weights", "random:1"]),
+         [*SMALL, "--backend", "float", "--weights", "random:1"]),
         ({"arithmetic": "float", "height": 24, "pooling": "nip", "whitening": "", "codes": "floats"},
-         ["--height", 24, "--width", 32, "--fit", "keep", "--engine", "float", "--weights", "random:1"]),
+         ["--size", "24x32", "--fit", "keep", "--backend", "float", "--weights", "random:1"]),
     ):  # fmt: skip
         mine = row(found, **wanted)
         theirs = evaluated(capsys, *common, "--pooling", mine["pooling"], "--codes", mine["codes"],
@@ -104,12 +105,12 @@ def test_descriptors_of_the_store_are_the_describers(here, tmp_path):
     plain = {name: crops for name, crops in PRESETS.items() if "mosaic" not in crops}
     union = ",".join(plain.values())
     paths = sorted((here / "set").iterdir())[:3]
-    store = CropStore(tmp_path, make_describer("net.safetensors", height=16, width=16, crops=union,
-                                               rotations=4))
+    store = CropStore(tmp_path, make_describer("net.safetensors", DescriptorOptions(
+        size=16, crops=union, rotations=4)))
     pictures = [Picture(path.name, path) for path in paths]
     store.fill(pictures, "features")
     for name, crops in plain.items():
-        describer = make_describer("net.safetensors", height=16, width=16, pooling=name, rotations=4)
+        describer = make_describer("net.safetensors", DescriptorOptions(size=16, pooling=name, rotations=4))
         assert store.settings(crops, None) == describer.settings
         for picture in pictures:
             found = store.descriptor(store.vectors(picture, [crops])[crops], None)
@@ -143,7 +144,7 @@ def test_a_whitening_of_the_report_is_that_of_whiten(here, tmp_path, capsys):
     np.testing.assert_array_equal(mine.projection, theirs.projection)
 
 
-class CountingEngine(ReferenceEngine):
+class CountingBackend(ReferenceBackend):
     """Counts the crops, and stops after ``limit`` of them."""
 
     crops: ClassVar[Counter[bytes]] = Counter()
@@ -162,10 +163,10 @@ class CountingEngine(ReferenceEngine):
 @pytest.fixture
 def counting(monkeypatch):
     monkeypatch.setattr(
-        "kestrel.sw.retrieval.describe.extract.make_engine", lambda name, request: CountingEngine(request)
+        "kestrel.sw.retrieval.describe.extract.make_backend", lambda name, request: CountingBackend(request)
     )
-    monkeypatch.setattr(CountingEngine, "crops", Counter())
-    return CountingEngine
+    monkeypatch.setattr(CountingBackend, "crops", Counter())
+    return CountingBackend
 
 
 def test_crops_shared_by_poolings_are_computed_once(here, tmp_path, capsys, counting):
@@ -274,6 +275,6 @@ def test_what_cannot_be_used_is_refused_in_one_line(here, capsys, changes, messa
 
 def test_a_place_for_features_that_is_none_is_refused(here, tmp_path):
     (tmp_path / "features").write_text("")
-    store = CropStore(tmp_path / "features", make_describer("net.safetensors", height=16, width=16))
+    store = CropStore(tmp_path / "features", make_describer("net.safetensors", DescriptorOptions(size=16)))
     with pytest.raises(InputError, match="folder of features"):
         store.fill([], "features")

@@ -15,6 +15,7 @@ from kestrel.sw.pictures.scenes import write_scenes
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Judgement, Query
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.query import (
@@ -30,7 +31,7 @@ from kestrel.sw.retrieval.search.structures import Kind
 from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
-SIZE = ["--height", "40", "--width", "48"]
+SIZE = ["--size", "40x48"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -130,7 +131,7 @@ def test_a_describer_is_made_from_the_settings_of_an_index(place):
         describer_like(replace(given.settings, whitening="ee" * 32), place / "net.safetensors")
     with pytest.raises(InputError, match="cannot be compared: arithmetic is 'integer'"):
         describer_like(replace(given.settings, arithmetic="float"), place / "net.safetensors",
-                       engine="reference")
+                       DescriptorOptions(backend="reference"))
 
 
 def test_from_pictures_to_a_page(inside, capsys):
@@ -254,8 +255,7 @@ def test_sub_commands_are_listed_and_explained(capsys):
 
 def test_scenes_are_written_by_their_command(tmp_path, capsys):
     out = str(tmp_path / "s")
-    made = run(capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--height", "32",
-               "--width", "40")
+    made = run(capsys, "scenes", "-o", out, "--groups", "2", "--views", "2", "--size", "32x40")
     assert (made["images"], made["manifest"]) == (4, f"{out}/manifest.csv")
     assert len(list(tmp_path.glob("s/*.png"))) == 4
     assert "groups 0; allowed: 1..999" in refusal(capsys, "scenes", "-o", out, "--groups", "0")

@@ -8,7 +8,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from kestrel.hw.descriptor.multiply import SHIFT_ORIGIN
 from kestrel.hw.spec.descriptor import DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_SUMS
 from kestrel.sw.retrieval.pooling.cycles import output_cycles
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, bits, codes
 from kestrel.verif.blocks.descriptor.multiply.model import Multiply
 from kestrel.verif.blocks.support.lockstep import Block
@@ -31,7 +31,7 @@ async def vectors(dut):
             vector = random.integers(0, 1 << 31, size)
         low = source.choice((0, -(1 << 16), 1 << 16, source.randint(-60000, 60000)))
         constants = DescriptorConstants(
-            size, 1, 1, (Region(0, 0, 1, 1),), low,
+            size, 1, 1, (GridRegion(0, 0, 1, 1),), low,
             source.choice((1, (1 << 32) - 1, source.randint(1 << 12, 1 << 22))),
             np.where(random.random(size) < 0.3, vector, random.integers(-65536, 65537, size)),
         )  # fmt: skip

@@ -1,0 +1,219 @@
+"""Pictures to descriptors, and the whitening that is learned for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.api.chip import Network
+from kestrel.api.pictures import Pictures, arrays, collect_pictures, in_memory
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.run import describe_benchmark as describe_all
+from kestrel.sw.retrieval.benchmark.run import undescribed
+from kestrel.sw.retrieval.describe.descriptor import (
+    CODE_KINDS,
+    Descriptors,
+    DescriptorSettings,
+    check_comparable,
+    load_descriptors,
+    with_codes,
+)
+from kestrel.sw.retrieval.describe.extract import Describer, Skip, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.describe.whitening import MODES, Whitening
+from kestrel.sw.retrieval.pooling.bit_rows import check_bits
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+
+Training = Descriptors | str | Path
+"""Descriptors of training photographs, their file, or a folder of photographs."""
+
+
+@dataclass(frozen=True)
+class DescribeRun:
+    """How many pictures go through. skip: told the name of a picture in a folder that cannot be used, and
+    why (None: it is an error); parts: folder for finished parts, from which a stopped run continues; workers:
+    processes that read pictures (0: none; None: as suits)."""
+
+    skip: Skip | None = None
+    parts: Path | None = None
+    workers: int | None = None
+
+
+def describe(
+    network: Network | Describer, pictures: Pictures, options: DescriptorOptions | None = None, *,
+    names: Sequence[str] | None = None, run: DescribeRun | None = None, progress: Progress | None = None,
+) -> Descriptors:
+    """Describes pictures: one vector each, for an index or for comparison.
+
+    Parameters: network: with ``options`` (None: the default ones), or what ``make_describer`` made of both;
+    pictures: as ``Pictures`` says; names: one a picture (None: of files relative to the one folder given,
+    else their paths; of pictures in memory their numbers).
+    Returns vectors float32 [N, D] of unit length, with names and settings. Raises InputError.
+    """
+    describer = _describer(network, options)
+    run, progress = run or DescribeRun(), progress or silent
+    if in_memory(pictures):
+        found = arrays(pictures)
+        names = _names(names, [str(number) for number in range(len(found))])
+        vectors: list[np.ndarray] = []
+        with progress("describing", len(found)) as advance:
+            for vector in describer.describe_pictures(found):
+                vectors.append(vector)
+                advance(1)
+        return Descriptors(describer.settings, names, np.stack(vectors))
+    paths, labels, single = collect_pictures(_files(pictures))
+    return describer.describe(paths, _names(names, labels), progress=progress,
+                              skip=_unless_asked_for(run.skip, single), shards=run.parts, workers=run.workers)
+
+
+def describe_benchmark(
+    network: Network | Describer, benchmark: Benchmark, options: DescriptorOptions | None = None, *,
+    run: DescribeRun | None = None, progress: Progress | None = None,
+) -> tuple[Benchmark, Descriptors]:
+    """Describes a benchmark's pictures and its queries that are parts of pictures.
+
+    Parameters as of ``describe``. Returns the benchmark without what was skipped, and the descriptors,
+    float32 [N, D]. Raises InputError.
+    """
+    run = run or DescribeRun()
+    found = describe_all(benchmark, _describer(network, options), progress=progress or silent, skip=run.skip,
+                         shards=run.parts, workers=run.workers)
+    return benchmark.without(undescribed(benchmark, found)), found
+
+
+def fit_whitening(
+    network: Network | Describer, pictures: Pictures, options: DescriptorOptions | None = None, *,
+    dimension: int | None = None, mode: str = "roi", limit: int | None = None,
+    run: DescribeRun | None = None, progress: Progress | None = None,
+) -> Whitening:
+    """Learns a PCA whitening for descriptors of the same options, from the vectors of all regions.
+
+    What comes of it has ``transform`` (vectors [R, D] -> [R, dimension]); ``DescriptorOptions`` takes it
+    where descriptors are to be whitened, and ``save_whitening`` keeps it.
+
+    Parameters: network, pictures, options: as of ``describe``, options without a whitening; dimension: kept
+    (None: all in which the vectors vary); mode: where it will be applied, "roi" (each region's vector) or
+    "after" (once, the average; the one that the chip has); limit: most pictures used, spread evenly.
+    Raises InputError.
+    """
+    describer = _describer(network, options)
+    run, progress = run or DescribeRun(), progress or silent
+    if mode not in MODES:
+        raise InputError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
+    if dimension is not None and not 1 <= dimension <= describer.dimension:
+        raise InputError(f"dimension {dimension}; allowed: 1..{describer.dimension}")
+    if in_memory(pictures):
+        chosen = _spread(arrays(pictures), limit)
+        return describer.fit_whitening(describer.regions_of_pictures(chosen), dimension, mode)
+    paths, names, single = collect_pictures(_files(pictures))
+    return describer.train_whitening(
+        _spread(paths, limit), _spread(names, limit), dimension=dimension, mode=mode, progress=progress,
+        skip=_unless_asked_for(run.skip, single), workers=run.workers,
+    )
+
+
+@dataclass(frozen=True)
+class CodeOptions:
+    """How descriptors are kept in few bits. kind: "bytes" or "bits"; train: what range and thresholds are
+    learned from; threshold: of the bits, "median" or "mean"; bits: how many (None: one a dimension). Raises
+    InputError."""
+
+    kind: str
+    train: Training
+    threshold: str = THRESHOLDS[0]
+    bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in CODE_KINDS:
+            raise InputError(f"codes {self.kind!r}; allowed: {', '.join(CODE_KINDS)}")
+        check_threshold(self.threshold)
+        check_bits_of(self.kind, self.bits)
+
+
+def check_bits_of(codes: str | None, bits: int | None) -> None:
+    """Raises InputError for a number of bits with other codes, or one that there cannot be."""
+    if bits is not None:
+        if codes != "bits":
+            raise InputError(f"--bits {bits} with codes {codes}; allowed: with --codes bits")
+        check_bits(bits)
+
+
+def check_threshold(threshold: str) -> None:
+    """Raises InputError."""
+    if threshold not in THRESHOLDS:
+        raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
+
+
+def learn_quantiser(
+    train: Training, like: DescriptorSettings, what: str, describer: Describer | None = None, *,
+    threshold: str = THRESHOLDS[0], bits: int | None = None, run: DescribeRun | None = None,
+    progress: Progress | None = None,
+) -> Quantiser:
+    """Range of bytes and thresholds of bits, from training photographs.
+
+    Parameters: like: settings that theirs must equal; what: has these settings, for errors; describer: for a
+    folder of photographs (None: only descriptors are taken); bits: how many (None: one a
+    dimension). Raises InputError.
+    """
+    check_threshold(threshold)
+    if isinstance(train, Descriptors):
+        found, name = train, "training"
+    elif Path(train).is_dir():
+        if describer is None:
+            raise InputError(f"train {train}: a folder cannot be described without a network; "
+                             "allowed with --descriptors: a descriptor file")
+        found, name = describe(describer, train, run=run, progress=progress), Path(train).name
+    else:
+        found, name = load_descriptors(train), Path(train).name
+    check_comparable(found.settings, like, str(train) if isinstance(train, str | Path) else name, what)
+    return fit_quantiser(found.vectors, threshold, f"{name}, {len(found.names)} images, {threshold}", bits)
+
+
+def encode(descriptors: Descriptors, kind: str, quantiser: Quantiser) -> Descriptors:
+    """The same descriptors with codes beside the vectors: ``kind`` "bytes" (uint8 [N, D]) or "bits" (uint8
+    [N, ceil(bits / 8)], ``bits`` of the quantiser). Raises InputError for another kind."""
+    if kind not in CODE_KINDS:
+        raise InputError(f"codes {kind!r}; allowed: {', '.join(CODE_KINDS)}")
+    return with_codes(descriptors, kind, quantiser)
+
+
+def _describer(network: Network | Describer, options: DescriptorOptions | None) -> Describer:
+    if not isinstance(network, Describer):
+        return make_describer(network, options)
+    if options is not None:
+        raise InputError("options beside a describer, which has its own; allowed: with a network")
+    return network
+
+
+def _files(pictures: Pictures) -> list[str | Path]:
+    given = [pictures] if isinstance(pictures, str | Path) else pictures
+    return [picture for picture in given if isinstance(picture, str | Path)]
+
+
+def _names(names: Sequence[str] | None, found: Sequence[str]) -> tuple[str, ...]:
+    if names is not None and len(names) != len(found):
+        raise InputError(f"{len(names)} names for {len(found)} pictures; allowed: one each")
+    return tuple(found if names is None else names)
+
+
+def _spread(items: Sequence, limit: int | None) -> list:
+    """At most ``limit`` of them, evenly spread."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
+
+
+def _unless_asked_for(skip: Skip | None, single: frozenset[str]) -> Skip | None:
+    """What is asked for by its own name is not left out quietly."""
+    if skip is None:
+        return None
+
+    def skip_others(name: str, error: InputError) -> None:
+        if name in single:
+            raise error
+        skip(name, error)
+
+    return skip_others

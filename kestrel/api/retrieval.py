@@ -1,0 +1,211 @@
+"""Search and its measurement: indexes, queries, benchmarks, reports."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kestrel.api.chip import Network
+from kestrel.api.descriptors import check_bits_of, check_threshold
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output, check_output_directory
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark
+from kestrel.sw.retrieval.benchmark.evaluate import Evaluation, check_codes
+from kestrel.sw.retrieval.benchmark.evaluate import evaluate as run_benchmark
+from kestrel.sw.retrieval.benchmark.protocols import load_benchmark as read_benchmark
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, check_comparable, load_descriptors
+from kestrel.sw.retrieval.describe.extract import Describer, Skip
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.report.measure import FEATURES, ReportRequest, check_request, make_report
+from kestrel.sw.retrieval.report.pages import HTML, write_report
+from kestrel.sw.retrieval.report.rows import Report
+from kestrel.sw.retrieval.search.index import DescriptorIndex
+from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
+from kestrel.sw.retrieval.search.query import Result, Truth, describer_like
+from kestrel.sw.retrieval.search.query import search as search_index
+from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES, Kind
+
+
+@dataclass(frozen=True)
+class IndexOptions:
+    """Of a new index. codes: "floats", "bytes" or "bits"; structure: "flat" (exact), "hnsw" or "ivf"; train:
+    descriptors, or a file of them, that ranges, thresholds and cells are learned from (None: what is added
+    first); threshold: of bits, "median" or "mean" (None: the first, or what the descriptors' codes have);
+    bits: how many (None: one a dimension, or as the descriptors' codes have). Raises InputError."""
+
+    codes: str = CODES[0]
+    structure: str = STRUCTURES[0]
+    train: Descriptors | str | Path | None = None
+    threshold: str | None = None
+    bits: int | None = None
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        if self.threshold is not None and kind.codes != "bits":
+            raise InputError(f"--threshold {self.threshold} of {kind.codes}; allowed: with --codes bits")
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+        check_bits_of(kind.codes, self.bits)
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.codes, self.structure)
+
+
+def build_index(
+    descriptors: Descriptors | Sequence[Descriptors], options: IndexOptions | None = None, *,
+    names: Sequence[str] | None = None, progress: Progress | None = None,
+) -> DescriptorIndex:
+    """An index of descriptors, to be searched (``search``), kept (``save``) and added to (``add``).
+
+    Parameters: descriptors: one or several sets, all made alike; names: of the sets, for errors.
+    Raises InputError.
+    """
+    sets = [descriptors] if isinstance(descriptors, Descriptors) else list(descriptors)
+    names = [f"descriptors {number}" for number in range(len(sets))] if names is None else names
+    if not sets:
+        raise InputError("no descriptors to begin an index with; allowed: at least one set")
+    index = new_index(sets[0], names[0], options)
+    add_to_index(index, sets, names, progress=progress)
+    return index
+
+
+def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None = None) -> DescriptorIndex:
+    """An empty index for descriptors as the given ones, called ``name``. Raises InputError."""
+    options = options or IndexOptions()
+    training = descriptors
+    quantiser: Quantiser | None = None
+    if options.train is not None:
+        train = options.train
+        training, label = (train, "training") if isinstance(train, Descriptors) else (
+            load_descriptors(train), str(train))
+        check_comparable(training.settings, descriptors.settings, label, name)
+        name = label
+    elif training.codes is not None and options.threshold is None and options.bits in (
+            None, training.codes.quantiser.bits):
+        quantiser = training.codes.quantiser
+    if quantiser is None and len(training.vectors):
+        rule = options.threshold or THRESHOLDS[0]
+        quantiser = fit_quantiser(training.vectors, rule,
+                                  f"{Path(name).name}, {len(training.names)} images, {rule}", options.bits)
+    return DescriptorIndex.create(options.kind, training, quantiser)
+
+
+def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], names: Sequence[str], *,
+                 progress: Progress | None = None) -> None:
+    """Adds sets of descriptors, called ``names`` in errors. Raises InputError for sets that were not made
+    alike and for names that are there already."""
+    for found, name in zip(descriptors[1:], names[1:], strict=True):
+        check_comparable(descriptors[0].settings, found.settings, names[0], name)
+    with (progress or silent)("indexing", sum(len(found.names) for found in descriptors)) as advance:
+        for found, name in zip(descriptors, names, strict=True):
+            index.add(found, name, advance)
+
+
+def query_describer(index: DescriptorIndex, network: Network,
+                    options: DescriptorOptions | None = None) -> Describer:
+    """What describes queries as the entries of an index were described.
+
+    Parameters: network, and of options the whitening, weights and backend: those that the index was made
+    with, of which it knows only the SHA-256. Raises InputError, also when they are others.
+    """
+    return describer_like(index.settings, network, options)
+
+
+def search(
+    index: DescriptorIndex, queries: Descriptors | np.ndarray, count: int = 10, *,
+    names: Sequence[str] | None = None, effort: int | None = None, truth: Truth | None = None,
+    asymmetric: bool = False,
+) -> list[Result]:
+    """The nearest entries of each query.
+
+    Parameters: queries: descriptors made as the index's, or vectors float32 [Q, D]; count: matches of each,
+    at most; names: one a query (None: the descriptors' own, or numbers); effort: candidates kept (hnsw) or
+    cells visited (ivf), more finds more; truth: marks matches as right and wrong;
+    asymmetric: in an index of bits the queries keep their floats.
+    Returns a result a query, best matches first. Raises InputError.
+    """
+    if not 1 <= count <= COUNT_MAX:
+        raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
+    vectors = queries
+    if isinstance(queries, Descriptors):
+        check_comparable(queries.settings, index.settings, "the query", "the index")
+        vectors, names = queries.vectors, queries.names if names is None else names
+    assert isinstance(vectors, np.ndarray)
+    labels = tuple(map(str, range(len(vectors)))) if names is None else tuple(names)
+    return search_index(index, vectors, labels, count, effort, truth, asymmetric)
+
+
+def load_benchmark(dataset: str | Path, protocol: str = "groups", *, strict: bool = False) -> Benchmark:
+    """The benchmark in a folder, laid out as its protocol says (``kestrel list`` names them).
+
+    Parameters: strict: stray and missing pictures and contradictions are errors, not warnings (InputWarning).
+    Raises InputError.
+    """
+    return read_benchmark(protocol, Path(dataset), strict=strict)
+
+
+def load_truth(dataset: str | Path, protocol: str = "groups") -> Truth:
+    """Which pictures of a benchmark's folder are right for which, for ``search``. Raises InputError."""
+    return Truth(load_benchmark(dataset, protocol))
+
+
+def evaluate(
+    benchmark: Benchmark | str | Path, descriptors: Descriptors, *, codes: str = "floats",
+    quantiser: Quantiser | None = None, asymmetric: bool = False, average_precision: str = "trapezoid",
+    what: str = "descriptors", progress: Progress | None = None,
+) -> Evaluation:
+    """Measures retrieval: mean average precision (``map``), recall at 1, 5 and 10.
+
+    Parameters: benchmark: or its folder, of protocol "groups"; descriptors: of all its images and queries;
+    codes: what is compared, "floats", "bytes" or "bits"; quantiser: of these (None: the descriptors' own,
+    else learned from the benchmark's images); asymmetric: with bits, the queries keep their floats;
+    average_precision: "trapezoid" or "plain"; what: names the
+    descriptors in errors. Raises InputError.
+    """
+    if not isinstance(benchmark, Benchmark):
+        benchmark = load_benchmark(benchmark)
+    check_codes(codes)
+    if codes != "floats" and quantiser is None:
+        quantiser = own_quantiser(benchmark, descriptors)
+    return run_benchmark(benchmark, descriptors, codes=codes, quantiser=quantiser, asymmetric=asymmetric,
+                         average_precision=average_precision, what=what, progress=progress or silent)
+
+
+def own_quantiser(benchmark: Benchmark, descriptors: Descriptors,
+                  threshold: str = THRESHOLDS[0], bits: int | None = None) -> Quantiser:
+    """For want of training photographs: that of the descriptors' codes, else learned from the benchmark's
+    own images. ``bits``: how many (None: one a dimension, or as the codes have)."""
+    if descriptors.codes is not None and bits in (None, descriptors.codes.quantiser.bits):
+        return descriptors.codes.quantiser
+    images = set(benchmark.images)
+    own = [row for row, name in enumerate(descriptors.names) if name in images]
+    return fit_quantiser(descriptors.vectors[own], threshold,
+                         f"the benchmark's {len(own)} images, {threshold}", bits)
+
+
+def report(
+    request: ReportRequest, *, keep_features: bool = False, skip: Skip | None = None,
+    progress: Progress | None = None,
+) -> tuple[Report, tuple[Path, ...]]:
+    """Writes the tables of a benchmark as HTML, Markdown, JSON and plots.
+
+    Parameters: keep_features: what the backend computed stays, for another report; skip: told of pictures
+    that cannot be used (None: they are errors). A stopped run continues from its features.
+    Returns the figures and the files written. Raises InputError.
+    """
+    check_request(request)
+    check_threshold(request.threshold)
+    if request.output.is_dir():
+        check_output(request.output / HTML)
+    else:
+        check_output_directory(request.output)
+    found = make_report(request, progress or silent, skip)
+    files = write_report(found, request.output)
+    if not keep_features:
+        shutil.rmtree(request.output / FEATURES)
+    return found, tuple(files)

@@ -1,0 +1,222 @@
+"""The proof in simulation: pictures through the engine or the chip, and through the reference."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from kestrel.api.chip import Config, Network, find_config, find_network
+from kestrel.api.pictures import Pictures, image_preprocessing, named_pictures
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.descriptor import DescriptorConfig
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output
+from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.pictures.images import resize
+from kestrel.sw.pictures.sizes import Size, height_width
+from kestrel.sw.planning.plan import Plan
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.pooling.quantise import Quantiser
+from kestrel.verif.simulate.chip import ChipReport, ChipSimulation
+from kestrel.verif.simulate.descriptor import KINDS, DescriptorReport, DescriptorSimulation
+from kestrel.verif.simulate.engine import FrameReport, Simulation
+from kestrel.verif.simulate.frame import Pauses, Waves
+
+WAVES_SUFFIX = ".fst"
+PAUSES_MAX = 0.9
+
+
+@dataclass(frozen=True)
+class EngineProof:
+    """Frames through the simulated engine, every element of every layer compared with the reference. images:
+    names of the pictures; frames: one a picture; paused: streams paused, so that cycles follow no closed
+    form; build_seconds: spent on the simulator."""
+
+    images: tuple[str, ...]
+    frames: tuple[FrameReport, ...]
+    plan: Plan
+    paused: bool
+    build_seconds: float
+
+    @property
+    def bit_exact(self) -> bool:
+        return all(frame.bit_exact for frame in self.frames)
+
+    @property
+    def cycles_as_modelled(self) -> bool:
+        return self.paused or all(frame.cycles_as_modelled for frame in self.frames)
+
+    @property
+    def cycles(self) -> int:
+        """Of the first frame; without pauses all frames take as many."""
+        return self.frames[0].cycles
+
+    @property
+    def values_compared(self) -> int:
+        return sum(frame.values_compared for frame in self.frames)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(frame.mismatches for frame in self.frames)
+
+
+@dataclass(frozen=True)
+class ChipProof:
+    """Frames through the whole simulated chip, the C driver as its host. images: names of the pictures;
+    frames: one a picture; paused, build_seconds: as of ``EngineProof``."""
+
+    images: tuple[str, ...]
+    frames: tuple[ChipReport, ...]
+    paused: bool
+    build_seconds: float
+
+    @property
+    def bit_exact(self) -> bool:
+        return all(frame.bit_exact for frame in self.frames)
+
+    @property
+    def cycles_as_modelled(self) -> bool:
+        return self.paused or all(frame.cycles == frame.model_cycles for frame in self.frames)
+
+    @property
+    def values_compared(self) -> int:
+        return sum(frame.values_compared for frame in self.frames)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(frame.mismatches for frame in self.frames)
+
+
+@dataclass(frozen=True)
+class DescriptorProof:
+    """Pictures through the whole simulated chip to descriptors. images: names of the pictures; reports: for
+    each picture one by kind ("bytes", "bits"); float_cosines: of its integer descriptor to the float
+    chain's; crops: specification; whitening: SHA-256 of its file, or ""; regions, dimensions: of a
+    descriptor; frame_cycles: closed form of a frame that ends in features."""
+
+    images: tuple[str, ...]
+    reports: tuple[dict[str, DescriptorReport], ...]
+    float_cosines: tuple[float, ...]
+    crops: str
+    whitening: str
+    regions: int
+    dimensions: int
+    frame_cycles: int
+    paused: bool
+    build_seconds: float
+
+    @property
+    def all_reports(self) -> tuple[DescriptorReport, ...]:
+        return tuple(report for row in self.reports for report in row.values())
+
+    @property
+    def bit_exact(self) -> bool:
+        return all(report.bit_exact for report in self.all_reports)
+
+    @property
+    def cycles_as_modelled(self) -> bool:
+        return self.paused or all(report.cycles == report.model_cycles for report in self.all_reports)
+
+
+def simulate(
+    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
+    seed: int = 1, waves: Waves | None = None, progress: Progress | None = None,
+) -> EngineProof:
+    """Simulates the engine in Verilator and compares every element of every layer with the reference.
+
+    Parameters: pictures: as ``Pictures`` says, or ``random:SEED`` for a generated one; size: to which each is
+    stretched, pixels; pauses: share of cycles in which each stream pauses, 0..0.9; seed: of pauses and of the
+    power-up state; waves: waveforms (.fst) of the first frame to write. Raises InputError for what the
+    configuration cannot take, SimulationError when the engine does not end a frame.
+    """
+    progress = progress or silent
+    loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
+    frames = _frames(loaded, pictures, height, width)
+    if waves is not None:
+        if waves.file.suffix != WAVES_SUFFIX:
+            raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
+        check_output(waves.file)
+    with progress("building the simulation", None):
+        simulation = Simulation(loaded, chosen, height, width, waves=waves is not None)
+    reports: list[FrameReport] = []
+    with progress("simulating", len(frames) * simulation.model.total) as advance:
+        for number, (_, pixels) in enumerate(frames):
+            reports.append(simulation.run(
+                pixels, pauses=_pauses(pauses, seed + number), waves=None if number else waves,
+                seed=seed + number, progress=advance,
+            ))  # fmt: skip
+    return EngineProof(tuple(name for name, _ in frames), tuple(reports), simulation.plan, pauses > 0,
+                       simulation.build.seconds)
+
+
+def simulate_chip(
+    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
+    seed: int = 1, progress: Progress | None = None,
+) -> ChipProof:
+    """Simulates the whole chip, the C driver as its host, and compares the features that come out.
+
+    Parameters as of ``simulate``. Raises InputError for what the chip cannot take, SimulationError when it
+    does not end a frame.
+    """
+    progress = progress or silent
+    loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
+    frames = _frames(loaded, pictures, height, width)
+    with progress("building the simulation", None):
+        simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width)
+    reports: list[ChipReport] = []
+    with progress("simulating", len(frames) * simulation.model.total) as advance:
+        for number, (_, pixels) in enumerate(frames):
+            reports.append(simulation.run(pixels, pauses=_pauses(pauses, seed + number), seed=seed + number,
+                                          progress=advance))
+    return ChipProof(tuple(name for name, _ in frames), tuple(reports), pauses > 0, simulation.build.seconds)
+
+
+def simulate_descriptors(
+    network: Network, pictures: Pictures, config: Config = "edge",
+    options: DescriptorOptions | None = None, *, quantiser: Quantiser | None = None,
+    descriptor: DescriptorConfig | None = None, pauses: float = 0.0, seed: int = 1,
+    progress: Progress | None = None,
+) -> DescriptorProof:
+    """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that come out.
+
+    Parameters: pictures: in their own sizes (``random:SEED``: twice as high and wide as the input); options:
+    what a descriptor is, size included; quantiser: range and thresholds (None: of a vector whose elements are
+    alike); descriptor: the unit (None: the configuration's own); others as of ``simulate``. Raises InputError
+    for what the chip cannot do, SimulationError when it does not end a frame.
+    """
+    progress, options = progress or silent, options or DescriptorOptions()
+    loaded, chosen = find_network(network), find_config(config)
+    found = named_pictures(pictures, (2 * options.height, 2 * options.width))
+    with progress("building the simulation", None):
+        simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor)
+    with progress("simulating", None) as advance:
+        rows = tuple(_described(simulation, rgb, pauses, seed + number, advance)
+                     for number, (_, rgb) in enumerate(found))
+    return DescriptorProof(
+        tuple(name for name, _ in found), rows, tuple(simulation.float_cosine(rgb) for _, rgb in found),
+        simulation.describer.settings.crops, simulation.describer.settings.whitening,
+        len(simulation.constants.regions), simulation.constants.dimensions, simulation.model.total,
+        pauses > 0, simulation.build.seconds,
+    )  # fmt: skip
+
+
+def _described(simulation: DescriptorSimulation, rgb: np.ndarray, pauses: float, seed: int,
+               advance: Callable[[int], None]) -> dict[str, DescriptorReport]:
+    run = partial(simulation.run, rgb, seed=seed, progress=advance)
+    return {kind: run(kind, pauses=_pauses(pauses, seed)) for kind in KINDS}
+
+
+def _pauses(share: float, seed: int) -> Pauses | None:
+    if not 0 <= share <= PAUSES_MAX:
+        raise InputError(f"pauses {share:g}; allowed: 0..{PAUSES_MAX}")
+    return Pauses(seed, share) if share else None
+
+
+def _frames(network: CompressedNetwork, pictures: Pictures, height: int,
+            width: int) -> Sequence[tuple[str, np.ndarray]]:
+    """Names and pixels, uint8 [C, height, width] in the network's channel order."""
+    preprocessing = image_preprocessing(network)
+    return [(name, preprocessing.pixels(resize(rgb, height, width)))
+            for name, rgb in named_pictures(pictures, (height, width))]
