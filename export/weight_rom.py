@@ -1,7 +1,7 @@
 """The weight ROM: a compressed network as the bit stream that the engine consumes, and back.
 
-``kestrel.hw.spec.widths`` defines the order of the bits ("Weight stream"). One rule is chosen here: pad values
-are stored (``has_pad``) in the first layer if any of them is not zero, and never in another layer.
+``kestrel.hw.spec.widths`` defines the order of the bits ("Weight stream"). One rule is chosen here: pad
+values are stored (``has_pad``) in the first layer if any of them is not zero, and never in another layer.
 """
 
 from collections.abc import Iterator, Sequence
