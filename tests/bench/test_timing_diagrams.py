@@ -9,11 +9,15 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = sorted((ROOT / "docs" / "timing").glob("*.json"))
 
 
+@pytest.fixture(scope="module")
+def bench(load_script):
+    return load_script("timing_diagrams")
+
+
 @pytest.mark.parametrize("recording", RECORDINGS, ids=lambda path: path.stem)
-def test_a_drawing_is_that_of_its_recording(recording, load_script):
+def test_a_drawing_is_that_of_its_recording(recording, bench):
     """Breaks if a recording changes without `make diagrams`, or if drawing is not deterministic."""
-    draw = load_script("timing_diagrams").draw
-    drawn = draw(recording.read_text(encoding="utf-8"))
+    drawn = bench.draw(recording.read_text(encoding="utf-8"))
     assert drawn == recording.with_suffix(".svg").read_text(encoding="utf-8")
 
 

@@ -163,8 +163,8 @@ def test_a_native_model_runs_and_writes_waves_when_built_with_them(tmp_path, tra
         assert waves.stat().st_size > 500
         start, end, exponent = fst_times(waves)
         assert exponent == -9, "time counts nanoseconds"
-        # Five nanoseconds for each half cycle; a third of the cycles takes a value, the first two none.
-        assert (start, end) == (0, 10 * 33 - 5)
+        # Ten values leave in cycles 3, 6, ..., 30; the last change is the rising edge of cycle 30.
+        assert (start, end) == (0, 30 * 10 + 5)
 
 
 def fst_times(path):
