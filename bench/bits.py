@@ -39,9 +39,10 @@ from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
 from kestrel.sw.retrieval.describe.crops import CropSettings, Inputs, crop_grid, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import bit_values, check_bits
-from kestrel.sw.retrieval.pooling.grid import Region
+from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import (
     DescriptorConstants,
     bits,
@@ -78,7 +79,7 @@ class Row:
 class Squares:
     """Sums of squares, uint32 [R, C], of each region of a picture's crops, kept by picture and crop."""
 
-    def __init__(self, folder: Path, describer: Describer, regions: Sequence[Region]) -> None:
+    def __init__(self, folder: Path, describer: Describer, regions: Sequence[GridRegion]) -> None:
         text = json.dumps(asdict(describer.settings), sort_keys=True)
         self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -118,11 +119,11 @@ class Squares:
         return CropSettings(crops, settings.height, settings.width, 1, settings.fit, settings.filter)
 
     def _maps(self, inputs: Inputs, chosen: Sequence[int]) -> list[np.ndarray]:
-        engine = self._describer.engine
-        step = engine.batch(self._describer.settings.height, self._describer.settings.width)
+        backend = self._describer.backend
+        step = backend.batch(self._describer.settings.height, self._describer.settings.width)
         found: list[np.ndarray] = []
         for first in range(0, len(chosen), step):
-            found += list(engine.features([inputs.pictures[n] for n in chosen[first : first + step]]))
+            found += list(backend.features([inputs.pictures[n] for n in chosen[first : first + step]]))
         return found
 
 
@@ -180,7 +181,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     count = min(arguments.train_images, len(listed))
     training = [listed[n * len(listed) // count] for n in range(count)]
     pictures = [benchmark.folder / name for name in benchmark.images]
-    describer = make_describer(network, height=arguments.size, width=arguments.size)
+    describer = make_describer(network, DescriptorOptions(size=arguments.size))
     scale = sum(layer.shape.pool for layer in network.layers)
     side = arguments.size >> scale
     regions = chip_regions(describer.chain, side, side)
@@ -203,7 +204,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
                     advance(1)
             area = np.array([[r.height * r.width] for r in regions], dtype=np.float64)
             sets.append(Set(squares, [np.tile(area, (len(s) // len(regions), 1)) for s in squares]))
-        made, differ = pooling_rows(pooling, *sets, describer, benchmark, regions, side, numbers)
+        learned, asked = sets
+        made, differ = pooling_rows(pooling, learned, asked, describer, benchmark, regions, side, numbers)
         rows += made
         differing |= differ
     return {
@@ -215,7 +217,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
 
 def pooling_rows(
     pooling: str, learned: Set, found: Set, describer: Describer, benchmark: Benchmark,
-    regions: Sequence[Region], side: int, numbers: Sequence[int],
+    regions: Sequence[GridRegion], side: int, numbers: Sequence[int],
 ) -> tuple[list[Row], dict[str, float]]:  # fmt: skip
     """All ways to rank of one pooling, and by number of bits the share in which chip and reference differ."""
     scatter = Scatter(describer.dimension)
@@ -253,13 +255,13 @@ def pooling_rows(
         signs = _signs(chip_packed, number)
         add(number, False, True, signs, signs)
         add(number, True, True, sent, from_bits(chip_packed, quantiser))
-        flipped = np.unpackbits(chip_packed ^ packed, axis=1).sum()
+        flipped = np.bitwise_count(chip_packed ^ packed).sum()
         differing[f"{pooling}, {number}"] = float(flipped / (len(packed) * number))
     return rows, differing
 
 
 def _signs(packed: np.ndarray, count: int) -> np.ndarray:
-    return np.unpackbits(packed, axis=1, count=count, bitorder="little") * 2.0 - 1.0
+    return np.unpackbits(packed.view(np.uint8), axis=1, count=count, bitorder="little") * 2.0 - 1.0
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from kestrel.cli.options.former import translate
+from kestrel.cli.former import translate
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.hw.spec.errors import InputError
 

@@ -58,7 +58,7 @@ def test_names_and_signatures_are_the_recorded_ones():
 @pytest.mark.parametrize("name", kestrel.__all__)
 def test_everything_public_is_documented(name):
     value = getattr(kestrel, name)
-    text = inspect.getdoc(value) or ""
+    text = " ".join((inspect.getdoc(value) or "").split())
     assert text.endswith((".", "``")), f"{name}: a docstring in sentences"
     if inspect.isfunction(value) and value.__module__.startswith("kestrel.api"):
         assert "Raises InputError" in text, f"{name}: which errors?"

@@ -15,6 +15,7 @@ from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import load_whitening, save_whitening
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser
 from kestrel.verif.cases.random_network import random_network
@@ -56,10 +57,10 @@ def test_rows_are_what_the_commands_give(here):
         train = sorted(path.relative_to(here / "train").as_posix() for path in (here / "train").iterdir())
         chosen = [train[n * 24 // 20] for n in range(20)]
         paths = [here / "train" / name for name in chosen]
-        plain = make_describer(here / "n.safetensors", height=32, width=32, pooling=pooling)
+        plain = make_describer(here / "n.safetensors", DescriptorOptions(size=32, pooling=pooling))
         save_whitening(plain.train_whitening(paths, chosen, mode="after", workers=0), here / "w.safetensors")
-        whole = make_describer(here / "n.safetensors", height=32, width=32, pooling=pooling,
-                               whitening=here / "w.safetensors")
+        whole = make_describer(here / "n.safetensors", DescriptorOptions(size=32, pooling=pooling,
+                                                                         whitening=here / "w.safetensors"))
         assert load_whitening(here / "w.safetensors").dimension == whole.dimension
         learned = whole.describe(paths, chosen, workers=0)
         benchmark = load_benchmark("groups", here / "set")

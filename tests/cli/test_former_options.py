@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from kestrel.cli.former import RENAMED, SIDES, translate
 from kestrel.cli.main import run
-from kestrel.cli.options.former import RENAMED, SIDES, translate
 from kestrel.hw.spec.errors import InputError
 
 OPTIONS = {"--size": "240x320", "--backend": "reference", "--backend-set": None, "-o": None}

@@ -40,6 +40,7 @@ def test_dimensions_that_do_not_vary_have_no_part_in_further_bits(rng):
     x = unit(rng, 60, 8)
     x[:, 3] = 0.25
     q = fit_quantiser(x, bits=20)
+    assert q.weights is not None
     assert q.weights[3] == 0
     assert q.weights.max() == 1
     np.testing.assert_array_equal(bit_rows(8, 20, q.weights)[8:, 3], 0)
@@ -90,6 +91,7 @@ def test_levels_are_the_means_on_each_side(rng):
     x = unit(rng, 50, 6)
     q = fit_quantiser(x, bits=10)
     values = bit_values(x, 10, q.weights)
+    assert q.levels is not None
     for n in range(10):
         above = values[:, n] > q.thresholds[n]
         means = [values[~above, n].mean(), values[above, n].mean()]

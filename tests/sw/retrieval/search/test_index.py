@@ -240,7 +240,7 @@ def test_queries_that_keep_their_floats_rank_by_levels(rng, tmp_path, bits, stru
     index = filled(Kind("bits", structure), base, quantiser=q)
     index.save(tmp_path / "i")
     found = DescriptorIndex.load(tmp_path / "i").search(asked, 9, 200, asymmetric=True)
-    below, above = q.levels if levels else (-(bits**-0.5), bits**-0.5)
+    below, above = q.levels if q.levels is not None else (-(bits**-0.5), bits**-0.5)
     stored = np.where(bit_values(base.vectors, bits, q.weights) > q.thresholds, above, below)
     scores = bit_values(asked, bits, q.weights) @ stored.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :9]
