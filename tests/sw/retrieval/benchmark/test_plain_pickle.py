@@ -87,7 +87,7 @@ def test_code_is_refused_and_not_run(tmp_path, protocol):
 @pytest.mark.parametrize("value", [
     Plain(), datetime.date(2020, 1, 2), {1, 2}, np.array(["text"]), np.array([Plain()], object), print, Plain,
     np.zeros(2, np.complex128), np.zeros(2, "datetime64[s]"), range(3), 1j,
-], ids=str)  # fmt: skip
+], ids=lambda value: type(value).__name__)  # fmt: skip
 def test_objects_are_refused(tmp_path, protocol, value):
     with pytest.raises(InputError, match="nothing of it was run"):
         load_plain_pickle(written(tmp_path / "a.pkl", [value], protocol))
