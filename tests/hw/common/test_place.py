@@ -26,7 +26,6 @@ from kestrel.verif.blocks.compute.accumulator.model import Accumulator as Model
 from kestrel.verif.blocks.support.layouts import decode, encode
 from kestrel.verif.blocks.support.pixel import Pixel
 from kestrel.verif.blocks.support.run import block_config
-from kestrel.verif.blocks.support.stimuli import between, strip
 from kestrel.verif.cases.engine_case import engine_case
 
 PERIOD = 1e-6
@@ -82,6 +81,15 @@ def simulate(component, testbench):
     simulator.run()
 
 
+def strip(height, width, **fields):
+    """The pixels of one pass over a strip."""
+    last = height * width - 1
+    return [
+        Pixel(valid=1, first=int(n == 0), last=int(n == last), row_end=int(n % width == width - 1), **fields)
+        for n in range(last + 1)
+    ]
+
+
 def test_a_hierarchy_runs_in_amaranth(seed):
     source = Random(seed)
     config = block_config(3, 3, 5)
@@ -94,7 +102,7 @@ def test_a_hierarchy_runs_in_amaranth(seed):
     async def testbench(ctx):
         nonlocal seen
         for pixel in pixels:
-            sums = [between(source, -highest - 1, highest) for _ in range(config.output_lanes)]
+            sums = [source.randint(-highest - 1, highest) for _ in range(config.output_lanes)]
             ctx.set(accumulator.ahead.as_value(), encode(accumulator.ahead.shape(), pixel))
             ctx.set(accumulator.sums.as_value(), encode(accumulator.sums.shape(), sums))
             expected = model.step(ahead=pixel, sums=sums)
