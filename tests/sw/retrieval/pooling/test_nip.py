@@ -64,7 +64,7 @@ class Linear:
     matrix: np.ndarray
     mean: np.ndarray
 
-    def apply(self, vectors):
+    def transform(self, vectors):
         return (vectors - self.mean) @ self.matrix.T
 
 
