@@ -7,8 +7,9 @@ Two kinds of model:
   or two), the engine with 3.
 - ``build_native`` for a harness in C++: no bench interface, the fastest; optionally with waveforms.
 
-Both are kept in the build cache (``kestrel.verif.build.cache``). Registers and memories without an initial value start at
-random when the binary gets ``random_start(seed)``, so that nothing can rely on zeros at power-up.
+Both are kept in the build cache (``kestrel.verif.build.cache``). Registers and memories without an initial
+value start at random when the binary gets ``random_start(seed)``, so that nothing can rely on zeros at
+power-up.
 """
 
 import os
@@ -91,10 +92,10 @@ def build_native(
     """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
-    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread pays only for large designs. Instances of the
-    modules ``shared`` share their code instead of being copied into their parents. ``drivers`` are further
-    sources, in C, to be linked. Raises InputError for a missing tool or source, BuildError when Verilator or
-    the compiler fails.
+    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread pays only for large
+    designs. Instances of the modules ``shared`` share their code instead of being copied into their parents.
+    ``drivers`` are further sources, in C, to be linked. Raises InputError for a missing tool or source,
+    BuildError when Verilator or the compiler fails.
     """
     options = ["--noassert", *(_TRACE if trace else ())]
     if threads > 1:

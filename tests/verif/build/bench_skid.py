@@ -4,7 +4,15 @@ import os
 
 import cocotb
 
-from kestrel.verif.blocks.support.simulator import Scoreboard, StreamDriver, StreamMonitor, StreamPort, pauses, rng, start
+from kestrel.verif.blocks.support.simulator import (
+    Scoreboard,
+    StreamDriver,
+    StreamMonitor,
+    StreamPort,
+    pauses,
+    rng,
+    start,
+)
 
 BREAK = os.environ.get("KESTREL_BREAK", "")
 

@@ -7,7 +7,14 @@ import pytest
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.build import cxx
-from kestrel.verif.build.verilator import BenchFailed, BuildError, build_cocotb, build_native, lint, run_cocotb
+from kestrel.verif.build.verilator import (
+    BenchFailed,
+    BuildError,
+    build_cocotb,
+    build_native,
+    lint,
+    run_cocotb,
+)
 
 HERE = Path(__file__).parent
 SKID = HERE / "skid.v"
