@@ -12,7 +12,6 @@ from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import (
     RECORD_WORDS,
     TABLE_WORD_BITS,
-    VISIT_WORDS,
     Field,
     pack_record,
     unpack_record,
@@ -25,10 +24,15 @@ from kestrel.hw.spec.table import (
     KIND_INPUT,
     KIND_OUTPUT,
     LAYER_FIELDS,
+    RESIDUAL_LAYER_FIELDS,
+    RESIDUAL_VISIT_FIELDS,
     TABLE_MAGIC,
     TABLE_VERSION,
+    TABLE_VERSION_RESIDUAL,
     TABLE_VERSION_ROW_GROUPS,
     VISIT_FIELDS,
+    visit_fields,
+    visit_words,
 )
 from kestrel.sw.planning.geometry import Region, Visit, group_count, last_lanes, loaded_lanes
 from kestrel.sw.planning.plan import Plan
@@ -54,7 +58,7 @@ def encode_table(plan: Plan) -> Words:
         RECORD_WORDS,
         {
             "magic": TABLE_MAGIC,
-            "version": TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION,
+            "version": _version(plan),
             "activation_bits": plan.activation_bits,
             "input_lanes": config.input_lanes,
             "output_lanes": config.output_lanes,
@@ -63,14 +67,16 @@ def encode_table(plan: Plan) -> Words:
             "visits_base": visits_base,
         },
     )
+    layers = LAYER_FIELDS + RESIDUAL_LAYER_FIELDS if config.residual else LAYER_FIELDS
     for number in range(len(plan.records)):
-        words += pack_record(LAYER_FIELDS, RECORD_WORDS, _layer_values(number, plan))
+        words += pack_record(layers, RECORD_WORDS, _layer_values(number, plan))
     before: Visit | None = None
+    visits = visit_fields(config)
     for visit in plan.visits:
         values = _visit_values(visit, plan, new_layer=before is None or before.record != visit.record)
-        words += pack_record(VISIT_FIELDS, VISIT_WORDS, values)
+        words += pack_record(visits, visit_words(config), values)
         before = visit
-    words += pack_record(VISIT_FIELDS, VISIT_WORDS, _zeros(VISIT_FIELDS) | {"kind": KIND_END})
+    words += pack_record(visits, visit_words(config), _zeros(visits) | {"kind": KIND_END})
     if len(words) > config.table_words:
         raise InputError(
             f"the schedule takes {len(words)} table words ({len(plan.records)} layer records, "
@@ -109,9 +115,15 @@ def network_crc(table: Words) -> int:
     return unpack_record(IDENTITY_FIELDS, table.to_ints()[:RECORD_WORDS])["table_crc"]
 
 
+def _version(plan: Plan) -> int:
+    if plan.config.residual:
+        return TABLE_VERSION_RESIDUAL
+    return TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION
+
+
 def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     record = plan.records[number]
-    values = _zeros(LAYER_FIELDS) | {
+    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS) | {
         "height": record.height,
         "width": record.width,
         "out_width": record.out_width,
@@ -158,7 +170,7 @@ def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV, KIND_OUTPUT}
     grouped = plan.row_groups and visit.record <= 1
-    values = _zeros(VISIT_FIELDS) | {
+    values = _zeros(VISIT_FIELDS + RESIDUAL_VISIT_FIELDS) | {
         "kind": record.kind,
         "new_layer": int(new_layer),
         "layer": FIRST_RECORD + visit.record,

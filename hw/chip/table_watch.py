@@ -5,12 +5,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
-from kestrel.hw.spec.table import HEADER_FIELDS, KIND_END, LAYER_FIELDS, VISIT_FIELDS
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, Field
+from kestrel.hw.spec.table import HEADER_FIELDS, KIND_END, LAYER_FIELDS, VISIT_FIELDS, visit_words
 from kestrel.hw.spec.widths import bits_for
 
 RECORD_BITS = bits_for(RECORD_WORDS - 1)
-VISIT_BITS = bits_for(VISIT_WORDS - 1)
 
 
 def _field(fields: tuple[Field, ...], name: str) -> Field:
@@ -62,6 +61,7 @@ class TableWatch(wiring.Component):
         with m.If(self.en):
             m.d.sync += address.eq(self.addr)
 
+        visit_bits = bits_for(visit_words(config) - 1)
         of_record = address[:RECORD_BITS]
         is_record = (address < base) & (address[RECORD_BITS:] != 0)
         is_visit = (address >= base) & (address[RECORD_BITS:] != 0)
@@ -88,7 +88,7 @@ class TableWatch(wiring.Component):
                     ends = (_field(LAYER_FIELDS, f"{name}_{edge}").word for edge in ("base", "end"))
                     with m.Case(*ends):
                         m.d.comb += beyond.eq(word > size)
-        with m.If(is_visit & (address[:VISIT_BITS] == _field(VISIT_FIELDS, "layer").word)):
+        with m.If(is_visit & (address[:visit_bits] == _field(VISIT_FIELDS, "layer").word)):
             layer = bits(VISIT_FIELDS, "layer")
             ends = bits(VISIT_FIELDS, "kind") == KIND_END
             m.d.comb += wrong.eq(~ends & ((layer == 0) | (layer >= base[RECORD_BITS:])))

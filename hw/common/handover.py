@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.records import Field
-from kestrel.hw.spec.table import VISIT_FIELDS, layer_fields
+from kestrel.hw.spec.table import layer_fields, visit_fields
 from kestrel.hw.spec.widths import bits_for
 
 _ADDRESS_FIELDS = frozenset(
@@ -18,6 +18,10 @@ _ADDRESS_FIELDS = frozenset(
         "write_stride",
         "read_slot",
         "write_slot",
+        "shortcut_base",
+        "shortcut_end",
+        "shortcut_slots_stride",
+        "shortcut_slot",
     )
 )
 
@@ -36,20 +40,20 @@ def _layout(fields: tuple[Field, ...], config: EngineConfig) -> data.StructLayou
             width = feature_address_bits(config)
         elif field.name == "weight_base":
             width = bits_for(config.weight_words - 1)
-        elif field.name in ("width", "out_width"):
+        elif field.name in ("width", "out_width", "shortcut_width"):
             width = bits_for(config.max_width)
         widths[field.name] = width
     return data.StructLayout(widths)
 
 
 def layer_layout(config: EngineConfig) -> data.StructLayout:
-    """A layer record (LAYER_FIELDS) whose addresses and widths are as wide as this configuration needs."""
+    """A layer record (``layer_fields``), addresses and widths as wide as this configuration needs."""
     return _layout(layer_fields(config), config)
 
 
 def visit_layout(config: EngineConfig) -> data.StructLayout:
-    """A visit record (VISIT_FIELDS) whose addresses are as wide as this configuration needs."""
-    return _layout(VISIT_FIELDS, config)
+    """A visit record (``visit_fields``), addresses as wide as this configuration needs."""
+    return _layout(visit_fields(config), config)
 
 
 def tile_layout(config: EngineConfig) -> data.StructLayout:

@@ -10,7 +10,7 @@ It prepares the next pass (table records, tile of weights) while the current one
 From a hand-over in cycle g the next tile is loaded
 
     if it is another tile of the visit   from the same cycle on
-    after the visit's last tile          VISIT_FETCH cycles later, LAYER_FETCH more if the layer is new
+    after the visit's last tile          visit_fetch cycles later, layer_fetch more if the layer is new
 """
 
 from collections.abc import Iterator
@@ -24,19 +24,24 @@ from kestrel.hw.common.handover import layer_layout, tile_layout, visit_layout
 from kestrel.hw.control.table_reader import TableReader
 from kestrel.hw.control.tile_counter import TileCounter
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, Field
 from kestrel.hw.spec.status import ERROR_BITS, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
 from kestrel.hw.spec.table import (
     HEADER_FIELDS,
+    HEADER_WORDS_USED,
     KIND_CONV,
     KIND_END,
     TABLE_MAGIC,
     TABLE_VERSION,
+    TABLE_VERSION_RESIDUAL,
     TABLE_VERSION_ROW_GROUPS,
-    VISIT_FIELDS,
     layer_fields,
+    layer_words,
+    visit_fields,
+    visit_words,
+    visit_words_used,
 )
-from kestrel.hw.spec.timing import HEADER_WORDS_USED, LAYER_WORDS_USED, drain_cycles
+from kestrel.hw.spec.timing import drain_cycles
 from kestrel.hw.spec.widths import bits_for
 
 
@@ -132,7 +137,7 @@ class Sequencer(wiring.Component):
                     self._prepare(m)
             with self._state(m, "LAYER"):
                 fields = layer_fields(self.config)
-                with m.If(self._receive(m, fields, self.load_layer, LAYER_WORDS_USED)):
+                with m.If(self._receive(m, fields, self.load_layer, layer_words(self.config))):
                     m.next = "PREPARE"
             with self._state(m, "PREPARE"):
                 self._prepare(m)
@@ -201,7 +206,9 @@ class Sequencer(wiring.Component):
         self._table.begin(m, base)
         m.next = "VISIT"
         wrong_version = header["version"] != TABLE_VERSION
-        if self.config.row_groups:
+        if self.config.residual:
+            wrong_version = header["version"] != TABLE_VERSION_RESIDUAL
+        elif self.config.row_groups:
             wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
         config_matches = (
             (header["input_lanes"] == self.config.input_lanes)
@@ -217,8 +224,9 @@ class Sequencer(wiring.Component):
 
     def _read_visit(self, m: Module) -> None:
         """Read the visit's record; the layer's is read next, should it be new."""
-        with m.If(self._receive(m, VISIT_FIELDS, self.visit, VISIT_WORDS)):
-            m.d.sync += self._visit_pointer.eq(self._visit_pointer + VISIT_WORDS)
+        config = self.config
+        with m.If(self._receive(m, visit_fields(config), self.visit, visit_words_used(config))):
+            m.d.sync += self._visit_pointer.eq(self._visit_pointer + visit_words(config))
             self._table.begin(m, self.visit.layer * RECORD_WORDS)
             m.next = "DISPATCH"
 

@@ -49,6 +49,8 @@ class EngineConfig:
     of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
     masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
     units. ``whitening_rows``: rows of the whitening matrix that a descriptor unit multiplies by at once.
+    ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
+    image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more).
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -67,6 +69,7 @@ class EngineConfig:
     row_groups: bool = False
     mask_bits_max: int = max(MASK_BITS)
     whitening_rows: int = min(WHITENING_ROWS)
+    residual: bool = False
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -102,9 +105,14 @@ class EngineConfig:
                 f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
                 "allowed: one lane count a multiple of the other"
             )
-        if type(self.row_groups) is not bool:
+        for name in ("row_groups", "residual"):
+            value = getattr(self, name)
+            if type(value) is not bool:
+                raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: true, false")
+        if self.residual and self.mask_bits_max < 2:  # nine taps of which eight are zero
             raise InputError(
-                f"configuration {self.name!r}: row_groups = {self.row_groups!r}; allowed: true, false"
+                f"configuration {self.name!r}: residual with mask_bits_max = {self.mask_bits_max}; "
+                "allowed: with 2 or more"
             )
         if self.row_groups and self.input_lanes < ROW_GROUPS:
             raise InputError(
@@ -162,6 +170,12 @@ class EngineConfig:
     def passes_max(self) -> int:
         """The most passes that a layer takes."""
         return PASSES[self.mask_bits_max]
+
+    @property
+    def shortcut_shift_max(self) -> int:
+        """The largest shift of a shortcut's products: by the tap, and by the digit in the accumulator."""
+        greatest = MASK_MAGNITUDES[self.digit_bits][-1]
+        return greatest.bit_length() - 1 + self.passes_max - 1
 
     @property
     def macs_per_cycle(self) -> int:

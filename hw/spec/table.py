@@ -1,13 +1,15 @@
 """The schedule table, of 32-bit words: the header (record 0), layer records, and visit records."""
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.records import Field
+from kestrel.hw.spec.records import VISIT_WORDS, VISIT_WORDS_RESIDUAL, Field
 from kestrel.hw.spec.widths import SHIFT_BITS
 
 TABLE_MAGIC = 0x4B53
 TABLE_VERSION = 1
 TABLE_VERSION_ROW_GROUPS = 2
 """Version of a table with a layer that runs in row groups; only an engine with ``row_groups`` takes it."""
+TABLE_VERSION_RESIDUAL = 3
+"""Version of the tables of an engine with ``residual``, whose records are longer; it takes no other."""
 
 KIND_END = 0
 KIND_INPUT = 1
@@ -78,6 +80,39 @@ row_groups is 0 but in a layer that runs in row groups (see ROW_GROUPS) and in i
 the number of rows, 1 to 3, of the map's last triple; the layer's height and its visits' first_row and rows
 count triples, last_in_lanes the lanes up to the last group's last channel."""
 
+SHORTCUT_NONE = 0
+SHORTCUT_IDENTITY = 1
+SHORTCUT_PROJECTION = 2
+
+RESIDUAL_LAYER_FIELDS = (
+    Field("stride", 2, 30, 1),
+    Field("pool_3x3", 2, 31, 1),
+    Field("shortcut", 10, 16, 2),
+    Field("shortcut_part", 10, 18, 1),
+    Field("shortcut_stride", 10, 19, 1),
+    Field("shortcut_tap", 10, 20, 2),
+    Field("shortcut_digit", 10, 22, 2),
+    Field("centre", 10, 24, 1),
+    Field("blocks", 10, 25, 1),
+    Field("shortcut_base", 11, 0, 32),
+    Field("shortcut_end", 12, 0, 32),
+    Field("shortcut_slots_stride", 13, 0, 32),
+    Field("shortcut_width", 14, 0, 16),
+    Field("shortcut_groups", 14, 16, 16),
+    Field("last_shortcut_lanes", 15, 0, 8),
+)
+"""What a layer record has besides in an engine with ``residual``.
+
+stride and shortcut_stride: 1 for steps of 2 rows and columns, 0 for steps of 1. pool_3x3: with pool, windows
+of 3x3 with padding 1 instead of 2x2. shortcut: SHORTCUT_NONE, _IDENTITY or _PROJECTION; shortcut_part, _base,
+_end, _slots_stride and _width say where its map lies, shortcut_groups how many groups of P_i channels it has,
+last_shortcut_lanes the channels of the last one. shortcut_tap (0 to 2) and shortcut_digit (0 to 2) shift its
+products left. centre: the layer's own kernels are 1x1.
+
+blocks: in the record of the input, the image is stored in 2x2 blocks (docs/arithmetic.md, section 1); height
+and width are then the image's, out_width, in_groups and the write fields those of the map in blocks, and
+last_in_lanes the channels of a pixel of the image. The visit's rows count rows of blocks."""
+
 VISIT_FIELDS = (
     Field("kind", 0, 0, 2),
     Field("new_layer", 0, 2, 1),
@@ -95,13 +130,39 @@ row groups: the first triple), write_bank and write_slot where the first row wri
 groups: where the row before it would go). The first of consecutive visits to one layer has
 new_layer set; only then is the layer record read and are write_* used: later ones go on where it ended."""
 
-HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
-LAYER_WORDS_USED = 1 + max(f.word for f in LAYER_FIELDS)
+RESIDUAL_VISIT_FIELDS = (
+    Field("shortcut_bank", 0, 16, 2),
+    Field("shortcut_slot", 4, 0, 32),
+)
+"""What a visit record has besides in an engine with ``residual``: where the shortcut's row above that of the
+visit's first output row lies, as read_bank and read_slot do for the layer's own map."""
 
+HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
 LAYERS_MAX = 254
 """The most layers of a network: with the records of input and output they are numbered in 8 bits."""
 
 
 def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
     """The fields of a layer record that an engine reads: row_groups only in one with row groups."""
-    return tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
+    fields = tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
+    return fields + RESIDUAL_LAYER_FIELDS if config.residual else fields
+
+
+def visit_fields(config: EngineConfig) -> tuple[Field, ...]:
+    """The fields of a visit record that an engine reads."""
+    return VISIT_FIELDS + RESIDUAL_VISIT_FIELDS if config.residual else VISIT_FIELDS
+
+
+def layer_words(config: EngineConfig) -> int:
+    """Words of a layer record that an engine reads."""
+    return 1 + max(f.word for f in layer_fields(config))
+
+
+def visit_words(config: EngineConfig) -> int:
+    """Words of a visit record, those that are not used included."""
+    return VISIT_WORDS_RESIDUAL if config.residual else VISIT_WORDS
+
+
+def visit_words_used(config: EngineConfig) -> int:
+    """Words of a visit record that an engine reads."""
+    return 1 + max(f.word for f in visit_fields(config))

@@ -1,8 +1,7 @@
 """Latencies. The Verilog is built from them, and ``kestrel.sw.planning.cycles`` counts with them."""
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.records import VISIT_WORDS
-from kestrel.hw.spec.table import HEADER_WORDS_USED, LAYER_WORDS_USED
+from kestrel.hw.spec.table import HEADER_WORDS_USED, layer_words, visit_words_used
 from kestrel.hw.spec.widths import tree_levels
 
 WINDOW_LATENCY = 4
@@ -20,21 +19,27 @@ AFTER_ARRAY = 4
 FILL_CYCLES = 4
 """Cycles from a tile's load start to its first beat."""
 
-VISIT_FETCH = VISIT_WORDS + 2
-"""Cycles from the hand-over of a visit's last pass to the load start of the next visit's first tile."""
-
-LAYER_FETCH = LAYER_WORDS_USED + 2
-"""Cycles that a new layer adds to VISIT_FETCH."""
-
-START_CYCLES = HEADER_WORDS_USED + 2 + VISIT_FETCH + LAYER_FETCH + 2
-"""Cycles from the start of a frame to the first hand-over."""
-
 INPUT_LATENCY = 1
 """Cycles from a visit's last beat to its end."""
 
 OUTPUT_LATENCY = 3
 """Cycles from the address of an output word to its beat; there is one more from the last beat to the
 visit's end."""
+
+
+def visit_fetch(config: EngineConfig) -> int:
+    """Cycles from the hand-over of a visit's last pass to the load start of the next visit's first tile."""
+    return visit_words_used(config) + 2
+
+
+def layer_fetch(config: EngineConfig) -> int:
+    """Cycles that a new layer adds to ``visit_fetch``."""
+    return layer_words(config) + 2
+
+
+def start_cycles(config: EngineConfig) -> int:
+    """Cycles from the start of a frame to the first hand-over."""
+    return HEADER_WORDS_USED + 2 + visit_fetch(config) + layer_fetch(config) + 2
 
 
 def lane_latency(input_lanes: int) -> int:

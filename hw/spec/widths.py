@@ -42,9 +42,15 @@ ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 # A layer is a sequence of tiles: for each output group (P_o channels), for each input group (P_i channels).
 # A tile is, least significant bit first and without gaps:
 #   pad values   n_in x 8 bits         only in a layer with has_pad
-#   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits
+#   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits, or,
+#                where the kernels are 1x1, one sign
 #   biases       n_out x 12 bits       only in the last input group's tile
 # and is then filled with zeros to a whole ROM word. n_in and n_out count the channels that exist.
+#
+# In a layer with a shortcut the tiles of the shortcut come before those of the convolution in every output
+# group, and have neither pad values nor biases. A projection has a tile for each input group of its map. An
+# identity has *diagonal* tiles, with one kernel for each output channel; one tile for an output group, or,
+# where P_i < P_o, one for each P_i of its channels.
 # --------------------------------------------------------------------------------------------------------
 
 PAD_BITS = PIXEL_BITS
@@ -56,9 +62,26 @@ def kernel_bits(mask_bits: int) -> int:
     return SCALAR_BITS + TAPS * mask_bits
 
 
-def tile_bits(n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool) -> int:
-    """Bits of a tile of ``n_in`` x ``n_out`` kernels before it is filled up to a whole ROM word."""
-    return n_in * PAD_BITS * has_pad + n_in * n_out * kernel_bits(mask_bits) + n_out * BIAS_BITS * has_bias
+CENTRE_KERNEL_BITS = SCALAR_BITS + 1
+"""Bits of a 1x1 kernel as it is stored: its scalar and a sign."""
+
+SHORTCUT_SHIFT_MAX = 4
+"""The largest shift of a shortcut's products: two places in the kernel unit, where its tap is +-1, +-2 or
++-4, and two in the accumulator."""
+
+
+def tile_bits(
+    n_in: int, n_out: int, mask_bits: int, has_pad: bool, has_bias: bool, *, centre: bool = False
+) -> int:
+    """Bits of a tile of ``n_in`` x ``n_out`` kernels (1x1 if ``centre``) before it is filled up to a whole
+    ROM word."""
+    kernel = CENTRE_KERNEL_BITS if centre else kernel_bits(mask_bits)
+    return n_in * PAD_BITS * has_pad + n_in * n_out * kernel + n_out * BIAS_BITS * has_bias
+
+
+def diagonal_bits(kernels: int) -> int:
+    """Bits of a diagonal tile, which has one 1x1 kernel for each of its output channels."""
+    return kernels * CENTRE_KERNEL_BITS
 
 
 ROM_BITS_PER_KERNEL = 64

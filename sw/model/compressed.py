@@ -24,6 +24,7 @@ from kestrel.hw.spec.widths import (
     ACTIVATION_BITS_MIN,
     BIAS_MAX,
     BIAS_MIN,
+    CENTRE_KERNEL_BITS,
     SHIFT_MAX,
     SHIFT_MIN,
     kernel_bits,
@@ -34,6 +35,9 @@ from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 
 FORMAT_VERSION = 1
+"""Of a stack of plain layers (``ConvShape.is_plain``)."""
+GRAPH_VERSION = 2
+"""Of every other network."""
 METADATA_KEY = "kestrel"
 
 
@@ -41,9 +45,13 @@ METADATA_KEY = "kestrel"
 class CompressedLayer:
     """Integers of one layer.
 
-    mask: int8 [C_out, C_in, 3, 3], the values (not codes) that ``mask_bits`` allow;
+    mask: int8 [C_out, C_in, 3, 3], the values (not codes) that ``mask_bits`` allow; with a 1x1 kernel
+    [C_out, C_in, 1, 1], +-1, and one mask bit;
     alpha: uint8 [C_out, C_in]; bias: int16 [C_out], 12-bit range, BIAS_FRACTION fraction bits;
     shift: SHIFT_MIN..SHIFT_MAX; scale: real value of one output unit (S_l).
+    Of a shortcut: shortcut_alpha, uint8 [C_out, C_shortcut] of a projection, [C_out] of an identity;
+    shortcut_sign, int8 [C_out, C_shortcut], +-1, of a projection only; shortcut_shift, 0 to
+    SHORTCUT_SHIFT_MAX, by which its products are shifted left.
     """
 
     shape: ConvShape
@@ -54,19 +62,27 @@ class CompressedLayer:
     shift: int
     scale: float
     trained: bool = True
+    shortcut_alpha: np.ndarray | None = None
+    shortcut_sign: np.ndarray | None = None
+    shortcut_shift: int = 0
 
     @property
     def weight_bits(self) -> int:
-        """Stored bits of masks and scalars."""
-        return self.alpha.size * kernel_bits(self.mask_bits)
+        """Stored bits of masks and scalars; 0 for a layer that shares another one's."""
+        if self.shape.shares is not None:
+            return 0
+        kernel = CENTRE_KERNEL_BITS if self.shape.kernel == 1 else kernel_bits(self.mask_bits)
+        shortcut = 0 if self.shortcut_alpha is None else self.shortcut_alpha.size * CENTRE_KERNEL_BITS
+        return self.alpha.size * kernel + shortcut
 
 
 @dataclass(frozen=True)
 class CompressedNetwork:
-    """A stack of compressed layers and what the first of them expects.
+    """Compressed layers in the order in which they run, and what the first of them expects.
 
     preprocessing: ``caffe``, ``torchvision`` or ``none``; pad: uint8 [C_in of the first layer], the value
-    (in units of the first layer's input) that stands outside the image.
+    (in units of the first layer's input) that stands outside the image; blocks: the first layer reads the
+    image in 2x2 blocks (``NetworkShape.blocks``).
     """
 
     name: str
@@ -74,6 +90,12 @@ class CompressedNetwork:
     preprocessing: str
     pad: np.ndarray
     layers: tuple[CompressedLayer, ...]
+    blocks: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a stack that any engine runs."""
+        return not self.blocks and all(layer.shape.is_plain for layer in self.layers)
 
     @property
     def weight_bits(self) -> int:

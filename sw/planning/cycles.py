@@ -3,7 +3,7 @@
 A pass over a strip of n pixels takes n cycles, and the next one begins in the very next cycle if its tile
 of weights is loaded by then:
 
-    T(pass) = max(n, load(next tile))        load = FILL_CYCLES + beats, + VISIT_FETCH at a new visit
+    T(pass) = max(n, load(next tile))        load = FILL_CYCLES + beats, + visit_fetch at a new visit
     T(pass) = max(n + drain, load) + 1       when the next pass belongs to another layer
 
 with drain the length of the pipeline. Per layer that is passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) *
@@ -21,12 +21,12 @@ from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT
 from kestrel.hw.spec.timing import (
     FILL_CYCLES,
     INPUT_LATENCY,
-    LAYER_FETCH,
     OUTPUT_LATENCY,
-    START_CYCLES,
-    VISIT_FETCH,
     bias_hold_cycles,
     drain_cycles,
+    layer_fetch,
+    start_cycles,
+    visit_fetch,
 )
 from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.planning.geometry import (
@@ -122,7 +122,7 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     streaming = [0] * len(plan.records)
     exposed = [0] * len(plan.records)
     starts: list[int] = []
-    now = START_CYCLES  # cycle of the current hand-over
+    now = start_cycles(config)  # cycle of the current hand-over
     # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
     known: dict[tuple[int, int], _VisitPasses] = {}
     previous: tuple[int, _Pass] | None = None
@@ -144,7 +144,7 @@ def frame_cycles(plan: Plan) -> FrameCycles:
         streaming[visit.record] += passes.streaming
         previous = visit.record, passes.last
     assert previous is not None
-    ending = max(previous[1].streaming, VISIT_FETCH + 1)
+    ending = max(previous[1].streaming, visit_fetch(config) + 1)
     spent[previous[0]] += ending
     return FrameCycles(
         tuple(
@@ -160,7 +160,7 @@ def _interval(
     current: _Pass, following: _Pass, config: EngineConfig, new_visit: bool, new_layer: bool
 ) -> tuple[int, int]:
     """Cycles from one pass's hand-over to the next one's, and those in which only weights are waited for."""
-    fetch = VISIT_FETCH * new_visit + LAYER_FETCH * new_layer
+    fetch = visit_fetch(config) * new_visit + layer_fetch(config) * new_layer
     if following.beats:
         loaded = fetch + FILL_CYCLES + following.beats
         if following.bias_beats:

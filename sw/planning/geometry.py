@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
-from kestrel.hw.spec.timing import FILL_CYCLES, LAYER_FETCH, VISIT_FETCH
+from kestrel.hw.spec.timing import FILL_CYCLES, layer_fetch, visit_fetch
 from kestrel.hw.spec.widths import tile_bits
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.remedies import larger
@@ -195,7 +195,7 @@ def _strip_steps(
         )
     else:
         most -= most % step
-    load = VISIT_FETCH + LAYER_FETCH + longest_load(layer, config)
+    load = visit_fetch(config) + layer_fetch(config) + longest_load(layer, config)
     wanted = max(at_least, group_count(load, width))
     wanted += wanted % step
     if wanted < most:

@@ -11,8 +11,8 @@ import numpy as np
 
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.masks import PASSES
-from kestrel.hw.spec.records import RECORD_WORDS, VISIT_WORDS
-from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
+from kestrel.hw.spec.records import RECORD_WORDS
+from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT, visit_words
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
 from kestrel.sw.planning.geometry import Region, group_count
 from kestrel.sw.planning.plan import Plan
@@ -85,7 +85,7 @@ def memory_needs(plan: Plan) -> MemoryNeeds:
 
 def table_words(plan: Plan) -> int:
     """32-bit words of the schedule table: header, records, visits and the end mark."""
-    return RECORD_WORDS * (1 + len(plan.records)) + VISIT_WORDS * (len(plan.visits) + 1)
+    return RECORD_WORDS * (1 + len(plan.records)) + visit_words(plan.config) * (len(plan.visits) + 1)
 
 
 def shadow_bits(config: EngineConfig) -> int:

@@ -5,9 +5,17 @@ from dataclasses import dataclass
 
 from kestrel.export.schedule_table import FIRST_RECORD
 from kestrel.hw.spec.masks import PASSES
-from kestrel.hw.spec.records import RECORD_WORDS, VISIT_WORDS, unpack_record
-from kestrel.hw.spec.table import HEADER_FIELDS, KIND_CONV, VISIT_FIELDS, layer_fields
-from kestrel.hw.spec.timing import HEADER_WORDS_USED, LAYER_WORDS_USED
+from kestrel.hw.spec.records import RECORD_WORDS, unpack_record
+from kestrel.hw.spec.table import (
+    HEADER_FIELDS,
+    HEADER_WORDS_USED,
+    KIND_CONV,
+    layer_fields,
+    layer_words,
+    visit_fields,
+    visit_words,
+    visit_words_used,
+)
 from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
 
@@ -42,10 +50,11 @@ def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
     """The passes of a frame; layers and visits as ``table``, the plan's own, has them."""
     base = unpack_record(HEADER_FIELDS, list(table[:RECORD_WORDS]))["visits_base"]
     found: list[HandOver] = []
+    words = visit_words(plan.config)
     before: int | None = None
     for number, visit in enumerate(plan.visits):
-        start = base + number * VISIT_WORDS
-        fields = unpack_record(VISIT_FIELDS, list(table[start : start + VISIT_WORDS]))
+        start = base + number * words
+        fields = unpack_record(visit_fields(plan.config), list(table[start : start + words]))
         start = (FIRST_RECORD + visit.record) * RECORD_WORDS
         layer = unpack_record(layer_fields(plan.config), list(table[start : start + RECORD_WORDS]))
         record = plan.records[visit.record]
@@ -87,13 +96,15 @@ def _tiles(plan: Plan, number: int) -> Iterator[Fields]:
 def table_reads(plan: Plan) -> Iterator[int]:
     """Addresses of the table in the order in which a frame reads them."""
     base = (FIRST_RECORD + len(plan.records)) * RECORD_WORDS
+    used = visit_words_used(plan.config)
     yield from range(HEADER_WORDS_USED)
     before: int | None = None
     for number, visit in enumerate(plan.visits):
-        yield from range(base + number * VISIT_WORDS, base + (number + 1) * VISIT_WORDS)
+        start = base + number * visit_words(plan.config)
+        yield from range(start, start + used)
         if visit.record != before:
             start = (FIRST_RECORD + visit.record) * RECORD_WORDS
-            yield from range(start, start + LAYER_WORDS_USED)
+            yield from range(start, start + layer_words(plan.config))
         before = visit.record
-    end = base + len(plan.visits) * VISIT_WORDS
-    yield from range(end, end + VISIT_WORDS)
+    end = base + len(plan.visits) * visit_words(plan.config)
+    yield from range(end, end + used)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.timing import HEADER_WORDS_USED, LAYER_FETCH, START_CYCLES, VISIT_FETCH, drain_cycles
+from kestrel.hw.spec.table import HEADER_WORDS_USED
+from kestrel.hw.spec.timing import drain_cycles, layer_fetch, start_cycles, visit_fetch
 from kestrel.verif.blocks.control.sequencer.handovers import HandOver
 
 CHECK_CYCLES = HEADER_WORDS_USED + 3
@@ -18,6 +19,7 @@ class SequencerModel:
     """
 
     def __init__(self, config: EngineConfig) -> None:
+        self.config = config
         self.drain = drain_cycles(config)
         self.quiet = self.drain  # cycles since a block was at work
         self.active = False  # a block is at work
@@ -96,7 +98,7 @@ class SequencerModel:
             self.coming = iter(self.frame)
             self.next = next(self.coming)
             # The first hand-over is two cycles after its preparation: adopt, go.
-            self.left = START_CYCLES - 3
+            self.left = start_cycles(self.config) - 3
 
     def _prepare(self, out: dict[str, Any], following: HandOver) -> None:
         self.left = -1
@@ -133,8 +135,8 @@ class SequencerModel:
             assert following is not None
             self._load(out, following)
         else:
-            self.left = VISIT_FETCH - 1
+            self.left = visit_fetch(self.config) - 1
             if following is None:
                 self.left += 1
             elif following.new_layer:
-                self.left += LAYER_FETCH
+                self.left += layer_fetch(self.config)
