@@ -1,4 +1,4 @@
-"""Network shapes: the VGG family, cuts and width divisors."""
+"""Network shapes: the VGG family, with cuts and width divisors."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ VGG_BLOCKS: dict[str, tuple[int, ...]] = {
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
-"""Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, A, B, D, E)."""
+"""Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, columns A, B, D and E)."""
 
 VGG_CHANNELS = (64, 128, 256, 512, 512)
 IMAGE_CHANNELS = 3
@@ -21,7 +21,7 @@ IMAGE_CHANNELS = 3
 
 @dataclass(frozen=True)
 class ConvShape:
-    """One 3x3, stride 1, pad 1 convolution with ReLU, followed by 2x2/2 max pooling if ``pool``."""
+    """One 3x3, stride 1, pad 1 convolution with ReLU, followed by 2x2/2 max pooling if ``pool`` is set."""
 
     name: str
     in_channels: int
@@ -31,9 +31,9 @@ class ConvShape:
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """A stack of convolutions. ``name`` is the text it was parsed from, such as ``vgg16/8:pool3``.
+    """A stack of convolutions. ``name`` is the text from which it was parsed, such as ``vgg16/8:pool3``.
 
-    ``features`` gives for each layer its index in torchvision's ``features`` module, the key under which
+    ``features`` gives each layer's index in torchvision's ``features`` module, which is the key under which
     its float weights are stored.
     """
 
@@ -43,10 +43,10 @@ class NetworkShape:
 
 
 def parse_network(text: str) -> NetworkShape:
-    """The shape named by ``FAMILY[/DIVISOR][:CUT]``: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
+    """The shape that ``FAMILY[/DIVISOR][:CUT]`` names: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
 
-    DIVISOR divides every channel count (rounded up, at least 1); CUT is the last layer kept: ``convB_N``
-    (without the pooling that may follow it) or ``poolB``. Raises InputError.
+    DIVISOR divides every channel count (rounded up, at least 1). CUT is the last layer that is kept:
+    ``convB_N`` (without the pooling that may follow it) or ``poolB``. Raises InputError.
     """
     match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::(\w+))?", text)
     if match is None or match[1] not in VGG_BLOCKS:
@@ -82,7 +82,7 @@ def parse_network(text: str) -> NetworkShape:
 
 
 def shape_of_layers(name: str, layers: Sequence[ConvShape]) -> NetworkShape:
-    """The stack of ``layers``, whatever its name, with the indices that torchvision would give them."""
+    """The stack of ``layers`` under any name, with the indices that torchvision would give them."""
     features: list[int] = []
     feature = 0
     for layer in layers:
@@ -92,7 +92,7 @@ def shape_of_layers(name: str, layers: Sequence[ConvShape]) -> NetworkShape:
 
 
 def families_of_pools(pools: Sequence[bool]) -> list[str]:
-    """The families of which a stack is the beginning or the whole, by which convolutions pool."""
+    """The families that begin with a stack or are equal to it, judged by which of its convolutions pool."""
     found = []
     for name, blocks in VGG_BLOCKS.items():
         whole = [n == count for count in blocks for n in range(1, count + 1)]
