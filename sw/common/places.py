@@ -22,7 +22,8 @@ def recalled(about: object, file: Path) -> Path | None:
 
 
 def common_base(paths: list[Path], names: list[str]) -> Path | None:
-    """The folder that all ``names`` are relative to (folder / name is the path), if there is exactly one."""
+    """The folder to which all ``names`` are relative, so that folder / name is the name's entry in ``paths``;
+    None unless there is exactly one."""
     found: set[Path] = set()
     for path, name in zip(paths, names, strict=True):
         inner = Path(name)

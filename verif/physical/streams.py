@@ -34,9 +34,9 @@ class Pieces:
 
     ``window`` is uint8 [pieces, cycles, P_i, 9 * A]. ``load``, ``swap`` and ``swap_alpha`` are uint8,
     [pieces, cycles, P_o, P_i] for ``load`` and [pieces, cycles] for the others. ``kernels`` and ``weights``
-    are uint8 [pieces, cycles, P_i, bits] as on the bus (9 * 8 bits for weights); the registers are [.., P_o,
-    P_i, bits]. ``sums`` is int64 [pieces, P_o]: the lanes' sums of the windows ``UNIT_LATENCY`` cycles before
-    the last. All bits are in the order low first.
+    are uint8 [pieces, cycles, P_i, bits] as on the bus (9 * 8 bits for weights); the registers are
+    [.., P_o, P_i, bits]. ``sums`` is int64 [pieces, P_o]: the lanes' sums of the windows ``UNIT_LATENCY``
+    cycles before the last. All bits are in the order low first.
     """
 
     window: np.ndarray

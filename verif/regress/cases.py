@@ -118,7 +118,7 @@ class Frame:
 
 
 def make_frame(case: Case) -> Frame:
-    """Draws a case. An InputError of the planner is a defect, since all draws should fit."""
+    """Draws a case. Raises InputError if the planner refuses it, which is a defect, since all draws fit."""
     rng = np.random.default_rng([case.seed, zlib.crc32(case.name.encode())])
     return KINDS[case.kind](_Draw(case, TARGETS[case.config], rng))
 

@@ -28,9 +28,9 @@ class StoredArrays:
     """The contents of a file.
 
     ``source`` is the file's name, for messages; ``kind`` is the kind of file, for the report. ``entries``
-    holds the entries by key, in the file's order. ``channels_last`` says that kernels are stored as [height,
-    width, C_in, C_out], as Keras does. ``settings`` is what the file says about its layers besides their
-    arrays, by layer name, or None if it says nothing.
+    holds the entries by key, in the file's order. ``channels_last`` says that kernels are stored as
+    [height, width, C_in, C_out], as Keras does. ``settings`` is what the file says about its layers besides
+    their arrays, by layer name, or None if it says nothing.
     """
 
     source: str

@@ -227,9 +227,9 @@ def describe(
 def vector_of(
     rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
 ) -> np.ndarray:
-    """The rest of the chain, for sums of squares that are already known. Takes for each rotation int64 [R,
-    C], the regions of all its crops (``summed`` of them), and gives int64 [D] of unit length, before it is
-    turned into bytes or bits."""
+    """The rest of the chain, for sums of squares that are already known. Takes for each rotation int64
+    [R, C], the regions of all its crops (``summed`` of them), and gives int64 [D] of unit length, before it
+    is turned into bytes or bits."""
     best: np.ndarray | None = None
     for squares in rotations:
         vector = np.sum([unit(row) for row in squares], axis=0)

@@ -143,8 +143,8 @@ def _inside(features: np.ndarray, region: GridRegion) -> np.ndarray:
 
 
 def crop_vectors(features: np.ndarray, settings: NipSettings, whitening: Projection | None) -> np.ndarray:
-    """The part of the chain for one crop: the vectors of its regions, float64 [R, D], from features [C, H,
-    W]. They are whitened if whitening is done by region."""
+    """The part of the chain for one crop: the vectors of its regions, float64 [R, D], from features
+    [C, H, W]. They are whitened if whitening is done by region."""
     vectors = region_vectors(features, settings)
     if whitening is not None and whitening.mode == "roi":
         vectors = normalise(whitening.transform(vectors))
