@@ -213,8 +213,7 @@ def _spread(items: Sequence, limit: int | None) -> list:
 
 
 def _unless_asked_for(skip: Skip | None, single: frozenset[str]) -> Skip | None:
-    """A ``skip`` that raises the error of a picture that was asked for by its own name, instead of skipping
-    it."""
+    """A ``skip`` that raises the error of a picture that was asked for by name, instead of skipping it."""
     if skip is None:
         return None
 

@@ -131,8 +131,7 @@ def write_shapes(folder: str | Path, *, classes: int = 20, per_class: int = 40, 
 
 
 def in_memory(pictures: Pictures) -> bool:
-    """Whether the pictures are in memory and name no file. Raises InputError for a mixture, and if there is
-    none."""
+    """Whether the pictures are in memory, not files. Raises InputError for a mixture or for none."""
     if isinstance(pictures, str | Path):
         return False
     if isinstance(pictures, np.ndarray | torch.Tensor):

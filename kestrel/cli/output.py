@@ -111,8 +111,7 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def result_only() -> Iterator[None]:
-    """While active, only ``emit`` writes to standard output; everything else printed goes to standard
-    error."""
+    """While active, only ``emit`` writes to standard output; all else printed goes to standard error."""
     global _result_stream
     _result_stream = sys.stdout
     try:

@@ -40,8 +40,7 @@ DEFAULT_TRIALS = 16
 """The largest number of plans near the best one that are tried."""
 
 CORRECTIONS = 4
-"""The largest number of searches for a cosine, each corrected by what the integers of the one before
-lacked."""
+"""The most searches for a cosine, each corrected by what the integers of the one before lacked."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +260,5 @@ class Allocator:
 
 
 def front_loaded(shape: NetworkShape, wide: int, narrow: int, count: int) -> Plan:
-    """The choice of the source paper: ``wide`` masks in the first ``count`` layers, ``narrow`` in the
-    others."""
+    """The source paper's choice: ``wide`` masks in the first ``count`` layers, ``narrow`` in the others."""
     return (wide,) * count + (narrow,) * (len(shape.layers) - count)

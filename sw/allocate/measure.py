@@ -1,5 +1,4 @@
-"""The actual effect of a plan: the network is compressed by it, and its integers' descriptors are
-compared."""
+"""The actual effect of a plan: the network is compressed by it and its integers' descriptors compared."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property

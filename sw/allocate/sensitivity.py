@@ -45,8 +45,7 @@ class Sensitivity:
 
 
 def distortion(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """1 - cosine of unit vectors [N, D], float64 [N], as half the squared difference, which loses no
-    digits."""
+    """1 - cosine of unit vectors [N, D], float64 [N]: half the squared difference, which loses no digits."""
     return (found.double() - wanted.double()).square().sum(dim=1) / 2
 
 

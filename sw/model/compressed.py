@@ -170,8 +170,7 @@ def _description(network: CompressedNetwork) -> dict[str, Any]:
 
 
 def _build(description: object, tensors: dict[str, np.ndarray]) -> CompressedNetwork:
-    """Builds the network from a description and its tensors; types are checked here, values are not yet.
-    Raises InputError."""
+    """Builds the network from a description and tensors, checking types but not values. Raises InputError."""
     version = _get(description, "version", int)
     if version != FORMAT_VERSION:
         raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}")
@@ -255,8 +254,7 @@ def _validate_layer(layer: CompressedLayer) -> None:
 
 
 def check_masks(layer: CompressedLayer) -> None:
-    """Raises InputError, naming the layer, unless its mask width exists and every mask value has a code of
-    that width."""
+    """Raises InputError, naming the layer, unless its mask width exists and can code every mask value."""
     _check_mask_bits(layer)
     values = mask_values(layer.mask_bits)
     odd = layer.mask[~np.isin(layer.mask, values)]

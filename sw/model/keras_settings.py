@@ -1,5 +1,4 @@
-"""The settings of layers that a Keras file may store besides arrays, which must match what the chip
-computes."""
+"""The layer settings that a Keras file may store besides arrays: they must match the chip's computation."""
 
 from collections.abc import Mapping
 

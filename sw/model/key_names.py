@@ -29,8 +29,7 @@ NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 
 @dataclass(frozen=True)
 class ConvKeys:
-    """The keys of a convolution. ``norm`` is the prefix of its batch norm's keys, None without a batch
-    norm."""
+    """The keys of a convolution. ``norm`` is the prefix of its batch norm's keys, or None without one."""
 
     weight: str
     bias: str | None
@@ -186,8 +185,7 @@ def _indexed(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
 
 
 def _is_kernel(prefix: str, shape: tuple[int, ...] | None) -> bool:
-    """Whether an array is a convolution's kernel: 3x3, or any size under a prefix that allows nothing
-    else."""
+    """Whether an array is a convolution's kernel: 3x3, or of any size under ``features.``."""
     return shape is not None and len(shape) == 4 and (shape[2:] == (3, 3) or prefix.endswith("features."))
 
 

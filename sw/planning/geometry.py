@@ -22,8 +22,7 @@ class PlanLayer:
     reads_image: bool = False
 
     def rows(self, height: int) -> int:
-        """Rows to compute of a map of ``height`` rows: without an odd last one that the pooling would
-        drop."""
+        """Rows to compute of ``height`` rows: without an odd last one, which the pooling would drop."""
         return height - height % 2 if self.shape.pool else height
 
     def in_row_groups(self, config: EngineConfig) -> bool:

@@ -12,8 +12,7 @@ from kestrel.sw.planning.plan import Plan
 
 
 class PlanError(RuntimeError):
-    """A plan reads a row that is not (or no longer) there, or visits a row twice or never. This is a
-    defect."""
+    """A plan reads a row that is not (or no longer) there, or visits one twice or never: a defect."""
 
 
 def check_plan(plan: Plan) -> None:

@@ -58,8 +58,7 @@ class _Map:
 
 @dataclass
 class _Life:
-    """What a schedule needs of a map: the rows kept at once, and the visits of its first write and last
-    read."""
+    """What a schedule needs of a map: rows kept at once, and the visits of its first write and last read."""
 
     kept: int = 0
     first: int = -1
@@ -103,8 +102,7 @@ def layer_by_layer(
 def depth_first_schedules(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
 ) -> list[Schedule]:
-    """The schedules whose segments begin at the start and after some of the poolings, in every
-    combination."""
+    """Schedules whose segments begin at the start and after some poolings, in every combination."""
     ends = [n + 1 for n, layer in enumerate(layers[:-1]) if layer.shape.pool]
     return [
         schedule(name, layers, config, height, width, cuts, rows)

@@ -23,8 +23,7 @@ GRADUAL_SHARE = 0.5
 
 
 def rate_factor(schedule: str, step: int, steps: int, warmup: int) -> float:
-    """Factor on the rate in step 0..steps - 1: it rises linearly over ``warmup`` steps, then is as
-    scheduled."""
+    """Factor on the rate in step 0..steps - 1: it rises linearly over ``warmup`` steps, then as scheduled."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return RATES[schedule]((step - warmup) / max(1, steps - warmup))

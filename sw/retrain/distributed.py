@@ -44,8 +44,7 @@ def _running() -> bool:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Joins the other processes if ``torchrun`` has started some (it sets WORLD_SIZE); otherwise does
-    nothing."""
+    """Joins the other processes, if ``torchrun`` has started some (it then sets WORLD_SIZE)."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or _running():
         yield
         return

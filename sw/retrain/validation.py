@@ -1,5 +1,4 @@
-"""The measure on held-out pictures: early stopping watches it, and it is reported before and after
-training."""
+"""The measure on held-out pictures, for early stopping and for the report before and after training."""
 
 from collections.abc import Iterable
 

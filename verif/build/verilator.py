@@ -56,8 +56,7 @@ class BenchFailed(AssertionError):
 
 @dataclass(frozen=True)
 class Build:
-    """A model ready to run. ``hit`` says that it came from the cache; ``seconds`` is the time of this
-    call."""
+    """A model ready to run. ``hit`` says that it came from the cache; ``seconds`` is this call's time."""
 
     binary: Path
     hit: bool

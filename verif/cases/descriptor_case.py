@@ -54,8 +54,7 @@ class Frame:
 def random_constants(
     source: Random, channels: int, height: int, width: int, whitens: bool = True
 ) -> DescriptorConstants:
-    """Regions anywhere, from one pixel to the whole map, any thresholds, and with ``whitens`` sometimes a
-    whitening."""
+    """Regions from one pixel to the whole map, any thresholds, and with ``whitens`` sometimes a whitening."""
     if source.random() < 0.3:
         regions = roi_grid(height, width, (1, 2))
     else:

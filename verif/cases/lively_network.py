@@ -1,5 +1,4 @@
-"""Random networks with a varied output for any seed. Separate from ``random_network``, since it needs
-torch."""
+"""Random networks with a varied output for any seed; apart from ``random_network``, as it needs torch."""
 
 from collections.abc import Sequence
 

@@ -12,8 +12,7 @@ from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
 
 READ_AHEAD = 3
-"""The most words that the weight loader reads beyond a tile, and reads again if the next tile begins
-there."""
+"""The most words that the weight loader reads past a tile, and again if the next one begins there."""
 
 
 @dataclass(frozen=True)

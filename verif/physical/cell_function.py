@@ -23,8 +23,7 @@ _BINARY: tuple[tuple[str, Callable[[int, int], int]], ...] = (
 
 
 def compile_function(text: str, pins: tuple[str, ...]) -> CellFunction:
-    """Compiles the function ``text`` of the cell's input ``pins``. Raises InputError for anything else in
-    it."""
+    """Compiles the function ``text`` of a cell's input ``pins``. Raises InputError for anything else."""
     parser = _Parser(text, pins)
     function = parser.binary(0)
     if parser.tokens:

@@ -143,8 +143,7 @@ def _mean(energy: Energy, count: int, latest_ps: int) -> UnitEnergy:
 
 
 def _pack(values: np.ndarray) -> list[int]:
-    """Packs bits [..., bits] into one integer for each bit, with a copy for each element of the other
-    axes."""
+    """Packs bits [..., bits] into one integer for each bit, with a copy for each other element."""
     columns = values.reshape(-1, values.shape[-1]).T
     return [int.from_bytes(np.packbits(c, bitorder="little").tobytes(), "little") for c in columns]
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from kestrel.hw.spec.errors import InputError
 
 SLOPE_NS = 0.0171859
-"""The slope of every input: an entry of NanGate45's tables, about that of a gate driving two or three
-others."""
+"""The slope of every input: an entry of NanGate45's tables, about that of a gate with a fan-out of 2 or 3."""
 
 _TOKEN = re.compile(r'(\w+)\s*\(([^)]*)\)\s*(\{|;?)|(\w+)\s*:\s*("[^"]*"|[^;]*);|(\})')
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -80,8 +79,7 @@ def _between(axis: list[float], values: list[float], x: float) -> float:
 
 
 def look_up(table: Group, load: float) -> float:
-    """A table's value at SLOPE_NS and a load in fF; a table may have one axis (slope) or be a single
-    number."""
+    """A table's value at SLOPE_NS and a load in fF; a table may have one axis (slope) or be one number."""
     values = _numbers(table.attributes["values"])
     if len(values) == 1:
         return values[0]

@@ -37,8 +37,7 @@ def nextpnr_available() -> bool:
 
 
 def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
-    """Synthesises the whole engine for ``route``, with its memories as block RAM and its ports without
-    pads."""
+    """Synthesises the whole engine for ``route``: memories as block RAM, ports without pads."""
     write_sources(config, folder)
     files = [path.name for path in folder.glob(f"{PREFIX}*.v") if not path.name.endswith(".box.v")]
     # The contents of the ROMs do not matter, but without an image the ROMs would be optimised away.
@@ -61,8 +60,10 @@ def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
 
 
 def route(folder: Path, speed: int, target_mhz: int = 100, seed: int = 1) -> Routed:
-    """Places and routes what ``synthesise`` wrote, for a speed grade: 6 (slowest), 7 or 8. Raises
-    SynthesisError."""
+    """Places and routes the output of ``synthesise`` for a speed grade: 6 (slowest), 7 or 8.
+
+    Raises SynthesisError.
+    """
     result = subprocess.run(
         [
             "nice", sys.executable, "-c", CALL, DEVICE, "--package", "CABGA756", "--speed", str(speed),

@@ -129,8 +129,7 @@ class Recording:
         return out[:, None] & np.repeat(block, config.load_kernels)[None], kernels, weights
 
     def _weights_of(self, pass_number: int, out: int, block: int) -> np.ndarray:
-        """The 8-bit weights that the beat for lanes ``out`` and ``block`` would carry, on each block's
-        wires."""
+        """The 8-bit weights of the beat for lanes ``out`` and ``block``, on the wires of every block."""
         config = self.config
         record, tile = self.passes[pass_number]
         layer = self.weights[record - 1]

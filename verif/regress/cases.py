@@ -297,8 +297,7 @@ def _deep(draw: _Draw) -> Frame:
 
 
 def _chunks(draw: _Draw) -> Frame:
-    """Every layer does what it can after each few rows of the image: no planner would, but the engine
-    must."""
+    """Every layer does what it can after each few rows of the image; no planner would, the engine must."""
     network, height, width = _drawn_stack(draw, (1, 5), (4, 40), (1, min(30, draw.config.max_width)))
     chunk = draw.number(1, 9)
     while True:

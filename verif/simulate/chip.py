@@ -1,5 +1,4 @@
-"""Runs an image through the whole simulated chip, with the C driver as its host, and through the
-reference."""
+"""Runs an image through the simulated chip, with the C driver as its host, and through the reference."""
 
 import tempfile
 import time

@@ -34,8 +34,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class FrameReport:
-    """One frame. ``cycles`` and ``model_cycles`` cover the whole frame: start-up, input, layers and
-    output."""
+    """One frame. ``cycles`` and ``model_cycles`` cover all of it: start-up, input, layers and output."""
 
     layers: tuple[LayerReport, ...]
     output: LayerResult

@@ -275,8 +275,7 @@ def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
 
 
 def _split_banks(words: np.ndarray, bits: int) -> np.ndarray:
-    """A port's words [N, K] with ``bits`` bits for each bank, split into words [N * BANKS, ...] of one
-    bank."""
+    """Splits a port's words [N, K], with ``bits`` bits for each bank, into words [N * BANKS, ...] of one."""
     size = words_for(bits) * 4
     out = np.zeros((len(words), BANKS, size), dtype=np.uint8)
     if bits % BYTE == 0:

@@ -83,8 +83,7 @@ def _output_words(config: EngineConfig) -> list[int]:
 
 
 def _table(path: Path, columns: Sequence[int]) -> np.ndarray:
-    """Hexadecimal columns as 32-bit words, of which ``columns`` gives the number for each column. An x is an
-    error."""
+    """Hexadecimal columns as 32-bit words; ``columns`` gives their number by column. An x is an error."""
     found: list[int] = []
     for line in _lines(path):
         for text, count in zip(line.split(), columns, strict=True):

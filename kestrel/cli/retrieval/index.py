@@ -135,8 +135,7 @@ def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure
 
 
 def _matching(known: list[str], wanted: list[str]) -> list[str]:
-    """The names of ``known``, in their order, that are wanted. Raises InputError for one that matches
-    nothing."""
+    """The wanted names of ``known``, in their order. Raises InputError for one that matches nothing."""
     here, gone = set(known), set[str]()
     for name in wanted:
         if name in here:

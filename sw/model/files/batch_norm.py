@@ -12,8 +12,7 @@ DEFAULT_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """y = gain * (x - mean) / sqrt(variance + epsilon) + offset for each channel; the arrays are float64
-    [C]."""
+    """y = gain * (x - mean) / sqrt(variance + epsilon) + offset, by channel; the arrays are float64 [C]."""
 
     gain: np.ndarray
     offset: np.ndarray

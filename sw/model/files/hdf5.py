@@ -1,5 +1,4 @@
-"""Keras files: weights or whole models in HDF5 (``.h5``), and the zip archive that contains one
-(``.keras``)."""
+"""Keras files: weights or whole models in HDF5 (``.h5``), and the zip archive around one (``.keras``)."""
 
 import io
 import json

@@ -74,8 +74,7 @@ def read_stack(path: Path) -> GraphStack:
 
 
 class _Walk:
-    """One walk. Constants are evaluated only when needed, because classifiers are large and are not
-    needed."""
+    """One walk. Constants are evaluated only when needed, which those of large classifiers never are."""
 
     def __init__(self, path: Path, model: "ModelProto") -> None:
         self.path = path

@@ -10,13 +10,11 @@ from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.weights import FloatNetwork
 
 LEAST_LATENT = 0.1
-"""The smallest size, relative to the mean size, of a one-bit weight whose sign differs from the float
-weight's."""
+"""The smallest size of a one-bit weight whose sign is not the float weight's, relative to the mean size."""
 
 
 def network_shape(network: CompressedNetwork) -> NetworkShape:
-    """The shape that the network's name stands for. Raises InputError if its layers differ from that
-    shape."""
+    """The shape that the network's name stands for. Raises InputError if its layers differ from it."""
     shape = parse_network(network.name)
     if shape.layers != tuple(layer.shape for layer in network.layers):
         raise InputError(

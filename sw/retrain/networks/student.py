@@ -1,5 +1,4 @@
-"""The network whose forward pass computes the chip's integers, and which is trained by its real
-parameters."""
+"""The network whose forward pass computes the chip's integers, trained through its real parameters."""
 
 from collections.abc import Collection, Sequence
 
@@ -91,8 +90,7 @@ class QuantisedNetwork(nn.Module):
         return self.convs()[0].weight.device
 
     def quantise(self, how: Fitting) -> None:
-        """Computes the integers of all layers from the present parameters; call it after each change of
-        them."""
+        """Computes the integers of all layers from the present parameters; call it after each change."""
         first = image_scale(self.preprocessing, self.activation_bits)
         inputs = tuple(torch.from_numpy(v).to(self.device) for v in (first.scale, first.zero))
         scale, zero = inputs
@@ -167,8 +165,10 @@ class QuantisedNetwork(nn.Module):
 def integer_pixels(
     pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
 ) -> torch.Tensor:
-    """Turns uint8 RGB [N, H, W, 3] into the chip's input as float32 [N, 3, H, W] (docs/arithmetic.md, section
-    1)."""
+    """Turns uint8 RGB [N, H, W, 3] into the chip's input, float32 [N, 3, H, W].
+
+    See docs/arithmetic.md, section 1.
+    """
     x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
     if activation_bits < PIXEL_BITS:
         step = 1 << (PIXEL_BITS - activation_bits)

@@ -34,8 +34,7 @@ Order = Callable[[int], list[list[int]]]
 
 @dataclass(frozen=True)
 class Batch:
-    """``pictures`` are uint8 [N, H, W, 3] RGB; ``labels`` and ``groups`` are int64 [N], with -1 for
-    unknown."""
+    """``pictures`` are uint8 RGB [N, H, W, 3]; ``labels`` and ``groups`` are int64 [N], -1 for unknown."""
 
     pictures: torch.Tensor
     labels: torch.Tensor

@@ -31,8 +31,7 @@ class Triplets:
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """``loss`` is a scalar, ``count`` the number of triplets, and ``active`` those not yet far enough
-    apart."""
+    """``loss`` is a scalar, ``count`` the number of triplets, ``active`` those not yet far enough apart."""
 
     loss: torch.Tensor
     count: int

@@ -105,8 +105,7 @@ def two_views(first: Sequence[Image.Image], second: Sequence[Image.Image], side:
 
 
 def relight(pictures: torch.Tensor, settings: ViewSettings, generator: torch.Generator) -> torch.Tensor:
-    """Gives each picture of a uint8 [N, H, W, 3] a light of its own; the result has the same shape and
-    type."""
+    """Gives each picture of a uint8 [N, H, W, 3] a light of its own; shape and type stay the same."""
     count = len(pictures)
 
     def factors(spread: float, channels: int = 1) -> torch.Tensor:

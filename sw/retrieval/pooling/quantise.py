@@ -117,7 +117,6 @@ def bit_levels(quantiser: Quantiser) -> np.ndarray:
 
 
 def from_bits(codes: np.ndarray, quantiser: Quantiser) -> np.ndarray:
-    """Turns uint8 [N, ceil(B / 8)] into float64 [N, B]: each bit's level, to be compared with
-    ``bit_values``."""
+    """Turns uint8 [N, ceil(B / 8)] into float64 [N, B]: each bit's level, comparable with ``bit_values``."""
     below, above = bit_levels(quantiser)
     return np.where(np.unpackbits(codes, axis=1, count=quantiser.bits, bitorder="little"), above, below)

@@ -133,8 +133,7 @@ class CropStore:
         return combine(rotations, crops.weights, self.describer.chain, whitening)
 
     def _file(self, picture: Picture) -> Path:
-        """The file of a picture, which is identified by its path, its size in bytes and its modification
-        time."""
+        """The file of a picture, identified by its path, its size in bytes and its modification time."""
         status = picture.path.stat()
         about = [str(picture.path.resolve()), status.st_size, status.st_mtime_ns, picture.box]
         return self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npz"
