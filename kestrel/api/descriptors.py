@@ -33,7 +33,7 @@ Training = Descriptors | str | Path
 
 @dataclass(frozen=True)
 class DescribeRun:
-    """How many pictures are processed.
+    """How a run over many pictures proceeds.
 
     ``skip`` is called with the name of a picture in a folder that cannot be used, and the reason (None: it is
     an error). ``parts`` is a folder for finished parts, from which a stopped run continues. ``workers`` is

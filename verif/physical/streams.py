@@ -22,7 +22,7 @@ from kestrel.sw.planning.plan import Plan
 
 WEIGHT_BITS = 8
 RESET_CYCLES = 5
-"""The harness holds the reset for four cycles; what is recorded before it ends is random."""
+"""The harness holds the reset for four cycles; what is recorded before it is random."""
 
 WARM_UP = UNIT_LATENCY + 1
 """The cycles until the registers after the weights hold their proper values."""
