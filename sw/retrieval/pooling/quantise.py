@@ -56,13 +56,13 @@ def fit_quantiser(
         raise InputError(f"descriptors to learn thresholds from: {list(vectors.shape)}; "
                          "allowed: at least one, of finite numbers")
     dimension = vectors.shape[1]
-    bits = bits or dimension
+    count: int = bits or dimension
     weights = None
-    if bits > dimension:
+    if count > dimension:
         variances = vectors.astype(np.float64).var(axis=0)
         most = float(variances.max())
         weights = (variances / most if most > 0 else np.ones(dimension)).astype(np.float32)
-    exact = bit_values(vectors, bits, weights)
+    exact = bit_values(vectors, count, weights)
     middle = np.median(exact, axis=0) if threshold == "median" else exact.mean(axis=0)
     low, high = float(vectors.min()), float(vectors.max())
     if low == high:  # one vector of equal values, for which any range that contains the value will do
