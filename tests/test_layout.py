@@ -1,6 +1,7 @@
 """The rules by which the rooms may use each other, and a few that keep the source plain."""
 
 import ast
+import tomllib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def test_the_package_links_to_the_folders():
         link = ROOT / "kestrel" / folder
         assert link.is_symlink()
         assert link.readlink() == Path("..", folder)
+
+
+def test_types_are_checked_behind_the_links():
+    """pyright follows no link that it is not told of: left out, a folder would pass unseen."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pyright"]
+    wanted = {"kestrel", "tests", "bench", *(f"kestrel/{folder}" for folder in LINKED)}
+    assert wanted <= set(settings["include"])
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)

@@ -14,6 +14,9 @@ from kestrel.hw.common.handover import feature_address_bits, layer_layout, visit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.status import ERROR_BITS
 
+EitherSide = wiring.Signature | wiring.FlippedSignature
+"""A signature as seen from the driving side, or from the other one."""
+
 
 def stream(bits: int, keep: int = 0) -> wiring.Signature:
     """AXI4-Stream of ``bits`` data bits; with ``keep`` so many bits of TKEEP."""
@@ -54,7 +57,7 @@ def output_visit(config: EngineConfig, banks: int) -> wiring.Signature:
     )
 
 
-def ports(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
+def ports(prefix: str, signature: EitherSide) -> dict[str, wiring.Member]:
     """Members of a component that are the interface ``signature``, their names starting with ``prefix``."""
     return {prefix + name: member for name, member in signature.members.items()}
 
@@ -62,7 +65,7 @@ def ports(prefix: str, signature: wiring.Signature) -> dict[str, wiring.Member]:
 class Interface:
     """The members PREFIX... of a component as an interface with a signature, for ``wiring.connect``."""
 
-    def __init__(self, component: Any, prefix: str, signature: wiring.Signature) -> None:
+    def __init__(self, component: Any, prefix: str, signature: EitherSide) -> None:
         self.signature = signature
         for name in signature.members:
             setattr(self, name, getattr(component, prefix + name))

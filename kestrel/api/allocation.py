@@ -1,4 +1,4 @@
-"""Mask bits of every layer for a size or a distortion."""
+"""Choosing the mask bits of every layer for a target size or distortion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +32,13 @@ LARGEST_TARGET = 1 << 40
 
 @dataclass(frozen=True)
 class AllocationTarget:
-    """One of the first four; the others stay None. bits_per_weight: most stored bits a weight, scalars
-    included; size_bytes: most bytes of masks and scalars; size_of: no larger than these mask bits; cosine:
-    least mean cosine of the descriptors to the float network's. max_cycles: most cycles, relative to one
-    pass a layer (4 and 5 bits take 2 and 3). Raises InputError."""
+    """The target of an allocation, which is exactly one of the first four fields; the others stay None.
+
+    ``bits_per_weight`` is the most stored bits for each weight, scalars included. ``size_bytes`` is the most
+    bytes of masks and scalars. ``size_of`` asks for a size no larger than that of these mask bits. ``cosine``
+    is the lowest mean cosine of the descriptors with the float network's. In addition, ``max_cycles`` is the
+    most cycles, relative to one pass for each layer (4 and 5 bits take 2 and 3 passes). Raises InputError.
+    """
 
     bits_per_weight: float | None = None
     size_bytes: int | None = None
@@ -58,10 +61,14 @@ class AllocationTarget:
 
 @dataclass(frozen=True)
 class AllocationSettings:
-    """How sensitivities are measured and searched. widths: mask bits to choose from (None: 1, 2, 3, or all
-    where more cycles are allowed); fit, activation_bits, preprocessing, size, percentile: as of ``compress``,
-    with ``pictures`` of those given, spread evenly; rounds: most times that sensitivities are measured again;
-    trials: most plans near the best one that are tried."""
+    """How sensitivities are measured and plans are searched. Raises InputError.
+
+    ``widths`` are the mask bits to choose from (None: 1, 2 and 3, or all of them if more cycles are allowed).
+    ``fit``, ``activation_bits``, ``preprocessing``, ``size`` and ``percentile`` are as for ``compress``.
+    ``pictures`` is the number of pictures used of those given, spread evenly. ``rounds`` is the largest
+    number of times that sensitivities are measured again. ``trials`` is the largest number of plans near the
+    best one that are tried.
+    """
 
     widths: tuple[int, ...] | None = None
     fit: str = "least-squares"
@@ -80,9 +87,13 @@ class AllocationSettings:
 
 @dataclass(frozen=True)
 class AllocationStudy:
-    """What was found. allocation: the plan and how it was come by; compared: other plans, measured alike;
-    held_out: by plan, measured on other pictures; costs, sensitivity: of every layer and width; pictures,
-    held_out_pictures: measured on."""
+    """The result of an allocation.
+
+    ``allocation`` is the plan and how it was found. ``compared`` are other plans, measured in the same way.
+    ``held_out`` holds, by plan, the distortion measured on other pictures. ``costs`` and ``sensitivity`` are
+    those of every layer and width. ``pictures`` and ``held_out_pictures`` are the numbers of pictures on
+    which was measured.
+    """
 
     allocation: Allocation
     compared: tuple[MeasuredPlan, ...]
@@ -95,7 +106,7 @@ class AllocationStudy:
 
     @property
     def mask_bits(self) -> Plan:
-        """One number a layer, for ``compress``."""
+        """The mask bits found, one number for each layer, as ``compress`` takes them."""
         return self.allocation.found.plan
 
 
@@ -109,8 +120,8 @@ def allocate(
     The result is compared with the largest plan of no greater size that gives 3 bits to the first layers and
     1 bit to the others, with ``target.size_of``, and with the plans of ``compare``.
 
-    Parameters: pictures: on which sensitivities are measured; held_out: others, on which plans are measured
-    again. Raises InputError, also when no plan meets the target.
+    Sensitivities are measured on ``pictures``. ``held_out`` are other pictures, on which the plans are
+    measured again. Raises InputError, also if no plan meets the target.
     """
     settings, progress, shape = settings or AllocationSettings(), progress or silent, weights.shape
     widths = settings.widths or (tuple(MASK_BITS) if target.max_cycles > 1 else DEFAULT_WIDTHS)
@@ -153,7 +164,7 @@ def _plan(bits: MaskBits, shape: NetworkShape, widths: Sequence[int]) -> Plan:
 
 
 def _paper(shape: NetworkShape, costs: Costs, bits: int) -> Plan | None:
-    """3 bits first, 1 bit later: the largest such plan of at most ``bits``."""
+    """The largest plan of at most ``bits`` that gives 3 bits to the first layers and 1 bit to the others."""
     widths = {choice.mask_bits for choice in costs.choices[0]}
     if not {1, 3} <= widths:
         return None

@@ -1,4 +1,4 @@
-"""The chip: plan, ROM images and Verilog."""
+"""The chip: plans, ROM images and Verilog."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,26 +31,31 @@ NETWORK_SUFFIX = ".safetensors"
 TOPS = ("engine", "chip")
 
 Network = CompressedNetwork | str | Path
-"""In memory, as a file, or ``embedded``, the one that comes along."""
+"""A network in memory, a network file, or ``embedded`` for the network that is part of the package."""
 
 Config = EngineConfig | str | Path
 """An engine's configuration, the name of one, or a .toml file."""
 
 
 def find_network(network: Network) -> CompressedNetwork:
-    """In memory. Raises InputError."""
+    """The network in memory, which is loaded from its file if necessary. Raises InputError."""
     return network if isinstance(network, CompressedNetwork) else load_network(network)
 
 
 def find_config(config: Config) -> EngineConfig:
-    """In memory. Raises InputError."""
+    """The configuration in memory, which is loaded by its name or from its file if necessary. Raises
+    InputError."""
     return config if isinstance(config, EngineConfig) else load_config(str(config))
 
 
 @dataclass(frozen=True)
 class FramePlan:
-    """How a frame goes through an engine. network: its name; plan: strips, order and places; report: cycles
-    and memory; flaw: what the proof that no row is lost found wrong, None if it succeeded."""
+    """How a frame goes through an engine.
+
+    ``network`` is the network's name. ``plan`` holds the strips, their order and the places of the maps.
+    ``report`` holds cycles and memory. ``flaw`` is the error that the proof that no row is lost found, or
+    None if the proof succeeded.
+    """
 
     network: str
     plan: Plan
@@ -66,9 +71,9 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
          mask_bits: str | None = None, progress: Progress | None = None) -> FramePlan:
     """Plans a frame, and replays every visit on a model of the feature memory to prove that no row is lost.
 
-    Parameters: network: compressed, or a name as ``vgg16/8:pool3``, whose ``mask_bits`` are as of
-    ``compress`` (None: 3); size: of the image, pixels. Raises InputError for what the configuration cannot
-    hold.
+    ``network`` is a compressed network or a name such as ``vgg16/8:pool3``. With a name, ``mask_bits`` is as
+    for ``compress`` (None: 3). ``size`` is that of the image, in pixels. Raises InputError for anything that
+    the configuration cannot hold.
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
@@ -108,10 +113,11 @@ def export_network(
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
-    Parameters: folder: to write, new, empty or an earlier export; size: of the image, pixels; descriptors:
-    for a chip with a descriptor unit, those of training photographs (or their file), made with this network,
-    size, pooling and whitening; whitening: theirs, of mode "after"; threshold: of the bits, "median" or
-    "mean". Raises InputError; nothing is written then.
+    ``folder`` is written; it must be new, empty or an earlier export. ``size`` is that of the image, in
+    pixels. A chip with a descriptor unit needs ``descriptors``, those of training photographs (or their
+    file), made with this network, size, pooling and whitening; ``whitening``, with which they were made, of
+    mode "after"; and ``threshold``, that of the bits, "median" or "mean". Raises InputError, in which case
+    nothing is written.
     """
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
@@ -127,15 +133,18 @@ def export_network(
 
 
 def _label(value: object) -> str:
-    """For errors."""
+    """The value's name in error messages."""
     return str(value) if isinstance(value, str | Path) else type(value).__name__.lower()
 
 
 @dataclass(frozen=True)
 class VerilogReport:
-    """What was written. files: of Verilog, the top last, as ``file_list`` lists them; integration: with a
-    chip, a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys; top:
-    the top module; lines: of Verilog."""
+    """The files that were written.
+
+    ``files`` are those of Verilog, the top module last, as in ``file_list``. ``integration`` are, for a chip,
+    a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys. ``top`` is
+    the name of the top module. ``lines`` is the number of lines of Verilog.
+    """
 
     folder: Path
     files: tuple[Path, ...]
@@ -150,11 +159,12 @@ def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
     startup_check: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
-    """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
+    """Writes an engine's Verilog, or a chip's: one file for each module, and a file list.
 
-    Parameters: folder: to write, new, empty or written before; top: "engine", or "chip" for what goes round
-    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
-    Raises InputError; nothing is written then.
+    ``folder`` is written; it must be new, empty or written before. ``top`` is "engine", or "chip" for the
+    engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
+    ``startup_check`` it checks its ROMs after every reset. Raises InputError, in which case nothing is
+    written.
     """
     chosen, output = find_config(config), Path(folder)
     if top not in TOPS:

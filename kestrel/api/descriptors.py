@@ -1,4 +1,4 @@
-"""Pictures to descriptors, and the whitening that is learned for them."""
+"""Descriptors of pictures, and the whitening that is learned for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +33,12 @@ Training = Descriptors | str | Path
 
 @dataclass(frozen=True)
 class DescribeRun:
-    """How many pictures go through. skip: told the name of a picture in a folder that cannot be used, and
-    why (None: it is an error); parts: folder for finished parts, from which a stopped run continues; workers:
-    processes that read pictures (0: none; None: as suits)."""
+    """How a run over many pictures proceeds.
+
+    ``skip`` is called with the name of a picture in a folder that cannot be used, and the reason (None: it is
+    an error). ``parts`` is a folder for finished parts, from which a stopped run continues. ``workers`` is
+    the number of processes that read pictures (0: none; None: chosen automatically).
+    """
 
     skip: Skip | None = None
     parts: Path | None = None
@@ -48,10 +51,11 @@ def describe(
 ) -> Descriptors:
     """Describes pictures: one vector each, for an index or for comparison.
 
-    Parameters: network: with ``options`` (None: the default ones), or what ``make_describer`` made of both;
-    pictures: as ``Pictures`` says; names: one a picture (None: of files relative to the one folder given,
-    else their paths; of pictures in memory their numbers).
-    Returns vectors float32 [N, D] of unit length, with names and settings. Raises InputError.
+    ``network`` is a network, described with ``options`` (None: the default ones), or the describer that
+    ``make_describer`` made from both. ``pictures`` are given as in ``Pictures``. ``names`` has one name for
+    each picture. By default, files are named by their path relative to the folder if one folder is given and
+    by their path otherwise, and pictures in memory by their number. Returns vectors float32 [N, D] of unit
+    length, with names and settings. Raises InputError.
     """
     describer = _describer(network, options)
     run, progress = run or DescribeRun(), progress or silent
@@ -73,10 +77,10 @@ def describe_benchmark(
     network: Network | Describer, benchmark: Benchmark, options: DescriptorOptions | None = None, *,
     run: DescribeRun | None = None, progress: Progress | None = None,
 ) -> tuple[Benchmark, Descriptors]:
-    """Describes a benchmark's pictures and its queries that are parts of pictures.
+    """Describes a benchmark's pictures, and its queries that are crops of pictures.
 
-    Parameters as of ``describe``. Returns the benchmark without what was skipped, and the descriptors,
-    float32 [N, D]. Raises InputError.
+    The parameters are those of ``describe``. Returns the benchmark without what was skipped, and the
+    descriptors, float32 [N, D]. Raises InputError.
     """
     run = run or DescribeRun()
     found = describe_all(benchmark, _describer(network, options), progress=progress or silent, skip=run.skip,
@@ -91,13 +95,13 @@ def fit_whitening(
 ) -> Whitening:
     """Learns a PCA whitening for descriptors of the same options, from the vectors of all regions.
 
-    What comes of it has ``transform`` (vectors [R, D] -> [R, dimension]); ``DescriptorOptions`` takes it
-    where descriptors are to be whitened, and ``save_whitening`` keeps it.
+    The result has ``transform`` (vectors [R, D] -> [R, dimension]). ``DescriptorOptions`` takes it if
+    descriptors are to be whitened, and ``save_whitening`` saves it.
 
-    Parameters: network, pictures, options: as of ``describe``, options without a whitening; dimension: kept
-    (None: all in which the vectors vary); mode: where it will be applied, "roi" (each region's vector) or
-    "after" (once, the average; the one that the chip has); limit: most pictures used, spread evenly.
-    Raises InputError.
+    ``network``, ``pictures`` and ``options`` are as for ``describe``, the options without a whitening.
+    ``dimension`` is the number of dimensions kept (None: all in which the vectors vary). ``mode`` is where it
+    will be applied: "roi" (to each region's vector) or "after" (once, to the average; the chip has this one).
+    ``limit`` is the largest number of pictures used, spread evenly. Raises InputError.
     """
     describer = _describer(network, options)
     run, progress = run or DescribeRun(), progress or silent
@@ -117,9 +121,11 @@ def fit_whitening(
 
 @dataclass(frozen=True)
 class CodeOptions:
-    """How descriptors are kept in few bits. kind: "bytes" or "bits"; train: what range and thresholds are
-    learned from; threshold: of the bits, "median" or "mean"; bits: how many (None: one a dimension). Raises
-    InputError."""
+    """How descriptors are stored in few bits.
+
+    ``kind`` is "bytes" or "bits". Range and thresholds are learned from ``train``. ``threshold`` is that of
+    the bits, "median" or "mean". ``bits`` is their number (None: one for each dimension). Raises InputError.
+    """
 
     kind: str
     train: Training
@@ -134,7 +140,7 @@ class CodeOptions:
 
 
 def check_bits_of(codes: str | None, bits: int | None) -> None:
-    """Raises InputError for a number of bits with other codes, or one that there cannot be."""
+    """Raises InputError for a number of bits with codes other than bits, or one that is out of range."""
     if bits is not None:
         if codes != "bits":
             raise InputError(f"--bits {bits} with codes {codes}; allowed: with --codes bits")
@@ -142,7 +148,7 @@ def check_bits_of(codes: str | None, bits: int | None) -> None:
 
 
 def check_threshold(threshold: str) -> None:
-    """Raises InputError."""
+    """Raises InputError unless ``threshold`` is one of THRESHOLDS."""
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
 
@@ -152,11 +158,11 @@ def learn_quantiser(
     threshold: str = THRESHOLDS[0], bits: int | None = None, run: DescribeRun | None = None,
     progress: Progress | None = None,
 ) -> Quantiser:
-    """Range of bytes and thresholds of bits, from training photographs.
+    """Learns the range of bytes and the thresholds of bits from training photographs.
 
-    Parameters: like: settings that theirs must equal; what: has these settings, for errors; describer: for a
-    folder of photographs (None: only descriptors are taken); bits: how many (None: one a
-    dimension). Raises InputError.
+    Their settings must equal ``like``, which are the settings of what ``what`` names in errors. ``describer``
+    is for a folder of photographs; without it, only descriptors are accepted. ``bits`` is the number of bits
+    (None: one for each dimension). Raises InputError.
     """
     check_threshold(threshold)
     if isinstance(train, Descriptors):
@@ -173,8 +179,8 @@ def learn_quantiser(
 
 
 def encode(descriptors: Descriptors, kind: str, quantiser: Quantiser) -> Descriptors:
-    """The same descriptors with codes beside the vectors: ``kind`` "bytes" (uint8 [N, D]) or "bits" (uint8
-    [N, ceil(bits / 8)], ``bits`` of the quantiser). Raises InputError for another kind."""
+    """The same descriptors with codes in addition to the vectors: ``kind`` "bytes" (uint8 [N, D]) or "bits"
+    (uint8 [N, ceil(bits / 8)], with ``bits`` of the quantiser). Raises InputError for another kind."""
     if kind not in CODE_KINDS:
         raise InputError(f"codes {kind!r}; allowed: {', '.join(CODE_KINDS)}")
     return with_codes(descriptors, kind, quantiser)
@@ -200,14 +206,14 @@ def _names(names: Sequence[str] | None, found: Sequence[str]) -> tuple[str, ...]
 
 
 def _spread(items: Sequence, limit: int | None) -> list:
-    """At most ``limit`` of them, evenly spread."""
+    """At most ``limit`` of the items, evenly spread."""
     if limit is None or limit >= len(items):
         return list(items)
     return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def _unless_asked_for(skip: Skip | None, single: frozenset[str]) -> Skip | None:
-    """What is asked for by its own name is not left out quietly."""
+    """A ``skip`` that raises the error of a picture that was asked for by name, instead of skipping it."""
     if skip is None:
         return None
 

@@ -1,4 +1,4 @@
-"""Networks: float weights in, the chip's integers out."""
+"""Networks: from float weights to the chip's integers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,20 +22,20 @@ from kestrel.sw.retrain import run
 from kestrel.sw.retrain.run import Retrained, RetrainFiles, RetrainSettings
 
 MaskBits = int | str | Sequence[int]
-"""Bits of a mask: of all layers, as text (``3*7,1*6``), or one number a layer."""
+"""Mask bits: one number for all layers, text such as ``3*7,1*6``, or one number for each layer."""
 
 
 def load_weights(
     source: str | Path | Mapping[str, np.ndarray | torch.Tensor], network: str = "vgg16", *,
     preprocessing: str = "torchvision", fill_missing: int | None = None,
 ) -> FloatNetwork:
-    """The float weights of a network.
+    """Loads the float weights of a network.
 
-    Parameters: source: a file, ``random:SEED``, or a state dictionary with torchvision's key names
-    (``features.N.weight`` [C_out, C_in, 3, 3], ``features.N.bias`` [C_out]; others are ignored); network: its
-    name, a width (``vgg16/8``) or a cut (``vgg16:pool3``) of it; preprocessing: what the weights expect;
-    fill_missing: seed of random weights for layers that a file lacks (None: they are an error).
-    Raises InputError.
+    ``source`` is a file, ``random:SEED``, or a state dictionary with torchvision's key names
+    (``features.N.weight`` [C_out, C_in, 3, 3], ``features.N.bias`` [C_out]; other keys are ignored).
+    ``network`` is the network's name, possibly with a width (``vgg16/8``) or a cut (``vgg16:pool3``).
+    ``preprocessing`` is what the weights expect. ``fill_missing`` is the seed of random weights for layers
+    that a file lacks (None: they are an error). Raises InputError.
     """
     shape = parse_network(network)
     if isinstance(source, Mapping):
@@ -76,12 +76,13 @@ def compress(
 ) -> tuple[CompressedNetwork, CompressionReport]:
     """Turns float weights into masks, scalars, biases and shifts.
 
-    Parameters: pictures: on which activation ranges are measured (None: generated ones, good enough for
-    random weights, not for trained ones); mask_bits: see ``MaskBits``, each 1..5; fit: how masks are fitted,
-    one of "least-squares", "output", "sequential", "vendor", "paper"; activation_bits: 4..8; preprocessing:
-    what the weights expect; size: to which pictures are stretched, pixels; percentile: of the activations,
-    50..100, taken as range; seed: of the generated pictures.
-    Returns the network and what was done, layer by layer. Raises InputError.
+    Activation ranges are measured on ``pictures`` (None: generated ones, which are good enough for random
+    weights but not for trained ones). ``mask_bits`` are as in ``MaskBits``, each 1..5. ``fit`` says how masks
+    are fitted: "least-squares", "output", "sequential", "vendor" or "paper". ``activation_bits`` is 4..8.
+    ``preprocessing`` is what the weights expect. Pictures are stretched to ``size``, in pixels.
+    ``percentile`` is the percentile of the activations, 50..100, that is taken as their range. ``seed`` is
+    that of the generated pictures. Returns the network, and a report of what was done, layer by layer. Raises
+    InputError.
     """
     plan = mask_plan(mask_bits, weights.shape)
     height, width = height_width(size)
@@ -98,7 +99,7 @@ def compress(
 
 
 def mask_plan(mask_bits: MaskBits, shape: NetworkShape) -> tuple[int, ...]:
-    """One number a layer. Raises InputError."""
+    """Mask bits as one number for each layer. Raises InputError."""
     if isinstance(mask_bits, int | str):
         return parse_mask_plan(str(mask_bits), shape)
     return parse_mask_plan(",".join(f"{bits}*1" for bits in mask_bits), shape)
@@ -110,9 +111,9 @@ def retrain(
 ) -> Retrained | None:
     """Trains with the chip's integers in the forward pass, so that a network retrieves like its floats.
 
-    Parameters: images: folder of training pictures; settings: of which ``student`` says what is trained;
-    files: checkpoint, log and others to write. Nothing else is written: ``save_network`` keeps the result.
-    Returns None in all processes of a distributed run but the first. Raises InputError, also when training
-    diverges.
+    ``images`` is the folder of training pictures. In ``settings``, ``student`` says what is trained.
+    ``files`` are the checkpoint, the log and others to write. Nothing else is written: ``save_network`` saves
+    the result. In a distributed run, all processes but the first return None. Raises InputError, also when
+    training diverges.
     """
     return run.retrain(Path(images), settings, files, progress or silent)

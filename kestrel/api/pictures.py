@@ -33,15 +33,15 @@ Picture = np.ndarray | torch.Tensor
 """One picture in memory: uint8 RGB [H, W, 3]."""
 
 Pictures = str | Path | Picture | Sequence[str | Path | Picture]
-"""A file, a folder of them, a picture or a batch [N, H, W, 3] of them in memory, or several of these."""
+"""A file, a folder of files, a picture or a batch [N, H, W, 3] in memory, or several of these."""
 
 _GENERATED = re.compile(r"random:([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Generated views of places. folder: with the pictures and ``manifest``, which says what belongs
-    together; files: names of the pictures, relative to it."""
+    """Generated views of places. ``folder`` contains the pictures and ``manifest``, which says which of them
+    belong together. ``files`` are the names of the pictures, relative to the folder."""
 
     folder: Path
     manifest: Path
@@ -50,8 +50,8 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Shapes:
-    """Generated pictures with labels. folder: with a folder a class; classes: their names; count: of the
-    pictures."""
+    """Generated pictures with labels. ``folder`` contains one folder for each class, ``classes`` are the
+    names of the classes, and ``count`` is the number of pictures."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -59,20 +59,21 @@ class Shapes:
 
 
 def load_pictures(pictures: Pictures, size: Size) -> np.ndarray:
-    """Pictures as one batch.
+    """Loads pictures as one batch.
 
-    Parameters: pictures: as ``Pictures`` says; size: to which each is stretched, pixels.
-    Returns uint8 RGB [N, height, width, 3]. Raises InputError for what is no picture.
+    ``pictures`` are given as in ``Pictures``. Each is stretched to ``size``, in pixels.
+    Returns uint8 RGB [N, height, width, 3]. Raises InputError for anything that is not a picture.
     """
     height, width = height_width(size)
     return np.stack([resize(rgb, height, width) for _, rgb in named_pictures(pictures)])
 
 
 def network_input(network: CompressedNetwork, pictures: Pictures, size: Size | None = None) -> np.ndarray:
-    """What the chip gets for pictures: channels in the network's order, values rounded to its activations.
+    """The chip's input for pictures: channels in the network's order, values rounded to its activations.
 
-    Parameters: pictures: as ``Pictures`` says; size: to which each is stretched, pixels (None: as they are,
-    all alike). Returns uint8 [N, C, height, width], values below 2**activation_bits. Raises InputError.
+    ``pictures`` are given as in ``Pictures``. Each is stretched to ``size``, in pixels (None: they keep their
+    size, which must be the same for all). Returns uint8 [N, C, height, width] with values below
+    2**activation_bits. Raises InputError.
     """
     preprocessing = image_preprocessing(network)
     found = [rgb for _, rgb in named_pictures(pictures)]
@@ -84,7 +85,7 @@ def network_input(network: CompressedNetwork, pictures: Pictures, size: Size | N
 
 
 def image_preprocessing(network: CompressedNetwork) -> Preprocessing:
-    """The network's. Raises InputError for a network that does not take images."""
+    """The preprocessing of the network. Raises InputError for a network that does not take images."""
     channels = network.layers[0].shape.in_channels
     if channels != IMAGE_CHANNELS:
         raise InputError(f"network {network.name}: {channels} input channels; "
@@ -94,11 +95,11 @@ def image_preprocessing(network: CompressedNetwork) -> Preprocessing:
 
 def write_scenes(folder: str | Path, *, groups: int = 12, views: int = 4, seed: int = 1,
                  size: Size = (240, 320), progress: Progress | None = None) -> Scenes:
-    """Generates scenes to try retrieval on: ``views`` pictures of each of ``groups`` places, and a manifest
-    that says which belong together, as the protocol "groups" reads it.
+    """Generates scenes for trying out retrieval: ``views`` pictures of each of ``groups`` places, and a
+    manifest that says which belong together, in the form that the protocol "groups" reads.
 
-    Parameters: folder: to write, new or empty; seed: of the first place, the next has the next one; size: of
-    the pictures, pixels. Raises InputError.
+    ``folder`` is written; it must be new or empty. ``seed`` is that of the first place; each further place
+    has the next seed. ``size`` is that of the pictures, in pixels. Raises InputError.
     """
     folder = Path(folder)
     check_output_directory(folder)
@@ -110,10 +111,11 @@ def write_scenes(folder: str | Path, *, groups: int = 12, views: int = 4, seed: 
 
 def write_shapes(folder: str | Path, *, classes: int = 20, per_class: int = 40, seed: int = 1,
                  size: Size = 96, progress: Progress | None = None) -> Shapes:
-    """Generates labelled pictures to train on: outlines and patterns, a folder a class.
+    """Generates labelled pictures for training: outlines and patterns, one folder for each class.
 
-    Parameters: folder: to write, new or empty; per_class: pictures of each of the ``classes``; seed: of the
-    first pictures, the next have the next ones; size: of the pictures, pixels. Raises InputError.
+    ``folder`` is written; it must be new or empty. ``per_class`` is the number of pictures of each of the
+    ``classes``. ``seed`` is that of the first pictures; the next ones have the next seeds. ``size`` is that
+    of the pictures, in pixels. Raises InputError.
     """
     folder = Path(folder)
     check_output_directory(folder)
@@ -124,12 +126,12 @@ def write_shapes(folder: str | Path, *, classes: int = 20, per_class: int = 40, 
 
 
 # --------------------------------------------------------------------------------------------------------
-# What the other modules share
+# Shared by the other modules
 # --------------------------------------------------------------------------------------------------------
 
 
 def in_memory(pictures: Pictures) -> bool:
-    """Whether no file is named by them. Raises InputError for a mixture, and for nothing at all."""
+    """Whether the pictures are in memory, not files. Raises InputError for a mixture or for none."""
     if isinstance(pictures, str | Path):
         return False
     if isinstance(pictures, np.ndarray | torch.Tensor):
@@ -142,7 +144,7 @@ def in_memory(pictures: Pictures) -> bool:
 
 
 def arrays(pictures: Pictures) -> list[np.ndarray]:
-    """Pictures in memory, uint8 RGB [H, W, 3] each. Raises InputError for anything else."""
+    """Pictures in memory, each uint8 RGB [H, W, 3]. Raises InputError for anything else."""
     batch = isinstance(pictures, np.ndarray | torch.Tensor)
     items: Sequence[Any] = [pictures] if batch and pictures.ndim == 3 else pictures  # type: ignore[assignment]
     return [_array(picture, number) for number, picture in enumerate(items)]
@@ -159,9 +161,9 @@ def _array(picture: object, number: int) -> np.ndarray:
 def named_pictures(
     pictures: Pictures, generated: tuple[int, int] | None = None
 ) -> list[tuple[str, np.ndarray]]:
-    """Names and pixels, uint8 RGB [H, W, 3] of their own sizes: pictures in memory by their number, files by
-    their path. ``random:SEED`` stands for a picture of height and width ``generated`` (None: for none).
-    Raises InputError."""
+    """Names and pixels, uint8 RGB [H, W, 3] in their own sizes. Pictures in memory are named by their number,
+    files by their path. ``random:SEED`` stands for a generated picture of the height and width ``generated``
+    (None: it is not accepted). Raises InputError."""
     if in_memory(pictures):
         return [(str(number), rgb) for number, rgb in enumerate(arrays(pictures))]
     found: list[tuple[str, np.ndarray]] = []
@@ -178,7 +180,7 @@ def named_pictures(
 
 
 def calibration_pictures(pictures: Pictures, size: Size) -> CalibrationPictures:
-    """Pictures to measure activations on, stretched to ``size``. Raises InputError."""
+    """Pictures on which activations are measured, stretched to ``size``. Raises InputError."""
     height, width = height_width(size)
     if isinstance(pictures, str | Path) and Path(pictures).suffix.lower() not in IMAGE_SUFFIXES:
         return folder_pictures(pictures, height, width)
@@ -189,10 +191,12 @@ def calibration_pictures(pictures: Pictures, size: Size) -> CalibrationPictures:
 
 
 def collect_pictures(images: Sequence[str | Path]) -> tuple[list[Path], list[str], frozenset[str]]:
-    """The files of files and folders, their names, and the names of those given by themselves.
+    """The files in ``images`` (files and folders), their names, and the names of those that were given
+    individually.
 
-    Folders are searched with all of theirs. One folder alone: names relative to it; otherwise as given.
-    Raises InputError for a missing file, an empty folder, and a name that comes twice.
+    Folders are searched with all their subfolders. If one folder alone is given, names are relative to it;
+    otherwise they are as given. Raises InputError for a missing file, an empty folder, and a name that occurs
+    twice.
     """
     paths: list[Path] = []
     names: list[str] = []

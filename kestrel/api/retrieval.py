@@ -1,4 +1,4 @@
-"""Search and its measurement: indexes, queries, benchmarks, reports."""
+"""Search and its evaluation: indexes, queries, benchmarks and reports."""
 
 import shutil
 from collections.abc import Sequence
@@ -32,10 +32,13 @@ from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES, Kind
 
 @dataclass(frozen=True)
 class IndexOptions:
-    """Of a new index. codes: "floats", "bytes" or "bits"; structure: "flat" (exact), "hnsw" or "ivf"; train:
-    descriptors, or a file of them, that ranges, thresholds and cells are learned from (None: what is added
-    first); threshold: of bits, "median" or "mean" (None: the first, or what the descriptors' codes have);
-    bits: how many (None: one a dimension, or as the descriptors' codes have). Raises InputError."""
+    """Options of a new index. Raises InputError.
+
+    ``codes`` is "floats", "bytes" or "bits". ``structure`` is "flat" (exact), "hnsw" or "ivf". Ranges,
+    thresholds and cells are learned from ``train``, descriptors or a file of them (None: from what is added
+    first). ``threshold`` is that of bits, "median" or "mean" (None: as in the descriptors' codes, or else
+    "median"). ``bits`` is their number (None: as in the descriptors' codes, or else one for each dimension).
+    """
 
     codes: str = CODES[0]
     structure: str = STRUCTURES[0]
@@ -60,10 +63,11 @@ def build_index(
     descriptors: Descriptors | Sequence[Descriptors], options: IndexOptions | None = None, *,
     names: Sequence[str] | None = None, progress: Progress | None = None,
 ) -> DescriptorIndex:
-    """An index of descriptors, to be searched (``search``), kept (``save``) and added to (``add``).
+    """Builds an index of descriptors, which can be searched (``search``), saved (``save``) and added to
+    (``add``).
 
-    Parameters: descriptors: one or several sets, all made alike; names: of the sets, for errors.
-    Raises InputError.
+    ``descriptors`` are one set or several, all made in the same way. ``names`` are those of the sets, for
+    errors. Raises InputError.
     """
     sets = [descriptors] if isinstance(descriptors, Descriptors) else list(descriptors)
     names = [f"descriptors {number}" for number in range(len(sets))] if names is None else names
@@ -75,7 +79,7 @@ def build_index(
 
 
 def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None = None) -> DescriptorIndex:
-    """An empty index for descriptors as the given ones, called ``name``. Raises InputError."""
+    """An empty index for descriptors like the given ones, which errors call ``name``. Raises InputError."""
     options = options or IndexOptions()
     training = descriptors
     quantiser: Quantiser | None = None
@@ -97,8 +101,8 @@ def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None 
 
 def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], names: Sequence[str], *,
                  progress: Progress | None = None) -> None:
-    """Adds sets of descriptors, called ``names`` in errors. Raises InputError for sets that were not made
-    alike and for names that are there already."""
+    """Adds sets of descriptors, which errors call ``names``. Raises InputError for sets that were not made in
+    the same way, and for names that are already in the index."""
     for found, name in zip(descriptors[1:], names[1:], strict=True):
         check_comparable(descriptors[0].settings, found.settings, names[0], name)
     with (progress or silent)("indexing", sum(len(found.names) for found in descriptors)) as advance:
@@ -108,10 +112,10 @@ def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], nam
 
 def query_describer(index: DescriptorIndex, network: Network,
                     options: DescriptorOptions | None = None) -> Describer:
-    """What describes queries as the entries of an index were described.
+    """A describer that describes queries as the entries of an index were described.
 
-    Parameters: network, and of options the whitening, weights and backend: those that the index was made
-    with, of which it knows only the SHA-256. Raises InputError, also when they are others.
+    ``network``, and the whitening, weights and backend in ``options``, must be those with which the index was
+    made, of which it knows only the SHA-256. Raises InputError, also if they are others.
     """
     return describer_like(index.settings, network, options)
 
@@ -121,13 +125,13 @@ def search(
     names: Sequence[str] | None = None, effort: int | None = None, truth: Truth | None = None,
     asymmetric: bool = False,
 ) -> list[Result]:
-    """The nearest entries of each query.
+    """Finds the nearest entries for each query.
 
-    Parameters: queries: descriptors made as the index's, or vectors float32 [Q, D]; count: matches of each,
-    at most; names: one a query (None: the descriptors' own, or numbers); effort: candidates kept (hnsw) or
-    cells visited (ivf), more finds more; truth: marks matches as right and wrong;
-    asymmetric: in an index of bits the queries keep their floats.
-    Returns a result a query, best matches first. Raises InputError.
+    ``queries`` are descriptors made like those of the index, or vectors float32 [Q, D]. ``count`` is the
+    largest number of matches for each. ``names`` has one name for each query (None: the descriptors' own, or
+    numbers). ``effort`` is the number of candidates kept (hnsw) or cells visited (ivf); a larger one finds
+    more. ``truth`` marks matches as right and wrong. With ``asymmetric``, queries keep their floats in an
+    index of bits. Returns one result for each query, with the best matches first. Raises InputError.
     """
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
@@ -141,16 +145,17 @@ def search(
 
 
 def load_benchmark(dataset: str | Path, protocol: str = "groups", *, strict: bool = False) -> Benchmark:
-    """The benchmark in a folder, laid out as its protocol says (``kestrel list`` names them).
+    """Loads the benchmark in a folder, whose layout its protocol defines (``kestrel list`` names the
+    protocols).
 
-    Parameters: strict: stray and missing pictures and contradictions are errors, not warnings (InputWarning).
-    Raises InputError.
+    With ``strict``, extra pictures, missing pictures and contradictions are errors and not warnings
+    (InputWarning). Raises InputError.
     """
     return read_benchmark(protocol, Path(dataset), strict=strict)
 
 
 def load_truth(dataset: str | Path, protocol: str = "groups") -> Truth:
-    """Which pictures of a benchmark's folder are right for which, for ``search``. Raises InputError."""
+    """Which pictures in a benchmark's folder are right for which query, for ``search``. Raises InputError."""
     return Truth(load_benchmark(dataset, protocol))
 
 
@@ -159,13 +164,13 @@ def evaluate(
     quantiser: Quantiser | None = None, asymmetric: bool = False, average_precision: str = "trapezoid",
     what: str = "descriptors", progress: Progress | None = None,
 ) -> Evaluation:
-    """Measures retrieval: mean average precision (``map``), recall at 1, 5 and 10.
+    """Measures retrieval: mean average precision (``map``), and recall at 1, 5 and 10.
 
-    Parameters: benchmark: or its folder, of protocol "groups"; descriptors: of all its images and queries;
-    codes: what is compared, "floats", "bytes" or "bits"; quantiser: of these (None: the descriptors' own,
-    else learned from the benchmark's images); asymmetric: with bits, the queries keep their floats;
-    average_precision: "trapezoid" or "plain"; what: names the
-    descriptors in errors. Raises InputError.
+    ``benchmark`` is a benchmark, or the folder of one with the protocol "groups". ``descriptors`` are those
+    of all its images and queries. ``codes`` says what is compared: "floats", "bytes" or "bits". ``quantiser``
+    is that of the codes (None: the descriptors' own, or else learned from the benchmark's images). With
+    ``asymmetric``, queries keep their floats when bits are compared. ``average_precision`` is "trapezoid" or
+    "plain". ``what`` names the descriptors in errors. Raises InputError.
     """
     if not isinstance(benchmark, Benchmark):
         benchmark = load_benchmark(benchmark)
@@ -178,8 +183,9 @@ def evaluate(
 
 def own_quantiser(benchmark: Benchmark, descriptors: Descriptors,
                   threshold: str = THRESHOLDS[0], bits: int | None = None) -> Quantiser:
-    """For want of training photographs: that of the descriptors' codes, else learned from the benchmark's
-    own images. ``bits``: how many (None: one a dimension, or as the codes have)."""
+    """The quantiser to use without training photographs: that of the descriptors' codes, or else one learned
+    from the benchmark's own images. ``bits`` is the number of bits (None: as in the codes, or else one for
+    each dimension). Raises InputError."""
     if descriptors.codes is not None and bits in (None, descriptors.codes.quantiser.bits):
         return descriptors.codes.quantiser
     images = set(benchmark.images)
@@ -194,8 +200,8 @@ def report(
 ) -> tuple[Report, tuple[Path, ...]]:
     """Writes the tables of a benchmark as HTML, Markdown, JSON and plots.
 
-    Parameters: keep_features: what the backend computed stays, for another report; skip: told of pictures
-    that cannot be used (None: they are errors). A stopped run continues from its features.
+    With ``keep_features``, what the backend computed is kept for another report. ``skip`` is called with
+    pictures that cannot be used (None: they are errors). A stopped run continues from its features.
     Returns the figures and the files written. Raises InputError.
     """
     check_request(request)

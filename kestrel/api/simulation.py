@@ -1,4 +1,4 @@
-"""The proof in simulation: pictures through the engine or the chip, and through the reference."""
+"""The proof in simulation: pictures are run through the engine or the chip, and through the reference."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,9 +30,12 @@ PAUSES_MAX = 0.9
 
 @dataclass(frozen=True)
 class EngineProof:
-    """Frames through the simulated engine, every element of every layer compared with the reference. images:
-    names of the pictures; frames: one a picture; paused: streams paused, so that cycles follow no closed
-    form; build_seconds: spent on the simulator."""
+    """Frames run through the simulated engine, with every element of every layer compared with the reference.
+
+    ``images`` are the names of the pictures, and ``frames`` has one report for each. ``paused`` says that
+    streams were paused, in which case the cycles follow no closed form. ``build_seconds`` is the time spent
+    on building the simulator.
+    """
 
     images: tuple[str, ...]
     frames: tuple[FrameReport, ...]
@@ -50,7 +53,7 @@ class EngineProof:
 
     @property
     def cycles(self) -> int:
-        """Of the first frame; without pauses all frames take as many."""
+        """The cycles of the first frame; without pauses, all frames take the same number."""
         return self.frames[0].cycles
 
     @property
@@ -64,8 +67,9 @@ class EngineProof:
 
 @dataclass(frozen=True)
 class ChipProof:
-    """Frames through the whole simulated chip, the C driver as its host. images: names of the pictures;
-    frames: one a picture; paused, build_seconds: as of ``EngineProof``."""
+    """Frames run through the whole simulated chip, with the C driver as its host. ``images`` are the names of
+    the pictures, and ``frames`` has one report for each. ``paused`` and ``build_seconds`` are as in
+    ``EngineProof``."""
 
     images: tuple[str, ...]
     frames: tuple[ChipReport, ...]
@@ -91,10 +95,14 @@ class ChipProof:
 
 @dataclass(frozen=True)
 class DescriptorProof:
-    """Pictures through the whole simulated chip to descriptors. images: names of the pictures; reports: for
-    each picture one by kind ("bytes", "bits"); float_cosines: of its integer descriptor to the float
-    chain's; crops: specification; whitening: SHA-256 of its file, or ""; regions, dimensions: of a
-    descriptor; frame_cycles: closed form of a frame that ends in features."""
+    """Pictures run through the whole simulated chip to descriptors.
+
+    ``images`` are the names of the pictures. ``reports`` has for each picture one report by kind ("bytes",
+    "bits"). ``float_cosines`` are the cosines of the integer descriptors with those of the float chain.
+    ``crops`` is the crop specification. ``whitening`` is the SHA-256 of the whitening's file, or "".
+    ``regions`` and ``dimensions`` are the numbers of those of a descriptor. ``frame_cycles`` are the cycles,
+    in closed form, of a frame that ends in features.
+    """
 
     images: tuple[str, ...]
     reports: tuple[dict[str, DescriptorReport], ...]
@@ -126,10 +134,11 @@ def simulate(
 ) -> EngineProof:
     """Simulates the engine in Verilator and compares every element of every layer with the reference.
 
-    Parameters: pictures: as ``Pictures`` says, or ``random:SEED`` for a generated one; size: to which each is
-    stretched, pixels; pauses: share of cycles in which each stream pauses, 0..0.9; seed: of pauses and of the
-    power-up state; waves: waveforms (.fst) of the first frame to write. Raises InputError for what the
-    configuration cannot take, SimulationError when the engine does not end a frame.
+    ``pictures`` are given as in ``Pictures``, or as ``random:SEED`` for a generated one. Each is stretched to
+    ``size``, in pixels. ``pauses`` is the share of cycles in which each stream pauses, 0..0.9. ``seed`` is
+    that of the pauses and of the power-up state. ``waves`` are waveforms (.fst) of the first frame to write.
+    Raises InputError for anything that the configuration cannot take, and SimulationError if the engine does
+    not complete a frame.
     """
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
@@ -155,10 +164,10 @@ def simulate_chip(
     network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
     seed: int = 1, progress: Progress | None = None,
 ) -> ChipProof:
-    """Simulates the whole chip, the C driver as its host, and compares the features that come out.
+    """Simulates the whole chip, with the C driver as its host, and compares the features that it sends.
 
-    Parameters as of ``simulate``. Raises InputError for what the chip cannot take, SimulationError when it
-    does not end a frame.
+    The parameters are those of ``simulate``. Raises InputError for anything that the chip cannot take, and
+    SimulationError if it does not complete a frame.
     """
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
@@ -179,12 +188,13 @@ def simulate_descriptors(
     descriptor: DescriptorConfig | None = None, pauses: float = 0.0, seed: int = 1,
     progress: Progress | None = None,
 ) -> DescriptorProof:
-    """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that come out.
+    """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that it sends.
 
-    Parameters: pictures: in their own sizes (``random:SEED``: twice as high and wide as the input); options:
-    what a descriptor is, size included; quantiser: range and thresholds (None: of a vector whose elements are
-    alike); descriptor: the unit (None: the configuration's own); others as of ``simulate``. Raises InputError
-    for what the chip cannot do, SimulationError when it does not end a frame.
+    ``pictures`` are used in their own sizes (``random:SEED`` is twice as high and wide as the input).
+    ``options`` define a descriptor, including the size. ``quantiser`` holds range and thresholds (None: those
+    of a vector whose elements are all equal). ``descriptor`` is the unit (None: the configuration's own). The
+    other parameters are those of ``simulate``. Raises InputError for anything that the chip cannot do, and
+    SimulationError if it does not complete a frame.
     """
     progress, options = progress or silent, options or DescriptorOptions()
     loaded, chosen = find_network(network), find_config(config)

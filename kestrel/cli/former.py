@@ -1,22 +1,22 @@
-"""Options by their former names: they still work, and no help shows them."""
+"""The former names of options, which still work but are not shown in the help."""
 
 from collections.abc import Mapping, Sequence
 
 from kestrel.hw.spec.errors import InputError
 
 RENAMED = {"--engine": "--backend", "--engine-set": "--backend-set", "--calibration-size": "--size"}
-"""Former name -> present one, where a command has the one and not the other."""
+"""Present names by former ones, for commands that have an option by its present name only."""
 
 SIZE = "--size"
 SIDES = ("--height", "--width")
-"""Former names of the two parts of SIZE."""
+"""The former names of the two sides in SIZE."""
 
 
 def translate(arguments: Sequence[str], options: Mapping[str, object]) -> list[str]:
     """A command's arguments with the present names of its options.
 
-    ``options``: the command's options by name, with their defaults. Raises InputError where an option is
-    given by both names, or a side is no number.
+    ``options`` are the command's options by name, with their defaults. Raises InputError if an option is
+    given by both names, or if a side is not a number.
     """
     given: set[str] = set()
     sides: dict[str, int] = {}
@@ -51,7 +51,7 @@ def _side(name: str, text: str) -> int:
 
 
 def _size(sides: Mapping[str, int], default: str) -> str:
-    """``sides`` in full; what is not given is the default's."""
+    """Both sides as the text of SIZE; a side that is not given is that of the default."""
     height, _, width = default.partition("x")
     usual = zip(SIDES, (height, width or height), strict=True)
     return "x".join(str(sides.get(name, side)) for name, side in usual)

@@ -1,4 +1,4 @@
-"""``kestrel list``: what the other commands' options may name."""
+"""``kestrel list``: the names that the options of other commands accept."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, progress on standard error."""
+"""The output of commands: results on standard output, progress on standard error."""
 
 import codecs
 import contextlib
@@ -36,7 +36,7 @@ ENCODING_RULE = "kestrel-stand-in"
 
 STAND_INS = {"\N{CHECK MARK}": "+", "\N{BALLOT X}": "x", "\N{EN DASH}": "-", "\N{MULTIPLICATION SIGN}": "x",
              "\N{HORIZONTAL ELLIPSIS}": ".", "\N{BULLET}": "*"}
-"""Signs of our tables, and what stands for them in an encoding that lacks them."""
+"""Characters of the printed tables, and their replacements in an encoding that lacks them."""
 
 _result_stream: TextIO | None = None
 
@@ -55,10 +55,10 @@ def emit(payload: dict[str, Any], human: Callable[[Console], None], json: bool) 
 
 
 def print_anywhere() -> None:
-    """Makes standard output and standard error take every text, whatever encoding the locale gives them.
+    """Makes standard output and standard error accept every text, whatever encoding the locale gives them.
 
-    What the encoding lacks is replaced (see STAND_INS) or escaped; bytes of a file name that are no text of
-    it are written as they were.
+    Characters that the encoding lacks are replaced (see STAND_INS) or escaped. Bytes of a file name that are
+    not text in the encoding are written unchanged.
     """
     codecs.register_error(ENCODING_RULE, _stand_in)
     for stream in (sys.stdout, sys.stderr):
@@ -71,7 +71,7 @@ def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
         raise error
     found = bytearray()
     for sign in error.object[error.start : error.end]:
-        if "\udc80" <= sign <= "\udcff":  # a byte of a file name, as Python keeps those that it cannot decode
+        if "\udc80" <= sign <= "\udcff":  # a byte of a file name that Python could not decode
             found.append(ord(sign) - 0xDC00)
         else:
             found += STAND_INS.get(sign, sign).encode("ascii", "backslashreplace")
@@ -80,8 +80,8 @@ def _stand_in(error: UnicodeError) -> tuple[str | bytes, int]:
 
 @contextlib.contextmanager
 def input_warnings() -> Iterator[None]:
-    """While active, the first InputWarning of each kind is printed as a line on standard error when it comes,
-    and at the end how many more there were."""
+    """While active, prints the first InputWarning of each kind as a line on standard error as soon as it
+    occurs, and at the end how many more of that kind there were."""
     counts: dict[str, int] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
@@ -111,7 +111,7 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def result_only() -> Iterator[None]:
-    """While active only ``emit`` reaches standard output; every other print goes to standard error."""
+    """While active, only ``emit`` writes to standard output; all else printed goes to standard error."""
     global _result_stream
     _result_stream = sys.stdout
     try:
@@ -122,7 +122,7 @@ def result_only() -> Iterator[None]:
 
 
 class _RateColumn(ProgressColumn):
-    """Steps a second, as measured of late."""
+    """Steps per second, as measured recently."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ def progress(
 ) -> Iterator[Callable[[int], None]]:
     """Yields ``advance(steps)`` for work of ``total`` steps (None: unknown, a spinner without a bar).
 
-    ``rate`` is the unit in which speed is shown, such as "images/s"; None shows none.
-    The bar is drawn on standard error, only when that is a terminal, and only once the work has taken
+    ``rate`` is the unit in which the speed is shown, such as "images/s"; None shows no speed. The bar is
+    drawn on standard error, only if that is a terminal, and only after the work has taken
     ``PROGRESS_AFTER_SECONDS``.
     """
     console = Console(stderr=True)
@@ -149,7 +149,7 @@ def progress(
         return
     columns = [SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()]
     if total is not None:
-        # With the rate a shorter bar, so that a terminal of 80 columns still shows the remaining time.
+        # The bar is shorter if there is a rate, so that 80 columns still show the remaining time.
         columns = [TextColumn("{task.description}"), BarColumn(20 if rate else 40),
                    TextColumn("{task.completed}/{task.total}"), *([_RateColumn(rate)] if rate else []),
                    TimeRemainingColumn()]

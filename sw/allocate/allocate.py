@@ -1,10 +1,10 @@
-"""From a float network and a target to the mask bits of every layer.
+"""Finds the mask bits of every layer from a float network and a target.
 
-Measured sensitivities and an exact search (``search``) give a plan. What layers do to each other the sum of
-their sensitivities does not know; so they are measured again around that plan, and the search repeated, until
-it stays; then plans near the best one are tried, those first that promise most. Plans are compared by the
-network's descriptors with all their masks at once, in floating point; what comes out is compressed and its
-integers are measured.
+Measured sensitivities and an exact search (``search``) give a plan. The sum of the layers' sensitivities does
+not capture how layers affect each other. The sensitivities are therefore measured again around that plan and
+the search is repeated, until the plan no longer changes. Then plans near the best one are tried, the most
+promising first. Plans are compared by the network's descriptors with all their masks at once, in floating
+point; the resulting plan is compressed and its integers are measured.
 """
 
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ from kestrel.sw.model.preprocessing import check_activation_bits, find_preproces
 from kestrel.sw.model.weights import FloatNetwork
 
 DEFAULT_WIDTHS = (1, 2, 3)
-"""Those that take one pass of the array."""
+"""The mask bits that take one pass of the array."""
 
 DEFAULT_ROUNDS = 3
-"""Most times that sensitivities are measured again."""
+"""The largest number of times that sensitivities are measured again."""
 
 DEFAULT_TRIALS = 16
-"""Most plans near the best one that are tried."""
+"""The largest number of plans near the best one that are tried."""
 
 CORRECTIONS = 4
-"""Most searches for a cosine, each corrected by what the integers lacked of it in the one before."""
+"""The most searches for a cosine, each corrected by what the integers of the one before lacked."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Either ``bits``, the most that masks and scalars may take, or ``cosine``, the least mean cosine of the
-    descriptors; ``cycles``: most cycles, relative to one pass a layer. Raises InputError."""
+    """Either ``bits``, the most that masks and scalars may take, or ``cosine``, the lowest mean cosine of the
+    descriptors. ``cycles`` is the most cycles, relative to one pass for each layer. Raises InputError."""
 
     bits: int | None = None
     cosine: float | None = None
@@ -62,8 +62,8 @@ class Target:
 
 @dataclass(frozen=True)
 class MeasuredPlan:
-    """A plan: its size, its relative cycles, its distortion as the sum of sensitivities, with all masks in
-    floating point, and in integers on the calibration pictures."""
+    """A plan with its size, its relative cycles, and its distortion: predicted as the sum of sensitivities,
+    measured in floating point with all masks, and measured in integers on the calibration pictures."""
 
     plan: Plan
     bits: int
@@ -75,9 +75,9 @@ class MeasuredPlan:
 
 @dataclass(frozen=True)
 class Allocation:
-    """found: the plan; first: what the search gave before anything was measured again; front: the best plans
-    of all sizes by the sum of sensitivities; tried: how many plans were measured, most of them in floating
-    point."""
+    """``found`` is the plan, ``first`` the one that the search gave before anything was measured again.
+    ``front`` holds the best plans of all sizes by the sum of sensitivities. ``tried`` is the number of plans
+    that were measured, most of them in floating point."""
 
     target: Target
     front: tuple[Point, ...]
@@ -87,9 +87,9 @@ class Allocation:
 
 
 class Allocator:
-    """Measures the sensitivities of ``network`` once; ``find`` answers for any target.
+    """Measures the sensitivities of ``network`` once; ``find`` then gives a plan for any target.
 
-    widths: mask bits to choose from. Raises InputError for options outside their range.
+    ``widths`` are the mask bits to choose from. Raises InputError for options outside their range.
     """
 
     def __init__(self, network: FloatNetwork, pictures: CalibrationPictures, *, preprocessing: str,
@@ -109,7 +109,7 @@ class Allocator:
         self.sensitivity = self._around(None)
 
     def find(self, target: Target, rounds: int = DEFAULT_ROUNDS, trials: int = DEFAULT_TRIALS) -> Allocation:
-        """The plan for a target. Raises InputError when none meets it, or for negative numbers."""
+        """The plan for a target. Raises InputError if no plan meets it, or for negative numbers."""
         for name, value in (("rounds", rounds), ("trials", trials)):
             if value < 0:
                 raise InputError(f"{name} {value}; allowed: 0 or more")
@@ -124,7 +124,7 @@ class Allocator:
                           len(self._known) - before)
 
     def measured(self, plan: Plan) -> MeasuredPlan:
-        """Any plan, compressed and measured."""
+        """Compresses and measures any plan."""
         point = make_point(plan, self.costs, self.sensitivity.summands())
         return MeasuredPlan(plan, point.bits, point.cycles / self.costs.cycles, point.distortion,
                             self._masks_only(plan), self.integers(plan))
@@ -137,7 +137,8 @@ class Allocator:
         return front
 
     def _choose(self, front: Sequence[Point], target: Target) -> Plan:
-        """The front's plan for the target, or the nearest to it. Raises InputError for too small a size."""
+        """The front's plan for the target, or the one nearest to it. Raises InputError if the target size is
+        too small."""
         if target.bits is None:
             assert target.cosine is not None
             return within_distortion(front, 1 - target.cosine).plan
@@ -150,7 +151,8 @@ class Allocator:
 
     def _search_cosine(self, front: Sequence[Point], target: Target, rounds: int,
                        trials: int) -> tuple[Plan, Plan]:
-        """Searches for plans whose masks alone reach the cosine, and a little more, until the integers do."""
+        """Searches for plans whose masks alone reach a cosine, which is raised until the integers reach the
+        target too."""
         assert target.cosine is not None
         widest = front[-1].plan
         if self.integers(widest).cosine < target.cosine:
@@ -170,8 +172,8 @@ class Allocator:
         return first, widest
 
     def _search(self, start: Plan, target: Target, rounds: int, trials: int) -> Plan:
-        """The best plan by its masks alone: sensitivities around a plan, the best plan by them, around that,
-        ...; then trials near the best."""
+        """The best plan by its masks alone. Repeats: measure the sensitivities around a plan, and take the
+        best plan according to them as the next one. Then tries plans near the best."""
         plan = start
         best = min([start, *self._usual(target)], key=lambda p: self._rank(p, target))
         visited: set[Plan] = set()
@@ -186,8 +188,8 @@ class Allocator:
         return self._try_near(best, target, trials)
 
     def _usual(self, target: Target) -> list[Plan]:
-        """What one would take without measuring: of any two widths the wider in the first layers, in as many
-        as the size allows."""
+        """The plans that one would take without measuring: for any two widths, the wider one in as many of
+        the first layers as the target allows."""
         plans: list[Plan] = []
         for narrow, wide in combinations(self._widths, 2):
             loaded = [front_loaded(self.network.shape, wide, narrow, count)
@@ -215,7 +217,7 @@ class Allocator:
         return best
 
     def _nearest_table(self, plan: Plan) -> Sensitivity:
-        """The sensitivities around a plan that differs in the fewest layers."""
+        """The sensitivities around the plan that differs from ``plan`` in the fewest layers."""
         def different(base: Plan | None) -> int:
             return len(plan) if base is None else sum(a != b for a, b in zip(plan, base, strict=True))
 
@@ -230,7 +232,8 @@ class Allocator:
         return self._score(self.costs.bits(plan), self._masks_only(plan), target)
 
     def _score(self, bits: int, distortion: float, target: Target) -> tuple[float, float, float]:
-        """Less is better: for a size the distortion; for a cosine, once it is reached, the size."""
+        """Less is better. For a target size this is the distortion; for a target cosine, once it is reached,
+        the size."""
         if target.cosine is None:
             return 0, distortion, bits
         if distortion <= 1 - target.cosine:
@@ -243,7 +246,8 @@ class Allocator:
         return self._known[plan]
 
     def _around(self, base: Plan | None) -> Sensitivity:
-        """Measured once; around a plan it is also the measure of all plans that differ in one layer."""
+        """The sensitivities around ``base``, measured once. If ``base`` is a plan, they also measure all
+        plans that differ from it in one layer."""
         if base not in self._tables:
             table = self._disturbance.around(base, self._widths, self._progress)
             self._tables[base] = table

@@ -1,4 +1,4 @@
-"""What each width of a layer's masks costs: stored bits, and cycles of the array."""
+"""The costs of each mask width of a layer: stored bits, and cycles of the array."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from kestrel.hw.spec.widths import TAPS, kernel_bits
 from kestrel.sw.model.network import ConvShape, NetworkShape
 
 LANES = 16
-"""Input and output lanes of the array that cycles are counted for, as in the configuration ``edge``. Costs
-are compared with each other, and their ratios hardly depend on it."""
+"""Input and output lanes of the array for which cycles are counted, as in the configuration ``edge``. Costs
+are only compared with each other, and their ratios hardly depend on this number."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One width for one layer. bits: of all its masks and scalars; cycles: in which the array computes it."""
+    """One width for one layer. ``bits`` is the size of all its masks and scalars; ``cycles`` is the number of
+    cycles in which the array computes the layer."""
 
     mask_bits: int
     bits: int
@@ -24,7 +25,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Costs:
-    """choices: for each layer by rising width; weights: of the network; cycles: with one pass a layer."""
+    """``choices`` holds those of each layer by rising width, ``weights`` is the number of weights in the
+    network, and ``cycles`` the number of cycles with one pass for each layer."""
 
     choices: tuple[tuple[Choice, ...], ...]
     weights: int
@@ -32,7 +34,7 @@ class Costs:
 
     @property
     def smallest(self) -> int:
-        """Bits of the network with every layer at its narrowest."""
+        """Bits of the network with the narrowest masks in every layer."""
         return sum(layer[0].bits for layer in self.choices)
 
     def bits(self, plan: Sequence[int]) -> int:
@@ -42,14 +44,14 @@ class Costs:
         return sum(choice.cycles for choice in self.chosen(plan))
 
     def chosen(self, plan: Sequence[int]) -> tuple[Choice, ...]:
-        """The choices of a plan, mask bits by layer."""
+        """The choices of a plan, which gives the mask bits of each layer."""
         return tuple(next(c for c in layer if c.mask_bits == width)
                      for layer, width in zip(self.choices, plan, strict=True))
 
 
 def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: int) -> Costs:
-    """Costs of every layer at each of ``widths``, on images of ``height`` x ``width``. Raises InputError for
-    no width or one that the engine does not have."""
+    """The costs of every layer at each of ``widths``, on images of ``height`` x ``width``. Raises InputError
+    if there is no width, or one that the engine does not have."""
     allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]}, each once"
     if not widths or len(set(widths)) != len(widths) or not set(widths) <= set(MASK_BITS):
         raise InputError(f"mask widths {','.join(map(str, widths))!r}; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""What a plan really does: the network compressed by it, its integers run, its descriptors compared."""
+"""The actual effect of a plan: the network is compressed by it and its integers' descriptors compared."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,8 +21,8 @@ from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 
 def in_memory(pictures: CalibrationPictures, count: int) -> CalibrationPictures:
-    """``count`` of the pictures, or all if there are fewer, spread evenly and read once. Raises InputError
-    for a bad picture."""
+    """``count`` of the pictures, spread evenly and read once, or all of them if there are fewer. Raises
+    InputError for a bad picture."""
     chosen = np.linspace(0, len(pictures.names) - 1, min(count, len(pictures.names))).round().astype(int)
     loaded = [pictures.load(n) for n in chosen.tolist()]
     return replace(pictures, names=tuple(pictures.names[n] for n in chosen), load=loaded.__getitem__)
@@ -30,7 +30,7 @@ def in_memory(pictures: CalibrationPictures, count: int) -> CalibrationPictures:
 
 @dataclass(frozen=True)
 class Distortion:
-    """1 - cosine of pooled descriptors to the float network's, by picture."""
+    """1 - cosine of the pooled descriptors and the float network's, for each picture."""
 
     values: tuple[float, ...]
 
@@ -44,12 +44,12 @@ class Distortion:
 
     @property
     def cosine(self) -> float:
-        """Mean over the pictures."""
+        """The mean over the pictures."""
         return 1 - self.mean
 
 
 class Gauge:
-    """Descriptors of the float network on some pictures, to hold integer networks against."""
+    """Descriptors of the float network on some pictures, with which integer networks are compared."""
 
     def __init__(self, network: FloatNetwork, preprocessing: str, pictures: CalibrationPictures) -> None:
         self._network = network
@@ -66,7 +66,7 @@ class Gauge:
         return [self._pool(model.run(real_batch(batch, self._preprocessing))[-1]) for batch in self._batches]
 
     def measure(self, integers: CompressedNetwork) -> Distortion:
-        """The network's distortion on every picture."""
+        """The distortion of an integer network on every picture."""
         reference = Reference(integers)
         values: list[float] = []
         for batch, wanted in zip(self._batches, self._wanted, strict=True):
@@ -77,7 +77,7 @@ class Gauge:
 
 
 class PlanMeasure:
-    """Compresses by a plan and measures, on the calibration pictures; every plan once."""
+    """Compresses the network by a plan and measures it on the calibration pictures, once for every plan."""
 
     def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: str,
                  activation_bits: int, percentile: float) -> None:
@@ -91,7 +91,7 @@ class PlanMeasure:
         self._known: dict[Plan, Distortion] = {}
 
     def compress(self, plan: Plan) -> CompressedNetwork:
-        """The network with these widths. Raises InputError as ``sw.compress.pipeline.compress`` does."""
+        """The network with these mask widths. Raises InputError as ``sw.compress.pipeline.compress`` does."""
         if plan not in self._networks:
             self._networks[plan], _ = compress(
                 self._fits.network, plan, self._pictures, preprocessing=self._preprocessing,

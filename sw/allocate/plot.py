@@ -1,4 +1,4 @@
-"""Size against distortion, as a plot."""
+"""A plot of size against distortion."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +17,9 @@ SETTINGS: Any = {"font.size": 9, "svg.hashsalt": "kestrel", "svg.fonttype": "non
 
 def plot_allocation(allocation: Allocation, compared: Sequence[MeasuredPlan], weights: int, name: str,
                     path: Path) -> None:
-    """The best plans by the sum of sensitivities as a line; the found plan and those it is compared with, in
-    integers on the calibration pictures, as points. The same allocation gives the same bytes."""
+    """Draws the best plans by the sum of sensitivities as a line, and as points the found plan and those with
+    which it is compared, in integers on the calibration pictures. The same allocation gives the same
+    bytes."""
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.add_subplot()

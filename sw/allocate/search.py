@@ -1,11 +1,11 @@
-"""Which widths: exactly, as far as the layers' distortions add up.
+"""The choice of mask widths, which is exact as far as the layers' distortions add up.
 
-Every layer has a few widths, each with its bits, cycles and distortion, and the distortions of layers are
-taken to add (small errors of independent sources do, in squares). Then the best plan for every size can be
-had at once: plans of the first layers that are no better than another in bits, cycles and distortion can be
-dropped whatever follows, and what is left at the last layer is the whole front. Sizes are integers and few of
-their sums differ, so the lists stay short. Unlike the Lagrangian relaxation (minimise distortion + lambda *
-bits), this also finds points that lie inside the convex hull.
+Every layer has a few widths, each with its bits, cycles and distortion. The distortions of layers are assumed
+to add up (as small errors of independent sources do, in squares). The best plan for every size can then be
+found at once. Of the plans for the first layers, any that is no better than another one in bits, cycles and
+distortion can be dropped, whatever follows; what is left after the last layer is the whole front. Sizes are
+integers and few of their sums differ, so the lists stay short. Unlike the Lagrangian relaxation (minimise
+distortion + lambda * bits), this also finds points that lie inside the convex hull.
 """
 
 from bisect import bisect_left, bisect_right
@@ -16,15 +16,15 @@ from itertools import combinations, groupby, product
 from kestrel.sw.allocate.costs import Costs
 
 Plan = tuple[int, ...]
-"""Mask bits by layer."""
+"""The mask bits of each layer."""
 
 Distortions = Sequence[dict[int, float]]
-"""For each layer, mask bits -> distortion when only this layer is compressed."""
+"""For each layer, the distortion by mask bits when only this layer is compressed."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A plan, its stored bits and cycles, and its distortion if those of the layers add up."""
+    """A plan with its stored bits, its cycles, and the sum of its layers' distortions."""
 
     plan: Plan
     bits: int
@@ -38,8 +38,8 @@ def make_point(plan: Sequence[int], costs: Costs, distortions: Distortions) -> P
 
 
 def best_points(costs: Costs, distortions: Distortions, cycles_max: int) -> tuple[Point, ...]:
-    """All plans within ``cycles_max`` of which no other has fewer bits and as little distortion: by rising
-    bits, and strictly falling distortion. Empty where no plan is within."""
+    """All plans within ``cycles_max`` to which no other has fewer bits and at most the same distortion, by
+    rising bits and strictly falling distortion. Empty if no plan is within ``cycles_max``."""
     points = [Point((), 0, 0, 0.0)]
     rest = sum(min(choice.cycles for choice in layer) for layer in costs.choices)
     for layer, distortion in zip(costs.choices, distortions, strict=True):
@@ -57,9 +57,9 @@ def best_points(costs: Costs, distortions: Distortions, cycles_max: int) -> tupl
 
 
 def _undominated(points: Iterator[Point]) -> list[Point]:
-    """Those to which no other is at least as good in bits, cycles and distortion; by rising bits."""
+    """The points to which no other is at least as good in bits, cycles and distortion, by rising bits."""
     kept: list[Point] = []
-    # Of the points so far (none has more bits): cycles rising, distortions falling.
+    # The points so far, none of which has more bits: their cycles rise and their distortions fall.
     cycles: list[int] = []
     least: list[float] = []
     for point in sorted(points, key=lambda p: (p.bits, p.cycles, p.distortion, p.plan)):
@@ -76,18 +76,18 @@ def _undominated(points: Iterator[Point]) -> list[Point]:
 
 
 def within_size(front: Sequence[Point], bits: int) -> Point | None:
-    """The point of least distortion of at most ``bits``."""
+    """The point of lowest distortion with at most ``bits``, or None."""
     place = bisect_right([point.bits for point in front], bits)
     return front[place - 1] if place else None
 
 
 def within_distortion(front: Sequence[Point], distortion: float) -> Point:
-    """The smallest point of at most ``distortion``, or the one of least distortion."""
+    """The smallest point with at most ``distortion``, or else the one of lowest distortion."""
     return next((point for point in front if point.distortion <= distortion), front[-1])
 
 
 def neighbours(plan: Plan, costs: Costs, layers: int) -> Iterator[Plan]:
-    """Every plan that differs in one up to ``layers`` layers."""
+    """Every plan that differs from ``plan`` in one up to ``layers`` layers."""
     others = [[choice.mask_bits for choice in layer if choice.mask_bits != width]
               for layer, width in zip(costs.choices, plan, strict=True)]
     for count in range(1, layers + 1):
@@ -98,5 +98,5 @@ def neighbours(plan: Plan, costs: Costs, layers: int) -> Iterator[Plan]:
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan as ``kestrel compress --mask-bits`` takes it: 3*7,1*6."""
+    """A plan in the form that ``kestrel compress --mask-bits`` takes: 3*7,1*6."""
     return ",".join(f"{width}*{len(list(run))}" for width, run in groupby(plan))

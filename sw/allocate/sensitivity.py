@@ -1,4 +1,4 @@
-"""How much each layer's masks disturb the network, by their width."""
+"""How much each layer's masks disturb the network, depending on their width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PIXELS_AT_ONCE = 1 << 16
-"""Of the pictures computed together: their maps in all layers are kept."""
+"""The number of pixels of the pictures that are computed together; their maps in all layers are kept."""
 
 Parameters = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one layer's width does, on the mean of the pictures, around ``base`` (None: all layers float).
+    """The effect of one layer's width, as a mean over the pictures, around ``base`` (None: all layers float).
 
-    at_base: distortion of the pooled descriptor, 1 - cosine to the float network's, of the base itself;
-    descriptor: for each layer, mask bits -> distortion when this layer alone is changed to that width;
-    output: the noise of the layer's own output, power relative to the base's.
+    ``at_base`` is the distortion of the base itself: 1 - cosine of its pooled descriptor and the float
+    network's. ``descriptor`` gives for each layer, by mask bits, the distortion when only this layer is
+    changed to that width. ``output`` gives the noise in the layer's own output, as power relative to the
+    base's.
     """
 
     base: Plan | None
@@ -36,7 +37,7 @@ class Sensitivity:
     output: tuple[dict[int, float], ...]
 
     def summands(self) -> tuple[dict[int, float], ...]:
-        """The distortions such that their sum over the layers predicts a plan's: changes add up."""
+        """The distortions in a form whose sum over the layers predicts a plan's: the changes are added up."""
         return tuple(
             {width: value - (self.at_base if position else 0.0) for width, value in layer.items()}
             for position, layer in enumerate(self.descriptor)
@@ -49,10 +50,10 @@ def distortion(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 class Disturbance:
-    """The network with fitted weights in some layers, in floating point, against itself without.
+    """The network with fitted weights in some layers, in floating point, compared with the original network.
 
-    What this leaves out, rounding of scalars and activations, hardly depends on the widths. Raises InputError
-    for a bad picture.
+    This leaves out the rounding of scalars and activations, which hardly depends on the widths. Raises
+    InputError for a bad picture.
     """
 
     def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: Preprocessing) -> None:
@@ -72,7 +73,7 @@ class Disturbance:
 
     @torch.inference_mode()
     def measure(self, plan: Plan) -> float:
-        """Mean distortion of the descriptors with these widths."""
+        """The mean distortion of the descriptors with these widths."""
         parameters = self._parameters(plan)
         total = 0.0
         for x, wanted in self._batches:
@@ -81,7 +82,8 @@ class Disturbance:
 
     @torch.inference_mode()
     def around(self, base: Plan | None, widths: Sequence[int], progress: Progress = silent) -> Sensitivity:
-        """Every layer at every width, all others as in ``base``. Layers before it are not computed again."""
+        """Measures every layer at every width, with all others as in ``base``. Layers before the measured one
+        are not computed again."""
         parameters = self._float if base is None else self._parameters(base)
         descriptor = [dict.fromkeys(widths, 0.0) for _ in self._layers]
         output = [dict.fromkeys(widths, 0.0) for _ in self._layers]
@@ -126,6 +128,6 @@ def _layer(layer: ConvShape, parameters: Parameters, x: torch.Tensor) -> torch.T
 
 
 def _relative_noise(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Of maps [N, C, H, W], by picture [N]."""
+    """The relative noise of maps [N, C, H, W], for each picture [N]."""
     noise = (found - wanted).square().sum(dim=(1, 2, 3)).double()
     return noise / wanted.square().sum(dim=(1, 2, 3)).double().clamp_min(torch.finfo(torch.float64).tiny)

@@ -1,8 +1,8 @@
-"""Output files that appear whole or not at all.
+"""Output files that appear completely or not at all.
 
-Everything is written under a temporary name beside its destination and renamed at the end, so that an error
-or an interruption leaves nothing behind and never half of a file. A location that cannot be written is
-refused with ``InputError``, and ``check_output`` does so before a long computation starts.
+Everything is written under a temporary name in the same folder as its destination and renamed at the end, so
+that an error or an interruption leaves nothing behind and never half of a file. A location that cannot be
+written is refused with ``InputError``, and ``check_output`` does so before a long computation starts.
 """
 
 import errno
@@ -16,8 +16,8 @@ from pathlib import Path
 from kestrel.hw.spec.errors import InputError
 
 LISTING = ".kestrel-files"
-"""In each folder that ``atomic_directory`` wrote: the names of what it wrote there, one a line. A folder is
-only ever replaced when all it holds is named in its own listing."""
+"""The file, in each folder that ``atomic_directory`` wrote, that names what was written there, one name a
+line. A folder is only ever replaced if its own listing names everything in it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 

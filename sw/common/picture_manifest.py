@@ -12,7 +12,7 @@ MANIFEST = "manifest.csv"
 
 @dataclass(frozen=True)
 class Entry:
-    """A file, relative to the folder, and the names of its class and group, "" where unknown."""
+    """A file, relative to the folder, and the names of its class and group, "" if unknown."""
 
     name: str
     label: str = ""
@@ -20,10 +20,10 @@ class Entry:
 
 
 def read_manifest(folder: Path, columns: Sequence[str], *, present: bool = False) -> list[Entry]:
-    """The manifest's lines, in its order.
+    """The manifest's lines, in their order.
 
-    It has the column file and one of ``columns`` (label, group) at least; others are ignored. ``present``:
-    every file has to be there. Raises InputError.
+    The manifest must have the column ``file`` and at least one of ``columns`` (label, group); other columns
+    are ignored. With ``present``, every file must exist. Raises InputError.
     """
     path = folder / MANIFEST
     allowed = f"allowed: file{',' * (len(columns) > 1)} and {' or '.join(columns)}"
@@ -52,6 +52,6 @@ def read_manifest(folder: Path, columns: Sequence[str], *, present: bool = False
 
 
 def write_manifest(folder: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """A manifest of files and their groups."""
+    """Writes a manifest of files and their groups."""
     with (folder / MANIFEST).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("file", "group"), *rows])

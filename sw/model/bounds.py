@@ -1,4 +1,4 @@
-"""How far an accumulator can go, from the actual integers: the proof that 32 bits are enough."""
+"""Bounds of the accumulators, derived from a network's actual integers: the proof that 32 bits are enough."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 def channel_reach(layer: CompressedLayer, activation_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest sum that one input channel can add to one output channel.
 
-    int64 [C_out, C_in] each, lowest <= 0 <= highest. Activations (and pad values) lie in 0..2**A - 1, so
-    the lowest is reached with the greatest activation under every negative weight and 0 under the others.
-    The sum over *any* subset of a channel's products lies between the two as well.
+    Both arrays are int64 [C_out, C_in], with lowest <= 0 <= highest. Activations (and pad values) lie in
+    0..2**A - 1, so the lowest sum is reached with the greatest activation under every negative weight and 0
+    under all others. The sum over *any* subset of a channel's products also lies between the two bounds.
     """
     greatest = (1 << activation_bits) - 1
     mask = layer.mask.astype(np.int64)
@@ -23,13 +23,13 @@ def channel_reach(layer: CompressedLayer, activation_bits: int) -> tuple[np.ndar
 
 
 def rounding_offset(layer: CompressedLayer) -> np.ndarray:
-    """What requantisation adds to an accumulator before it shifts: bias and one half. int64 [C_out]."""
+    """The bias plus one half that requantisation adds to an accumulator before the shift. int64 [C_out]."""
     return (layer.bias.astype(np.int64) << (layer.shift - BIAS_FRACTION)) + (1 << (layer.shift - 1))
 
 
 def accumulator_range(layer: CompressedLayer, activation_bits: int) -> tuple[int, int]:
-    """Lowest and highest value that any accumulator of the layer can take, with and without the bias and
-    the rounding half. Both are reached by some image of the layer's inputs."""
+    """Lowest and highest value that any accumulator of the layer can take, both before and after the bias and
+    the rounding half are added. Some input of the layer reaches each of the two."""
     low, high = channel_reach(layer, activation_bits)
     offset = rounding_offset(layer)
     lowest = (low.sum(axis=1) + np.minimum(offset, 0)).min()

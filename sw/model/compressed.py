@@ -1,8 +1,9 @@
-"""The compressed network: every integer the chip knows, and the scales that give them a meaning.
+"""The compressed network: all the integers that the chip computes with, and the scales that relate them to
+real numbers.
 
-In memory (``CompressedNetwork``) and as a file, ``network.safetensors``: for layer l the tensors
-``l.mask`` (int8), ``l.alpha`` (uint8) and ``l.bias`` (int16), the tensor ``pad`` (uint8), and as metadata,
-under ``kestrel``, a JSON object with everything else.
+In memory a network is a ``CompressedNetwork``; on disk it is a file, ``network.safetensors``. For each layer
+l the file holds the tensors ``l.mask`` (int8), ``l.alpha`` (uint8) and ``l.bias`` (int16). It also holds the
+tensor ``pad`` (uint8) and, in its metadata under the key ``kestrel``, a JSON object with everything else.
 """
 
 import json
@@ -43,8 +44,9 @@ METADATA_KEY = "kestrel"
 
 @dataclass(frozen=True)
 class CompressedLayer:
-    """Integers of one layer.
+    """The integers of one layer.
 
+<<<<<<< HEAD
     mask: int8 [C_out, C_in, 3, 3], the values (not codes) that ``mask_bits`` allow; with a 1x1 kernel
     [C_out, C_in, 1, 1], +-1, and one mask bit;
     alpha: uint8 [C_out, C_in]; bias: int16 [C_out], 12-bit range, BIAS_FRACTION fraction bits;
@@ -52,6 +54,12 @@ class CompressedLayer:
     Of a shortcut: shortcut_alpha, uint8 [C_out, C_shortcut] of a projection, [C_out] of an identity;
     shortcut_sign, int8 [C_out, C_shortcut], +-1, of a projection only; shortcut_shift, 0 to
     SHORTCUT_SHIFT_MAX, by which its products are shifted left.
+=======
+    ``mask`` is int8 [C_out, C_in, 3, 3] and holds the mask values (not their codes) that ``mask_bits`` allow.
+    ``alpha`` is uint8 [C_out, C_in]. ``bias`` is int16 [C_out], within a 12-bit range and with BIAS_FRACTION
+    fraction bits. ``shift`` lies in SHIFT_MIN..SHIFT_MAX. ``scale`` is the real value of one output unit
+    (S_l).
+>>>>>>> main
     """
 
     shape: ConvShape
@@ -68,21 +76,33 @@ class CompressedLayer:
 
     @property
     def weight_bits(self) -> int:
+<<<<<<< HEAD
         """Stored bits of masks and scalars; 0 for a layer that shares another one's."""
         if self.shape.shares is not None:
             return 0
         kernel = CENTRE_KERNEL_BITS if self.shape.kernel == 1 else kernel_bits(self.mask_bits)
         shortcut = 0 if self.shortcut_alpha is None else self.shortcut_alpha.size * CENTRE_KERNEL_BITS
         return self.alpha.size * kernel + shortcut
+=======
+        """The number of bits in which the masks and scalars are stored."""
+        return self.alpha.size * kernel_bits(self.mask_bits)
+>>>>>>> main
 
 
 @dataclass(frozen=True)
 class CompressedNetwork:
+<<<<<<< HEAD
     """Compressed layers in the order in which they run, and what the first of them expects.
 
     preprocessing: ``caffe``, ``torchvision`` or ``none``; pad: uint8 [C_in of the first layer], the value
     (in units of the first layer's input) that stands outside the image; blocks: the first layer reads the
     image in 2x2 blocks (``NetworkShape.blocks``).
+=======
+    """A stack of compressed layers, with the preprocessing and padding that the first of them expects.
+
+    ``preprocessing`` is ``caffe``, ``torchvision`` or ``none``. ``pad`` is uint8 [C_in of the first layer]:
+    the value outside the image, in units of the first layer's input.
+>>>>>>> main
     """
 
     name: str
@@ -103,7 +123,7 @@ class CompressedNetwork:
 
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:
-    """Whether two networks are equal in everything, array types included."""
+    """Whether two networks are equal in everything, including the types of their arrays."""
     if _description(a) != _description(b) or not _equal(a.pad, b.pad):
         return False
     return all(
@@ -122,8 +142,8 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def save_network(network: CompressedNetwork, path: str | Path) -> None:
-    """Writes ``path`` (whole or not at all); the same network gives the same bytes.
-    Raises InputError for a network that is not valid and for a place that cannot be written."""
+    """Writes ``path``, either completely or not at all; the same network always gives the same bytes.
+    Raises InputError if the network is not valid or the file cannot be written."""
     validate(network)
     tensors = {"pad": np.ascontiguousarray(network.pad)}
     for n, layer in enumerate(network.layers):
@@ -131,13 +151,13 @@ def save_network(network: CompressedNetwork, path: str | Path) -> None:
         tensors[f"{n}.alpha"] = np.ascontiguousarray(layer.alpha)
         tensors[f"{n}.bias"] = np.ascontiguousarray(layer.bias)
     with atomic_write(Path(path)) as temporary:
-        # Not save_file, whose files only their owner may read.
+        # save_file is not used because the files it writes can be read only by their owner.
         temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))}))
 
 
 def load_network(path: str | Path) -> CompressedNetwork:
-    """Reads a network file, ``embedded`` being the one that comes along. Raises InputError with one line that
-    names the file for anything that is not exactly a valid network."""
+    """Reads a network file; ``embedded`` names the one that is part of the package. Raises InputError, with
+    one line that names the file, for anything that is not exactly a valid network."""
     path = NETWORK_PATH if str(path) == EMBEDDED else Path(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; "
@@ -153,21 +173,21 @@ def load_network(path: str | Path) -> CompressedNetwork:
         reason = (str(error).splitlines() or ["?"])[0][:120]
         raise InputError(f"{path}: not a readable network file ({reason}); "
                          "allowed: a whole file written by compress") from error
-    except TypeError as error:  # a type of element that NumPy does not have
+    except TypeError as error:  # an element type that NumPy does not have
         raise InputError(f"{path}: not a compressed network ({error}); allowed: integer tensors") from error
     try:
         network = _build(json.loads(metadata), tensors)
         validate(network)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:  # json
+    except (ValueError, RecursionError) as error:  # raised by json
         raise InputError(f"{path}: metadata is not JSON ({error}); "
                          "allowed: a network file written by compress") from error
     return network
 
 
 def _description(network: CompressedNetwork) -> dict[str, Any]:
-    """Everything but the arrays, as the file's JSON has it."""
+    """Everything except the arrays, as it is stored in the file's JSON."""
     return {
         "version": FORMAT_VERSION,
         "name": network.name,
@@ -190,7 +210,7 @@ def _description(network: CompressedNetwork) -> dict[str, Any]:
 
 
 def _build(description: object, tensors: dict[str, np.ndarray]) -> CompressedNetwork:
-    """The network of a description and its tensors, types checked, values not yet. Raises InputError."""
+    """Builds the network from a description and tensors, checking types but not values. Raises InputError."""
     version = _get(description, "version", int)
     if version != FORMAT_VERSION:
         raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}")
@@ -232,8 +252,8 @@ _LAYER_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,39}"
 
 
 def validate(network: CompressedNetwork) -> None:
-    """Raises InputError, naming layer, value and range, unless every number is one that the format holds
-    and the layers fit each other. Accumulators are ``kestrel.sw.model.bounds``' business."""
+    """Raises InputError, naming layer, value and range, unless the format can hold every number and the
+    layers fit each other. The accumulators are checked in ``kestrel.sw.model.bounds``."""
     _check("name", network.name, re.fullmatch(_NAME, network.name) is not None,
            "letters, digits and _.:/- (at most 80)")
     _check("activation_bits", network.activation_bits,
@@ -274,8 +294,7 @@ def _validate_layer(layer: CompressedLayer) -> None:
 
 
 def check_masks(layer: CompressedLayer) -> None:
-    """Raises InputError, naming the layer, unless its mask width exists and all its masks have a code of that
-    width."""
+    """Raises InputError, naming the layer, unless its mask width exists and can code every mask value."""
     _check_mask_bits(layer)
     values = mask_values(layer.mask_bits)
     odd = layer.mask[~np.isin(layer.mask, values)]

@@ -1,4 +1,4 @@
-"""The float network, in torch: what the integers are held against."""
+"""The float network, in torch, with which the integer network is compared."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from kestrel.sw.model.weights import FloatNetwork
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """One layer's result: ``relu`` before pooling, ``output`` after it (the same where there is none);
-    float32 [N, C_out, H, W]."""
+    """The result of one layer: ``relu`` before the pooling and ``output`` after it (the same if the layer
+    does not pool), both float32 [N, C_out, H, W]."""
 
     relu: torch.Tensor
     output: torch.Tensor
 
 
 def check_image_size(shape: NetworkShape, height: int, width: int) -> None:
-    """Raises InputError if pooling leaves nothing of an image of ``height`` x ``width``."""
+    """Raises InputError if the poolings leave nothing of an image of ``height`` x ``width``."""
     smallest = 1 << sum(layer.pool for layer in shape.layers)
     if min(height, width) < smallest:
         raise InputError(f"image size {height} x {width} is too small for {shape.name}; "
@@ -33,8 +33,8 @@ def check_image_size(shape: NetworkShape, height: int, width: int) -> None:
 class FloatModel:
     """Convolution (3x3, zero padding), ReLU and pooling of a float network, layer by layer.
 
-    ``run`` takes the real input, see ``Preprocessing.real_input``. Zero padding of that input is the mean
-    pixel outside the image, which is why the integer network pads with the mean.
+    ``run`` takes the real input, see ``Preprocessing.real_input``. A zero of that input corresponds to the
+    mean pixel, which is why the integer network pads the image with the mean.
     """
 
     def __init__(self, network: FloatNetwork) -> None:
@@ -43,7 +43,7 @@ class FloatModel:
                             for w, b in zip(network.weights, network.biases, strict=True)]
 
     def layers(self, x: torch.Tensor) -> Iterator[LayerOutput]:
-        """Yields every layer's output for x, float32 [N, C, H, W]. Raises InputError for too small a map."""
+        """Yields every layer's output for x, float32 [N, C, H, W]. Raises InputError if x is too small."""
         check_image_size(self.shape, x.shape[2], x.shape[3])
         for layer, (weight, bias) in zip(self.shape.layers, self._parameters, strict=True):
             with torch.inference_mode():
@@ -52,10 +52,10 @@ class FloatModel:
             yield LayerOutput(relu, x)
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Every layer's output after pooling, float32 [N, C_out, H, W] each."""
+        """Every layer's output after the pooling, each float32 [N, C_out, H, W]."""
         return [result.output for result in self.layers(x)]
 
 
 def real_batch(pictures: list[np.ndarray], preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 RGB pictures [H, W, 3] of one size -> float32 [N, 3, H, W], the float network's input."""
+    """Turns uint8 RGB pictures [H, W, 3] of one size into the float network's input, float32 [N, 3, H, W]."""
     return torch.from_numpy(np.stack([preprocessing.real_input(rgb) for rgb in pictures]))

@@ -1,4 +1,4 @@
-"""What a Keras file says of its layers besides their arrays: it must be what the chip computes."""
+"""The layer settings that a Keras file may store besides arrays: they must match the chip's computation."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ _CONV_SETTINGS: dict[str, object] = {
     "activation": "relu",
 }  # fmt: skip
 _POOL_SETTINGS: dict[str, object] = {"pool_size": [2, 2], "strides": [2, 2], "padding": "valid"}
-"""What Keras' settings of the two layers must be, where a file has them."""
+"""The values that the settings of Keras' two kinds of layer must have, if a file stores them."""
 
 
 def check_settings(stored: StoredArrays, shape: NetworkShape) -> None:
     """Raises InputError unless the settings in the file, if it has any, are those of ``shape``: convolutions
-    and poolings in its order and nothing else between."""
+    and poolings in the same order and nothing else between them."""
     pools: list[bool] = []
     for name, settings in (stored.settings or {}).items():
         kind = settings.get("class_name")

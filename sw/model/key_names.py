@@ -1,14 +1,14 @@
-"""Which arrays of a file are which layer's, by their keys.
+"""Assigns the arrays of a file to layers by their keys.
 
-Three ways of naming are known, each under any prefix (``module.``, ``backbone.features.``, ``layers/``):
+Three naming schemes are known, each with any prefix (``module.``, ``backbone.features.``, ``layers/``):
 
-indexed   ``0.weight``, ``2.weight``, ...: torchvision's ``features``, where activations and poolings take an
-          index too, so that the indices tell where it pools; a batch norm follows its convolution
-named     ``conv1_1.weight``, ``block1_conv1/kernel``: Caffe's and Keras' names
-counted   ``conv2d/vars/0``, ``conv2d_1/vars/0``, ...: Keras' own counting, which tells only the order
+indexed   ``0.weight``, ``2.weight``, ...: torchvision's ``features``, in which activations and poolings have
+          an index too, so that the indices show where the network pools; a batch norm follows its convolution
+named     ``conv1_1.weight``, ``block1_conv1/kernel``: the names of Caffe and Keras
+counted   ``conv2d/vars/0``, ``conv2d_1/vars/0``, ...: Keras' own counting, which shows only the order
 
-A key that belongs to a layer and is not understood is refused, never ignored: it may change what the layer
-computes.
+A key that belongs to a layer but is not understood is refused and never ignored, because it may change what
+the layer computes.
 """
 
 import re
@@ -22,14 +22,14 @@ from kestrel.sw.model.keras_settings import check_settings
 from kestrel.sw.model.network import VGG_BLOCKS, NetworkShape, parse_network
 
 Position = tuple[int, ...]
-"""Where a convolution stands in its way of naming: (index,), (block, number) or (count,)."""
+"""A convolution's position in its naming scheme: (index,), (block, number) or (count,)."""
 
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class ConvKeys:
-    """Keys of a convolution. ``norm``: what the keys of its batch norm begin with, None without one."""
+    """The keys of a convolution. ``norm`` is the prefix of its batch norm's keys, or None without one."""
 
     weight: str
     bias: str | None
@@ -38,8 +38,9 @@ class ConvKeys:
 
 @dataclass(frozen=True)
 class Matched:
-    """prefix: what stands before the names that were understood; naming: which way of naming; layers: keys by
-    the layer's name, None for a layer that the file does not hold; notes: remarks, a line each."""
+    """The keys of every layer. ``prefix`` stands before the names that were understood, ``naming`` is the
+    naming scheme, ``layers`` holds the keys by layer name (None for a layer that the file does not hold), and
+    ``notes`` are remarks, one line each."""
 
     prefix: str
     naming: str
@@ -47,7 +48,7 @@ class Matched:
     notes: tuple[str, ...] = ()
 
     def used(self, stored: StoredArrays) -> set[str]:
-        """Keys that say something about these layers."""
+        """The keys in the file that belong to these layers."""
         found: set[str] = set()
         for keys in self.layers.values():
             if keys is not None:
@@ -58,10 +59,11 @@ class Matched:
 
 @dataclass(frozen=True)
 class _Found:
-    """The convolutions of a file by one way of naming.
+    """The convolutions that one naming scheme finds in a file.
 
-    convs: by position; halves: positions that lack a weight and have something else, with the key that is
-    missing; spread: whether each convolution is followed by a place for a batch norm.
+    ``convs`` holds their keys by position. ``halves`` holds the positions that lack a weight although the
+    file has something else for them, with the missing key. ``spread`` says whether an index is left after
+    each convolution for a batch norm.
     """
 
     prefix: str
@@ -71,26 +73,26 @@ class _Found:
     spread: bool = False
 
     def expected(self, shape: NetworkShape) -> list[Position]:
-        """Where the layers of ``shape`` stand in this naming."""
+        """The positions of the layers of ``shape`` in this naming scheme."""
         if self.naming == "named":
             blocks = (layer.name.removeprefix("conv").split("_") for layer in shape.layers)
             return [(int(block), int(number)) for block, number in blocks]
         if self.naming == "counted":
             return [(n,) for n in range(len(shape.layers))]
-        # A batch norm before it shifts each convolution by one.
+        # Each batch norm shifts the convolutions after it by one.
         return [(index + n * self.spread,) for n, index in enumerate(shape.features)]
 
     def after(self, position: Position) -> Position:
-        """Where a convolution directly behind this one would stand, without a pooling between."""
+        """The position of a convolution directly after this one, with no pooling in between."""
         step = 2 + self.spread if self.naming == "indexed" else 1
         return (*position[:-1], position[-1] + step)
 
 
 def match_keys(stored: StoredArrays, shape: NetworkShape) -> Matched:
-    """The keys of every layer of ``shape``.
+    """Finds the keys of every layer of ``shape``.
 
-    Raises InputError for a file without a way of naming that is known, of another network than ``shape``,
-    with keys that are not understood, or with more than one network.
+    Raises InputError if the file has no known naming scheme, holds a network other than ``shape``, has keys
+    that are not understood, or holds more than one network.
     """
     found = _indexed(stored, shape) or _named(stored, shape) or _counted(stored, shape)
     if found is None:
@@ -115,8 +117,8 @@ def match_keys(stored: StoredArrays, shape: NetworkShape) -> Matched:
 
 
 def _check_family(stored: StoredArrays, shape: NetworkShape, found: _Found) -> Iterator[str]:
-    """Yields a remark where the file is of another family that agrees with ``shape`` as far as that goes.
-    Raises InputError where it does not agree."""
+    """Yields a remark if the file holds another family that agrees with ``shape`` up to its last layer.
+    Raises InputError if it does not agree."""
     expected = found.expected(shape)
     last = expected[-1]
     foreign = [p for p in sorted(found.convs) if p <= last and p not in expected]
@@ -138,7 +140,7 @@ def _check_family(stored: StoredArrays, shape: NetworkShape, found: _Found) -> I
 
 
 def _with_cut(family: str, cut: str) -> str:
-    """The network of ``family`` cut at ``cut``, where that family has such a layer."""
+    """The name of ``family``, with the cut ``cut`` if that family has such a layer."""
     for name in (f"{family}:{cut}", family):
         try:
             return parse_network(name).name
@@ -148,24 +150,24 @@ def _with_cut(family: str, cut: str) -> str:
 
 
 def _families(shape: NetworkShape) -> list[str]:
-    """The names of all families, at the width of ``shape``."""
+    """The names of all families, with the width divisor of ``shape``."""
     divisor = shape.name.partition(":")[0].partition("/")[2]
     return [f"{name}{'/' * bool(divisor)}{divisor}" for name in VGG_BLOCKS]
 
 
 def _holds(found: _Found, family: str) -> bool:
-    """Whether a file's convolutions are all of a family; of counted ones, whether they are as many."""
+    """Whether all convolutions of a file belong to a family; counted ones must be equal in number."""
     positions = found.expected(parse_network(family))
     return len(positions) == len(found.convs) if found.naming == "counted" else (
         found.convs.keys() <= set(positions))
 
 
 # --------------------------------------------------------------------------------------------------------
-# Ways of naming
+# Naming schemes
 # --------------------------------------------------------------------------------------------------------
 
 def _indexed(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
-    """Torchvision's ``features`` under any prefix; None if the file has nothing of the kind."""
+    """Finds torchvision's ``features`` under any prefix; None if the file has no such keys."""
     groups: dict[str, dict[int, tuple[int, ...]]] = {}
     spoilt: dict[str, dict[int, tuple[int, ...]]] = {}
     for key, entry in stored.entries.items():
@@ -173,7 +175,7 @@ def _indexed(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
         if match and _is_kernel(match[1], entry.shape):
             assert entry.shape is not None
             groups.setdefault(match[1], {})[int(match[2])] = entry.shape
-        elif match and match[1].endswith("features."):  # its reading says what is wrong with it
+        elif match and match[1].endswith("features."):  # reading it later says what is wrong with it
             spoilt.setdefault(match[1], {})[int(match[2])] = ()
     groups = groups or spoilt
     if not groups:
@@ -183,13 +185,13 @@ def _indexed(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
 
 
 def _is_kernel(prefix: str, shape: tuple[int, ...] | None) -> bool:
-    """Whether an array is a convolution's: of 3x3, or of another size where it can be nothing else."""
+    """Whether an array is a convolution's kernel: 3x3, or of any size under ``features.``."""
     return shape is not None and len(shape) == 4 and (shape[2:] == (3, 3) or prefix.endswith("features."))
 
 
 def _choose(stored: StoredArrays, groups: dict[str, dict[int, tuple[int, ...]]], shape: NetworkShape) -> str:
-    """The prefix of the group that is meant: the only one, else the only one that begins like the shape, else
-    ``features.`` itself. Raises InputError."""
+    """The prefix of the group that is meant: the only one, otherwise the only one whose first convolution
+    matches the shape, otherwise ``features.`` itself. Raises InputError."""
     start = (shape.layers[0].in_channels, 3, 3)
     alike = [p for p, convs in groups.items() if convs.get(0, ())[1:] == start] or list(groups)
     if len(alike) == 1:
@@ -233,8 +235,8 @@ def _read_indexed(stored: StoredArrays, prefix: str, convs: set[int], shape: Net
 
 
 def _is_spread(indices: Sequence[int]) -> bool:
-    """Whether places were left for batch norms that are not there (folded away): 3 from one to the next, and
-    4 behind a pooling, where there are 2 and 3 without."""
+    """Whether indices were left for batch norms that have been folded away: convolutions are then 3 indices
+    apart, or 4 across a pooling, instead of 2 and 3."""
     steps = [b - a for a, b in pairwise(indices)]
     return bool(steps) and min(steps) >= 3 and max(steps) >= 4 and indices[0] == 0
 
@@ -245,7 +247,7 @@ _BIAS = re.compile(r"(?:.*[/._])?(?:bias|b_1|vars/1)(?::0)?")
 
 
 def _named(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
-    """``blockB_convN`` and ``convB_N``; None if the file has nothing of the kind."""
+    """Finds ``blockB_convN`` and ``convB_N``; None if the file has no such keys."""
     found: dict[Position, dict[str, str]] = {}
     prefixes: set[str] = set()
     for key, entry in stored.entries.items():
@@ -274,7 +276,7 @@ _COUNTED = re.compile(r"(|.*?/)conv2d(?:_(\d+))?/(?:.*/)?(kernel|bias|vars/0|var
 
 
 def _counted(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
-    """Keras' ``conv2d``, ``conv2d_1``, ..., in the order of their numbers; None if there is none."""
+    """Finds Keras' ``conv2d``, ``conv2d_1``, ..., in the order of their numbers; None if there are none."""
     found: dict[int, dict[str, str]] = {}
     prefix = ""
     for key in stored.entries:
@@ -296,7 +298,8 @@ def _counted(stored: StoredArrays, shape: NetworkShape) -> _Found | None:
 
 
 def _refuse_norms(stored: StoredArrays) -> None:
-    """A batch norm that no way of naming ties to its convolution must not be left out."""
+    """Raises InputError for a batch norm that no naming scheme ties to its convolution: it must not be
+    dropped silently."""
     for key in stored.entries:
         if re.search(r"running_mean|moving_mean|gamma|batch_normalization", key) and (
                 not key.startswith("optimizer")):

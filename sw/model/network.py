@@ -1,4 +1,4 @@
-"""Network shapes: the VGG family, cuts and width divisors."""
+"""Network shapes: the VGG family, with cuts and width divisors."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ VGG_BLOCKS: dict[str, tuple[int, ...]] = {
     "vgg16": (2, 2, 3, 3, 3),
     "vgg19": (2, 2, 4, 4, 4),
 }
-"""Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, A, B, D, E)."""
+"""Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, columns A, B, D and E)."""
 
 VGG_CHANNELS = (64, 128, 256, 512, 512)
 IMAGE_CHANNELS = 3
@@ -41,6 +41,7 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class ConvShape:
+<<<<<<< HEAD
     """A convolution and what follows: shortcut, ReLU, pooling.
 
     kernel: 3 (padding 1) or 1; stride: 1 or 2, of both; pool: maximum pooling 2x2/2, or, with ``pool_size``
@@ -48,6 +49,9 @@ class ConvShape:
     it reads, IMAGE for the image, None for the layer before (the image for the first one). shares: the number
     of an earlier layer whose integers are this layer's too.
     """
+=======
+    """One 3x3, stride 1, pad 1 convolution with ReLU, followed by 2x2/2 max pooling if ``pool`` is set."""
+>>>>>>> main
 
     name: str
     in_channels: int
@@ -80,6 +84,7 @@ class ConvShape:
 
 @dataclass(frozen=True)
 class NetworkShape:
+<<<<<<< HEAD
     """Layers in the order in which they run. ``name`` is the text it was parsed from, such as
     ``vgg16/8:pool3``.
 
@@ -88,6 +93,12 @@ class NetworkShape:
 
     blocks: the first layer reads the image in 2x2 blocks (docs/arithmetic.md, section 1), as BLOCK_CHANNELS
     channels of half its size: a 7x7 convolution of stride 2 has become one of 3x3.
+=======
+    """A stack of convolutions. ``name`` is the text from which it was parsed, such as ``vgg16/8:pool3``.
+
+    ``features`` gives each layer's index in torchvision's ``features`` module, which is the key under which
+    its float weights are stored.
+>>>>>>> main
     """
 
     name: str
@@ -112,10 +123,10 @@ def map_sizes(layers: Sequence[ConvShape], height: int, width: int) -> list[tupl
 
 
 def parse_network(text: str) -> NetworkShape:
-    """The shape named by ``FAMILY[/DIVISOR][:CUT]``: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
+    """The shape that ``FAMILY[/DIVISOR][:CUT]`` names: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
 
-    DIVISOR divides every channel count (rounded up, at least 1); CUT is the last layer kept: ``convB_N``
-    (without the pooling that may follow it) or ``poolB``. Raises InputError.
+    DIVISOR divides every channel count (rounded up, at least 1). CUT is the last layer that is kept:
+    ``convB_N`` (without the pooling that may follow it) or ``poolB``. Raises InputError.
     """
     match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::(\w+))?", text)
     if match is None or match[1] not in VGG_BLOCKS:
@@ -151,7 +162,7 @@ def parse_network(text: str) -> NetworkShape:
 
 
 def shape_of_layers(name: str, layers: Sequence[ConvShape]) -> NetworkShape:
-    """The stack of ``layers``, whatever its name, with the indices that torchvision would give them."""
+    """The stack of ``layers`` under any name, with the indices that torchvision would give them."""
     features: list[int] = []
     feature = 0
     for layer in layers:
@@ -161,7 +172,7 @@ def shape_of_layers(name: str, layers: Sequence[ConvShape]) -> NetworkShape:
 
 
 def families_of_pools(pools: Sequence[bool]) -> list[str]:
-    """The families of which a stack is the beginning or the whole, by which convolutions pool."""
+    """The families that begin with a stack or are equal to it, judged by which of its convolutions pool."""
     found = []
     for name, blocks in VGG_BLOCKS.items():
         whole = [n == count for count in blocks for n in range(1, count + 1)]

@@ -1,4 +1,4 @@
-"""What a network expects of its image: channel order, mean and scale."""
+"""What a network expects of its input image: channel order, mean and scale."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from kestrel.hw.spec.widths import ACTIVATION_BITS_MAX, ACTIVATION_BITS_MIN, PIX
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How 8-bit RGB pixels become the network's real input: ``(pixel - mean) * scale`` per channel.
+    """How 8-bit RGB pixels become the network's real input: ``(pixel - mean) * scale`` in each channel.
 
-    channels: for each channel of the network, its index in RGB; mean: in 8-bit pixel units, in the
-    network's channel order; scale: real input per pixel step, in the same order. The chip itself always
-    gets raw pixels in the network's channel order: mean and scale are folded into the first layer.
+    ``channels`` gives the RGB index of each channel of the network. ``mean`` is in 8-bit pixel units and
+    ``scale`` is the real input of one pixel step, both in the network's channel order. The chip itself always
+    gets raw pixels in the network's channel order, since mean and scale are folded into the first layer.
     """
 
     name: str
@@ -23,29 +23,29 @@ class Preprocessing:
     scale: tuple[float, float, float]
 
     def pixels(self, rgb: np.ndarray) -> np.ndarray:
-        """uint8 RGB [H, W, 3] -> uint8 [3, H, W] in the network's channel order."""
+        """Turns uint8 RGB [H, W, 3] into uint8 [3, H, W] in the network's channel order."""
         return np.ascontiguousarray(rgb[:, :, list(self.channels)].transpose(2, 0, 1))
 
     def real_input(self, rgb: np.ndarray) -> np.ndarray:
-        """uint8 RGB [H, W, 3] -> float32 [3, H, W], what the float network sees."""
+        """Turns uint8 RGB [H, W, 3] into the float network's input, float32 [3, H, W]."""
         mean = np.asarray(self.mean, dtype=np.float32)[:, None, None]
         scale = np.asarray(self.scale, dtype=np.float32)[:, None, None]
         return (self.pixels(rgb).astype(np.float32) - mean) * scale
 
     def pad(self, activation_bits: int) -> np.ndarray:
-        """uint8 [3]: the input value nearest to real zero, which stands outside the image."""
+        """The input value nearest to real zero, which pads the image. uint8 [3]."""
         step = input_step(activation_bits)
         value = np.floor(np.asarray(self.mean, dtype=np.float64) / step + 0.5)
         return np.clip(value, 0, (1 << activation_bits) - 1).astype(np.uint8)
 
 
 def input_step(activation_bits: int) -> int:
-    """Pixel steps in one unit of the integer network's input."""
+    """The number of pixel steps in one unit of the integer network's input."""
     return 1 << (PIXEL_BITS - activation_bits)
 
 
 def check_activation_bits(activation_bits: int) -> None:
-    """Raises InputError unless the engine's arithmetic allows so many activation bits."""
+    """Raises InputError unless the engine's arithmetic allows this number of activation bits."""
     if not ACTIVATION_BITS_MIN <= activation_bits <= ACTIVATION_BITS_MAX:
         raise InputError(f"activation bits = {activation_bits}; "
                          f"allowed: {ACTIVATION_BITS_MIN}..{ACTIVATION_BITS_MAX}")
@@ -56,9 +56,9 @@ _FULL_SCALE = (1 << PIXEL_BITS) - 1
 PREPROCESSINGS: dict[str, Preprocessing] = {
     p.name: p
     for p in (
-        # The published VGG models were trained in Caffe: BGR, the mean pixel of ImageNet, no scaling.
+        # The published VGG models were trained in Caffe: BGR, minus ImageNet's mean pixel, no scaling.
         Preprocessing("caffe", (2, 1, 0), (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
-        # torchvision: RGB in 0..1, minus ImageNet's mean, over its standard deviation.
+        # torchvision: RGB in 0..1, minus ImageNet's mean, divided by its standard deviation.
         Preprocessing(
             "torchvision", (0, 1, 2),
             mean=(0.485 * _FULL_SCALE, 0.456 * _FULL_SCALE, 0.406 * _FULL_SCALE),

@@ -1,28 +1,29 @@
-"""The integer network in torch: what every engine must equal, element by element.
+"""The integer network in torch: every engine must equal it, element by element.
 
 Why it is exact although it convolves in float32
 ------------------------------------------------
-An integer of magnitude up to 2**24 is a float32, and so is the sum of two such integers as long as it stays
-within 2**24: float32 addition, multiplication and fused multiply-add of them round nothing. A direct
-convolution (or one by a matrix product) adds up the products w * x of an output, w = alpha * M, in some
-order that the library chooses. Whatever the order, what it holds at any time is a sum over a subset of these
+Every integer of magnitude up to 2**24 is a float32, and so is the sum of two such integers as long as it
+stays within 2**24: float32 addition, multiplication and fused multiply-add of them round nothing. A direct
+convolution (or one by a matrix product) adds up the products w * x of an output, w = alpha * M, in some order
+that the library chooses. Whatever the order, every intermediate result is a sum over a subset of these
 products. Since x >= 0, the sum over any subset lies between -(2**A - 1) * (sum of the negative |w|) and
-(2**A - 1) * (sum of the positive w). Where both ends are within 2**24 the convolution is exact.
+(2**A - 1) * (sum of the positive w). If both ends are within 2**24, the convolution is exact.
 
-Where they are not, the *input channels* are split into groups for each of which they are; the groups'
-convolutions cost together what the whole one would have cost, and their results are added in float64, exact
-below 2**53. One channel alone reaches at most 9 * 15 * 255 * 255 = 8,778,375 < 2**24, so a split always
+If they are not, the *input channels* are split into groups, each of which stays within 2**24. The groups'
+convolutions together cost as much as the whole one would, and their results are added in float64, which is
+exact below 2**53. One channel alone reaches at most 9 * 15 * 255 * 255 = 8,778,375 < 2**24, so a split always
 exists.
 
-Scaling by 2**-s changes only exponents, so weights and bias are scaled beforehand: what the convolution
-yields is (acc + bias + half) * 2**-s exactly, and requantisation is a floor and a clamp. Both are monotone,
-so the maximum of a pool may be taken before them, on a quarter of the work.
+Scaling by 2**-s changes only exponents, so weights and bias are scaled beforehand: the convolution yields
+exactly (acc + bias + half) * 2**-s, and requantisation is a floor and a clamp. Both are monotone, so the
+maximum of a pooling window may be taken before them, which leaves a quarter of the work.
 
-Algorithms that form differences of activations or transform them (Winograd, FFT) and reduced-precision
-modes of the library (bfloat16, TF32) would not be exact. NNPACK, the one library here with such algorithms,
-is switched off during the convolutions; and before a layer first runs on a size of map, the same convolution
-is done once with random weights that use the 24 bits to the full and compared with int64 arithmetic. If they
-differ, the layer is computed in float64, with a RuntimeWarning, and is named in ``Reference.in_float64``.
+Algorithms that form differences of activations or transform them (Winograd, FFT) and reduced-precision modes
+of the library (bfloat16, TF32) would not be exact. NNPACK, the only library here with such algorithms, is
+switched off during the convolutions. In addition, before a layer first runs on maps of a given size, the same
+convolution is done once with random weights that use the full 24 bits, and is compared with int64 arithmetic.
+If the results differ, the layer is computed in float64, with a RuntimeWarning, and is named in
+``Reference.in_float64``.
 """
 
 import warnings
@@ -40,26 +41,27 @@ from kestrel.sw.model.bounds import channel_reach, check_accumulators, rounding_
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
 
 FLOAT32_EXACT = 1 << 24
-"""Every integer of this magnitude or less is a float32."""
+"""Every integer of at most this magnitude is a float32."""
 
 FLOAT64_BYTES = 8
 
 CHUNK_BYTES = 1 << 25
-"""Greatest float64 map computed at a time (glibc takes anything larger fresh from the kernel, and clearing
-its pages then costs more than the work on them). Longer batches run in several pieces; behind each pooling
-the maps are smaller and the pieces larger."""
+"""The largest float64 map that is computed at a time. (glibc takes anything larger fresh from the kernel, and
+clearing its pages then costs more than the work on them.) Longer batches run in several pieces; after each
+pooling the maps are smaller and the pieces hold more images."""
 
 LAYOUT = torch.channels_last
-"""Order of maps and weights in memory; measured a fifth faster than torch's default, by convolution and
-by pooling."""
+"""The order of maps and weights in memory, which was measured to be a fifth faster than torch's default, both
+for convolution and for pooling."""
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A layer ready to run: the integers times 2**-s.
+    """A layer that is ready to run: its integers times 2**-s.
 
-    weight: float32 [C_out, C_in, 3, 3] by groups of input channels; bias: float64 [C_out], with the half.
-    ``direct``: one group, which stays within 24 bits with the bias too.
+    ``weights`` are float32 [C_out, C_in, 3, 3], one for each group of input channels, and ``starts`` are the
+    groups' first channels. ``bias`` is float64 [C_out] and includes the rounding half. ``direct`` says that
+    there is one group, which stays within 24 bits even with the bias.
     """
 
     layer: CompressedLayer
@@ -70,13 +72,13 @@ class _Prepared:
 
 
 class Reference:
-    """The network computed in integers, exactly (see the module's docstring), on the CPU.
+    """The network computed in integers on the CPU, exactly (see the module's docstring).
 
-    Parameters: the compressed network. Raises InputError if it is not valid or its accumulators could
+    The parameter is the compressed network. Raises InputError if it is not valid or its accumulators could
     overflow.
 
-    Members: ``network``; ``in_float64``: names of layers for which the library's float32 convolution was
-    found inexact (none, normally).
+    Members: ``network``; ``in_float64``, the names of the layers for which the library's float32 convolution
+    was found to be inexact (normally none).
     """
 
     def __init__(self, network: CompressedNetwork) -> None:
@@ -97,10 +99,10 @@ class Reference:
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
     def __call__(self, x: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """The last layer's maps, uint8 [N, C_l, H_l, W_l], as an array or tensor like ``x``.
+        """The last layer's maps, uint8 [N, C_l, H_l, W_l], as an array or a tensor like ``x``.
 
-        x: the network's input (see ``network_input``), uint8 [N, C, H, W], values below 2**A. Raises
-        InputError as ``run`` does.
+        ``x`` is the network's input (see ``network_input``), uint8 [N, C, H, W] with values below 2**A.
+        Raises InputError as ``run`` does.
         """
         if isinstance(x, np.ndarray):
             if x.dtype != np.uint8:
@@ -109,10 +111,11 @@ class Reference:
         return self.last(x)
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Outputs of all layers, after requantisation and after the pooling where there is one.
+        """The outputs of all layers, after requantisation and, where there is one, after the pooling.
 
-        x: uint8 [N, C, H, W], N >= 1, values below 2**A. Returns a uint8 [N, C_l, H_l, W_l] for each layer.
-        Raises InputError for any other input and for one so small that a pooled map would be empty.
+        ``x`` is uint8 [N, C, H, W] with N >= 1 and values below 2**A. Returns a uint8 [N, C_l, H_l, W_l] for
+        each layer. Raises InputError for any other input, and for one so small that a pooled map would be
+        empty.
         """
         return self.select(x, range(len(self._layers)))
 
@@ -121,8 +124,8 @@ class Reference:
         return self.select(x, [len(self._layers) - 1])[0]
 
     def select(self, x: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
-        """Outputs of the chosen layers, by index and in the order given; nothing after the highest of them
-        is computed. Raises InputError as ``run`` does and for an index that does not exist."""
+        """The outputs of the layers with the given indices, in the order given; layers after the highest
+        index are not computed. Raises InputError as ``run`` does, and for an index that does not exist."""
         count = len(self._layers)
         for index in layers:
             if not 0 <= index < count:
@@ -131,7 +134,7 @@ class Reference:
             return []
         self._check_input(x)
         kept: dict[int, torch.Tensor] = {}
-        # No autograd: it would keep every map, and the operations in place would be refused.
+        # Without no_grad, autograd would keep every map and refuse the operations in place.
         with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
             for whole in self._segments:
                 segment = range(whole.start, min(whole.stop, max(layers) + 1))
@@ -149,7 +152,7 @@ class Reference:
         return [kept[index] for index in layers]
 
     def _maps(self, x: torch.Tensor, segment: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
-        """float32 maps of consecutive layers, one after the other, for uint8 ``x``."""
+        """Yields the float32 maps of consecutive layers for uint8 ``x``, with the layers' indices."""
         if segment[0] == 0:
             x = self._padded(x)
         else:
@@ -182,7 +185,7 @@ class Reference:
         return total.clamp_(0, self._greatest).floor_().float()
 
     def _is_exact(self, prepared: _Prepared, x: torch.Tensor, padding: int) -> bool:
-        """Whether the library convolves exactly, for this layer's channels on this size of map."""
+        """Whether the library convolves exactly, with this layer's channels, on maps of this size."""
         shape = (min(x.shape[0], 2), *x.shape[1:])
         key = (prepared.layer.shape.name, shape, *_backend_state())
         known = self._exact.get(key)
@@ -225,7 +228,7 @@ class Reference:
 
 
 def _segments(network: CompressedNetwork) -> list[range]:
-    """Runs of layers that work on maps of one size: up to each pooling, or the end."""
+    """Runs of layers that work on maps of the same size: each ends at a pooling or at the last layer."""
     layers = network.layers
     ends = [n for n, layer in enumerate(layers, start=1) if layer.shape.pool or n == len(layers)]
     return [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
@@ -250,7 +253,8 @@ def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:
 
 
 def _split(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
-    """First channels of groups of input channels, each group within FLOAT32_EXACT for all outputs."""
+    """The first channels of groups of input channels, each of which stays within FLOAT32_EXACT for all
+    outputs."""
     starts = [0]
     below, above = np.zeros(len(low), dtype=np.int64), np.zeros(len(low), dtype=np.int64)
     for channel in range(low.shape[1]):
@@ -267,12 +271,12 @@ def _channels(x: torch.Tensor, prepared: _Prepared, group: int) -> torch.Tensor:
 
 
 def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
-    """The float32 convolution whose exactness is probed."""
+    """The float32 convolution whose exactness is tested."""
     return functional.conv2d(x, weight, bias, padding=padding)
 
 
 def _backend_state() -> tuple[object, ...]:
-    """Settings of torch that select another convolution or another precision."""
+    """The settings of torch that select another convolution algorithm or another precision."""
     return (
         torch.get_num_threads(),
         torch.backends.mkldnn.enabled,
@@ -282,15 +286,15 @@ def _backend_state() -> tuple[object, ...]:
 
 
 PROBES = 16
-"""Positions at which a probe is compared."""
+"""The number of positions at which a test convolution is compared."""
 
 
 def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> bool:
-    """Whether one convolution equals int64 arithmetic where it is hardest.
+    """Whether one convolution equals int64 arithmetic in the hardest case.
 
-    x: [N, C, H, W] of ``shape``, half of it at the greatest activation; weights random, of both signs and as
-    large as the 24 bits allow, so that any rounding on the way shows in the low bits. Compared at corners
-    and at random positions, all output channels.
+    The input is [N, C, H, W] of ``shape``, half of it at the greatest activation. The weights are random, of
+    both signs and as large as the 24 bits allow, so that any rounding shows in the low bits. All output
+    channels are compared, at the corners and at random positions.
     """
     draw = torch.Generator().manual_seed(1)
     n, c_in = shape[:2]

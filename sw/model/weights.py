@@ -1,4 +1,4 @@
-"""Float weights of a network: from files, or seeded random numbers."""
+"""The float weights of a network, from files or from a seeded random generator."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,17 +21,17 @@ RANDOM_PREFIX = "random:"
 SEED_MAX = (1 << 32) - 1
 
 RANDOM_BIAS = 1.0
-"""Standard deviation of a random network's biases, in pixel steps: small beside its activations (tens
-to hundreds of steps), large enough that every bias is visible in the integers."""
+"""The standard deviation of a random network's biases, in pixel steps: small compared with its activations
+(tens to hundreds of steps), but large enough that every bias is visible in the integers."""
 
 
 @dataclass(frozen=True)
 class WeightsOrigin:
     """Where weights came from.
 
-    kind: of file, "random" without one; prefix: what stood before the known names of its keys; batch_norm:
-    names of the layers into which batch norm was folded; unused: keys or nodes of the file that were not
-    needed; remarks: what a user should know, a line each.
+    ``kind`` is the kind of file, or "random" without a file. ``prefix`` stood before the known names of its
+    keys. ``batch_norm`` names the layers into which a batch norm was folded. ``unused`` are the keys or nodes
+    of the file that were not needed. ``remarks`` are what a user should know, one line each.
     """
 
     kind: str = ""
@@ -43,9 +43,9 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class FloatNetwork:
-    """Weights float32 [C_out, C_in, 3, 3] and biases float32 [C_out], one a layer.
+    """Weights, float32 [C_out, C_in, 3, 3], and biases, float32 [C_out], one of each for every layer.
 
-    untrained: names of the layers whose weights are random numbers, not learned.
+    ``untrained`` names the layers whose weights are random numbers and were not learned.
     """
 
     shape: NetworkShape
@@ -58,15 +58,15 @@ class FloatNetwork:
 def load_weights(
     source: str, shape: NetworkShape, pixel_step: float = 1.0, fill_seed: int | None = None
 ) -> FloatNetwork:
-    """The weights of ``shape`` from the file ``source``, or ``random:SEED``.
+    """Loads the weights of ``shape`` from the file ``source``, or draws them for ``random:SEED``.
 
-    Files: safetensors (one, or an index of shards), PyTorch's state dictionaries, npz, Keras' HDF5, ONNX; the
-    content decides which, not the name. Keys: see ``kestrel.sw.model.key_names``. Batch norm is folded into
-    weights and biases, in float64. What else a file holds is named in ``origin``.
+    Files may be safetensors (one file, or an index of shards), PyTorch state dictionaries, npz, Keras HDF5 or
+    ONNX; the content decides which, not the name. ``kestrel.sw.model.key_names`` describes the keys. Batch
+    norm is folded into weights and biases in float64. Anything else that a file holds is named in ``origin``.
 
-    ``pixel_step`` is the real input of one pixel step, to which random biases are scaled.
-    ``fill_seed`` lets layers that the file does not hold at all take seeded random weights; without it they
-    are an error, and so in any case is a file that holds half a layer or none.
+    ``pixel_step`` is the real input of one pixel step, to which random biases are scaled. With ``fill_seed``,
+    layers that are completely missing from the file take seeded random weights; without it they are an error.
+    A file that holds only half of a layer, or no layer at all, is always an error.
     Raises InputError with one line that names the file, the value and what is allowed.
     """
     if source.startswith(RANDOM_PREFIX):
@@ -82,7 +82,7 @@ def load_weights(
 
 
 def parse_seed(source: str, what: str = "weights") -> int:
-    """The number in ``random:SEED``; ``what`` it is given for. Raises InputError."""
+    """The number in ``random:SEED``; ``what`` says in messages what it is for. Raises InputError."""
     if not source.startswith(RANDOM_PREFIX):
         raise InputError(f"{what} {source!r}; allowed: {RANDOM_PREFIX}SEED")
     digits = source.removeprefix(RANDOM_PREFIX)
@@ -93,7 +93,7 @@ def parse_seed(source: str, what: str = "weights") -> int:
 
 def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> FloatNetwork:
     """A network of normally distributed weights of variance 2 / fan-in, which keeps the size of the
-    activations from layer to layer (He et al. 2015, equation 10); the same for a seed on every machine."""
+    activations from layer to layer (He et al. 2015, equation 10). A seed gives the same on every machine."""
     generator = np.random.default_rng(seed)
     weights: list[np.ndarray] = []
     biases: list[np.ndarray] = []
@@ -115,7 +115,7 @@ def _random_layer(
 
 
 def save_weights(network: FloatNetwork, path: Path) -> None:
-    """Writes float weights as safetensors with torchvision's key names. Raises InputError."""
+    """Writes the float weights as safetensors with torchvision's key names. Raises InputError."""
     tensors = {}
     for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
         tensors[f"features.{index}.weight"] = np.ascontiguousarray(weight)
@@ -163,7 +163,7 @@ def _from_arrays(
 
 
 def _read_layer(stored: StoredArrays, layer: ConvShape, keys: ConvKeys) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer, float32, a batch norm folded in."""
+    """Weight and bias of a layer, both float32, with any batch norm folded in."""
     channels = (layer.out_channels,)
     dimensions = (layer.out_channels, layer.in_channels, 3, 3)
     if stored.channels_last:
@@ -191,8 +191,8 @@ def _read_layer(stored: StoredArrays, layer: ConvShape, keys: ConvKeys) -> tuple
 
 
 def _without_bias(source: str, matched: Matched) -> list[str]:
-    """Names of the layers that have neither bias nor batch norm. Raises InputError where others do have a
-    bias: then these have lost theirs."""
+    """The names of the layers that have neither bias nor batch norm. Raises InputError if other layers do
+    have a bias, because these must then have lost theirs."""
     plain = {name: keys for name, keys in matched.layers.items() if keys is not None and keys.norm is None}
     without = [name for name, keys in plain.items() if keys.bias is None]
     if without and len(without) < len(plain):
@@ -210,7 +210,8 @@ def _without_bias(source: str, matched: Matched) -> list[str]:
 def _from_graph(
     source: str, shape: NetworkShape, stack: GraphStack, pixel_step: float, fill_seed: int | None
 ) -> FloatNetwork:
-    """The first convolutions of a graph, as many as ``shape`` has, with the graph's poolings held to its."""
+    """Takes the first convolutions of a graph, as many as ``shape`` has. The poolings of the graph must be
+    those of ``shape``. Raises InputError."""
     convs = stack.convs[: len(shape.layers)]
     if len(convs) < len(shape.layers) and (stack.stop or not convs):
         raise InputError(
@@ -262,21 +263,21 @@ def _found_families(names: list[str]) -> str:
 
 
 class _Filler:
-    """Random layers in place of missing ones."""
+    """Gives random layers in place of missing ones."""
 
     def __init__(self, shape: NetworkShape, seed: int | None, pixel_step: float) -> None:
         self._shape, self._seed, self._pixel_step = shape, seed, pixel_step
 
     def layer(self, position: int) -> tuple[np.ndarray, np.ndarray]:
         assert self._seed is not None, "else a missing layer is an error"
-        # A generator a layer: what fills one does not depend on which others are missing.
+        # Each layer has its own generator, so that its values do not depend on which others are missing.
         generator = np.random.default_rng((self._seed, self._shape.features[position]))
         return _random_layer(self._shape.layers[position], generator, self._pixel_step)
 
 
 def _missing_layers(source: str, shape: NetworkShape, present: list[bool], *, fill: bool) -> frozenset[str]:
-    """Names of the layers that are not there. Raises InputError for the first of them unless ``fill``,
-    hinting at the cut that the file allows, and where there is none at all."""
+    """The names of the layers that are missing. Unless ``fill`` is set, raises InputError for the first of
+    them and suggests the cut that the file allows. Always raises it if no layer is present at all."""
     missing = [layer.name for layer, there in zip(shape.layers, present, strict=True) if not there]
     if missing and not any(present):
         what = "to fill up from" if fill else f"in it (the first is {missing[0]})"
@@ -297,7 +298,7 @@ UNUSED_SHOWN = 4
 
 
 def _unused_remark(what: str, unused: tuple[str, ...]) -> list[str]:
-    """A line that names what was not used, if anything."""
+    """One line that names what was not used, or no line."""
     if not unused:
         return []
     more = f" and {len(unused) - UNUSED_SHOWN} more" if len(unused) > UNUSED_SHOWN else ""

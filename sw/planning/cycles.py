@@ -1,14 +1,15 @@
-"""Closed-form model of the engine's cycles; the counted cycles of the Verilog equal it.
+"""Closed-form model of the engine's cycles. It equals the cycles counted in the Verilog.
 
-A pass over a strip of n pixels takes n cycles, and the next one begins in the very next cycle if its tile
-of weights is loaded by then:
+A pass over a strip of n pixels takes n cycles, and the next pass begins in the very next cycle if its tile of
+weights has been loaded by then:
 
     T(pass) = max(n, load(next tile))        load = FILL_CYCLES + beats, + visit_fetch at a new visit
     T(pass) = max(n + drain, load) + 1       when the next pass belongs to another layer
 
-with drain the length of the pipeline. Per layer that is passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) *
-H * W, plus drain + 1 at each change of layer, unless a strip is shorter than a weight load. (H without an
-odd last row that the pooling would drop: it is not computed. In row groups ceil(H / 3) instead of H.)
+where drain is the length of the pipeline. Unless a strip is shorter than a weight load, a layer therefore
+takes passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) * H * W cycles, plus drain + 1 at each change of layer.
+(H excludes an odd last row that the pooling would drop, because that row is not computed. In row groups,
+ceil(H / 3) replaces H.)
 """
 
 from collections import Counter
@@ -44,11 +45,11 @@ from kestrel.sw.planning.plan import Plan, Record
 
 @dataclass(frozen=True)
 class RecordCycles:
-    """Cycles of one record of the plan (input, a layer, output), from its hand-over to the next one's.
+    """Cycles of one record of the plan (input, a layer, output), from its hand-over to the next record's.
 
-    ``streaming`` are those in which a pass (or the stream) moves, ``exposed`` those in which only the load of
-    the next weights keeps the next pass from starting; the rest is draining and fetching of table records.
-    ``macs`` are the multiply-accumulates the layer needs.
+    ``streaming`` counts the cycles in which a pass (or the stream) moves. ``exposed`` counts those in which
+    only the load of the next weights keeps the next pass from starting. The rest is spent on draining and on
+    fetching table records. ``macs`` is the number of multiply-accumulates that the layer needs.
     """
 
     name: str
@@ -66,7 +67,7 @@ class RecordCycles:
 
 @dataclass(frozen=True)
 class FrameCycles:
-    """Cycles of a frame, if the streams never wait."""
+    """Cycles of a frame, provided that the streams never wait."""
 
     records: tuple[RecordCycles, ...]
     total: int
@@ -85,24 +86,24 @@ class FrameCycles:
 
 
 def utilisation(macs: int, cycles: int, config: EngineConfig) -> float:
-    """Share of the array's peak that does useful multiply-accumulates."""
+    """Share of the array's peak throughput that goes into useful multiply-accumulates."""
     return macs / (cycles * config.macs_per_cycle)
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """One hand-over: what streams, and what must be ready before it can start."""
+    """One hand-over: what is streamed, and what must be ready before the pass can start."""
 
     streaming: int
     emit: bool
-    beats: int  # pad values and kernels; 0 without weights
+    beats: int  # for pad values and kernels; 0 without weights
     bias_beats: int
 
 
 @dataclass(frozen=True)
 class _VisitPasses:
-    """The passes of a visit: the first and the last, and the cycles from the first's hand-over to the last's,
-    of which ``exposed`` wait for weights."""
+    """The passes of a visit: the first, the last, and ``inner``, the cycles from the first pass's hand-over
+    to the last pass's; in ``exposed`` of these the engine waits for weights."""
 
     first: _Pass
     last: _Pass
@@ -112,18 +113,23 @@ class _VisitPasses:
 
 
 def frame_cycles(plan: Plan) -> FrameCycles:
-    """Count a frame pass by pass.
+    """Counts the cycles of a frame pass by pass.
 
-    Of the cycles between two hand-overs, those beyond the stream (and, before another layer, beyond the
-    drained pipeline) count as exposed if the pass that waits has weights to load.
+    Of the cycles between two hand-overs, those that exceed the stream (and, before another layer, the drained
+    pipeline) count as exposed if the waiting pass has weights to load.
     """
     config = plan.config
     spent = [0] * len(plan.records)
     streaming = [0] * len(plan.records)
     exposed = [0] * len(plan.records)
     starts: list[int] = []
+<<<<<<< HEAD
     now = start_cycles(config)  # cycle of the current hand-over
     # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
+=======
+    now = START_CYCLES  # cycle of the current hand-over
+    # Visits to equally many rows of a layer take the same cycles, and layers have thousands of tiles.
+>>>>>>> main
     known: dict[tuple[int, int], _VisitPasses] = {}
     previous: tuple[int, _Pass] | None = None
     for visit in plan.visits:
@@ -159,8 +165,13 @@ def frame_cycles(plan: Plan) -> FrameCycles:
 def _interval(
     current: _Pass, following: _Pass, config: EngineConfig, new_visit: bool, new_layer: bool
 ) -> tuple[int, int]:
+<<<<<<< HEAD
     """Cycles from one pass's hand-over to the next one's, and those in which only weights are waited for."""
     fetch = visit_fetch(config) * new_visit + layer_fetch(config) * new_layer
+=======
+    """Cycles from one pass's hand-over to the next one's, and those of them that only wait for weights."""
+    fetch = VISIT_FETCH * new_visit + LAYER_FETCH * new_layer
+>>>>>>> main
     if following.beats:
         loaded = fetch + FILL_CYCLES + following.beats
         if following.bias_beats:
@@ -182,7 +193,7 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
     pixels = group_count(visit.rows, record.layer.rows_at_once(config)) * record.width
     digits = PASSES[record.layer.mask_bits]
     kinds: list[_Pass] = []
-    numbers: dict[Tile, list[int]] = {}  # of a tile's passes, in ``kinds``
+    numbers: dict[Tile, list[int]] = {}  # the positions of a tile's passes in ``kinds``
     for tile in tile_kinds(record.layer, config):
         beats, biases = weight_beats(tile, record.layer, config), bias_beats(tile, config)
         numbers[tile] = list(range(len(kinds), len(kinds) + digits))
@@ -202,7 +213,7 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
 
 
 def _beats_per_pixel(record: Record, config: EngineConfig) -> int:
-    """Beats of the image stream, or words of the feature stream, a pixel."""
+    """Beats of the image stream, or words of the feature stream, for each pixel."""
     words = group_count(record.channels, config.word_lanes)
     if record.kind != KIND_INPUT:
         return words

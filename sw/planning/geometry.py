@@ -1,4 +1,4 @@
-"""How a network's maps and weights lie in an engine: lane groups, tiles, strips, regions."""
+"""How a network's maps and weights are laid out in an engine: lane groups, tiles, strips and regions."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from kestrel.sw.planning.remedies import larger
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What must be known of a layer to plan it. ``reads_image``: it is the network's first."""
+    """What the planner must know about a layer. ``reads_image`` says that it is the network's first."""
 
     shape: ConvShape
     mask_bits: int
@@ -22,7 +22,7 @@ class PlanLayer:
     reads_image: bool = False
 
     def rows(self, height: int) -> int:
-        """Rows to be computed of a map of ``height`` rows: the pooling would drop an odd last one."""
+        """Rows to compute of ``height`` rows: without an odd last one, which the pooling would drop."""
         return height - height % 2 if self.shape.pool else height
 
     def in_row_groups(self, config: EngineConfig) -> bool:
@@ -36,9 +36,9 @@ class PlanLayer:
 
 @dataclass(frozen=True)
 class Region:
-    """A map's place: ``base`` and ``stride`` in words of a bank; a slot holds one row of each bank.
+    """The place of a map. ``base`` and ``stride`` are in words of a bank; a slot holds one row of each bank.
 
-    A row's words are ordered by channel group, then column: group g, column x lies at g * width + x.
+    The words of a row are ordered by channel group, then by column: group g, column x is at g * width + x.
     """
 
     part: int
@@ -52,13 +52,13 @@ class Region:
         return self.base + self.slots * self.stride
 
     def slot(self, row: int) -> int:
-        """Address of the slot of ``row``; row -1 is the row before the first."""
+        """The address of the slot of ``row``; row -1 is the row before the first."""
         return self.base + (row // BANKS) % self.slots * self.stride
 
 
 @dataclass(frozen=True)
 class Visit:
-    """Rows first_row .. first_row + rows - 1 of record number ``record``."""
+    """Rows first_row .. first_row + rows - 1 of the record with the number ``record``."""
 
     record: int
     first_row: int
@@ -67,8 +67,8 @@ class Visit:
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile of a layer's weights: channels that exist in its input and output group. In row groups n_in
-    are the lanes that are loaded."""
+    """One tile of a layer's weights: the number of channels in its input group and in its output group. In
+    row groups, ``n_in`` is the number of lanes that are loaded."""
 
     n_in: int
     n_out: int
@@ -81,18 +81,18 @@ def group_count(channels: int, lanes: int) -> int:
 
 
 def last_lanes(channels: int, lanes: int) -> int:
-    """Channels in the last group."""
+    """The number of channels in the last group."""
     return channels - (group_count(channels, lanes) - 1) * lanes
 
 
 def runs_in_row_groups(shape: ConvShape, mask_bits: int, config: EngineConfig) -> bool:
-    """Whether an engine runs a layer that reads the image in row groups: always if it can."""
+    """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can."""
     fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1 and not shape.pool
     return config.row_groups and fits
 
 
 def lanes_in_row_groups(channels: int, config: EngineConfig) -> int:
-    """Input lanes that are loaded for a layer in row groups: up to the last group's last channel."""
+    """Input lanes that are loaded for a layer in row groups: all up to the last group's last channel."""
     return (ROW_GROUPS - 1) * config.group_lanes + channels
 
 
@@ -104,13 +104,13 @@ def loaded_lanes(layer: PlanLayer, config: EngineConfig) -> int:
 
 
 def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
-    """A layer's tiles in the order of the weight stream. There are at most four kinds, each one object."""
+    """A layer's tiles in the order of the weight stream. At most four kinds exist, each as one object."""
     inner, end = _tile_row(layer, config, last_out=False), _tile_row(layer, config, last_out=True)
     return inner * (group_count(layer.shape.out_channels, config.output_lanes) - 1) + end
 
 
 def tile_kinds(layer: PlanLayer, config: EngineConfig) -> dict[Tile, int]:
-    """How many of a layer's tiles are of each kind."""
+    """The number of a layer's tiles of each kind."""
     out_groups = group_count(layer.shape.out_channels, config.output_lanes)
     kinds: dict[Tile, int] = {}
     for last_out, rows in ((False, out_groups - 1), (True, 1)):
@@ -132,7 +132,7 @@ def _tile_row(layer: PlanLayer, config: EngineConfig, last_out: bool) -> list[Ti
 
 
 def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    """ROM words of a tile."""
+    """The number of ROM words that a tile takes."""
     bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, layer.has_pad, tile.last_in)
     return -(-bits // config.rom_word_bits)
 
@@ -143,7 +143,7 @@ def weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
 
 
 def bias_beats(tile: Tile, config: EngineConfig) -> int:
-    """Cycles in which its biases are."""
+    """Cycles in which the biases of a tile are cut from the stream."""
     return group_count(tile.n_out, config.load_kernels) if tile.last_in else 0
 
 
@@ -155,8 +155,8 @@ def tile_count(layer: PlanLayer, config: EngineConfig) -> int:
 
 
 def longest_load(layer: PlanLayer, config: EngineConfig) -> int:
-    """Cycles in which the layer's slowest tile is loaded: a full one, or one of the last input group, which
-    has biases."""
+    """Cycles that the load of the layer's slowest tile takes. This is either a full tile or one of the last
+    input group, which has biases."""
     shape = layer.shape
     n_out = min(shape.out_channels, config.output_lanes)
     last = Tile(loaded_lanes(layer, config), n_out, last_in=True, last_out=False)
@@ -170,10 +170,10 @@ def longest_load(layer: PlanLayer, config: EngineConfig) -> int:
 def strip_rows(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
-    """Rows of a layer's strips: ``at_least``, more where the load of a tile would take longer than the
-    strip, and no more than the partial sums hold; even where the layer pools, a multiple of three in row
-    groups. Raises InputError if not even the smallest strip fits. ``height`` x ``width`` is the map the layer
-    works on."""
+    """Rows of a layer's strips: ``at_least``, more if the load of a tile would take longer than the strip,
+    and no more than the partial sums can hold. The number is even if the layer pools, and a multiple of three
+    in row groups. Raises InputError if not even the smallest strip fits. ``height`` x ``width`` is the map
+    that the layer works on."""
     at_once = layer.rows_at_once(config)
     height, at_least = group_count(height, at_once), group_count(at_least, at_once)
     return at_once * _strip_steps(name, layer, height, width, config, at_least)
@@ -182,7 +182,7 @@ def strip_rows(
 def _strip_steps(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
-    """The same in rows that a pass streams, each of which is one or three of the map."""
+    """The same in rows that a pass streams, each of which is one or three rows of the map."""
     step = 2 if layer.shape.pool else 1
     most = config.partial_depth // width
     if most >= height:
@@ -199,10 +199,10 @@ def _strip_steps(
     wanted = max(at_least, group_count(load, width))
     wanted += wanted % step
     if wanted < most:
-        # Where the rows left over for the last strip are too few to hide a load, somewhat longer strips.
+        # If the rows left over for the last strip are too few to hide a load, use somewhat longer strips.
         fitting = range(wanted, most + 1, step)
         rest = layer.rows(height)
         return next((r for r in fitting if not 0 < rest % r * width < load), wanted)
-    # Strips of like size: a short last one might not hide its weight load.
+    # Strips of similar length: a short last strip might not hide its weight load.
     even = group_count(height, group_count(height, most))
     return min(most, even + even % step)

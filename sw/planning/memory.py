@@ -1,8 +1,8 @@
-"""The memory a network needs in a configuration, and how full the feature memory is as a frame goes on.
+"""The memory that a network needs in a configuration, and how full the feature memory is during a frame.
 
-Word widths are those of the engine's memories: a feature word holds one activation for each of
-``word_lanes``, a partial sum ACCUMULATOR_BITS for each output lane, a line of the pooling one activation for
-each output lane.
+Word widths are those of the engine's memories. A feature word holds one activation for each of the
+``word_lanes`` lanes, a partial-sum word holds ACCUMULATOR_BITS for each output lane, and a word of the
+pooling line holds one activation for each output lane.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from kestrel.sw.planning.plan import Plan
 
 @dataclass(frozen=True)
 class MemorySize:
-    """What a network uses of a memory and what the configuration has, in bytes."""
+    """The bytes of a memory that a network uses, and the bytes that the configuration has."""
 
     used: int
     configured: int
@@ -28,12 +28,13 @@ class MemorySize:
 
 @dataclass(frozen=True)
 class MemoryNeeds:
-    """Every memory of the engine.
+    """The needs for every memory of the engine.
 
-    features: the two parts of the feature memory, three banks each; partial_sums: of the longest strip of a
-    layer with more than one pass; pool_line: of the widest map that is pooled; weights: the ROM, in whole
-    words; table_words and table_words_max: words of the schedule table; shadow_bits: flip-flops that hold the
-    next pass's kernels, biases and pad values, whatever the network.
+    ``features`` are the two parts of the feature memory, each of three banks. ``partial_sums`` is for the
+    longest strip of a layer with more than one pass. ``pool_line`` is for the widest map that is pooled.
+    ``weights`` is the ROM, in whole words. ``table_words`` and ``table_words_max`` are words of the schedule
+    table. ``shadow_bits`` are flip-flops that hold the next pass's kernels, biases and pad values, and do not
+    depend on the network.
     """
 
     features: tuple[MemorySize, MemorySize]
@@ -47,7 +48,7 @@ class MemoryNeeds:
 
     @property
     def feature_bytes(self) -> int:
-        """Bytes used of both parts."""
+        """Bytes used in both parts together."""
         return sum(part.used for part in self.features)
 
     @property
@@ -56,7 +57,7 @@ class MemoryNeeds:
 
 
 def memory_needs(plan: Plan) -> MemoryNeeds:
-    """The memories of a plan."""
+    """The memories that a plan needs."""
     config = plan.config
     used, configured = (
         [_bytes(BANKS * words * config.word_bits) for words in both]
@@ -84,20 +85,20 @@ def memory_needs(plan: Plan) -> MemoryNeeds:
 
 
 def table_words(plan: Plan) -> int:
-    """32-bit words of the schedule table: header, records, visits and the end mark."""
+    """32-bit words of the schedule table: the header, the records, the visits and the end mark."""
     return RECORD_WORDS * (1 + len(plan.records)) + visit_words(plan.config) * (len(plan.visits) + 1)
 
 
 def shadow_bits(config: EngineConfig) -> int:
-    """Bits of the shadow registers: a scalar and nine digits a kernel unit, a bias an output lane, a pad
-    value an input lane."""
+    """Bits of the shadow registers: a scalar and nine digits for each kernel unit, a bias for each output
+    lane and a pad value for each input lane."""
     units = config.input_lanes * config.output_lanes
     kernel = SCALAR_BITS + TAPS * config.digit_bits
     return units * kernel + config.output_lanes * BIAS_BITS + config.input_lanes * PAD_BITS
 
 
 def longest_strip(plan: Plan) -> int:
-    """Pixels of the longest strip whose sums must wait for another pass; 0 if none must."""
+    """Pixels of the longest strip whose sums must wait for another pass; 0 if there is none."""
     longest = 0
     for visit in plan.visits:
         layer = plan.records[visit.record].layer
@@ -114,7 +115,7 @@ def _widest_pool(plan: Plan) -> int:
 
 
 def region_bytes(region: Region, config: EngineConfig) -> int:
-    """Bytes of a region in all banks."""
+    """The bytes of a region, over all banks."""
     return _bytes(BANKS * region.slots * region.stride * config.word_bits)
 
 
@@ -129,8 +130,8 @@ def _bytes(bits: int) -> int:
 
 @dataclass(frozen=True)
 class MapUse:
-    """Bytes of a map that hold rows still to be read, or being written: after ``cycles[n]`` it is
-    ``bytes[n]``, until ``cycles[n + 1]``. ``name`` is the record that writes the map."""
+    """Bytes of a map that hold rows which are still to be read or are being written. From ``cycles[n]`` until
+    ``cycles[n + 1]`` these are ``bytes[n]``. ``name`` is the record that writes the map."""
 
     name: str
     part: int
@@ -139,9 +140,10 @@ class MapUse:
 
 
 def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[MapUse, ...]:
-    """How full the feature memory is, map by map, over a frame that ends in cycle ``end``.
+    """How full the feature memory is, map by map, during a frame that ends in cycle ``end``.
 
-    A visit's rows take their place when it starts, and what it was the last to read is free when it ends.
+    The rows of a visit take up their space when the visit starts. The rows that it was the last to read are
+    free when it ends.
     """
     uses: list[MapUse] = []
     ends = (*visit_starts[1:], end)
@@ -170,7 +172,7 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
 
 
 def written_rows(plan: Plan, number: int, done: int) -> int:
-    """Rows of its output that a record has written once it has worked on ``done`` rows."""
+    """Rows of its output that a record has written after working on ``done`` rows."""
     record = plan.records[number]
     if number == 0 and plan.row_groups:  # the row below is written too
         return done + 1 if done else 0
@@ -179,14 +181,14 @@ def written_rows(plan: Plan, number: int, done: int) -> int:
 
 
 def _freed_rows(plan: Plan, number: int, first: int, count: int) -> int:
-    """Rows of its input that a reader needs no more after rows ``first`` .. ``first + count - 1``."""
+    """Rows of its input that a reader no longer needs after rows ``first`` .. ``first + count - 1``."""
     reader = plan.records[number]
     grouped = number == 1 and plan.row_groups
 
     def needed(done: int) -> int:
         if done >= reader.rows:
             return reader.height + grouped
-        if grouped:  # a triple's rows are free with it
+        if grouped:  # the three rows of a group are freed together with it
             return done
         return max(0, done - 1) if reader.kind == KIND_CONV else done
 

@@ -1,9 +1,9 @@
-"""The plan: where feature maps lie, and in which order the engine visits layers and rows.
+"""The plan: where the feature maps lie, and in which order the engine visits layers and rows.
 
-A map is a region of one part of the feature memory (the map between layers k and k + 1 in part k mod 2,
-the image in part 0), addressed circularly by row: row r lies in bank r mod 3, in slot (r // 3) mod slots.
-A visit is a strip of consecutive rows of one layer. ``sw.planning.visit_order`` decides the order of the
-visits and the places of the maps.
+A map is a region of one part of the feature memory: the map between layers k and k + 1 lies in part k mod 2,
+the image in part 0. Its rows are addressed circularly: row r lies in bank r mod 3, in slot (r // 3) mod
+slots. A visit is a strip of consecutive rows of one layer. ``sw.planning.visit_order`` decides the order of
+the visits and the places of the maps.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from kestrel.sw.planning.visit_order import Schedule, choose_schedule
 
 @dataclass(frozen=True)
 class Record:
-    """A layer record: ``kind`` KIND_INPUT, KIND_CONV or KIND_OUTPUT. ``height`` x ``width`` is the size the
-    layer works on, ``out_height`` x ``out_width`` that of the map it writes. ``weight_base`` and
-    ``weight_words`` place its tiles in the ROM.
+    """A record of a layer; ``kind`` is KIND_INPUT, KIND_CONV or KIND_OUTPUT. ``height`` x ``width`` is the
+    size that the layer works on, ``out_height`` x ``out_width`` that of the map it writes. ``weight_base``
+    and ``weight_words`` place its tiles in the ROM.
     """
 
     kind: int
@@ -40,13 +40,13 @@ class Record:
 
     @property
     def rows(self) -> int:
-        """Rows that are worked on: without an odd last one that the pooling would drop."""
+        """Rows that the record works on: without an odd last one that the pooling would drop."""
         return self.height if self.layer is None else self.layer.rows(self.height)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a frame needs, in the order in which it happens."""
+    """Everything that a frame needs, in the order in which it happens."""
 
     config: EngineConfig
     activation_bits: int
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def row_groups(self) -> bool:
-        """Whether the first layer runs in row groups; the image is stored for it."""
+        """Whether the first layer runs in row groups; the image is then stored accordingly."""
         first = self.records[1].layer
         return first is not None and first.in_row_groups(self.config)
 
@@ -67,12 +67,12 @@ class Plan:
 
     @property
     def mask_bits(self) -> int:
-        """Of the widest masks."""
+        """The mask bits of the layer with the widest masks."""
         return max(record.layer.mask_bits for record in self.records if record.layer is not None)
 
     @property
     def feature_words(self) -> tuple[int, int]:
-        """Words used in a bank of each part."""
+        """Words used in a bank of each part of the feature memory."""
         ends = [0, 0]
         for record in self.records:
             if record.write is not None:
@@ -81,8 +81,8 @@ class Plan:
 
 
 def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
-    """The same frame in another order and with its maps in other places, be they in the configuration's
-    memory or not."""
+    """The same frame in another order and with its maps in other places, whether or not these fit the
+    configuration's memory."""
     records = tuple(
         replace(record, read=read, write=write)
         for record, read, write in zip(
@@ -93,7 +93,7 @@ def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
 
 
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
-    """A network's layers as the planner sees them; pad values are stored where any is not zero."""
+    """A network's layers as the planner sees them; pad values are stored if any of them is not zero."""
     return tuple(
         PlanLayer(
             layer.shape, layer.mask_bits, layer.shift,
@@ -104,7 +104,7 @@ def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
 
 
 def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:
-    """Plan a frame of ``height`` x ``width`` pixels. Raises InputError where it does not fit ``config``."""
+    """Plans a frame of ``height`` x ``width`` pixels. Raises InputError if it does not fit ``config``."""
     if network.activation_bits > config.activation_bits:
         raise InputError(
             f"network {network.name}: {network.activation_bits} activation bits; "
@@ -122,7 +122,7 @@ def plan_frame(
     height: int,
     width: int,
 ) -> Plan:
-    """Like ``make_plan``, for layers of which only the shapes are known."""
+    """Like ``make_plan``, but for layers of which only the shapes are known."""
     if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
         raise InputError(
             f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..65535, "
@@ -161,10 +161,10 @@ def plan_frame(
 
 
 def _wider(config: EngineConfig, height: int, width: int) -> str:
-    """What makes the configuration wide enough, if that is what the image lacks."""
+    """The options that make the configuration wide enough, if the width is all that the image lacks."""
     if not (1 <= height <= 65535 and width > config.max_width):
         return ""
-    if width > config.partial_depth:  # two rows of a layer that pools must fit it
+    if width > config.partial_depth:  # the partial sums must hold two rows of a layer that pools
         return f"; {larger(config, max_width=width, partial_depth=2 * width)}"
     return f"; {larger(config, max_width=width)}"
 

@@ -1,4 +1,4 @@
-"""The picture of a plan: which layer runs when, and how full both parts of the feature memory are."""
+"""The plot of a plan: which layer runs when, and how full both parts of the feature memory are."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ SETTINGS: Any = {"font.size": 9, "svg.hashsalt": "kestrel", "svg.fonttype": "non
 
 
 def plot_plan(plan: Plan, cycles: FrameCycles, name: str, path: Path) -> None:
-    """Writes the plot to ``path``, whose suffix (PLOT_SUFFIXES) gives the format. The same plan
+    """Writes the plot to ``path``, whose suffix (one of PLOT_SUFFIXES) gives the format. The same plan always
     gives the same file."""
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(10, 8), layout="constrained")
@@ -51,7 +51,7 @@ def plot_plan(plan: Plan, cycles: FrameCycles, name: str, path: Path) -> None:
             f"{name} on {config.name} ({config.input_lanes} x {config.output_lanes} lanes), "
             f"{plan.height} x {plan.width} pixels, {len(plan.visits)} visits"
         )
-        # No date in the file.
+        # The file must not contain a date.
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
         figure.savefig(path, dpi=DPI, metadata=metadata)
 
@@ -60,13 +60,13 @@ Colour = tuple[float, float, float, float]
 
 
 def _colours(plan: Plan) -> list[Colour]:
-    """A colour a record, from dark to light in the order of the network."""
+    """One colour for each record, from dark to light in the order of the network."""
     shades = mpl.colormaps["turbo"](np.linspace(0.05, 0.95, len(plan.records)))
     return [(float(r), float(g), float(b), float(a)) for r, g, b, a in shades]
 
 
 def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colour]) -> None:
-    """A bar a visit, a row a record."""
+    """Draws one bar for each visit, in one row for each record."""
     ends = (*cycles.visit_starts[1:], cycles.total)
     for number, colour in enumerate(colours):
         spans = [
@@ -86,7 +86,7 @@ def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colou
 
 
 def _draw_part(axes: Axes, part: int, uses: list[MapUse], colours: list[Colour]) -> None:
-    """The maps of one part, stacked."""
+    """Draws the maps of one part of the feature memory, stacked."""
     times = np.unique(np.concatenate([use.cycles for use in uses]))
     heights = []
     for use in uses:

@@ -1,4 +1,4 @@
-"""Proof that a plan works: replays it on a model of the feature memory that remembers what lies where."""
+"""Proof that a plan works: it is replayed on a model of the feature memory that records what lies where."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from kestrel.sw.planning.plan import Plan
 
 
 class PlanError(RuntimeError):
-    """A plan reads a row that is not there (any more), or visits a row twice or never. A defect."""
+    """A plan reads a row that is not (or no longer) there, or visits one twice or never: a defect."""
 
 
 def check_plan(plan: Plan) -> None:
-    """Replay every visit. Each word of the memory holds the record and row that were written to it last, for
-    each row group on its own; a visit must find all rows of its window. Raises PlanError."""
+    """Replays every visit. Each word of the modelled memory holds the record and the row that were last
+    written to it, separately for each row group; a visit must find all rows of its window. Raises
+    PlanError."""
     owners = [np.full((BANKS, words, ROW_GROUPS), -1, dtype=np.int64) for words in plan.feature_words]
     done = [0] * len(plan.records)
     for visit in plan.visits:
@@ -45,14 +46,14 @@ def check_plan(plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a row lies: as which row of the region, and in which row group's lanes, or in all."""
+    """Where a row lies: as which row of its region, and in which row group's lanes (None means in all)."""
 
     row: int
     group: int | None = None
 
 
 def _rows_read(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
-    """The rows of its input that a visit needs, and where it looks for them."""
+    """The rows of its input that a visit needs, and where it reads them."""
     record = plan.records[visit.record]
     end = visit.first_row + visit.rows
     if record.kind == KIND_OUTPUT:
@@ -71,7 +72,7 @@ def _rows_read(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
 
 
 def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
-    """The rows of its output that a visit writes, and where it puts them."""
+    """The rows of its output that a visit writes, and where it writes them."""
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV}
     divisor = 2 if record.layer is not None and record.layer.shape.pool else 1
@@ -86,7 +87,7 @@ def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
 
 
 def _words(owners: list[np.ndarray], region: Region, place: _Place) -> np.ndarray:
-    """The words of a row: a view."""
+    """The words of a row, as a view."""
     start = region.slot(place.row)
     words = owners[region.part][place.row % BANKS, start : start + region.stride]
     return words if place.group is None else words[:, place.group]

@@ -1,4 +1,4 @@
-"""What to write on the command line when a configuration is too small."""
+"""The command-line options to suggest when a configuration is too small."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 
 ROUND_FROM = 1024
-"""Memories from this size on are suggested in whole multiples of it."""
+"""Sizes of memories from this number on are suggested in whole multiples of it."""
 
 
 def larger(config: EngineConfig, **needed: int | Sequence[int]) -> str:
     """``allowed: --set NAME=VALUE ...`` with the smallest sensible values of these fields that are at least
-    what is ``needed``; another remedy where no configuration allows as much."""
+    the ``needed`` ones, or another remedy if no configuration allows that much."""
     options = {name: _sensible(name, value) for name, value in needed.items()}
     try:
         config.with_options(**options)

@@ -1,4 +1,4 @@
-"""A plan in figures: what each layer takes in cycles and memory, and the whole against layer by layer."""
+"""A plan in figures: each layer's cycles and memory, and the whole frame compared with layer by layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +16,10 @@ from kestrel.sw.planning.visit_order import layer_by_layer
 class PlannedLayer:
     """One layer of a plan.
 
-    height, width: of the map it works on; row_groups: three of its rows at once; strip_rows: of its longest
-    visit; part, base, slots, stride, bytes: the region it writes, in words of a bank and in bytes of all
-    banks; cycles = streaming + waiting, of which ``exposed`` wait for weights alone.
+    ``height`` and ``width`` are those of the map that it works on. ``row_groups`` says that it works on three
+    rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``, ``slots``, ``stride``
+    and ``bytes`` describe the region that it writes, in words of a bank and in bytes over all banks.
+    ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone.
     """
 
     name: str
@@ -46,8 +47,8 @@ class PlannedLayer:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """The whole frame. ``cycles`` of the plan and ``whole_maps``, what the same frame would take with a
-    feature memory that holds every map."""
+    """The whole frame. ``cycles`` are those of the plan; ``whole_maps`` are those that the same frame would
+    take with a feature memory that holds every map."""
 
     layers: tuple[PlannedLayer, ...]
     memory: MemoryNeeds
@@ -63,14 +64,15 @@ class PlanReport:
 
     @property
     def ratio(self) -> float:
-        """Cycles of all layers, relative to layer by layer."""
+        """Cycles of all layers, relative to those of running layer by layer."""
         return self.cycles.compute / self.whole_maps.compute
 
 
 def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
-    """The layers of a network of which only name and mask bits are known, as for planning. Raises InputError.
+    """The layers, as for planning, of a network of which only name and mask bits are known. Raises
+    InputError.
 
-    The first layer is taken to have pad values, as it has wherever a mean is subtracted from the image.
+    The first layer is assumed to have pad values, as it does whenever a mean is subtracted from the image.
     """
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
@@ -81,10 +83,10 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
 
 
 def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
-    """The figures of ``plan``, made for ``layers`` of the network ``name``."""
+    """The figures of ``plan``, which was made for ``layers`` of the network ``name``."""
     config = plan.config
     cycles = frame_cycles(plan)
-    # The model asks for records and visits only, so it does not matter that the maps would not fit.
+    # The model needs only records and visits, so it does not matter that the maps would not fit.
     visits = layer_by_layer(name, layers, config, plan.height, plan.width).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []

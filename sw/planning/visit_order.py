@@ -1,13 +1,13 @@
 """The order of the visits and the places of the maps: layer by layer, or depth first to save memory.
 
-Depth first: a few rows of every layer in turn, so that most maps are never kept whole.
+Depth first means a few rows of every layer in turn, so that most maps are never kept whole.
 
-The layers are cut into segments. Inside a segment the engine goes depth first: it always runs the deepest
-layer whose strip can be computed from the rows that exist, so a map needs only the rows between what is
-written and what is still to be read, in a circular region. Between segments a map is kept whole. Nothing is
-computed twice; what it costs is a drained pipeline at each change of layer.
+The layers are cut into segments. Inside a segment the engine works depth first: it always runs the deepest
+layer whose strip can be computed from the rows that exist. A map therefore needs room only for the rows
+between what is written and what is still to be read, in a circular region. Between segments a map is kept
+whole. Nothing is computed twice; the cost is a drained pipeline at each change of layer.
 
-Regions of one part may share addresses if their maps are not alive at the same time.
+Regions of the same part may share addresses if their maps are not alive at the same time.
 """
 
 from collections.abc import Sequence
@@ -32,24 +32,24 @@ from kestrel.sw.planning.remedies import larger
 
 @dataclass(frozen=True)
 class Schedule:
-    """Visits (record 0 is the input, layer k record k + 1, the last the output) and the maps' regions, the
-    image first."""
+    """The visits and the regions of the maps, the image's first. Record 0 is the input, record k + 1 is layer
+    k, and the last record is the output."""
 
     visits: tuple[Visit, ...]
     regions: tuple[Region, ...]
     lost: int
-    """Cycles lost to drained pipelines and to weight loads that strips are too short to hide (estimated)."""
+    """Estimated cycles lost to drained pipelines and to weight loads that strips are too short to hide."""
 
     @property
     def feature_words(self) -> tuple[int, int]:
-        """Words used in a bank of each part."""
+        """Words used in a bank of each part of the feature memory."""
         ends = [max(r.end for r in self.regions[part::2]) if self.regions[part::2] else 0 for part in (0, 1)]
         return ends[0], ends[1]
 
 
 @dataclass(frozen=True)
 class _Map:
-    """Size of a map; map m is what record m writes."""
+    """The size of a map; map m is the one that record m writes."""
 
     height: int
     width: int
@@ -58,7 +58,7 @@ class _Map:
 
 @dataclass
 class _Life:
-    """What a schedule asks of a map: rows kept at once, and the visits from first write to last read."""
+    """What a schedule needs of a map: rows kept at once, and the visits of its first write and last read."""
 
     kept: int = 0
     first: int = -1
@@ -66,14 +66,14 @@ class _Life:
 
 
 STRIPS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Rows a strip that are tried depth first."""
+"""The numbers of rows for a strip that are tried depth first."""
 
 
 def choose_schedule(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
 ) -> Schedule:
-    """Layer by layer if the feature memory is large enough for that, else the depth-first schedule that
-    loses the fewest cycles. Raises InputError, with the least that was found, if none does.
+    """Layer by layer if the feature memory is large enough for that, otherwise the depth-first schedule that
+    loses the fewest cycles. If no schedule fits, raises InputError with the smallest need that was found.
     """
     best = layer_by_layer(name, layers, config, height, width)
     if _fits(best, config):
@@ -95,14 +95,14 @@ def choose_schedule(
 def layer_by_layer(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
 ) -> Schedule:
-    """Every map whole, as few changes of layer as there are layers."""
+    """Every map is kept whole, and there are only as many changes of layer as there are layers."""
     return schedule(name, layers, config, height, width, range(len(layers)), height)
 
 
 def depth_first_schedules(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
 ) -> list[Schedule]:
-    """Schedules whose segments begin at the start and after some of the poolings, in every combination."""
+    """Schedules whose segments begin at the start and after some poolings, in every combination."""
     ends = [n + 1 for n, layer in enumerate(layers[:-1]) if layer.shape.pool]
     return [
         schedule(name, layers, config, height, width, cuts, rows)
@@ -126,8 +126,8 @@ def schedule(
     cuts: Sequence[int],
     rows: int,
 ) -> Schedule:
-    """The schedule with segments that begin at layer 0 and at each layer of ``cuts``, and strips of about
-    ``rows`` rows (more where rows are short, so that weight loads stay hidden). Raises InputError."""
+    """The schedule with segments that begin at layer 0 and at each layer of ``cuts``, and with strips of
+    about ``rows`` rows (more if rows are short, so that weight loads stay hidden). Raises InputError."""
     maps = _maps(layers, config, height, width)
     strips = [
         strip_rows(name, layer, layer.rows(m.height), m.width, config, at_least=rows)
@@ -158,7 +158,7 @@ def _visits(
 
     def run(record: int, first: int, count: int) -> None:
         last = visits[-1] if visits else None
-        if last is not None and last.record == record == 0:  # one long visit to the input will do
+        if last is not None and last.record == record == 0:  # one long visit to the input is enough
             visits[-1] = Visit(0, last.first_row, last.rows + count)
         else:
             visits.append(Visit(record, first, count))
@@ -183,7 +183,7 @@ def _visits(
 
 
 def _ready(layer: PlanLayer, source: _Map, strip: int, done: int, available: int) -> int:
-    """Rows the layer's next strip would have, 0 if the rows below it are not there yet."""
+    """Rows that the layer's next strip would have, or 0 if the rows it needs are not there yet."""
     count = min(strip, layer.rows(source.height) - done)
     below = min(done + count + 1, source.height)
     return count if available >= below else 0
@@ -193,8 +193,8 @@ def _lives(
     layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig
 ) -> list[_Life]:
     lives = [_Life() for _ in maps]
-    # In row groups an image's row is written into the one below it too, and the next triple begins where the
-    # last one ends.
+    # In row groups, a row of the image is also written into the row below it, and the next group of three
+    # begins where the last one ends.
     grouped = int(layers[0].in_row_groups(config))
     written = [0] * len(maps)
     needed = [0] * len(maps)  # first row that is still to be read
@@ -230,8 +230,8 @@ def _lost(
 
 
 def _place(maps: Sequence[_Map], lives: Sequence[_Life]) -> tuple[Region, ...]:
-    """Regions for the maps: largest first, each at the lowest address at which it meets no other that is
-    alive at the same time."""
+    """Regions for the maps, largest first, each at the lowest address at which it does not overlap another
+    map that is alive at the same time."""
     slots = [group_count(life.kept, BANKS) for life in lives]
     order = sorted(range(len(maps)), key=lambda m: -slots[m] * maps[m].stride)
     placed: dict[int, Region] = {}

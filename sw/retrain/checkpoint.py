@@ -1,7 +1,8 @@
-"""Checkpoints: everything from which a stopped run goes on with the same numbers, in one safetensors file.
+"""Checkpoints: one safetensors file with everything that a stopped run needs to continue with the same
+numbers.
 
-Tensors under ``student.``, ``loss.`` (the classifier), ``best.`` (the best student so far) and
-``optimiser.N.``; as metadata a JSON object with the step, the measures so far and the run's settings.
+It holds tensors under ``student.``, ``loss.`` (the classifier), ``best.`` (the best student so far) and
+``optimiser.N.``. Its metadata is a JSON object with the step, the measures so far and the run's settings.
 """
 
 import json
@@ -23,8 +24,8 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """student, loss, best: state dictionaries; optimiser: by parameter number, its tensors; about: step,
-    measures, settings."""
+    """``student``, ``loss`` and ``best`` are state dictionaries. ``optimiser`` holds the optimiser's tensors
+    by parameter number. ``about`` holds the step, the measures and the settings."""
 
     student: State
     loss: State
@@ -34,7 +35,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes ``path``, whole or not at all. Raises InputError for a place that cannot be written."""
+    """Writes ``path``, either completely or not at all. Raises InputError if it cannot be written."""
     tensors: State = {}
     for part in ("student", "loss", "best"):
         tensors |= {f"{part}.{name}": tensor for name, tensor in getattr(checkpoint, part).items()}
@@ -46,7 +47,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint. Raises InputError with one line that names the file for anything else."""
+    """Reads a checkpoint. Raises InputError, with one line that names the file, for anything else."""
     allowed = "allowed: a checkpoint written by retrain"
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; {allowed}")
@@ -73,7 +74,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def check_same_run(checkpoint: Checkpoint, about: dict[str, Any], path: Path) -> None:
-    """Raises InputError, naming the first difference, unless the checkpoint is of a run with these
+    """Raises InputError, naming the first difference, unless the checkpoint belongs to a run with these
     settings."""
     for key, value in about.items():
         wanted = json.loads(json.dumps(value))

@@ -1,4 +1,4 @@
-"""What changes in the course of training: the rate, and how many bits masks have."""
+"""What changes during training: the learning rate, and the number of mask bits."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,23 +14,23 @@ RATES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: (1 + math.cos(math.pi * min(done, 1.0))) / 2,
     "step": lambda done: STEP_FACTOR ** sum(done >= at for at in STEP_AT),
 }
-"""Factor on the rate by the share of the steps done. ``step``: a tenth after half, a hundredth after three
-quarters."""
+"""The factor on the rate as a function of the share of steps done. ``step`` means a tenth after half of the
+steps and a hundredth after three quarters."""
 
 GRADUAL = ("none", "bits", "layers")
 GRADUAL_SHARE = 0.5
-"""Share of the steps after which every layer has its own width."""
+"""The share of the steps after which every layer has its own mask width."""
 
 
 def rate_factor(schedule: str, step: int, steps: int, warmup: int) -> float:
-    """Factor on the rate in step 0..steps - 1: rises in a line over ``warmup`` steps, then as scheduled."""
+    """Factor on the rate in step 0..steps - 1: it rises linearly over ``warmup`` steps, then as scheduled."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return RATES[schedule]((step - warmup) / max(1, steps - warmup))
 
 
 def check_schedule(schedule: str, gradual: str) -> None:
-    """Raises InputError for unknown names."""
+    """Raises InputError for a name that is not known."""
     if schedule not in RATES:
         raise InputError(f"schedule {schedule!r}; allowed: {', '.join(RATES)}")
     if gradual not in GRADUAL:
@@ -38,10 +38,11 @@ def check_schedule(schedule: str, gradual: str) -> None:
 
 
 def mask_bits_at(gradual: str, target: Sequence[int], step: int, steps: int) -> tuple[int, ...]:
-    """Mask bits of every layer in a step.
+    """The mask bits of every layer in a step.
 
-    ``bits``: all layers start at the most bits and lose one at a time; ``layers``: all start there and reach
-    their own width one after the other, the first layer first. Equal periods, done after GRADUAL_SHARE.
+    With ``bits``, all layers start at the most bits and lose one bit at a time. With ``layers``, all layers
+    start there too and reach their own widths one after the other, the first layer first. The periods are
+    equal, and every layer has its own width after GRADUAL_SHARE of the steps.
     """
     most, span = MASK_BITS[-1], GRADUAL_SHARE * steps
     if gradual == "none" or step >= span:

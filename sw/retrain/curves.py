@@ -1,4 +1,4 @@
-"""The curves of a training run, from its log."""
+"""The curves of a training run, drawn from its log."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def plot_curves(entries: list[dict[str, Any]], path: Path) -> None:
-    """Writes the loss and its terms by step, and what validation measured, as .svg, .png or .pdf."""
+    """Draws the loss and its terms by step, and the results of validation, as .svg, .png or .pdf."""
     steps = [entry for entry in entries if "loss" in entry]
     measured = [entry for entry in entries if entry.get("validation")]
     figure = Figure(figsize=(8, 6), layout="constrained")

@@ -1,9 +1,10 @@
-"""Several processes, as ``torchrun`` starts them: each takes its part of every batch, gradients are added.
+"""Several processes, as ``torchrun`` starts them: each takes its part of every batch, and gradients are
+added.
 
 A loss is a mean over the whole batch. Terms that are means over pictures are divided by the number of
-processes (``share``); terms over pairs of pictures are computed by every process on everybody's descriptors
-(``joined``), where only its own carry gradients. In both cases the sum of the processes' gradients is the
-gradient of the joined batch.
+processes (``share``). Terms over pairs of pictures are computed by every process on the descriptors of all
+processes (``joined``), of which only its own carry gradients. In both cases the sum of the processes'
+gradients is the gradient of the joined batch.
 """
 
 import os
@@ -27,8 +28,8 @@ def world_size() -> int:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """What is computed meanwhile is this process' own, as if there were no others: for what all compute
-    alike."""
+    """Within this context a process computes as if there were no others, for what all processes compute
+    identically."""
     global _alone
     _alone = True
     try:
@@ -43,7 +44,7 @@ def _running() -> bool:
 
 @contextmanager
 def processes(device: torch.device) -> Iterator[None]:
-    """Joins the other processes where ``torchrun`` has started some (it sets WORLD_SIZE); else nothing."""
+    """Joins the other processes, if ``torchrun`` has started some (it then sets WORLD_SIZE)."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or _running():
         yield
         return
@@ -55,7 +56,7 @@ def processes(device: torch.device) -> Iterator[None]:
 
 
 def joined(own: torch.Tensor) -> torch.Tensor:
-    """Everybody's rows, by rank; gradients flow into one's own. All have as many."""
+    """The rows of all processes, by rank; gradients flow only into one's own. All have equally many rows."""
     if world_size() == 1:
         return own
     parts = [torch.empty_like(own) for _ in range(world_size())]
@@ -65,12 +66,12 @@ def joined(own: torch.Tensor) -> torch.Tensor:
 
 
 def share(mean: torch.Tensor) -> torch.Tensor:
-    """A mean over one's own pictures as part of the mean over everybody's."""
+    """A mean over a process's own pictures as its part of the mean over those of all processes."""
     return mean / world_size()
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replaces every gradient by the sum over all processes, the same everywhere."""
+    """Replaces every gradient by its sum over all processes, which is the same in each of them."""
     if world_size() == 1:
         return
     for parameter in parameters:
@@ -79,7 +80,7 @@ def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def total(value: float) -> float:
-    """The sum over all processes."""
+    """The sum of ``value`` over all processes."""
     if world_size() == 1:
         return value
     found = torch.tensor(value, dtype=torch.float64)

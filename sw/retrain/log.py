@@ -1,4 +1,4 @@
-"""The log of a training run: JSON lines, one a step and one a validation."""
+"""The log of a training run: JSON lines, one for each step and one for each validation."""
 
 import json
 from contextlib import nullcontext
@@ -9,9 +9,9 @@ from kestrel.hw.spec.errors import InputError
 
 
 def open_log(path: Path | None, step: int, before: dict[str, float]) -> "nullcontext[None] | IO[str]":
-    """The log of a run that goes on after ``step``: lines beyond it are dropped, they come again. A new one
-    starts with the figures ``before`` training, where there are any. Nothing without a path. Raises
-    InputError."""
+    """Opens the log of a run that continues after ``step``. Lines beyond that step are dropped, because they
+    will be written again. A new log starts with the figures ``before`` training, if there are any. Without a
+    path, returns a context that holds None. Raises InputError."""
     if path is None:
         return nullcontext(None)
     kept: list[str] = []
@@ -30,7 +30,7 @@ def open_log(path: Path | None, step: int, before: dict[str, float]) -> "nullcon
 
 
 def write_entry(log: IO[str] | None, entry: dict[str, Any]) -> None:
-    """One line, at once in the file; nothing without a log."""
+    """Writes one line, which reaches the file at once; does nothing without a log."""
     if log is not None:
         log.write(json.dumps(entry) + "\n")
         log.flush()

@@ -1,14 +1,15 @@
-"""What training makes small. A loss is a sum of weighted terms, each without a unit:
+"""What training minimises. A loss is a sum of weighted terms, each without a unit:
 
-``features``    distillation: squared difference to the teacher's activations after chosen layers, over the
-                teacher's power, by picture and layer (FitNets, Romero et al. 2015, without its regressor)
+``features``    distillation: the squared difference from the teacher's activations after chosen layers,
+                divided by the teacher's power, for each picture and layer (FitNets, Romero et al. 2015,
+                without its regressor)
 ``descriptor``  distillation: 1 - cosine between the descriptors of student and teacher
-``relation``    the descriptors' similarities among each other against the teacher's, for a student of any
-                width (relational knowledge distillation, Park et al. 2019; similarity preserving, Tung and
-                Mori 2019): both sets less their mean, normalised; mean squared difference of the
-                similarities over the mean square of the teacher's
-``labels``      cross-entropy behind a classifier
-``triplet``     mined triplets of groups
+``relation``    the similarities among the student's descriptors compared with those among the teacher's, for
+                a student of any width (relational knowledge distillation, Park et al. 2019; similarity
+                preserving, Tung and Mori 2019): both sets are centred on their mean and normalised; the term
+                is the mean squared difference of the similarities over the mean square of the teacher's
+``labels``      cross-entropy after a classifier
+``triplet``     a triplet loss, its triplets mined from groups
 """
 
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ LOSSES: dict[str, dict[str, float]] = {
     "labels": {"labels": 1.0},
     "triplet": {"triplet": 1.0},
 }
-"""Terms and weights by the name of a loss."""
+"""The terms and their weights, by the name of a loss."""
 
 TERMS = ("features", "descriptor", "relation", "labels", "triplet")
 TEACHER_TERMS = ("features", "descriptor", "relation")
@@ -41,8 +42,9 @@ TEACHER_TERMS = ("features", "descriptor", "relation")
 
 @dataclass(frozen=True)
 class LossSettings:
-    """weights: of the terms; layers: names of those whose features are compared, () for every pooling and
-    the last; mining, margin: of triplets; smoothing: of labels."""
+    """``weights`` are those of the terms. ``layers`` names the layers whose features are compared; () means
+    every layer that pools, and the last. ``mining`` and ``margin`` apply to triplets, ``smoothing`` to
+    labels."""
 
     weights: dict[str, float]
     layers: tuple[str, ...] = ()
@@ -52,8 +54,8 @@ class LossSettings:
 
 
 def parse_losses(text: str) -> dict[str, float]:
-    """Weights of terms from names joined by +, each a loss or a term, with a factor where wanted:
-    ``distill``, ``distill+0.5*triplet``, ``descriptor+2*relation``. Raises InputError."""
+    """The weights of the terms, from names joined by +. Each name is a loss or a term, optionally with a
+    factor: ``distill``, ``distill+0.5*triplet``, ``descriptor+2*relation``. Raises InputError."""
     weights: dict[str, float] = {}
     for part in text.split("+"):
         factor, star, name = part.strip().rpartition("*")
@@ -73,7 +75,8 @@ def parse_losses(text: str) -> dict[str, float]:
 
 
 def feature_layers(shape: NetworkShape, names: Sequence[str]) -> tuple[int, ...]:
-    """Indices of the layers by name; of none: of the layers that pool and the last. Raises InputError."""
+    """Indices of the layers with these names; without names, of the layers that pool and the last. Raises
+    InputError."""
     known = {layer.name: n for n, layer in enumerate(shape.layers)}
     for name in names:
         if name not in known:
@@ -86,10 +89,11 @@ def feature_layers(shape: NetworkShape, names: Sequence[str]) -> tuple[int, ...]
 class Loss(nn.Module):
     """The terms for one student.
 
-    Parameters: the student's shape, settings, the teacher where a term needs one, the number of classes
-    where labels are learned. Raises InputError for what does not fit.
+    Parameters: the student's shape, the settings, the teacher if a term needs one, and the number of classes
+    if labels are learned. Raises InputError if these do not fit each other.
 
-    Members: ``head``: the classifier, None without labels; ``descriptor``; ``wanted``: layers of the student.
+    Members: ``head`` is the classifier, or None without labels; ``descriptor`` computes the descriptors;
+    ``wanted`` are the layers of the student whose outputs are needed.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Loss(nn.Module):
         self.wanted = tuple(sorted({*self._pairs, self.last}))
 
     def teach(self, pictures: torch.Tensor, *, mixed: bool = False) -> Outputs | None:
-        """The teacher's maps, by the teacher's layers; None where no term looks at them."""
+        """The teacher's maps, by the teacher's layers; None if no term uses them."""
         if self.teacher is None or not any(term in self.settings.weights for term in TEACHER_TERMS):
             return None
         wanted = {*self._pairs.values(), self.teacher_last}
@@ -130,7 +134,7 @@ class Loss(nn.Module):
             return self.teacher(pictures, wanted)
 
     def forward(self, outputs: Outputs, batch: Batch, taught: Outputs | None) -> dict[str, torch.Tensor]:
-        """The terms, unweighted: this process' part of the mean over the joined batch."""
+        """The terms, unweighted: this process's part of the mean over the joined batch."""
         weights, last = self.settings.weights, outputs[self.last]
         terms: dict[str, torch.Tensor] = {}
         if taught is not None and "features" in weights:
@@ -160,12 +164,13 @@ class Loss(nn.Module):
         return terms
 
     def total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The weighted sum."""
+        """The weighted sum of the terms."""
         return torch.stack([self.settings.weights[name] * value for name, value in terms.items()]).sum()
 
 
 def _pairs(mine: NetworkShape, theirs: NetworkShape, layers: Sequence[int]) -> dict[int, int]:
-    """The teacher's layer of the same name for each. Raises InputError for one missing or of other width."""
+    """The teacher's layer of the same name for each layer. Raises InputError if one is missing or does not
+    match in width or pooling."""
     known = {layer.name: n for n, layer in enumerate(theirs.layers)}
     for index in layers:
         layer = mine.layers[index]
@@ -203,7 +208,7 @@ def _relation(mine: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
 
 
 def similarities(descriptors: torch.Tensor) -> torch.Tensor:
-    """Cosines among descriptors [N, D] from which their mean has been taken, [N, N]: what they share tells
-    nothing apart."""
+    """Cosines, [N, N], among descriptors [N, D] from which their mean has been subtracted, because what all
+    of them share does not distinguish them."""
     centred = functional.normalize(descriptors - descriptors.mean(dim=0), dim=1)
     return centred @ centred.T

@@ -1,4 +1,4 @@
-"""The optimiser, and the rate of every parameter."""
+"""The optimiser, and the learning rate of every parameter."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.validation import Student
 
 BIAS_FLOOR = 0.01
-"""Least size at which a bias counts for its rate, in parts of the layer's typical weight times sqrt(fan-in):
-biases may all be zero at the start."""
+"""The smallest size that a bias counts as when its rate is computed, relative to the layer's typical weight
+times sqrt(fan-in). It is needed because all biases may be zero at the start."""
 
 HEAD_RATE = {"adam": 1e-2, "adamw": 1e-2, "sgd": 1e-1}
-"""Rate of the classifier, which starts from random numbers of size 1 / sqrt(channels)."""
+"""The rate of the classifier, which starts from random numbers of size 1 / sqrt(channels)."""
 
 
 def parameter_groups(student: Student, loss: Loss, settings: TrainSettings) -> list[dict[str, Any]]:
-    """Optimiser groups, each with a rate in parts of the parameters' own size.
+    """The optimiser's groups, each with a rate relative to the size of its parameters.
 
-    Layers' weights differ in size by orders of magnitude, and real units are what preprocessing makes them.
-    Training w / rms(w) instead of w with the rate r is training w with r * rms(w) by Adam, whose steps do not
-    depend on the gradient's size, and with r * rms(w)^2 by plain gradient descent.
+    The sizes of layers' weights differ by orders of magnitude, and their real units depend on the
+    preprocessing. Training w / rms(w) instead of w with the rate r equals training w with the rate r * rms(w)
+    by Adam, whose steps do not depend on the gradient's size, and r * rms(w)^2 by plain gradient descent.
     """
     groups: list[dict[str, Any]] = []
     power = 2 if settings.optimiser == "sgd" else 1
@@ -51,7 +51,7 @@ def parameter_groups(student: Student, loss: Loss, settings: TrainSettings) -> l
 
 
 def make_optimiser(groups: list[dict[str, Any]], settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser that the settings name, over such groups."""
+    """The optimiser that the settings name, over the given groups."""
     if settings.optimiser == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum)
     if settings.optimiser == "adamw":

@@ -37,7 +37,7 @@ from kestrel.sw.retrain.trainer import Result, Trainer
 PICTURES_PER_GROUP = 2
 VALIDATION_BATCH = 8
 CROP_SPREAD = (0.55, 1.6)
-"""Areas of crops around that of equal scale."""
+"""The areas of crops, relative to the area at which things have the scale of a validation picture."""
 
 PRECISIONS = ("float32", "mixed")
 SUFFIX = ".safetensors"
@@ -46,12 +46,16 @@ CURVE_SUFFIXES = (".svg", ".png", ".pdf")
 
 @dataclass(frozen=True)
 class PictureSettings:
-    """What is trained and validated on. size: of a training picture, in pixels; batch: pictures in a step, of
-    all processes; layout: of the folder; augment: random crops, mirrors and colours; crop_area: least and
-    greatest share of a picture that a crop keeps (None: such that things are as large in it as in a
-    validation picture); held_out: share of the pictures for validation, 0 for none; validation_size: of a
-    validation picture; workers: processes that decode, 0 for none; unreadable_share: of the pictures, above
-    which reading gives up; seed: of order, augmentation and split."""
+    """The pictures for training and validation.
+
+    ``size`` is that of a training picture, in pixels. ``batch`` is the number of pictures in a step, over all
+    processes. ``layout`` is that of the folder. ``augment`` turns on random crops, mirroring and colours.
+    ``crop_area`` is the smallest and largest share of a picture that a crop keeps; None chooses it such that
+    things are as large in a crop as in a validation picture. ``held_out`` is the share of the pictures for
+    validation, 0 for none. ``validation_size`` is that of a validation picture. ``workers`` is the number of
+    processes that decode pictures, 0 for none. ``unreadable_share`` is the share of unreadable pictures above
+    which reading fails. ``seed`` determines order, augmentation and split.
+    """
 
     size: Size = 96
     batch: int = 8
@@ -66,8 +70,8 @@ class PictureSettings:
 
     @property
     def area(self) -> tuple[float, float]:
-        """``crop_area``, else shares of a picture that, at ``size``, have about the scale of the whole one at
-        ``validation_size``."""
+        """``crop_area``, or else the shares of a picture at which crops of ``size`` show things at about the
+        scale of whole pictures of ``validation_size``."""
         if self.crop_area is not None:
             return self.crop_area
         height, width = height_width(self.size)
@@ -78,8 +82,8 @@ class PictureSettings:
 
 @dataclass(frozen=True)
 class RetrainSettings:
-    """Everything but the pictures' folder. ``mixed`` of ``quantise`` follows from ``precision``: float32, or
-    mixed, on a GPU; device: auto, cpu or cuda."""
+    """All settings except the folder of pictures. ``mixed`` of ``quantise`` follows from ``precision``, which
+    is float32 or, on a GPU, mixed. ``device`` is auto, cpu or cuda."""
 
     student: StudentSettings
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -93,9 +97,9 @@ class RetrainSettings:
 
 @dataclass(frozen=True)
 class RetrainFiles:
-    """Files beside the network. checkpoint: to write, and to continue from if it exists; log: JSON lines, one
-    a step; plot: curves of the log; classifier: of an earlier run, to go on with; save_classifier: to
-    write."""
+    """Files besides the network. ``checkpoint`` is written, and the run continues from it if it exists.
+    ``log`` gets JSON lines, one for each step. ``plot`` gets the curves of the log. ``classifier`` is that of
+    an earlier run, from which training continues; ``save_classifier`` is written."""
 
     checkpoint: Path | None = None
     log: Path | None = None
@@ -104,7 +108,7 @@ class RetrainFiles:
     save_classifier: Path | None = None
 
     def check(self) -> None:
-        """Raises InputError for files that cannot be written as they are meant."""
+        """Raises InputError for files that cannot be written as requested."""
         for path in (self.checkpoint, self.log, self.plot, self.save_classifier):
             if path is not None:
                 check_output(path)
@@ -118,8 +122,9 @@ class RetrainFiles:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it. network: integers, or floats where ``float_only``; images, held_out: pictures trained
-    and validated on; unreadable: pictures by name, and why; processes: that trained together."""
+    """The result of retraining. ``network`` holds integers, or floats with ``float_only``. ``images`` and
+    ``held_out`` are the numbers of pictures for training and validation. ``unreadable`` gives, by name, the
+    reason for each unreadable picture. ``processes`` is the number of processes that trained together."""
 
     network: CompressedNetwork | FloatNetwork
     result: Result
@@ -132,7 +137,7 @@ class Retrained:
 
 def retrain(images: Path, settings: RetrainSettings, files: RetrainFiles | None = None,
             progress: Progress = silent) -> Retrained | None:
-    """Trains a network on the pictures of the folder ``images``; with several processes (torchrun) each takes
+    """Trains a network on the pictures of the folder ``images``. With several processes (torchrun) each takes
     its part of every batch, and all but the first return None. Raises InputError, also when training
     diverges."""
     files = files or RetrainFiles()
@@ -194,7 +199,7 @@ def _load_classifier(criterion: Loss, files: RetrainFiles) -> None:
 
 
 def _validation(held: TrainingSet, pictures: PictureSettings) -> Callable[[], Iterator[Batch]]:
-    """Whole pictures in their order, each time anew."""
+    """Returns a function that yields the whole pictures in order, from the start at each call."""
     settings = DataSettings(*height_width(pictures.validation_size), min(VALIDATION_BATCH, len(held)))
 
     def batches() -> Iterator[Batch]:
@@ -205,7 +210,8 @@ def _validation(held: TrainingSet, pictures: PictureSettings) -> Callable[[], It
 
 def _about(settings: RetrainSettings, options: QuantiseOptions, shape: NetworkShape,
            images: int) -> dict[str, object]:
-    """What a checkpoint must share with the run that goes on from it. A square's side stands for it."""
+    """What a checkpoint and the run that continues from it must have in common. A square size is stored as
+    the length of its side."""
     pictures = settings.pictures
     height, width = height_width(pictures.size)
     size = height if height == width else [height, width]
@@ -215,7 +221,7 @@ def _about(settings: RetrainSettings, options: QuantiseOptions, shape: NetworkSh
 
 
 def _order(pictures: TrainingSet, losses: LossSettings, batch: int, seed: int) -> Order | None:
-    """Batches of groups where triplets are to be found in them."""
+    """Batches made of groups, if triplets are to be found in them."""
     if "triplet" not in losses.weights:
         return None
     if batch % PICTURES_PER_GROUP:

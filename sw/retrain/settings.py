@@ -1,4 +1,4 @@
-"""What training is told."""
+"""The settings of training."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,14 @@ OPTIMISERS = ("adam", "adamw", "sgd")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """steps: of the optimiser; rate: relative, see ``parameter_groups``; range_rate: the same for activation
-    ranges; schedule: of the rate, with ``warmup`` steps; momentum: of sgd; gradual: how mask bits come down;
-    frozen: names of layers that keep their parameters; validate_every: steps between validations and
-    checkpoints; patience: validations without improvement before training stops, 0: never; clip_norm:
-    greatest norm of the scaled gradient, 0: none.
+    """The settings of the training loop. Raises InputError for values out of range.
+
+    ``steps`` counts those of the optimiser. ``rate`` is relative, see ``parameter_groups``; ``range_rate`` is
+    the same for activation ranges. ``schedule`` is that of the rate, with ``warmup`` steps. ``momentum`` is
+    that of sgd. ``gradual`` says how mask bits are lowered. ``frozen`` names the layers that keep their
+    parameters. ``validate_every`` is the number of steps between validations and checkpoints. ``patience`` is
+    the number of validations without improvement after which training stops, 0 for never. ``clip_norm`` is
+    the largest norm of the scaled gradient, 0 for no limit.
     """
 
     steps: int

@@ -1,4 +1,4 @@
-"""What training starts from: the student, its teacher, and the pictures, from files and options."""
+"""What training starts from, made from files and options: the student, its teacher and the classifier."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,20 +31,21 @@ from kestrel.sw.retrain.samples.labels import Classifier
 STARTS = ("auto", "network", "float")
 
 SAME_KERNELS = 0.99
-"""Share of kernels in which a network is what the rule makes of the float weights: then it holds nothing that
-these do not, and training starts from them."""
+"""The share of kernels that must equal what the rule makes of the float weights. A network with this share
+holds nothing that the float weights do not, so training starts from them."""
 
 CALIBRATION_PICTURES = 16
-"""Training pictures on which ranges are measured where there is no compressed network yet."""
+"""The number of training pictures on which ranges are measured if there is no compressed network yet."""
 
 
 @dataclass(frozen=True)
 class StudentSettings:
     """The network that is trained.
 
-    network: compressed, in memory or as a file (None: made from ``weights``); weights: float weights, a file
-    or ``random:SEED``; start: one of STARTS; float_only: the float network itself is trained; shape_name,
-    mask_bits, activation_bits, preprocessing: without ``network``, what ``kestrel compress`` would be told.
+    ``network`` is a compressed network, in memory or as a file; None means that it is made from ``weights``.
+    ``weights`` are float weights, a file or ``random:SEED``. ``start`` is one of STARTS. ``float_only``
+    trains the float network itself. ``shape_name``, ``mask_bits``, ``activation_bits`` and ``preprocessing``
+    are used without ``network``, and are what ``kestrel compress`` would be given.
     """
 
     network: CompressedNetwork | str | Path | None = None
@@ -57,7 +58,7 @@ class StudentSettings:
     preprocessing: str = "torchvision"
 
     def check(self) -> None:
-        """Raises InputError for both or neither of a network and what stands in for it."""
+        """Raises InputError unless exactly one of a network and the options that replace it is given."""
         if self.network is not None:
             if self.shape_name is not None or self.float_only:
                 other = "float" if self.float_only else "network"
@@ -73,8 +74,9 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Another teacher than the student's own float weights. weights: a file or ``random:SEED`` (None: no
-    other); network, preprocessing: its own, None for the student's."""
+    """A teacher other than the student's own float weights. ``weights`` is a file or ``random:SEED``; None
+    means that there is no other. ``network`` and ``preprocessing`` are the teacher's own; None means the
+    student's."""
 
     weights: str | None = None
     network: str | None = None
@@ -86,7 +88,7 @@ def _name(network: CompressedNetwork | str | Path) -> str:
 
 
 def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
-    """Float weights by file name or ``random:SEED``. Raises InputError."""
+    """Loads float weights by file name or ``random:SEED``. Raises InputError."""
     return load_weights(weights, parse_network(network), min(find_preprocessing(preprocessing).scale))
 
 
@@ -94,8 +96,8 @@ def make_student(
     settings: StudentSettings, options: QuantiseOptions, pictures: TrainingSet, size: tuple[int, int],
     progress: Progress,
 ) -> tuple[QuantisedNetwork | FloatConvs, FloatNetwork | None]:
-    """The student, and the float weights given for it. Where there is no compressed network yet, ranges are
-    measured on some of the training pictures, resized to ``size``. Raises InputError."""
+    """The student, and the float weights that were given for it. If there is no compressed network yet,
+    ranges are measured on some of the training pictures, resized to ``size``. Raises InputError."""
     settings.check()
     if settings.network is not None:
         given = settings.network
@@ -117,12 +119,12 @@ def _compressed(
     weights: FloatNetwork, settings: StudentSettings, fit: str, pictures: TrainingSet, size: tuple[int, int],
     progress: Progress,
 ) -> CompressedNetwork:
-    """Float weights compressed with ranges from some of the training pictures. Raises InputError."""
+    """Compresses float weights, with ranges measured on some of the training pictures. Raises InputError."""
     find_rule(fit, RULES)
     plan = parse_mask_plan(settings.mask_bits, weights.shape)
     found: list[np.ndarray] = []
     for row in range(0, len(pictures), -(-len(pictures) // CALIBRATION_PICTURES)):
-        with suppress(InputError):  # an unreadable one is counted when training meets it
+        with suppress(InputError):  # an unreadable picture is counted when training meets it
             found.append(resize(pictures.pictures.read(row), *size))
     if not found:
         raise InputError("training pictures: none of those tried could be read; allowed: a folder of images")
@@ -142,11 +144,12 @@ def _compressed(
 def quantised_student(
     network: CompressedNetwork, weights: FloatNetwork | None, start: str, options: QuantiseOptions
 ) -> QuantisedNetwork:
-    """The student of a compressed network.
+    """The student that starts from a compressed network.
 
-    start: ``network``, its own integers as weights, with one bit sized as the float ones; ``float``, the
-    float weights; ``auto``: float, unless there are none or the network's kernels are not theirs (because it
-    was fitted to its output, or retrained). Raises InputError for ``start`` float without weights.
+    ``start`` selects what it starts from. ``network``: the network's own integers as weights, those with one
+    mask bit sized like the float weights. ``float``: the float weights. ``auto``: the float weights, unless
+    there are none or the network's kernels were not made from them by the rule (because the network was
+    fitted to its output, or retrained). Raises InputError for ``float`` without weights.
     """
     if start not in STARTS:
         raise InputError(f"start {start!r}; allowed: {', '.join(STARTS)}")
@@ -162,8 +165,8 @@ def quantised_student(
 
 
 def _same_kernels(a: CompressedNetwork, b: CompressedNetwork) -> float:
-    """Share of kernels with equal masks and scalars; the first layer aside, which compress refines by its
-    output."""
+    """The share of kernels with equal masks and scalars, without the first layer, which compress refines by
+    its output."""
     pairs = list(zip(a.layers, b.layers, strict=True))
     pairs = pairs[1:] or pairs
     equal = sum(int(((x.mask == y.mask).all(axis=(2, 3)) & (x.alpha == y.alpha)).sum())
@@ -174,7 +177,7 @@ def _same_kernels(a: CompressedNetwork, b: CompressedNetwork) -> float:
 def make_teacher(
     weights: FloatNetwork | None, settings: TeacherSettings, own_network: str, own_preprocessing: str
 ) -> FloatConvs | None:
-    """The teacher of ``settings``, else the student's own float weights unless they are random.
+    """The teacher of ``settings``, or else the student's own float weights unless they are random.
     ``own_network`` and ``own_preprocessing`` are the student's. Raises InputError."""
     prepared = find_preprocessing(settings.preprocessing or own_preprocessing)
     if settings.weights is not None:
@@ -191,13 +194,13 @@ def make_teacher(
 
 
 def save_classifier(head: Classifier, path: Path) -> None:
-    """Writes the classifier, for training that goes on from it. Raises InputError."""
+    """Writes the classifier, so that later training can continue from it. Raises InputError."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(save({name: t.cpu().contiguous() for name, t in head.state_dict().items()}))
 
 
 def load_classifier(head: Classifier, path: Path) -> None:
-    """Reads ``head`` from a file of ``save_classifier``. Raises InputError."""
+    """Loads ``head`` from a file that ``save_classifier`` wrote. Raises InputError."""
     allowed = "allowed: a classifier written by retrain, of the same network and classes"
     try:
         found = load_file(path)
@@ -210,7 +213,8 @@ def load_classifier(head: Classifier, path: Path) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto``: a CUDA device where there is one, else the CPU. Raises InputError."""
+    """The device called ``name``; ``auto`` is a CUDA device if there is one, otherwise the CPU. Raises
+    InputError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in {"cpu", "cuda"} or (name == "cuda" and not torch.cuda.is_available()):

@@ -27,9 +27,10 @@ from kestrel.sw.retrain.validation import Student, measure
 
 @dataclass
 class Result:
-    """What training did. before, after: figures of ``validation.measure``, after being those of the best
-    student; loss_before, loss_after: the loss on the same pictures, of the same students (without validation:
-    means over the first and the last steps, up to ten and none in both); images: seen, by all processes."""
+    """The result of training. ``before`` and ``after`` are figures of ``validation.measure``, ``after`` those
+    of the best student. ``loss_before`` and ``loss_after`` are the loss of the same students on the same
+    pictures; without validation they are means over the first and the last steps, up to ten each, with no
+    step in both. ``images`` counts the pictures seen by all processes."""
 
     steps: int
     images: int
@@ -44,12 +45,12 @@ class Result:
 
 
 class Trainer:
-    """Trains ``student`` (in place) by ``loss``.
+    """Trains ``student`` (in place) with ``loss``.
 
-    Parameters: student, loss, the training data, a function that yields the validation batches (None: no
-    validation), settings, the device; checkpoint: file to continue from, where it exists, and to write;
-    log: file of JSON lines, one a step and one a validation; about: the run's settings, which a
-    checkpoint must share; mixed: the teacher in bfloat16.
+    Parameters: the student, the loss, the training data, a function that yields the validation batches (None
+    for no validation), the settings and the device. ``checkpoint`` is the file to write, and to continue from
+    if it exists. ``log`` is a file of JSON lines, one for each step and one for each validation. ``about``
+    holds the run's settings, which a checkpoint must share. ``mixed`` runs the teacher in bfloat16.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Trainer:
         self._losses: list[float] = []
 
     def run(self) -> Result:
-        """Trains to the end, or until validation stops improving; the student is then the best there was.
+        """Trains to the end, or until validation stops improving. The student is then the best one found.
         Raises InputError when training diverges."""
         resumed = self._resume()
         if not resumed:
@@ -173,7 +174,8 @@ class Trainer:
         write_entry(log, entry)
 
     def _shared(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        """Each term over the joined batch: parts of means add up, terms over pairs are alike everywhere."""
+        """Each term over the joined batch: parts of means are added, and terms over pairs are the same in all
+        processes."""
         return {
             name: float(value.detach())
             if name in {"relation", "triplet"}
@@ -186,7 +188,7 @@ class Trainer:
             self.student.quantise(how)
 
     def _mask_bits(self) -> tuple[int, ...]:
-        """Of each layer; nothing of a float network."""
+        """The mask bits of each layer; empty for a float network."""
         student = self.student
         return tuple(c.mask_bits for c in student.convs()) if isinstance(student, QuantisedNetwork) else ()
 

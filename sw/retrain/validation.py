@@ -1,4 +1,4 @@
-"""The measure on pictures held out: what early stopping watches and what is reported before and after."""
+"""The measure on held-out pictures, for early stopping and for the report before and after training."""
 
 from collections.abc import Iterable
 
@@ -17,17 +17,17 @@ Student = QuantisedNetwork | FloatConvs
 
 @torch.no_grad()
 def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-    """Figures over all pictures of ``batches``; ``measure``, the first of the others that there is, is what
-    counts (more is better):
+    """Figures over all pictures of ``batches``. ``measure`` is the decisive one (more is better): the first
+    of the others below that exists, except that it is ``agreement`` for a loss with the term relation.
 
-    loss            what training makes small, the mean over these pictures
+    loss            what training minimises, as the mean over these pictures
 
     t1, t5          with labels: shares of pictures
     nearest         with triplets: share of pictures whose nearest neighbour is of their group
-    cosine          with a teacher as wide: mean cosine of the descriptors to the teacher's
-    cosine_lowest   the least of them
-    agreement       with a teacher: correlation between the similarities among the pictures that student and
-                    teacher give
+    cosine          with a teacher of the same width: mean cosine of the descriptors with the teacher's
+    cosine_lowest   the lowest of these cosines
+    agreement       with a teacher: correlation of the similarities among the pictures according to the
+                    student with those according to the teacher
     """
     hits, mine, theirs, groups = Hits(), [], [], []
     losses: list[tuple[int, float]] = []
@@ -37,7 +37,7 @@ def measure(student: Student, loss: Loss, batches: Iterable[Batch], device: torc
         outputs = student(batch.pictures, loss.wanted)
         last = outputs[loss.last]
         taught = loss.teach(batch.pictures)
-        if len(batch.pictures) > 1:  # a picture alone has no relation to another
+        if len(batch.pictures) > 1:  # a single picture has no relation to another
             with distributed.alone():  # every process measures all pictures
                 losses.append((len(batch.pictures), float(loss.total(loss(outputs, batch, taught)))))
         mine.append(loss.descriptor(last))

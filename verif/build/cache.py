@@ -1,7 +1,7 @@
-"""The build cache: folders named for a hash of everything that went into them.
+"""The build cache: folders named after a hash of everything that went into them.
 
-An entry is built in a temporary folder and renamed when complete, under a lock of its own, so that any
-number of processes may ask for the same entry at once: one builds, the others wait and use it.
+An entry is built in a temporary folder and renamed when complete, under a lock of its own. Any number of
+processes may therefore ask for the same entry at once: one builds it, and the others wait and use it.
 """
 
 import fcntl
@@ -20,17 +20,17 @@ from kestrel.hw.spec.errors import InputError
 
 @dataclass(frozen=True)
 class Entry:
-    """A complete folder of the cache. ``hit``: it was there before this call."""
+    """A complete folder of the cache. ``hit`` says that it existed before this call."""
 
     path: Path
     hit: bool
 
 
 def cache_root() -> Path:
-    """The cache's folder, created when missing.
+    """The cache's folder, which is created if it is missing.
 
-    ``KESTREL_CACHE`` when set; in a source checkout ``build/verilator``; otherwise (installed package) the
-    user's cache folder. Raises InputError when it cannot be created.
+    This is ``KESTREL_CACHE`` if it is set, ``build/verilator`` in a source checkout, and otherwise (for an
+    installed package) the user's cache folder. Raises InputError if it cannot be created.
     """
     project = Path(__file__).resolve().parents[2]
     named = os.environ.get("KESTREL_CACHE")
@@ -50,7 +50,7 @@ def cache_root() -> Path:
 
 
 def key_of(parts: Iterable[str]) -> str:
-    """Hash of the parts in order; their boundaries count."""
+    """The hash of the parts in order; the boundaries between them count."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -62,8 +62,8 @@ def key_of(parts: Iterable[str]) -> str:
 def cached(label: str, parts: Iterable[str], build: Callable[[Path], None]) -> Entry:
     """The folder ``label-key``, filled by ``build(folder)`` if it does not exist yet.
 
-    ``label`` is for people who look into the cache; ``parts`` must name everything the result depends on.
-    When ``build`` raises, nothing remains and the exception goes on.
+    ``label`` is for people who look into the cache; ``parts`` must name everything on which the result
+    depends. If ``build`` raises an exception, nothing remains and the exception is passed on.
     """
     root = cache_root()
     path = root / f"{label}-{key_of([label, *parts])}"

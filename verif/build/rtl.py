@@ -1,4 +1,4 @@
-"""Verilog files on disk, for the simulator: generated once and kept in the build cache."""
+"""Verilog files on disk for the simulator, generated once and kept in the build cache."""
 
 import inspect
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from kestrel.verif.build.cache import cached
 from kestrel.verif.build.verilator import Build, build_native
 
 SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
-"""Modules that the simulator does not copy into their parents: at 32 x 32 lanes 15 MB of C++ instead of 50,
-and frames at 16 x 16 lanes run twice as fast."""
+"""Modules that the simulator does not copy into their parents. At 32 x 32 lanes this gives 15 MB of C++
+instead of 50, and frames at 16 x 16 lanes run twice as fast."""
 
 HARNESS = Path(__file__).parents[1] / "harness" / "engine.cpp"
 CHIP_HARNESS = HARNESS.with_name("chip.cpp")
@@ -26,25 +26,25 @@ DRIVER = Path(str(resources.files("kestrel.sw") / "driver"))
 
 
 def engine_sources(config: EngineConfig) -> list[Path]:
-    """Files of an engine, the memories first and the top last."""
+    """The files of an engine, the memories first and the top module last."""
     nameless = replace(config, name="")  # the name does not show in the Verilog
     return _written("rtl", str(asdict(nameless)), lambda: engine_files(config))
 
 
 def block_sources(make: Callable[[EngineConfig], wiring.Component], config: EngineConfig) -> list[Path]:
-    """Files of the block that ``make`` makes and of everything placed in it, the block last."""
+    """The files of the block that ``make`` returns and of everything placed in it, the block last."""
     key = f"{asdict(replace(config, name=''))} {inspect.getsource(make)}"
     return _written("block", key, lambda: verilog_files(make(config)))
 
 
 def chip_sources(chip: ChipConfig) -> list[Path]:
-    """Files of a chip, the memories first and the top last."""
+    """The files of a chip, the memories first and the top module last."""
     nameless = replace(chip, engine=replace(chip.engine, name=""))
     return _written("chip", str(asdict(nameless)), lambda: chip_files(chip))
 
 
 def checked_chip_sources(chip: ChipConfig) -> list[Path]:
-    """The same with the AXI checkers tied to the top's ports, for a build with assertions."""
+    """The same files and the AXI checkers on the top module's ports, for a build with assertions."""
     return [*chip_sources(chip), *axi_checkers()]
 
 
@@ -56,7 +56,7 @@ def build_chip(chip: ChipConfig) -> Build:
 
 
 def axi_checkers() -> list[Path]:
-    """The checkers of AXI's rules, and what ties them to the ports of a module ``kestrel_top``."""
+    """The checkers of AXI's rules, and the file that ties them to the ports of a module ``kestrel_top``."""
     names = ("stream_checker", "axi_lite_checker", "top_checker")
     return [Path(__file__).parents[1] / "checkers" / f"{PREFIX}{name}.sv" for name in names]
 
@@ -79,7 +79,7 @@ def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]])
 
 @cache
 def _generator() -> str:
-    """Text of everything the Verilog is generated from."""
+    """The text of all sources from which the Verilog is generated."""
     files = Path(str(resources.files("kestrel.hw"))).rglob("*")
     files = sorted(path for path in files if path.suffix in {".py", ".v"})
     return "".join(path.read_text(encoding="utf-8") for path in files)

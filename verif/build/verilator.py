@@ -1,14 +1,16 @@
 """Builds Verilated models, checks Verilog, and runs cocotb benches.
 
-Two kinds of model:
+There are two kinds of model:
 
-- ``build_cocotb`` for benches in Python: only the ports of the top module are visible to the bench, so that
-  the optimiser may do what it likes with everything inside. Build a small block with ``optimise=1`` (a second
-  or two), the engine with 3.
-- ``build_native`` for a harness in C++: no bench interface, the fastest; optionally with waveforms.
+- ``build_cocotb`` is for benches in Python. Only the ports of the top module are visible to the bench, so
+that
+  the optimiser is free to change everything inside. Build a small block with ``optimise=1`` (a second or two)
+  and the engine with 3.
+- ``build_native`` is for a harness in C++. It has no bench interface and is the fastest; waveforms are
+optional.
 
 Both are kept in the build cache (``kestrel.verif.build.cache``). Registers and memories without an initial
-value start at random when the binary gets ``random_start(seed)``, so that nothing can rely on zeros at
+value start at random values if the binary gets ``random_start(seed)``, so that nothing can rely on zeros at
 power-up.
 """
 
@@ -42,19 +44,19 @@ _COMMON = (
 )  # fmt: skip
 
 _TRACE = ("--trace-fst", "--timescale", "1ns/1ns")
-"""Waveforms in steps of a nanosecond: the harnesses advance time by 5 per half cycle, which shows a clock of
-100 MHz. Verilator's own unit is the picosecond."""
+"""Waveforms in steps of a nanosecond. The harnesses advance time by 5 in each half cycle, which shows a clock
+of 100 MHz. Verilator's own unit is the picosecond."""
 
 LOG_TAIL = 12_000
 
 
 class BenchFailed(AssertionError):
-    """A bench failed, did not finish, or ran no test. The message holds the end of its log."""
+    """A bench failed, did not finish, or ran no test. The message contains the end of its log."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """A model ready to run. ``hit``: it came from the cache; ``seconds``: what this call took."""
+    """A model ready to run. ``hit`` says that it came from the cache; ``seconds`` is this call's time."""
 
     binary: Path
     hit: bool
@@ -63,7 +65,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Results:
-    """What a cocotb run did: names of the tests that ran, of those that failed, and its log."""
+    """The results of a cocotb run: the names of the tests that ran and of those that failed, and its log."""
 
     ran: tuple[str, ...]
     failed: tuple[str, ...]
@@ -72,10 +74,10 @@ class Results:
 
 
 def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False) -> Build:
-    """A model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are in force:
-    the simulation ends at the first that fails.
+    """Builds a model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are
+    active, and the simulation ends at the first that fails.
 
-    Raises InputError for a missing tool or source, BuildError when Verilator or the compiler fails.
+    Raises InputError for a missing tool or source, and BuildError if Verilator or the compiler fails.
     """
     libraries = cocotb_tools.config.libs_dir
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
@@ -89,13 +91,13 @@ def build_native(
     sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1,
     optimise: int = 3, shared: Sequence[str] = (), drivers: Sequence[Path] = (),
 ) -> Build:  # fmt: skip
-    """A model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
+    """Builds a model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
-    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread pays only for large
-    designs. Instances of the modules ``shared`` share their code instead of being copied into their parents.
-    ``drivers`` are further sources, in C, to be linked. Raises InputError for a missing tool or source,
-    BuildError when Verilator or the compiler fails.
+    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread is worthwhile only
+    for large designs. Instances of the modules ``shared`` share their code instead of being copied into their
+    parents. ``drivers`` are further sources, in C, to be linked. Raises InputError for a missing tool or
+    source, and BuildError if Verilator or the compiler fails.
     """
     options = ["--noassert", *(_TRACE if trace else ())]
     if threads > 1:
@@ -107,10 +109,10 @@ def build_native(
 
 
 def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> None:
-    """Holds the Verilog to ``verilator --lint-only -Wall``.
+    """Checks the Verilog with ``verilator --lint-only -Wall``.
 
     ``waivers`` is a Verilator configuration file that names what is allowed, with the reason in a comment.
-    Raises BuildError with every warning.
+    Raises BuildError with all warnings.
     """
     files = [file.absolute() for file in ([waivers] if waivers else []) + list(sources)]
     _verilate(["--lint-only", "-Wall", "--quiet", "--no-timing", "--top-module", top, *files], None)
@@ -122,11 +124,11 @@ def run_cocotb(
 ) -> Results:  # fmt: skip
     """Runs the cocotb tests of the Python module ``module`` on a model.
 
-    ``seed`` decides the bench's random choices (KESTREL_SEED) and the power-up state; ``env`` is added to
-    the environment (COCOTB_TEST_FILTER chooses tests, for one); ``python_path`` are folders to import from;
-    ``arguments`` go to the binary (``+name=value``, as the ROMs take them).
-    Log and results are left in ``workdir``. Raises BenchFailed when a test fails, when none ran, when the
-    simulation ends without results, and after ``timeout`` seconds.
+    ``seed`` determines the bench's random choices (KESTREL_SEED) and the power-up state. ``env`` is added to
+    the environment (COCOTB_TEST_FILTER, for example, selects tests). ``python_path`` are folders to import
+    from. ``arguments`` go to the binary (``+name=value``, as the ROMs take them). Log and results are left in
+    ``workdir``. Raises BenchFailed if a test fails, if none ran, if the simulation ends without results, and
+    after ``timeout`` seconds.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     report, log_file = workdir / "results.xml", workdir / "log.txt"
@@ -170,7 +172,7 @@ def run_cocotb(
 
 
 def random_start(seed: int) -> list[str]:
-    """Arguments of a binary that start everything uninitialised at values chosen by ``seed``."""
+    """Arguments by which a binary starts everything uninitialised at values chosen by ``seed``."""
     return ["+verilator+rand+reset+2", f"+verilator+seed+{seed % (2**31 - 1) or 1}"]
 
 
@@ -199,7 +201,7 @@ def _build(
 
 
 def _headers(sources: Sequence[Path]) -> list[Path]:
-    """The headers beside sources."""
+    """The headers in the same folders as the sources."""
     return sorted({header for source in sources for header in source.parent.glob("*.h")})
 
 
@@ -215,7 +217,7 @@ def _verilate(arguments: Sequence[str | Path], cwd: Path | None) -> None:
 
 
 def _read_report(report: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the tests that ran and of those that failed; a skipped test did not run."""
+    """The names of the tests that ran and of those that failed; a skipped test did not run."""
     ran, failed = [], []
     for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - our own file
         if case.find("skipped") is not None:

@@ -1,7 +1,8 @@
-"""Plans that go depth first: a few rows of the image, then of every layer what they allow, and so on.
+"""Plans that go depth first: a few rows of the image, then all rows that they allow in every layer, and so
+on.
 
-Maps are kept only as long as rows of them are needed, in circular regions, and the visits of the layers
-alternate. The engine must take any such order; these plans are for holding it to that.
+Maps are kept only as long as their rows are needed, in circular regions, and the visits of the layers
+alternate. The engine must accept any such order; these plans test that.
 """
 
 from dataclasses import replace
@@ -24,9 +25,9 @@ def depth_first_plan(
 
 
 def _walk(plan: Plan, chunk: int) -> tuple[list[Visit], list[int]]:
-    """The visits, and for each map the rows that must be kept; map m is what record m writes."""
+    """The visits, and for each map the rows that must be kept; map m is the one that record m writes."""
     records = plan.records
-    done = [0] * len(records)  # rows of its own work that a record has finished
+    done = [0] * len(records)  # rows that each record has worked on
     kept = [0] * len(records)
     visits: list[Visit] = []
 
@@ -41,24 +42,25 @@ def _walk(plan: Plan, chunk: int) -> tuple[list[Visit], list[int]]:
             visits.append(Visit(number, done[number], rows))
             done[number] += rows
             if record.write is not None:
-                # The oldest row that the reader still needs: the one above the next it works on.
+                # The oldest row that the reader still needs is the one above the next row it works on.
                 reader = records[number + 1]
                 grouped = number == 0 and plan.row_groups
                 oldest = max(0, done[number + 1] - (1 if reader.layer is not None and not grouped else 0))
-                # In row groups the row below is written too.
+                # In row groups, the row below is written too.
                 kept[number] = max(kept[number], written(number) + grouped - oldest)
     return visits, kept
 
 
 def _rows(plan: Plan, number: int, chunk: int, done: int, available: int) -> int:
-    """Rows of the record's next visit, 0 if it must wait. ``available``: rows of the map it reads."""
+    """Rows of the record's next visit, 0 if it must wait. ``available`` is the number of rows of the map that
+    it reads."""
     record = plan.records[number]
     if record.kind == KIND_INPUT:
         return min(chunk, record.height - done)
     if record.layer is None:
         return available - done
     complete = available == record.height
-    # An odd last row that pooling drops is not computed.
+    # An odd last row that the pooling drops is not computed.
     computed = record.layer.rows(record.height)
     rows = min(available if complete else available - 1, computed) - done
     at_once = record.layer.rows_at_once(plan.config)
@@ -75,7 +77,7 @@ def _divisor(record: Record) -> int:
 
 
 def _regions(plan: Plan, kept: list[int]) -> tuple[Record, ...]:
-    """The records with circular regions, those of a part one after the other."""
+    """The records with circular regions; those in the same part of the memory follow one another."""
     next_base = [0, 0]
     records: list[Record] = []
     before: Region | None = None

@@ -23,7 +23,7 @@ OUTPUTS = (DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_SU
 
 @dataclass(frozen=True)
 class Place:
-    """Where a map lies: a circular region of ``slots``, row 0 in ``bank`` of slot number ``first``."""
+    """The place of a map: a circular region of ``slots``, with row 0 in ``bank`` of slot number ``first``."""
 
     base: int
     slots: int
@@ -36,14 +36,14 @@ class Place:
         return self.base + self.slots * self.stride
 
     def row(self, number: int) -> tuple[int, int]:
-        """Bank and slot address of a row."""
+        """The bank and the slot address of a row."""
         turns, bank = divmod(self.bank + number, BANKS)
         return bank, self.base + (self.first + turns) % self.slots * self.stride
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A map and its command, and what is sent."""
+    """A map, its place and command, and the bytes that are sent."""
 
     features: np.ndarray
     place: Place
@@ -54,7 +54,7 @@ class Frame:
 def random_constants(
     source: Random, channels: int, height: int, width: int, whitens: bool = True
 ) -> DescriptorConstants:
-    """Regions anywhere, of one pixel and of all; any thresholds; with ``whitens`` some with whitening."""
+    """Regions from one pixel to the whole map, any thresholds, and with ``whitens`` sometimes a whitening."""
     if source.random() < 0.3:
         regions = roi_grid(height, width, (1, 2))
     else:
@@ -94,7 +94,7 @@ def random_region(source: Random, height: int, width: int) -> GridRegion:
 
 
 def random_map(source: Random, config: EngineConfig, channels: int, height: int, width: int) -> np.ndarray:
-    """uint8 [C, H, W]: anything, sparse, all the largest, nothing, a single pixel of one channel."""
+    """uint8 [C, H, W]: random, sparse, all at the maximum, all zero, or a single pixel of one channel."""
     top = (1 << config.activation_bits) - 1
     shape = (channels, height, width)
     rng = np.random.default_rng(source.getrandbits(32))
@@ -126,7 +126,7 @@ def random_place(source: Random, config: EngineConfig, channels: int, height: in
 def descriptor_frames(
     source: Random, config: EngineConfig, constants: DescriptorConstants, output: int
 ) -> Iterator[Frame]:
-    """All frames of a descriptor, of one map or of several crops and rotations."""
+    """All frames of a descriptor, which is of one map or of several crops and rotations."""
     model = IntegerNip(constants, output)
     size = constants.channels, constants.height, constants.width
     crops, turns = source.choice(((1, 1), (1, 1), (2, 1), (1, 2), (3, 2)))
@@ -146,7 +146,7 @@ def descriptor_frames(
 
 
 def memory_words(frame: Frame, config: EngineConfig, source: Random) -> dict[tuple[int, int], int]:
-    """(bank, address) -> word; anything in the lanes beyond the channels."""
+    """The words by (bank, address), with random bits in the lanes beyond the channels."""
     lanes, bits = config.word_lanes, config.activation_bits
     channels, height, width = frame.features.shape
     last = last_lanes(channels, lanes)

@@ -1,5 +1,5 @@
-"""What the engine's bench runs: networks and pictures that the bench and whoever writes the ROM images make
-alike from one seed."""
+"""The cases of the engine's bench: networks and pictures that the bench and the writer of the ROM images both
+make from the same seed."""
 
 from dataclasses import dataclass
 from random import Random
@@ -25,7 +25,7 @@ def descriptor_constants(seed: int, maps: np.ndarray) -> DescriptorConstants:
 
 @dataclass(frozen=True)
 class EngineCase:
-    """A network with its plan, and different pictures, uint8 [C, H, W]."""
+    """A network with its plan, and several different pictures, uint8 [C, H, W]."""
 
     network: CompressedNetwork
     plan: Plan
@@ -33,9 +33,9 @@ class EngineCase:
 
 
 def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
-    """The case called ``name``: ``tiny`` (as short a frame as can be), ``pooled`` (pooling, several mask
-    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one
-    that is left)."""
+    """The case called ``name``: ``tiny`` (the shortest possible frame), ``pooled`` (pooling, several mask
+    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one row
+    left over). Raises ValueError for another name."""
     rng = np.random.default_rng([seed, *name.encode()])
     if name == "tiny":
         shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5

@@ -1,4 +1,4 @@
-"""Random networks that say something whatever the seed. Apart from ``random_network``, as it needs torch."""
+"""Random networks with a varied output for any seed; apart from ``random_network``, as it needs torch."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from kestrel.sw.model.reference import Reference
 from kestrel.verif.cases.random_network import random_network
 
 LIVELY_VALUES = 9
-"""Values in the last map, at least."""
+"""The smallest number of different values in the last map."""
 
 
 def lively_network(
@@ -19,8 +19,8 @@ def lively_network(
 ) -> CompressedNetwork:
     """A ``random_network``, drawn again until its last map takes many values.
 
-    Activations are positive, so that a channel's mean has the sign of the sum of its weights: where there are
-    few channels, all of them may be 0 for every picture, and a comparison of zeros is worth little.
+    Activations are positive, so that a channel's mean has the sign of the sum of its weights. If there are
+    few channels, all of them may be 0 for every picture, and a comparison of zeros proves little.
     """
     while True:
         network = random_network(rng, shapes, mask_bits, activation_bits=activation_bits)

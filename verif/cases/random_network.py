@@ -1,4 +1,4 @@
-"""Compressed networks made up for tests: random ones whose activations stay lively, and constant extremes."""
+"""Compressed networks for tests: random ones whose activations stay varied, and constant extremes."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,8 +14,8 @@ from kestrel.sw.model.network import ConvShape
 
 
 def stack(channels: Sequence[int], pools: Sequence[int] = ()) -> tuple[ConvShape, ...]:
-    """Shapes of a stack: ``channels[0]`` in, then one layer for each further count; ``pools`` are the
-    indices of the layers that pool."""
+    """The shapes of a stack with ``channels[0]`` inputs and one layer for each further count. ``pools`` are
+    the indices of the layers that pool."""
     return tuple(
         ConvShape(f"conv{n}", c_in, c_out, pool=n in pools)
         for n, (c_in, c_out) in enumerate(pairwise(channels))
@@ -33,10 +33,10 @@ def random_network(
 ) -> CompressedNetwork:
     """A network of random integers.
 
-    Masks are uniform over the values that ``mask_bits`` (one, or one a layer) allow, scalars over 0..255,
-    biases over the output's range. The shift is chosen such that the outputs spread over their whole range,
-    with some of them 0 and some saturated, so that an error anywhere shows at the end of the stack.
-    ``pad``: values outside the image, random when None.
+    Masks are uniform over the values that ``mask_bits`` (one number, or one for each layer) allow, scalars
+    over 0..255, and biases over the output's range. The shift is chosen such that the outputs spread over
+    their whole range, with some of them 0 and some saturated, so that an error anywhere shows at the end of
+    the stack. ``pad`` holds the values outside the image; None means random ones.
     """
     widths = [mask_bits] * len(shapes) if isinstance(mask_bits, int) else list(mask_bits)
     greatest = (1 << activation_bits) - 1
@@ -46,7 +46,7 @@ def random_network(
         values = np.array(mask_values(bits), dtype=np.int8)
         mask = rng.choice(values, size=(c_out, c_in, 3, 3))
         alpha = rng.integers(0, SCALAR_MAX + 1, size=(c_out, c_in)).astype(np.uint8)
-        # Root mean square of a uniform scalar, of the taps and of the activations: 0.58 of their range each.
+        # The root mean square of uniform scalars, of the taps and of the activations: 0.58 of each range.
         spread = sqrt(9 * c_in) * 0.58 * SCALAR_MAX * 0.58 * greatest
         spread *= sqrt(float(np.mean(values.astype(float) ** 2)))
         shift = min(max(round(log2(spread / (greatest / 2))), SHIFT_MIN), SHIFT_MAX)
@@ -70,7 +70,7 @@ def constant_network(
     pad: int = 0,
     name: str = "constant",
 ) -> CompressedNetwork:
-    """A network of which every scalar, tap, bias, shift and pad value is the same; for extremes.
+    """A network in which every scalar, tap, bias, shift and pad value is the same, for extreme cases.
 
     ``tap`` defaults to the lowest value that ``mask_bits`` allow.
     """

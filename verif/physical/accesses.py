@@ -1,5 +1,5 @@
-"""Accesses of the engine's memories in a frame, in closed form from the plan. The probes of
-``kestrel.verif.physical.activity`` count the same.
+"""Accesses of the engine's memories during a frame, in closed form from the plan. The probes of
+``kestrel.verif.physical.activity`` count the same accesses.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
 
 READ_AHEAD = 3
-"""Words that the weight loader reads beyond a tile at most, and reads again if the next tile begins there."""
+"""The most words that the weight loader reads past a tile, and again if the next one begins there."""
 
 
 @dataclass(frozen=True)
 class Accesses:
-    """Words read and written in a frame, and the bits of a word."""
+    """The words read and written during a frame, and the bits of a word."""
 
     width: int
     reads: int
@@ -33,12 +33,13 @@ class Accesses:
 
 
 def memory_accesses(plan: Plan) -> dict[str, Accesses]:
-    """Feature memory (all banks of both parts), partial sums, the pooling's line, weight ROM.
+    """Accesses of the feature memory (all banks of both parts), the partial sums, the pooling line and the
+    weight ROM.
 
-    A window takes a word of each of three banks; the output stream reads all banks too. A map is written
-    once. Partial sums are read unless a sum begins and written unless it ends. Of the weight ROM these are
-    the words that hold the tiles, in every visit of a layer and every digit; the loader reads up to
-    ``READ_AHEAD`` words more at the end of each. Not for row groups, which write several rows at once.
+    A window takes one word from each of three banks; the output stream reads all banks too. A map is written
+    once. Partial sums are read unless a sum begins, and written unless it ends. For the weight ROM, these are
+    the words that hold the tiles, for every visit of a layer and every digit; the loader reads up to
+    ``READ_AHEAD`` words more at the end of each. Not valid for row groups, which write several rows at once.
     """
     config = plan.config
     feature_reads = feature_writes = sums = line = weights = 0

@@ -1,9 +1,9 @@
-"""What happens in the engine's Verilog during a frame: changes of registers, accesses of memories, and the
+"""Activity in the engine's Verilog during a frame: changes of registers, accesses of memories, and the
 streams at the array's ports.
 
-Probes are bound into the modules, so the engine and its harness are those of every simulation. Registers
-are the signals that the Verilog assigns at the clock edge, each bit counted once, whatever it drives: a count
-that knows no load. A memory's bits are those of its ports.
+Probes are bound into the modules, so the engine and its harness are the same as in every simulation.
+Registers are the signals that the Verilog assigns at the clock edge. Each of their bits counts once, whatever
+it drives, so the count does not take load into account. A memory's bits are those of its ports.
 """
 
 import re
@@ -30,7 +30,7 @@ CLASSES: dict[str, str] = {
     "requantise": "requantise",
     "weight_loader": "weight loader",
 }
-"""Instance of the core, or the start of its path, to class; what is not named is "rest"."""
+"""The class by instance of the core, or by the start of its path; all others are "rest"."""
 
 _ASSIGNED = re.compile(r"^ *(\\\S+ |\w+) *<=", re.MULTILINE)
 _DECLARED = re.compile(r"^ *(?:output )?reg (?:signed )?(?:\[(\d+):0\] )?(\\\S+ |\w+) *[;=]", re.MULTILINE)
@@ -91,7 +91,7 @@ bind {PREFIX}rom {PREFIX}memory_probe #(.WIDTH(WIDTH), .ADDR_BITS(ADDR_BITS)) pr
 
 @dataclass(frozen=True)
 class MemoryActivity:
-    """One memory: bits of a word, changes of its ports' bits, reads, writes and bits written."""
+    """One memory: the bits of a word, the changes of its ports' bits, the reads, writes and bits written."""
 
     width: int
     changes: int
@@ -102,7 +102,7 @@ class MemoryActivity:
 
 @dataclass
 class ClassActivity:
-    """Registers of a class: how many bits, and how often they changed."""
+    """The registers of a class: the number of their bits, and how often these changed."""
 
     bits: int = 0
     changes: int = 0
@@ -110,8 +110,9 @@ class ClassActivity:
 
 @dataclass(frozen=True)
 class Activity:
-    """A run. ``cycles`` are those simulated; ``memories`` by instance path below the core or the engine;
-    ``array`` is the file of the array's streams, a line a cycle: ahead, load, sums, window, in hexadecimal.
+    """A run. ``cycles`` is the number simulated. ``memories`` are keyed by instance path below the core or
+    the engine. ``array`` is the file of the array's streams, with one line for each cycle: ahead, load, sums
+    and window, in hexadecimal.
     """
 
     cycles: int
@@ -121,7 +122,7 @@ class Activity:
 
 
 def probes(config: EngineConfig) -> str:
-    """Verilog of the probes and their bindings."""
+    """The Verilog of the probes and their bindings."""
     array_ports = ""
     binds = []
     for file in engine_files(config):
@@ -147,7 +148,7 @@ def probes(config: EngineConfig) -> str:
 
 
 def build_probed(config: EngineConfig, folder: Path) -> Build:
-    """The engine's simulation with probes; their Verilog is left in ``folder``."""
+    """Builds the engine's simulation with probes, whose Verilog is left in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "probes.sv"
     file.write_text(probes(config), encoding="utf-8")
@@ -157,7 +158,7 @@ def build_probed(config: EngineConfig, folder: Path) -> Build:
 def run_probed(
     build: Build, network: CompressedNetwork, plan: Plan, pixels: np.ndarray, folder: Path
 ) -> Activity:
-    """One frame with probes; files are left in ``folder``. Raises SimulationError."""
+    """Runs one frame with probes; files are left in ``folder``. Raises SimulationError."""
     write_files(network, plan, pixels, folder)
     report, array = folder.absolute() / "activity.txt", folder.absolute() / "array.txt"
     report.unlink(missing_ok=True)
@@ -168,7 +169,7 @@ def run_probed(
 
 
 def read_activity(lines: Sequence[str], array: Path) -> Activity:
-    """The probes' report."""
+    """Reads the report of the probes."""
     classes: dict[str, ClassActivity] = {}
     memories: dict[str, MemoryActivity] = {}
     cycles = 0

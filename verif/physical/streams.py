@@ -1,8 +1,9 @@
-"""What the kernel units of an array meet in short, random pieces of a frame, from the array's recorded ports.
+"""The signals that an array's kernel units receive in short, random pieces of a frame, from the recorded
+ports of the array.
 
 A piece is a few cycles of a layer. All units of the array are taken at once: copy k of a bench's gates is
-unit (piece, output lane, input lane), in that order. Beside the kernels of the engine stand the 8-bit weights
-that a multiplier would need, loaded in the same cycles.
+unit (piece, output lane, input lane), in that order. The kernels of the engine are accompanied by the 8-bit
+weights that a multiplier would need, loaded in the same cycles.
 """
 
 from collections.abc import Sequence
@@ -21,20 +22,21 @@ from kestrel.sw.planning.plan import Plan
 
 WEIGHT_BITS = 8
 RESET_CYCLES = 5
-"""The harness holds the reset for four; what stands before it is random."""
+"""The harness holds the reset for four cycles; what is recorded before it is random."""
 
 WARM_UP = UNIT_LATENCY + 1
-"""Cycles until the registers behind the weights hold what belongs there."""
+"""The cycles until the registers after the weights hold their proper values."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Pieces of one layer, all of ``cycles`` cycles (the warm-up among them).
+    """Pieces of one layer, all of ``cycles`` cycles (including the warm-up).
 
-    window uint8 [pieces, cycles, P_i, 9 * A]; load, swap, swap_alpha uint8, [pieces, cycles, P_o, P_i] and
-    [pieces, cycles]; kernels and weights uint8 [pieces, cycles, P_i, bits] as on the bus (bits 9 * 8 for
-    weights; [.., P_o, P_i, bits] for the registers); sums int64 [pieces, P_o]: the lanes' sums of the windows
-    ``UNIT_LATENCY`` cycles before the last. All bits are low first.
+    ``window`` is uint8 [pieces, cycles, P_i, 9 * A]. ``load``, ``swap`` and ``swap_alpha`` are uint8,
+    [pieces, cycles, P_o, P_i] for ``load`` and [pieces, cycles] for the others. ``kernels`` and ``weights``
+    are uint8 [pieces, cycles, P_i, bits] as on the bus (9 * 8 bits for weights); the registers are
+    [.., P_o, P_i, bits]. ``sums`` is int64 [pieces, P_o]: the lanes' sums of the windows ``UNIT_LATENCY``
+    cycles before the last. All bits are in the order low first.
     """
 
     window: np.ndarray
@@ -52,7 +54,7 @@ class Pieces:
 
 
 def quantised(weight: np.ndarray) -> np.ndarray:
-    """int8 weights [C_out, C_in, 9] of float ones [C_out, C_in, 3, 3], symmetric, one scale an output."""
+    """int8 weights [C_out, C_in, 9] from float ones [C_out, C_in, 3, 3], symmetric, one scale an output."""
     flat = weight.reshape(*weight.shape[:2], TAPS)
     largest = np.abs(flat).max(axis=(1, 2), keepdims=True)
     return np.round(flat / np.where(largest > 0, largest, 1) * 127).astype(np.int8)
@@ -64,7 +66,7 @@ def _bits(value: int, count: int) -> np.ndarray:
 
 
 def _passes(plan: Plan) -> list[tuple[int, int]]:
-    """(record, tile) of every pass of the frame, in order."""
+    """(record, tile) for every pass of the frame, in order."""
     found = []
     for visit in plan.visits:
         record = plan.records[visit.record]
@@ -77,7 +79,7 @@ def _passes(plan: Plan) -> list[tuple[int, int]]:
 class Recording:
     """The array's file of ``kestrel.verif.physical.activity``, read once; ``pieces`` then draws from it.
 
-    ``weights``: float weights a layer, [C_out, C_in, 3, 3].
+    ``weights`` are the float weights of each layer, [C_out, C_in, 3, 3].
     """
 
     def __init__(self, file: Path, plan: Plan, weights: Sequence[np.ndarray]) -> None:
@@ -102,17 +104,18 @@ class Recording:
         return SCALAR_BITS + TAPS * self.config.digit_bits
 
     def pieces(self, record: int, count: int, cycles: int, seed: int) -> Pieces:
-        """``count`` pieces of ``cycles`` counted cycles of the plan's record number ``record``."""
+        """``count`` pieces of ``cycles`` counted cycles each, of the plan's record number ``record``."""
         length = WARM_UP + cycles
         owner = np.array([-1, *(number for number, _ in self.passes)])[self.pass_number]
-        # A pass's window comes a cycle after its announcement: the first cycle is still the last one's.
+        # A pass's window comes a cycle after its announcement, so its first cycle still belongs to the last
+        # pass.
         possible = np.flatnonzero((owner[:-length] == record) & (owner[length:] == record))
         starts = np.sort(np.random.default_rng(seed).choice(possible, count, replace=False))
         made = [self._piece(start, length, state) for start, state in self._states(starts)]
         return Pieces(**{key: np.stack([piece[key] for piece in made]) for key in made[0]})
 
     def _beat(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Line n's load bus: load [P_o, P_i], kernels and 8-bit weights [P_i, bits]."""
+        """The load bus of line n: load [P_o, P_i], kernels and 8-bit weights [P_i, bits]."""
         config, lanes = self.config, self.config.input_lanes
         blocks = lanes // config.load_kernels
         value = int(self.lines[n][1], 16)
@@ -126,7 +129,7 @@ class Recording:
         return out[:, None] & np.repeat(block, config.load_kernels)[None], kernels, weights
 
     def _weights_of(self, pass_number: int, out: int, block: int) -> np.ndarray:
-        """8-bit weights that the beat for lanes ``out`` and ``block`` would carry, on every block's wires."""
+        """The 8-bit weights of the beat for lanes ``out`` and ``block``, on the wires of every block."""
         config = self.config
         record, tile = self.passes[pass_number]
         layer = self.weights[record - 1]
@@ -139,7 +142,7 @@ class Recording:
         return np.tile(bits.reshape(config.load_kernels, -1), (config.input_lanes // config.load_kernels, 1))
 
     def _states(self, starts: np.ndarray) -> list[tuple[int, dict[str, np.ndarray]]]:
-        """The weight registers at each of the (sorted) lines, from all loads and swaps before."""
+        """The weight registers at each of the (sorted) lines, after all earlier loads and swaps."""
         config = self.config
         grid = (config.output_lanes, config.input_lanes)
         shadow = np.zeros((*grid, self._kernel_bits), dtype=np.uint8)

@@ -1,13 +1,13 @@
-"""Synthesis of the engine's blocks with yosys: area and longest path in standard cells, cells of an ECP5.
+"""Synthesis of the engine's blocks with yosys: area and longest path in standard cells, and cells of an ECP5.
 
 A block is flattened, except for the repeated modules in it (``BOXED``), which are synthesised once: their
-area counts as often as they occur, and their registers part the paths. Memories are left out everywhere:
-the wrappers are black boxes.
+area counts as often as they occur, and paths end at their registers. Memories are always left out; their
+wrappers are black boxes.
 
-Standard cells: the usual script of yosys and abc, then abc's buffering and sizing for a clock period. Paths
-are what abc's ``stime`` reports: typical corner, no wires, from a register or port to a register or port.
-Inputs of the logic, which are registers and ports, are driven by ``DRIVER``. ``register_ns`` reads from the
-library what a register adds to a path.
+For standard cells, the usual script of yosys and abc is run, then abc's buffering and sizing for a clock
+period. Paths are those that abc's ``stime`` reports: typical corner, without wires, from a register or port
+to a register or port. Inputs of the logic, which are registers and ports, are driven by ``DRIVER``.
+``register_ns`` reads from the library what a register adds to a path.
 """
 
 import gzip
@@ -34,18 +34,19 @@ BOXED: dict[str, tuple[str, ...]] = {
     "engine": ("output_lane",),
     "top": ("core", "descriptor_unit"),
 }
-"""Modules that a block holds many times, or that are large; they are not flattened into it."""
+"""Modules that a block contains many times, or that are large; they are not flattened into it."""
 
 WEIGHT_REGISTERS = ("digits", "alpha")
-"""Signals of the kernel unit that its working weight registers drive."""
+"""The signals of the kernel unit that its working weight registers drive."""
 
 DRIVER = "BUF_X1"
-"""Drives the inputs of the logic; of a NanGate45 register's strength."""
+"""The cell that drives the inputs of the logic; it is as strong as a NanGate45 register."""
 
 HIDE_NAMES = "rename -hide w:*"
-"""Before ``synth_ecp5``: names such as ``$1`` from Amaranth meet abc9's own, and an assertion fails."""
+"""Run before ``synth_ecp5``, because names such as ``$1`` from Amaranth clash with abc9's own and make an
+assertion fail."""
 
-# The script that yosys itself uses, then sizing; ``stime`` before and after gives both results of one run.
+# The script that yosys itself uses, then sizing. ``stime`` before and after gives both results of one run.
 ABC_SCRIPT = (
     "strash;&get -n;&fraig -x;&put;scorr;dc2;dretime;strash;&get -n;&dch -f;&nf;&put;"
     "topo;stime;buffer;topo;upsize -D {period};dnsize -D {period};stime -p"
@@ -61,7 +62,7 @@ class SynthesisError(RuntimeError):
 
 @dataclass(frozen=True)
 class StandardCells:
-    """One module, its boxes left out. Areas in um^2 (the library's unit), paths in ns."""
+    """One module without its boxes. Areas are in um^2 (the library's unit), paths in ns."""
 
     area: float
     area_before_sizing: float
@@ -75,7 +76,7 @@ class StandardCells:
 
 @dataclass(frozen=True)
 class FpgaCells:
-    """One module, its boxes left out. A ``carry`` cell takes the place of two LUT4 and uses both."""
+    """One module without its boxes. A ``carry`` cell takes the place of two LUT4 and uses both."""
 
     lut4: int
     carry: int
@@ -90,7 +91,8 @@ def yosys_available() -> bool:
 
 
 def run_yosys(commands: Iterable[str], folder: Path) -> str:
-    """Run the commands in ``folder``, at low priority; what yosys printed. Raises SynthesisError."""
+    """Runs the commands in ``folder``, at low priority, and returns what yosys printed. Raises
+    SynthesisError."""
     (folder / "run.ys").write_text("\n".join(commands) + "\n", encoding="utf-8")
     result = subprocess.run(
         [sys.executable, "-c", "from pyosys import libyosys; libyosys.run_pass('script run.ys')"],
@@ -104,16 +106,16 @@ def run_yosys(commands: Iterable[str], folder: Path) -> str:
 
 
 def write_sources(config: EngineConfig, folder: Path) -> list[str]:
-    """The chip's and the engine's Verilog, a file a module, for the functions below.
+    """Writes the chip's and the engine's Verilog, one file for each module, for the functions below.
 
-    Returns the names of the blocks, without the prefix; what is placed in a block comes before it.
+    Returns the names of the blocks without the prefix; a block comes after everything that is placed in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = {file.name: file.text for file in _files(config)}
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     for memory in MEMORIES:
-        # As a black box a memory has ports only: yosys would look for the image of a ROM with a body.
+        # As a black box a memory has only ports: with a body, yosys would look for the image of a ROM.
         text = (folder / f"{PREFIX}{memory}.v").read_text(encoding="utf-8")
         ports = text[: text.index(");") + 2]
         (folder / f"{PREFIX}{memory}.box.v").write_text(f"{ports}\nendmodule\n", encoding="utf-8")
@@ -127,7 +129,7 @@ def _files(config: EngineConfig) -> tuple[VerilogFile, ...]:
 
 
 def unpack_liberty(path: Path, folder: Path) -> Path:
-    """The library as a plain file, which is what abc reads; unpacked into ``folder`` if need be."""
+    """The library as a plain file, which abc needs; it is unpacked into ``folder`` if necessary."""
     if path.suffix != ".gz":
         return path.resolve()
     plain = folder / path.stem
@@ -137,9 +139,9 @@ def unpack_liberty(path: Path, folder: Path) -> Path:
 
 
 def _read(folder: Path, block: str, boxed: Sequence[str]) -> list[str]:
-    """Commands that read the block and what is in it, the boxed modules and the memories as black boxes.
+    """Commands that read the block and what is in it, with the boxed modules and the memories as black boxes.
 
-    No more than that is read: the number of names that yosys has seen before changes the order in which
+    Nothing more is read, because the number of names that yosys has seen before changes the order in which
     abc visits gates, and thereby the area, by up to two percent.
     """
     boxes = {PREFIX + name for name in (*MEMORIES, *boxed)}
@@ -162,13 +164,13 @@ def _read(folder: Path, block: str, boxed: Sequence[str]) -> list[str]:
 
 
 def _cut(signals: Sequence[str]) -> list[str]:
-    """Commands that turn the signals into ports, so that the registers that drive them fall away."""
+    """Commands that turn the signals into ports, so that the registers that drive them are removed."""
     wires = " ".join(f"w:{name}" for name in signals)
     return ["proc", "opt_clean", f"expose -cut {wires}", f"delete -output {wires}", "opt_clean"]
 
 
 def _cells(folder: Path) -> tuple[dict[str, int], float]:
-    """Cells by type and the area, from the file that ``stat`` has written."""
+    """The cells by type and the area, from the file that ``stat`` wrote."""
     design = json.loads((folder / "stat.json").read_text(encoding="utf-8"))["design"]
     cells = {name: n for name, n in design["num_cells_by_type"].items() if not name.startswith("$scopeinfo")}
     return cells, float(design.get("area", 0.0))
@@ -177,8 +179,9 @@ def _cells(folder: Path) -> tuple[dict[str, int], float]:
 def standard_cells(
     folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), options: str = ""
 ) -> StandardCells:
-    """Synthesise one block with the library. ``cut`` names signals whose drivers are left out; ``options``
-    go to yosys' ``synth``. The sized netlist is left in ``folder``, as yosys' JSON. Raises SynthesisError.
+    """Synthesises one block with the library. ``cut`` names signals whose drivers are left out; ``options``
+    are passed to yosys' ``synth``. The sized netlist is left in ``folder``, as yosys' JSON. Raises
+    SynthesisError.
     """
     script = ABC_SCRIPT.format(period=round(1000 * period_ns)).replace(";", "\n")
     (folder / "abc.constr").write_text(f"set_driving_cell {DRIVER}\n", encoding="utf-8")
@@ -214,7 +217,7 @@ def standard_cells(
 
 
 def ecp5_cells(folder: Path, block: str) -> FpgaCells:
-    """Synthesise one block for Lattice's ECP5. Raises SynthesisError."""
+    """Synthesises one block for Lattice's ECP5. Raises SynthesisError."""
     run_yosys(
         [
             *_read(folder, block, BOXED.get(block, ())),
@@ -235,10 +238,11 @@ def ecp5_cells(folder: Path, block: str) -> FpgaCells:
 
 
 def register_ns(liberty: Path, cell: str) -> float:
-    """What a register adds to a path: from the clock to its output, and its setup time.
+    """The time that a register adds to a path: from the clock to its output, plus its setup time.
 
-    The entries in the middle of the library's tables, the slower of rising and falling: a clock edge and
-    a load as in the middle of what was characterised, which is more than most registers drive.
+    It uses the entries in the middle of the library's tables, and the slower of rising and falling. This
+    means a clock edge and a load in the middle of what was characterised, which is more than most registers
+    drive.
     """
     text = liberty.read_text(encoding="utf-8", errors="replace")
     start = re.search(rf"\bcell\s*\(\s*\"?{re.escape(cell)}\"?\s*\)", text)

@@ -1,8 +1,8 @@
-"""The nightly set: which frames there are, and how each is drawn from its name and seed.
+"""The nightly set of frames, and how each is drawn from its name and seed.
 
-A case is a configuration, a kind and a seed; from these three everything follows: network, mask bits,
-activation bits, size, pixels, order of visits, pauses. Frames are cut to a budget of cycles, such that
-thousands run in a night and yet every one of them goes through whole layers.
+A case is a configuration, a kind and a seed. Everything follows from these three: network, mask bits,
+activation bits, size, pixels, order of visits and pauses. Frames are limited to a budget of cycles, such that
+thousands run in a night and every one of them still goes through whole layers.
 """
 
 import zlib
@@ -33,9 +33,9 @@ from kestrel.verif.cases.depth_first import depth_first_plan
 from kestrel.verif.cases.random_network import constant_network, random_network, stack
 from kestrel.verif.simulate.frame import Pauses
 
-# Rows longer than half the partial sums, more input than output lanes and the reverse, lanes that are no
-# power of two, fewer activation bits than a byte, beats that do not divide a word, and nothing to share;
-# three rows at once with lanes to spare and without; engines for narrow masks only.
+# Together these have: rows longer than half the partial sums; more input than output lanes and the reverse;
+# numbers of lanes that are no power of two; fewer activation bits than a byte; beats that do not divide a
+# word; a single lane; three rows at once with and without spare lanes; engines for narrow masks only.
 _ODD = replace(NAMED["nano"], feature_words=(6000, 6000), weight_words=32768, max_width=40, partial_depth=90)
 ODD: dict[str, EngineConfig] = {
     "4x2": replace(_ODD, input_lanes=4, load_kernels=2, stream_bytes=2),
@@ -63,22 +63,22 @@ TARGETS: dict[str, EngineConfig] = {
     "edge": NAMED["edge"],
     "asic": NAMED["asic"],
 }
-"""The configurations, those that build fast first."""
+"""The configurations, with those that build fast first."""
 
 PIXEL_VALUES = 256
 CYCLES = 80_000
-"""Cycles of a frame on the smallest engines, about; large ones are slower to simulate and get fewer."""
+"""Approximate cycles of a frame on small engines; large engines are slower to simulate and get fewer."""
 
 CYCLES_LARGE = 20_000
 LARGE = 256
-"""Kernel units of a large engine."""
+"""The number of kernel units from which an engine counts as large."""
 
 DRAWS = 200
 
 
 @dataclass(frozen=True)
 class Case:
-    """One frame of the set. ``name`` and ``seed`` repeat it anywhere."""
+    """One frame of the set. Its ``name`` and ``seed`` reproduce it anywhere."""
 
     config: str
     kind: str
@@ -95,7 +95,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Frame:
-    """A case drawn: what enters the engine. ``plan`` may be for a smaller feature memory than
+    """A case after drawing: what enters the engine. ``plan`` may be made for a smaller feature memory than
     the engine's."""
 
     network: CompressedNetwork
@@ -118,21 +118,21 @@ class Frame:
 
 
 def make_frame(case: Case) -> Frame:
-    """Draw a case. Raises InputError when the planner refuses it, which is a defect: draws fit."""
+    """Draws a case. Raises InputError if the planner refuses it, which is a defect, since all draws fit."""
     rng = np.random.default_rng([case.seed, zlib.crc32(case.name.encode())])
     return KINDS[case.kind](_Draw(case, TARGETS[case.config], rng))
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """A case being drawn."""
+    """A case that is being drawn."""
 
     case: Case
     config: EngineConfig
     rng: np.random.Generator
 
     def number(self, low: int, high: int) -> int:
-        """Uniform in low..high."""
+        """A number drawn uniformly from low..high."""
         return int(self.rng.integers(low, high + 1))
 
     def one_of(self, choices: Sequence[int]) -> int:
@@ -142,8 +142,8 @@ class _Draw:
         return self.number(ACTIVATION_BITS_MIN, self.config.activation_bits)
 
     def mask_bits(self, layers: int) -> list[int]:
-        """All the same, each its own, or one width up to some layer and another from there on; the seed
-        decides which, so that a few seeds have seen all three and all widths."""
+        """All layers have the same width, or each its own, or one width up to some layer and another from
+        there on. The seed decides which, so that a few seeds cover all three patterns and all widths."""
         style, widths = self.case.seed % 3, self.config.mask_widths
         if style == 0:
             return [widths[self.case.seed // 3 % len(widths)]] * layers
@@ -153,7 +153,7 @@ class _Draw:
         return [before] * change + [after] * (layers - change)
 
     def pixels(self, channels: int, height: int, width: int) -> np.ndarray:
-        """Random, sometimes of the two extremes only, sometimes all the same."""
+        """Random pixels; sometimes only the two extreme values, sometimes all the same."""
         size = channels, height, width
         style = self.rng.random()
         if style < 0.8:
@@ -178,7 +178,7 @@ class _Draw:
 
 
 def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], config: EngineConfig, h: int, w: int) -> bool:
-    """Whether a frame surely fits the configuration, all maps whole and side by side, and the budget."""
+    """Whether a frame certainly fits the configuration, with all maps whole and separate, and the budget."""
     large = config.input_lanes * config.output_lanes >= LARGE
     cycles = h * w * group_count(shapes[0].in_channels, config.stream_bytes)
     words, features = 0, [0, 0]
@@ -207,7 +207,7 @@ def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], config: EngineConfig
 
 
 def _vgg(draw: _Draw) -> Frame:
-    """A VGG cut at any layer, about as wide as the budget allows."""
+    """A VGG network cut at any layer, about as wide as the budget allows."""
     family = draw.case.kind
     layers = parse_network(family).layers
     cuts = [layer.name for layer in layers] + [f"pool{block + 1}" for block in range(len(VGG_BLOCKS[family]))]
@@ -227,7 +227,7 @@ def _vgg(draw: _Draw) -> Frame:
 
 
 def _channels(draw: _Draw, count: int) -> list[int]:
-    """Channel counts about the multiples of the lanes, where groups begin and end."""
+    """Channel counts around the multiples of the lanes, where groups begin and end."""
     lanes = draw.config.word_lanes
     near = [1, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1, 3 * lanes + 1]
     return [
@@ -239,8 +239,8 @@ def _channels(draw: _Draw, count: int) -> list[int]:
 def _drawn_stack(
     draw: _Draw, depth: tuple[int, int], height: tuple[int, int], width: tuple[int, int]
 ) -> tuple[CompressedNetwork, int, int]:
-    """A random stack and a size that fit, a third of the layers pooled where that leaves something. The
-    longer nothing fits, the smaller are the draws."""
+    """A random stack and a size that fit. A third of the layers pool if that leaves something of the map. The
+    draws become smaller the longer nothing fits."""
     for attempt in range(DRAWS):
         layers = draw.number(depth[0], max(depth[0], depth[1] - attempt // 20))
         h, w = draw.number(height[0], max(height[0], height[1] - attempt // 10)), draw.number(*width)
@@ -256,15 +256,15 @@ def _drawn_stack(
 
 
 def _stack(draw: _Draw) -> Frame:
-    """Any stack of one to five layers; one side of a size is often 1 or 2."""
+    """Any stack of one to five layers; one side of the image is often 1 or 2."""
     side = [(1, 16), (1, 24), (1, 2)]
     network, height, width = _drawn_stack(draw, (1, 5), side[draw.number(0, 2)], side[draw.number(0, 1)])
     return draw.frame(network, make_plan(network, draw.config, height, width))
 
 
 def _rows(draw: _Draw) -> Frame:
-    """A first layer that runs in row groups where the engine can: few channels, no pooling, one pass. Whole
-    maps, or any order of visits."""
+    """A first layer that runs in row groups if the engine can: few channels, no pooling, one pass. The maps
+    are whole, or the order of visits is arbitrary."""
     for _ in range(DRAWS):
         height, width = draw.number(1, 24), draw.number(1, min(24, draw.config.max_width))
         channels = [draw.number(1, max(1, draw.config.group_lanes)), *_channels(draw, draw.number(1, 3))]
@@ -285,8 +285,8 @@ def _rows(draw: _Draw) -> Frame:
 
 
 def _deep(draw: _Draw) -> Frame:
-    """A feature memory so small that the planner has to go depth first. The plan is made for the small
-    memory and run on the engine with the large one: only the plan differs."""
+    """A feature memory so small that the planner must go depth first. The plan is made for the small memory
+    but run on the engine with the large one; only the plan differs."""
     network, height, width = _drawn_stack(draw, (2, 6), (8, 60), (3, min(40, draw.config.max_width)))
     found = depth_first_schedules(draw.case.key, plan_layers(network), draw.config, height, width)
     least = min(found, key=lambda schedule: sum(schedule.feature_words))
@@ -297,33 +297,33 @@ def _deep(draw: _Draw) -> Frame:
 
 
 def _chunks(draw: _Draw) -> Frame:
-    """Every layer does what it can after each few rows of the image: no planner would, the engine must."""
+    """Every layer does what it can after each few rows of the image; no planner would, the engine must."""
     network, height, width = _drawn_stack(draw, (1, 5), (4, 40), (1, min(30, draw.config.max_width)))
     chunk = draw.number(1, 9)
     while True:
         plan = depth_first_plan(network, draw.config, height, width, chunk)
         plan = replace(plan, visits=_without_dropped_rows(plan))
-        # Each visit loads all the weights; few rows a visit may cost many times the budget.
+        # Each visit loads all the weights, so few rows for each visit may cost many times the budget.
         if chunk >= height or frame_cycles(plan).total <= 2 * CYCLES:
             return draw.frame(network, plan)
         chunk *= 2
 
 
 def _without_dropped_rows(plan: Plan) -> tuple[Visit, ...]:
-    """The visits without an odd last row that the pooling drops, which a plan must not work on."""
+    """The visits without an odd last row that the pooling drops, because a plan must not compute it."""
     rows = [min(visit.rows, plan.records[visit.record].rows - visit.first_row) for visit in plan.visits]
     return tuple(replace(visit, rows=n) for visit, n in zip(plan.visits, rows, strict=True) if n > 0)
 
 
 def _wide(draw: _Draw) -> Frame:
-    """Rows as long as they may be: strips of a row or two, weights that arrive late."""
+    """Rows of the greatest length or one less: strips of a row or two, weights that arrive late."""
     most = draw.config.max_width
     network, height, width = _drawn_stack(draw, (1, 3), (1, 12), (most - 1, most))
     return draw.frame(network, make_plan(network, draw.config, height, width))
 
 
 def _extreme(draw: _Draw) -> Frame:
-    """Every number of the network the same and at an end of its range."""
+    """Every number of the network is the same and at an end of its range."""
     network, height, width = _drawn_stack(draw, (1, 3), (1, 8), (1, 8))
     bits = draw.one_of(draw.config.mask_widths)
     values = mask_values(bits)
@@ -351,7 +351,7 @@ KINDS: dict[str, Callable[[_Draw], Frame]] = {
     "wide": _wide,
     "extreme": _extreme,
 }
-"""Kinds of frames: the networks, and what random stacks are drawn for."""
+"""The kinds of frames: the VGG networks, and the purposes for which random stacks are drawn."""
 
 
 def all_cases(seeds: range) -> list[Case]:

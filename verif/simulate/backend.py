@@ -1,4 +1,4 @@
-"""The simulated chip as a backend of retrieval: features from the RTL, through its output stream."""
+"""The simulated chip as a retrieval backend, whose features come from the RTL, through its output stream."""
 
 import os
 import tempfile
@@ -24,11 +24,11 @@ PROCESSES_MAX = 64
 
 
 class RtlBackend:
-    """The engine's Verilog in Verilator, a process a picture, several at a time.
+    """The engine's Verilog in Verilator, with one process for each picture, several at a time.
 
-    Options: config, a named configuration or a .toml file (default ``edge``); processes. Raises InputError
-    for a network or size that the configuration does not take. ``SimulationError`` if a frame does not end
-    well.
+    The options are ``config``, a named configuration or a .toml file (default ``edge``), and ``processes``.
+    Raises InputError for a network or size that the configuration cannot take, and ``SimulationError`` if a
+    frame does not complete correctly.
     """
 
     arithmetic = "integer"
@@ -50,7 +50,7 @@ class RtlBackend:
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         if self._build is None:
             self._build = build_engine(self._config)
-        # The simulation is a process of its own; the threads only wait for them.
+        # Each simulation is a process of its own; the threads only wait for them.
         with ThreadPoolExecutor(self._processes) as threads:
             return np.stack(list(threads.map(self._frame, pictures)))
 

@@ -1,4 +1,4 @@
-"""An image through the whole simulated chip, the C driver as its host, and through the reference."""
+"""Runs an image through the simulated chip, with the C driver as its host, and through the reference."""
 
 import tempfile
 import time
@@ -21,8 +21,8 @@ from kestrel.verif.simulate.frame import Pauses, write_files
 
 @dataclass(frozen=True)
 class ChipReport:
-    """One frame: features compared with the reference's; the chip's cycles and the closed form's; those from
-    the driver's first access to the last byte; what the driver's calls gave."""
+    """One frame: its features compared with the reference's; the chip's cycles and those of the closed form;
+    the cycles from the driver's first access to the last byte; the results of the driver's calls."""
 
     values_compared: int
     mismatches: int
@@ -58,8 +58,8 @@ class ChipSimulation:
         check: bool = True,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> ChipReport:
-        """Self-check, then one frame of ``pixels`` (uint8 [C, H, W], in the network's channel order). Raises
-        SimulationError."""
+        """Runs a self-check if ``check`` is set, then one frame of ``pixels`` (uint8 [C, H, W], in the
+        network's channel order). Raises SimulationError."""
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="kestrel-") as folder:
             write_files(self.network, self.plan, pixels, Path(folder))

@@ -1,4 +1,4 @@
-"""Frames through the simulated chip, with the C driver as its host."""
+"""Runs frames through the simulated chip, with the C driver as its host."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from kestrel.verif.simulate.frame import Pauses, SimulationError, image_beats, r
 
 WHOLE = BY_NAME["part"].reset
 RESULTS = ("ok", "bus fault", "no chip", "other network", "busy", "timeout", "failed")
-"""Of the driver's calls: enum kestrel_result."""
+"""The results of the driver's calls: enum kestrel_result."""
 
 
 @dataclass(frozen=True)
 class Queue:
-    """A board that takes beats by itself while it holds less than ``depth``. ``blind``: it does not look at
-    TKEEP, but can be emptied by the driver's ``cancel``."""
+    """A board that takes beats without the driver while it holds fewer than ``depth``. With ``blind`` it
+    ignores TKEEP, but the driver's ``cancel`` can empty it."""
 
     depth: int
     blind: bool = False
@@ -28,9 +28,10 @@ class Queue:
 
 @dataclass(frozen=True)
 class ChipInput:
-    """A picture, uint8 [C, H, W], and what part of a descriptor it is (register part). ``patience``: cycles
-    after which the host gives the frame up, 0: when nothing moves any more; ``capacity``: bytes that it has
-    room for, 0: more than any packet."""
+    """A picture, uint8 [C, H, W], and ``part``, which says which crop and rotation of a descriptor it is
+    (register part). ``patience`` is the number of cycles after which the host gives the frame up, 0 for when
+    nothing moves any more. ``capacity`` is the number of bytes for which it has room, 0 for more than any
+    packet."""
 
     pixels: np.ndarray
     part: int = WHOLE
@@ -40,8 +41,8 @@ class ChipInput:
 
 @dataclass(frozen=True)
 class ChipOutput:
-    """What a frame gave: the driver's result; the packet's bytes, none if that is not ``ok``; its cycles, and
-    those from start to the last byte as the host sees them; the engine's counters."""
+    """The outcome of a frame: the driver's result; the bytes of the packet, none unless the result is ``ok``;
+    its cycles, and those that the host sees from start to the last byte; the engine's counters."""
 
     result: str
     data: bytes
@@ -52,7 +53,7 @@ class ChipOutput:
 
 @dataclass(frozen=True)
 class ChipRun:
-    """calls: what each call of the driver gave, in order. Nothing was left in the streams."""
+    """``calls`` are the results of the driver's calls, in order. Nothing was left in the streams."""
 
     outputs: tuple[ChipOutput, ...]
     calls: tuple[tuple[str, str], ...]
@@ -61,7 +62,7 @@ class ChipRun:
 
 
 class DriverError(SimulationError):
-    """A call of the driver did not go well; ``causes`` are the names of those in ERROR."""
+    """A call of the driver failed; ``causes`` are the names of the bits set in ERROR."""
 
     def __init__(self, call: str, result: str, causes: tuple[str, ...]) -> None:
         why = f" ({', '.join(causes)})" if causes else ""
@@ -70,7 +71,7 @@ class DriverError(SimulationError):
 
 
 def stream_bytes(pixels: np.ndarray, config: EngineConfig) -> bytes:
-    """The image stream of a picture."""
+    """The bytes of a picture on the image stream."""
     beats = image_beats(pixels, config).view(np.uint8)
     return beats.reshape(len(beats), -1)[:, : config.stream_bytes].tobytes()
 
@@ -89,11 +90,11 @@ def run_chip_frames(
     queue: Queue | None = None,
     tolerant: bool = False,
 ) -> ChipRun:
-    """Run frames on the ROM images in ``workdir``, after a self-check if ``check``. ``queue`` takes the
-    packets, or else a DMA, which is ready from the driver's ``prepare`` on to the end of a packet.
+    """Runs frames on the ROM images in ``workdir``, after a self-check if ``check`` is set. ``queue`` takes
+    the packets; without it a DMA does, which is ready from the driver's ``prepare`` to the end of a packet.
 
-    Raises SimulationError, and DriverError for a call of the driver that does not go well; not, if
-    ``tolerant``, for a frame, after which the next one follows.
+    Raises SimulationError, and DriverError for a call of the driver that fails. With ``tolerant``, a frame
+    that fails raises nothing, and the next one follows.
     """
     pauses = pauses or Pauses()
     stats = workdir / "chip.txt"

@@ -1,4 +1,4 @@
-"""The comparison of what an engine computed with what the reference says, element by element."""
+"""Compares the results of an engine with those of the reference, element by element."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from kestrel.sw.pictures.images import round_pixels
 from kestrel.verif.simulate.frame import FrameRun
 
 OUTPUT = "output"
-"""Name of the output stream's result."""
+"""The name under which the output stream is reported."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """An element that differs: where, what was found and what the reference has there."""
+    """An element that differs: its position, the value found and the value of the reference."""
 
     channel: int
     row: int
@@ -35,8 +35,8 @@ class Mismatch:
 class LayerResult:
     """How a layer's map, or the output stream, compares with the reference.
 
-    values_compared: elements compared; mismatches: those that differ; first_mismatch: the first of them in
-    the order channel, row, column.
+    ``values_compared`` is the number of elements compared and ``mismatches`` the number that differ.
+    ``first_mismatch`` is the first of them in the order channel, row, column.
     """
 
     name: str
@@ -46,7 +46,7 @@ class LayerResult:
 
     @property
     def equal(self) -> bool:
-        """Something was compared, and nothing differs."""
+        """Whether something was compared and nothing differs."""
         return self.values_compared > 0 and self.mismatches == 0
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class LayerResult:
 
 
 def reference_maps(network: CompressedNetwork, pixels: np.ndarray) -> list[np.ndarray]:
-    """What every layer should give, uint8 [C_l, H_l, W_l], for 8-bit pixels uint8 [C, H, W] as they enter
+    """The expected maps of all layers, uint8 [C_l, H_l, W_l], for 8-bit pixels uint8 [C, H, W] as they enter
     the engine's image stream."""
     x = round_pixels(pixels, network.activation_bits)
     return [y[0].numpy() for y in Reference(network).run(torch.from_numpy(np.ascontiguousarray(x[None])))]
@@ -64,8 +64,8 @@ def reference_maps(network: CompressedNetwork, pixels: np.ndarray) -> list[np.nd
 def compare_maps(
     found: Sequence[np.ndarray], expected: Sequence[np.ndarray], names: Sequence[str]
 ) -> list[LayerResult]:
-    """Compare map by map, each [C, H, W], all elements. Raises ValueError when the maps are not as many as
-    the names, or of other shapes: those come from the plan, not from what the engine computed."""
+    """Compares all elements map by map, each [C, H, W]. Raises ValueError if the numbers of maps and names or
+    the shapes of the maps differ: those come from the plan, not from what the engine computed."""
     if not len(found) == len(expected) == len(names):
         raise ValueError(f"{len(found)} maps, {len(expected)} expected ones and {len(names)} names")
     return [_compare(*triple) for triple in zip(names, found, expected, strict=True)]
@@ -74,13 +74,13 @@ def compare_maps(
 def compare_run(
     run: FrameRun, network: CompressedNetwork, expected: Sequence[np.ndarray]
 ) -> list[LayerResult]:
-    """Compare a frame's layers, and last its output stream, with the maps of ``reference_maps``."""
+    """Compares a frame's layers, and last its output stream, with the maps of ``reference_maps``."""
     names = [layer.shape.name for layer in network.layers]
     return compare_maps([*run.maps, run.output], [*expected, expected[-1]], [*names, OUTPUT])
 
 
 def all_equal(results: Iterable[LayerResult]) -> bool:
-    """Whether there is a result, each of them compared something, and nothing differs."""
+    """Whether there is a result, every result compared something, and nothing differs."""
     results = list(results)
     return bool(results) and all(result.equal for result in results)
 

@@ -1,4 +1,5 @@
-"""Pictures through the simulated chip to descriptors, the C driver as its host, and through the reference."""
+"""Runs pictures through the simulated chip, with the C driver as its host, and through the reference, and
+compares their descriptors."""
 
 import tempfile
 import time
@@ -36,8 +37,8 @@ KINDS = {"bytes": DESCRIPTOR_BYTES, "bits": DESCRIPTOR_BITS}
 
 @dataclass(frozen=True)
 class DescriptorReport:
-    """A picture's descriptor in one kind: what came out and what the reference gives; for each frame the
-    chip's cycles and the closed form's; of the last frame, what its cycles went into."""
+    """A picture's descriptor in one kind: the bytes found and those of the reference; for each frame the
+    chip's cycles and those of the closed form; for the last frame, how its cycles were spent."""
 
     kind: str
     found: bytes
@@ -56,17 +57,17 @@ class DescriptorReport:
 
 
 def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
-    """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
+    """Ranges and thresholds if there are no learned ones: those of a vector whose elements are all equal."""
     even = dimension**-0.5
     low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
     return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
 
 
 class DescriptorSimulation:
-    """A network on a chip with a descriptor unit, for one size of crops. ``options``: of the backend
-    "reference", to which the chip is held; ``quantiser``: of the bytes and bits (None: ``plain_quantiser``);
-    ``descriptor``: the unit (None: the configuration's own). Raises InputError for what the chip cannot
-    do."""
+    """A network on a chip with a descriptor unit, for one size of crops. ``options`` are those of the backend
+    "reference", with which the chip is compared. ``quantiser`` is that of the bytes and bits (None:
+    ``plain_quantiser``). ``descriptor`` is the unit (None: the configuration's own). Raises InputError for
+    anything that the chip cannot do."""
 
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, options: DescriptorOptions, *,
@@ -100,8 +101,8 @@ class DescriptorSimulation:
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> DescriptorReport:  # fmt: skip
-        """A picture, uint8 RGB [H, W, 3]: a self-check, then a frame for each crop of each rotation. Raises
-        SimulationError, and InputError for weighted crops."""
+        """Runs a picture, uint8 RGB [H, W, 3]: a self-check, then one frame for each crop of each rotation.
+        Raises SimulationError, and InputError for weighted crops."""
         start = time.perf_counter()
         inputs = cut_crops(rgb, self.describer.crops)
         if any(weight != 1 for weight in inputs.weights):
@@ -137,12 +138,12 @@ class DescriptorSimulation:
         )
 
     def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
-        """What the integer reference makes of a picture; ``select`` as in register output."""
+        """The descriptor of a picture by the integer reference; ``select`` is as in the register output."""
         inputs, maps = self._features(rgb)
         return describe(_by_rotation(maps, inputs), self.constants, select - 1)
 
     def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[np.ndarray]]:
-        """A picture's crops and the reference's maps of them; those of the last picture are kept."""
+        """A picture's crops and the reference's maps of them; those of the last picture are cached."""
         if self._seen is None or not np.array_equal(self._seen[0], rgb):
             inputs = cut_crops(rgb, self.describer.crops)
             self._seen = rgb.copy(), inputs, list(self.describer.backend.features(inputs.pictures))
@@ -155,7 +156,7 @@ class DescriptorSimulation:
         )  # fmt: skip
 
     def float_cosine(self, rgb: np.ndarray) -> float:
-        """Of the integer descriptor, before bytes and bits, and the float chain's."""
+        """The cosine between the integer descriptor, before bytes and bits, and that of the float chain."""
         inputs, maps = self._features(rgb)
         rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
         turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]

@@ -1,5 +1,5 @@
-"""The main proof: an image through the simulated engine and through the reference, compared element by
-element, layer by layer, and the counted cycles against the closed form."""
+"""The main proof: an image is run through the simulated engine and through the reference. The results are
+compared element by element and layer by layer, and the counted cycles with the closed form."""
 
 import tempfile
 import time
@@ -24,7 +24,7 @@ from kestrel.verif.simulate.frame import FrameRun, Pauses, Waves, run_frame
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of one frame: what was compared, and its cycles counted and modelled."""
+    """One layer of one frame: what was compared, and its cycles as counted and as modelled."""
 
     result: LayerResult
     cycles: int
@@ -34,7 +34,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class FrameReport:
-    """One frame. ``cycles`` and ``model_cycles`` cover the whole frame: start, input, layers, output."""
+    """One frame. ``cycles`` and ``model_cycles`` cover all of it: start-up, input, layers and output."""
 
     layers: tuple[LayerReport, ...]
     output: LayerResult
@@ -61,7 +61,7 @@ class FrameReport:
 
     @property
     def bit_exact(self) -> bool:
-        """Every element of every layer was compared and equal."""
+        """Whether every element of every layer was compared and is equal."""
         return all_equal(self.results)
 
     @property
@@ -76,7 +76,7 @@ class FrameReport:
 class Simulation:
     """A network on an engine, ready to take frames of one size. Raises InputError if it does not fit.
 
-    Members: ``plan``, ``model`` (the cycles expected), ``build``.
+    Members: ``plan``, ``model`` (the expected cycles) and ``build``.
     """
 
     def __init__(
@@ -104,10 +104,10 @@ class Simulation:
         workdir: Path | None = None,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> FrameReport:
-        """Simulate one frame of ``pixels`` (uint8 [C, H, W], in the network's channel order).
+        """Simulates one frame of ``pixels`` (uint8 [C, H, W], in the network's channel order).
 
-        ``workdir`` keeps the files of the run; by default they are temporary. Raises SimulationError when
-        the engine does not end the frame.
+        ``workdir`` keeps the files of the run; by default they are temporary. Raises SimulationError if the
+        engine does not complete the frame.
         """
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="kestrel-") as temporary:

@@ -1,4 +1,4 @@
-"""One frame through the simulated engine: files in, feature maps out."""
+"""Runs one frame through the simulated engine: files in, feature maps out."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ from kestrel.verif.build.verilator import Build, random_start
 
 
 class SimulationError(RuntimeError):
-    """The simulated engine did not end a frame well."""
+    """The simulated engine did not complete a frame correctly."""
 
 
 @dataclass(frozen=True)
 class Pauses:
-    """Random pauses of both streams: ``share`` of the cycles, drawn from ``seed``."""
+    """Random pauses of both streams, in a ``share`` of the cycles drawn from ``seed``."""
 
     seed: int = 1
     share: float = 0.0
@@ -35,7 +35,7 @@ class Pauses:
 
 @dataclass(frozen=True)
 class Waves:
-    """An FST file of ``cycles`` cycles from cycle ``start``, 10 ns each."""
+    """An FST file of ``cycles`` cycles from cycle ``start`` on, 10 ns each."""
 
     file: Path
     start: int = 0
@@ -44,11 +44,12 @@ class Waves:
 
 @dataclass(frozen=True)
 class FrameRun:
-    """What came out.
+    """The results of a frame.
 
-    maps: per layer uint8 [C, H, W], assembled from the writes into the feature memory; output: the same for
-    the output stream; cycles: busy cycles of the frame; record_cycles: those of each record of the plan;
-    start_cycles: those before the first hand-over; counters: the engine's own (kestrel.hw.spec.COUNTERS).
+    ``maps`` holds for each layer uint8 [C, H, W], assembled from the writes into the feature memory;
+    ``output`` is the same for the output stream. ``cycles`` are the busy cycles of the frame,
+    ``record_cycles`` those of each record of the plan, and ``start_cycles`` those before the first hand-over.
+    ``counters`` are the engine's own (kestrel.hw.spec.COUNTERS).
     """
 
     maps: list[np.ndarray]
@@ -71,18 +72,18 @@ def run_frame(
     seed: int = 1,
     progress: Callable[[int], None] = lambda cycles: None,
 ) -> FrameRun:
-    """Send ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
+    """Sends ``pixels`` (uint8 [C, H, W], 8 bits, in the network's channel order) through the engine.
 
-    Files are left in ``workdir``; ``seed`` decides the power-up state; ``progress`` is told cycles as they
-    are simulated. Raises SimulationError when the frame does not end well, or when a write is missing,
-    doubled, or out of place.
+    Files are left in ``workdir``. ``seed`` determines the power-up state. ``progress`` is called with the
+    number of cycles simulated since its last call. Raises SimulationError if the frame does not complete
+    correctly, or if a write is missing, doubled or out of place.
     """
     write_files(network, plan, pixels, workdir)
     return run_files(build, plan, workdir, pauses=pauses, waves=waves, seed=seed, progress=progress)
 
 
 def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path) -> None:
-    """Write what a frame needs: weights.mem, table.mem and image.bin."""
+    """Writes what a frame needs: weights.mem, table.mem and image.bin."""
     config = plan.config
     workdir.mkdir(parents=True, exist_ok=True)
     weights = encode_weights(network, config).words
@@ -92,14 +93,14 @@ def write_files(network: CompressedNetwork, plan: Plan, pixels: np.ndarray, work
 
 
 def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workdir: Path) -> None:
-    """Write descriptor.mem, and table.mem anew, with what it says of that."""
+    """Writes descriptor.mem, and writes table.mem again with its entries about the descriptor."""
     weights = encode_weights(network, plan.config).words
     write_words(words, workdir / "descriptor.mem")
     write_words(seal_table(encode_table(plan), plan, weights, words), workdir / "table.mem")
 
 
 def rom_arguments(workdir: Path) -> list[str]:
-    """Arguments of a binary that name the ROM images in ``workdir``."""
+    """The arguments by which a binary finds the ROM images in ``workdir``."""
     images = [workdir.absolute() / f"{image}.mem" for image in ("weights", "table", "descriptor")]
     return [f"+kestrel_{image.stem}={image}" for image in images if image.is_file()]
 
@@ -115,8 +116,8 @@ def run_files(
     progress: Callable[[int], None] = lambda cycles: None,
     arguments: Sequence[str] = (),
 ) -> FrameRun:
-    """Like ``run_frame``, with the files of ``write_files`` already in ``workdir``. ``arguments``
-    (``+name=value``) go to the binary."""
+    """Like ``run_frame``, but with the files of ``write_files`` already in ``workdir``. ``arguments``
+    (``+name=value``) are passed to the binary."""
     pauses = pauses or Pauses()
     names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
     command = [
@@ -150,8 +151,9 @@ def run_files(
 
 
 def run_harness(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
-    """Runs a harness, which prints the number of the cycle from time to time; ``progress`` gets the cycles
-    since its last call. Standard error goes to ``log``. Raises SimulationError when the harness fails."""
+    """Runs a harness, which prints the number of the cycle from time to time. ``progress`` is called with the
+    cycles since its last call. Standard error goes to ``log``. Raises SimulationError if the harness
+    fails."""
     with log.open("w+", encoding="utf-8") as errors:
         reported = 0
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
@@ -170,8 +172,8 @@ def run_harness(command: list[str], log: Path, progress: Callable[[int], None]) 
 def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:
     """Beats of the image stream as rows of 32-bit words, as the harness reads them.
 
-    Every memory word of a pixel begins with a new beat; bytes beyond its channels are 0xA5, to show that
-    they are ignored.
+    Every memory word of a pixel begins with a new beat. Bytes beyond its channels are 0xA5, to show that the
+    engine ignores them.
     """
     channels, height, width = pixels.shape
     per_beat = config.stream_bytes
@@ -192,7 +194,8 @@ def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Stats:
-    """What the harness wrote: outcome; cycles it counted for each (kind, record); the engine's counters."""
+    """The figures that the harness wrote: the outcome, the cycles that it counted for each (kind, record),
+    and the engine's counters."""
 
     values: dict[str, str]
     visits: dict[tuple[int, int], int]
@@ -216,7 +219,7 @@ def _read_stats(path: Path) -> _Stats:
 
 
 def _check_counters(stats: _Stats, plan: Plan) -> None:
-    """The engine's counters against each other and against what was counted from outside."""
+    """Compares the engine's counters with each other and with what was counted from outside."""
     parts = sum(stats.counters[name] for name in COUNTERS[1:])
     if not stats.counters["busy"] == parts == int(stats.values["cycles"]):
         raise SimulationError(f"counters do not add up: {stats.counters}, {stats.values['cycles']} cycles")
@@ -227,15 +230,15 @@ def _check_counters(stats: _Stats, plan: Plan) -> None:
 
 
 def words_for(bits: int) -> int:
-    """32-bit words that hold ``bits`` bits."""
+    """The number of 32-bit words that hold ``bits`` bits."""
     return -(-bits // 32)
 
 
 def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
     """Every layer's map, uint8 [C, H, W], from the writes into the feature memory.
 
-    words: uint32, for each write the record number, then the engine's trace ports (``trace_words``). Raises
-    SimulationError for a write that is missing, doubled, or out of place.
+    ``words`` are uint32: for each write the record number, then the engine's trace ports (``trace_words``).
+    Raises SimulationError for a write that is missing, doubled or out of place.
     """
     config = plan.config
     raw = _single_writes(words.reshape(-1, 1 + sum(trace_words(config))), config)
@@ -247,18 +250,18 @@ def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
 
 
 def trace_words(config: EngineConfig) -> list[int]:
-    """32-bit words of each of the engine's trace ports: part, bank, address, lanes, data."""
+    """The 32-bit words of each of the engine's trace ports: part, bank, address, lanes and data."""
     banks = BANKS if config.row_groups else 1
     return [1, 1, *(words_for(banks * bits) for bits in _bank_bits(config))]
 
 
 def _bank_bits(config: EngineConfig) -> tuple[int, int, int]:
-    """Bits of address (at most), lanes and data of a write into one bank."""
+    """The bits of address (at most), lanes and data of a write into one bank."""
     return TRACE_ADDRESS_BITS, config.word_lanes, config.word_bits
 
 
 def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
-    """A row for each bank that is written: record, part, bank, address, lanes, data."""
+    """One row for each bank that is written: record, part, bank, address, lanes and data."""
     if not config.row_groups:
         return raw
     record, part, enables = raw[:, 0], raw[:, 1], raw[:, 2]
@@ -272,7 +275,7 @@ def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
 
 
 def _split_banks(words: np.ndarray, bits: int) -> np.ndarray:
-    """A port's words [N, K] with ``bits`` bits for each bank, as words [N * BANKS, ...] of one bank."""
+    """Splits a port's words [N, K], with ``bits`` bits for each bank, into words [N * BANKS, ...] of one."""
     size = words_for(bits) * 4
     out = np.zeros((len(words), BANKS, size), dtype=np.uint8)
     if bits % BYTE == 0:
@@ -285,10 +288,11 @@ def _split_banks(words: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:
-    """A layer's map from its writes. Every word, and every group of lanes in it, exactly once.
+    """A layer's map from its writes. Every word, and every group of lanes in it, must be written exactly
+    once.
 
-    A region may be shorter than the map; then an address is written again for a later row, and the n-th
-    write to it belongs to the n-th row that lies there.
+    A region may be shorter than the map. An address is then written again for a later row, and the n-th write
+    to it belongs to the n-th row that lies there.
     """
     region = record.write
     assert isinstance(region, Region)
@@ -331,9 +335,10 @@ def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarr
 
 
 def map_from_beats(words: np.ndarray, plan: Plan) -> np.ndarray:
-    """The output stream as a map, uint8 [C, H, W]; TKEEP and TLAST are checked.
+    """The output stream as a map, uint8 [C, H, W], with TKEEP and TLAST checked.
 
-    words: uint32, for each beat as many words as TDATA takes, then TKEEP, then TLAST. Raises SimulationError.
+    ``words`` are uint32: for each beat as many words as TDATA takes, then TKEEP, then TLAST. Raises
+    SimulationError.
     """
     config = plan.config
     record = plan.records[-1]
@@ -355,13 +360,13 @@ def map_from_beats(words: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def _bits(words: np.ndarray, count: int) -> np.ndarray:
-    """Little-endian 32-bit words [N, K] as bits [N, count]."""
+    """Unpacks little-endian 32-bit words [N, K] into bits [N, count]."""
     data = np.ascontiguousarray(words).view(np.uint8)
     return np.unpackbits(data, axis=1, bitorder="little")[:, :count]
 
 
 def _activations(words: np.ndarray, bits: int, lanes: int) -> np.ndarray:
-    """Packed activations as uint8 [N, lanes]."""
+    """Unpacks activations into uint8 [N, lanes]."""
     if bits == BYTE:
         return np.ascontiguousarray(words).view(np.uint8)[:, :lanes]
     planes = _bits(words, bits * lanes).reshape(len(words), lanes, bits)

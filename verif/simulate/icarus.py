@@ -1,7 +1,7 @@
-"""A frame in Icarus Verilog: a second simulator, event-driven and with unknown values.
+"""Runs a frame in Icarus Verilog: a second simulator, event-driven and with unknown values.
 
-Much slower than the Verilated model; for small frames. Unlike Verilator it starts registers and memories at
-x, so that anything that relies on them would show.
+It is much slower than the Verilated model and meant for small frames. Unlike Verilator it starts registers
+and memories at x, so that any logic that relies on their initial values shows.
 """
 
 import shutil
@@ -43,8 +43,8 @@ def available() -> bool:
 def run_icarus(
     network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path, *, waves: bool = False
 ) -> FrameRun:
-    """Like ``verif.simulate.frame.run_frame``, without the cycles of each layer. With ``waves`` a
-    ``waves.vcd`` is left in ``workdir``. Raises SimulationError when the frame does not end well."""
+    """Like ``verif.simulate.frame.run_frame``, but without the cycles of each layer. With ``waves``, a
+    ``waves.vcd`` is left in ``workdir``. Raises SimulationError if the frame does not complete correctly."""
     config = plan.config
     write_files(network, plan, pixels, workdir)
     beats = Words(config.stream_bytes * PIXEL_BITS, stream_bytes(pixels, config))
@@ -83,7 +83,7 @@ def _output_words(config: EngineConfig) -> list[int]:
 
 
 def _table(path: Path, columns: Sequence[int]) -> np.ndarray:
-    """Hexadecimal columns as 32-bit words, each column as many as ``columns`` says. An x is an error."""
+    """Hexadecimal columns as 32-bit words; ``columns`` gives their number by column. An x is an error."""
     found: list[int] = []
     for line in _lines(path):
         for text, count in zip(line.split(), columns, strict=True):

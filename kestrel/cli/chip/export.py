@@ -51,7 +51,7 @@ def export(
 ) -> None:
     """Write weight ROM, schedule table, C header and manifest, or the network for other programs.
 
-    With --descriptor the descriptor ROM too. -o, --onnx and --float may be combined.
+    With --descriptor, the descriptor ROM is written too. -o, --onnx and --float may be combined.
     """
     if output is None and onnx is None and floats is None:
         raise InputError("nothing to write; allowed: -o FOLDER, --onnx FILE or --float FILE")

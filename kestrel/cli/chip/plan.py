@@ -106,7 +106,7 @@ def _show(console: Console, found: FramePlan) -> None:
         pad_edge=False,
     )  # fmt: skip
     table.add_column("layer", no_wrap=True)
-    # In 80 columns. A visit is a strip of rows; a region begins at a base of a part and has slots.
+    # The table must fit 80 columns. A visit is a strip of rows; a region has a part, a base and slots.
     for column in ("map", "visits\nx rows", "part:base\nx slots", "bytes", "cycles", "streaming", "waiting"):
         table.add_column(column, justify="right", no_wrap=True)
     for layer in report.layers:

@@ -46,8 +46,8 @@ def regress(
 ) -> None:
     """Run the nightly set: frames of all networks on all configurations against reference and cycle model.
 
-    Results are kept as they come: after an interruption the same command goes on where it was. Exit code 1
-    if any case failed, 2 if none is selected.
+    Results are saved as they come, so that after an interruption the same command continues where it stopped.
+    Exit code 1 if any case failed, 2 if none is selected.
     """
     chosen = parse_seeds(seeds)
     cases = _selected(chosen, filter, configs)
@@ -88,7 +88,7 @@ def regress(
 
 
 def parse_seeds(text: str) -> range:
-    """Seeds 1..N of ``N``, or A..B of ``A..B``. Raises InputError."""
+    """The seeds 1..N for ``N``, or A..B for ``A..B``. Raises InputError."""
     match = re.fullmatch(r"(?:([0-9]{1,9})\.\.)?([0-9]{1,9})", text)
     if match is None or int(match[2]) < int(match[1] or 1):
         raise InputError(f"seeds {text!r}; allowed: a number N for 1..N (N at least 1), or A..B with A <= B")
@@ -121,7 +121,7 @@ def _folder(output: Path) -> Path:
 
 @contextmanager
 def _termination_interrupts() -> Iterator[None]:
-    """A time limit ends a run by SIGTERM; it should leave as much as Ctrl-C does."""
+    """While active, SIGTERM, by which a time limit ends a run, leaves as many results as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

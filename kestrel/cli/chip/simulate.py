@@ -116,7 +116,7 @@ def _payload(proof: EngineProof, network: CompressedNetwork) -> dict[str, Any]:
         "bit_exact": proof.bit_exact,
         "values_compared": proof.values_compared,
         "mismatches": proof.mismatches,
-        # Of one frame; without pauses all frames take as many.
+        # The cycles of one frame; without pauses, all frames take the same number.
         "cycles": proof.cycles,
         "model_cycles": first.model_cycles,
         "cycles_as_modelled": proof.cycles_as_modelled,

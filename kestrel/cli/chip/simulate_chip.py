@@ -49,7 +49,7 @@ def chip_payload(proof: ChipProof, network: CompressedNetwork, config: EngineCon
 
 
 def show_chip(console: Console, payload: dict[str, Any]) -> None:
-    """The payload for people."""
+    """Prints the payload for people to read."""
     console.print(
         f"{payload['network']} (CRC {payload['network_crc']}) on a chip of configuration "
         f"{payload['config']}, {payload['height']} x {payload['width']}"
@@ -120,7 +120,7 @@ def descriptor_payload(proof: DescriptorProof, network: CompressedNetwork, confi
 
 
 def show_descriptors(console: Console, payload: dict[str, Any]) -> None:
-    """The payload for people."""
+    """Prints the payload for people to read."""
     console.print(
         f"{payload['network']} on a chip of configuration {payload['config']}: {payload['pooling']} "
         f"({payload['crops']}, {payload['rotations']} rotations), {payload['regions']} regions of a map, "

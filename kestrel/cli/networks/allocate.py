@@ -1,4 +1,4 @@
-"""``kestrel allocate``: mask bits of every layer for a size or a distortion."""
+"""``kestrel allocate``: choosing the mask bits of every layer for a target size or distortion."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,7 +109,7 @@ def allocate(
 
 
 def _widths(text: str | None) -> tuple[int, ...] | None:
-    """The widths to choose from. Raises InputError for text that is no list of them."""
+    """The widths to choose from. Raises InputError for text that is not a list of numbers."""
     if text is None:
         return None
     try:

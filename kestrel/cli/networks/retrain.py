@@ -120,8 +120,8 @@ def retrain(
 ) -> None:
     """Retrain a network so that its integers retrieve like floats.
 
-    The forward pass computes the integers that are written in the end; gradients go to float weights behind
-    them. With several processes (torchrun) each takes its part of every batch.
+    The forward pass computes the integers that are written at the end; gradients go to the float weights from
+    which they are made. With several processes (torchrun) each takes its part of every batch.
     """
     check_output(output)
     if output.suffix != SUFFIX:

@@ -22,7 +22,7 @@ def shapes(
 ) -> None:
     """Generate labelled pictures to train on: outlines and patterns, a folder a class.
 
-    For pictures that are certainly others, to validate on, take a seed at least as much higher as there are
+    For validation pictures that certainly differ, use a seed that is higher by at least the number of
     pictures in a class.
     """
     made = write_shapes(output, classes=classes, per_class=per_class, seed=seed, size=parse_size(size),

@@ -1,4 +1,4 @@
-"""``kestrel describe``: images to descriptors."""
+"""``kestrel describe``: from images to descriptors."""
 
 import time
 from functools import partial
@@ -64,7 +64,7 @@ def describe(
 ) -> None:
     """Describe images: one vector each, for an index or for comparison.
 
-    A run that was stopped continues from the parts it left beside the output (OUTPUT.parts).
+    A stopped run continues from the parts that it left next to the output (OUTPUT.parts).
     """
     check_output(output)
     if output.suffix != ".npz":

@@ -52,7 +52,7 @@ ProtocolOption = Annotated[str, typer.Option(help=f"Its rules: {', '.join(PROTOC
 
 @dataclass(frozen=True)
 class _Source:
-    """Descriptors, how they came about, and where more of the same kind come from (None: nowhere)."""
+    """Descriptors, how they were made, and the describer that makes more of the same kind, or None."""
 
     descriptors: Descriptors
     name: str
@@ -175,7 +175,7 @@ def evaluate(
 
 def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str, average_precision: str,
            save: Path | None, per_query: Path | None) -> None:
-    """What can be refused before anything is computed."""
+    """Raises InputError for options that can be refused before anything is computed."""
     if (network is None) == (descriptors is None):
         raise InputError(f"network {network} and descriptors {descriptors}; allowed: one of a network and "
                          "--descriptors FILE.npz")

@@ -78,7 +78,7 @@ def remove(
 ) -> None:
     """Remove descriptors from an index by name.
 
-    A graph (hnsw) is built anew from the descriptors that stay; the others are only closed up.
+    A graph (hnsw) is rebuilt from the descriptors that remain; the other structures only close the gaps.
     """
     check_output(path)
     found = DescriptorIndex.load(path)
@@ -123,7 +123,7 @@ def info(
 
 def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure: str | None,
                 train: Path | None, threshold: str | None, bits: int | None) -> None:
-    """Raises InputError for options that an existing index does not agree with."""
+    """Raises InputError for options that contradict those of an existing index."""
     for option, given, here in (("codes", codes, found.kind.codes),
                                 ("structure", structure, found.kind.structure)):
         if given is not None and given != here:
@@ -135,7 +135,7 @@ def _check_kind(found: DescriptorIndex, path: Path, codes: str | None, structure
 
 
 def _matching(known: list[str], wanted: list[str]) -> list[str]:
-    """Names of ``known``, in their order, that are wanted. Raises InputError for one that matches nothing."""
+    """The wanted names of ``known``, in their order. Raises InputError for one that matches nothing."""
     here, gone = set(known), set[str]()
     for name in wanted:
         if name in here:

@@ -57,7 +57,7 @@ def report(
 ) -> None:
     """Write the tables of a benchmark as HTML, Markdown, JSON and plots.
 
-    `report retrieval` holds NIP against RNIP, floats against bytes and bits, the integer against the float
+    `report retrieval` compares NIP with RNIP, floats with bytes and bits, and the integer with the float
     network, with bootstrap intervals. A stopped run continues from OUTPUT/features.
     """
     if kind not in KINDS:

@@ -95,7 +95,8 @@ def search(
 
 @dataclass(frozen=True)
 class _Queries:
-    """Vectors [Q, D] and names of the queries, descriptor files first; the files of those described."""
+    """Vectors [Q, D] and names of the queries, those of descriptor files first, and the picture files of
+    those that were described here."""
 
     vectors: np.ndarray
     names: tuple[str, ...]

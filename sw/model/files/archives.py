@@ -1,4 +1,4 @@
-"""Files of plain arrays: safetensors, whole or in shards, and NumPy archives."""
+"""Files of plain arrays: safetensors, as one file or in shards, and NumPy archives."""
 
 import json
 from collections.abc import Iterator
@@ -16,14 +16,15 @@ from kestrel.sw.model.files.entries import READ_ERRORS, Entry, StoredArrays, one
 
 @contextmanager
 def open_safetensors(path: Path) -> Iterator[StoredArrays]:
-    """Raises InputError."""
+    """Opens a safetensors file. Raises InputError."""
     with ExitStack() as stack:
         yield StoredArrays(str(path), "safetensors", _tensors(path, stack))
 
 
 @contextmanager
 def open_sharded_safetensors(path: Path) -> Iterator[StoredArrays]:
-    """The tensors of all files that an index names (``weight_map``: file by key). Raises InputError."""
+    """Opens all the files that an index names in its ``weight_map``, which maps keys to files. Raises
+    InputError."""
     allowed = 'allowed: a safetensors index, {"weight_map": {KEY: FILE, ...}}'
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -52,7 +53,7 @@ def _tensors(path: Path, stack: ExitStack) -> dict[str, Entry]:
     try:
         file = stack.enter_context(safe_open(str(path), framework="pt"))
         return {
-            # Bound by default argument: a closure would see only the loop's last key.
+            # key is bound as a default argument, because a closure would see only the loop's last key.
             key: Entry(tuple(file.get_slice(key).get_shape()), lambda key=key: file.get_tensor(key))
             for key in file.keys()  # noqa: SIM118 (not a mapping)
         }
@@ -63,8 +64,8 @@ def _tensors(path: Path, stack: ExitStack) -> dict[str, Entry]:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[StoredArrays]:
-    """Raises InputError, also for a single array (.npy)."""
-    # Opened here: np.load leaves its own file open when it is not an archive.
+    """Opens a NumPy archive. Raises InputError, also for a single array (.npy)."""
+    # The file is opened here because np.load leaves its own file open when it finds no archive.
     with path.open("rb") as stream:
         try:
             file = np.load(stream, allow_pickle=False)
@@ -79,7 +80,7 @@ def open_npz(path: Path) -> Iterator[StoredArrays]:
 
 
 def _shape(file: "np.lib.npyio.NpzFile", key: str) -> tuple[int, ...] | None:
-    """From the array's header, which is all that is read; None where there is none."""
+    """The shape that the array's header gives, without reading the array itself; None without a header."""
     assert file.zip is not None
     member = f"{key}.npy"
     try:

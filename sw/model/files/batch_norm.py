@@ -1,4 +1,4 @@
-"""Batch normalisation, folded into the convolution before it."""
+"""Batch normalisation, folded into the convolution that precedes it."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 
 DEFAULT_EPSILON = 1e-5
-"""What PyTorch adds to the variance unless told otherwise; a state dictionary does not say."""
+"""PyTorch's default epsilon, which is added to the variance; a state dictionary does not store it."""
 
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """y = gain * (x - mean) / sqrt(variance + epsilon) + offset, by channel; float64 [C] each."""
+    """y = gain * (x - mean) / sqrt(variance + epsilon) + offset, by channel; the arrays are float64 [C]."""
 
     gain: np.ndarray
     offset: np.ndarray
@@ -24,7 +24,8 @@ class BatchNorm:
 def fold_batch_norm(
     weight: np.ndarray, bias: np.ndarray, norm: BatchNorm, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight [C_out, C_in, 3, 3] and bias [C_out] of the convolution that computes both, float64.
+    """Weight [C_out, C_in, 3, 3] and bias [C_out], both float64, of the one convolution that computes the
+    given convolution and its normalisation.
 
     Raises InputError, beginning with ``where``, unless variance + epsilon is above zero everywhere.
     """

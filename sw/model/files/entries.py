@@ -1,4 +1,4 @@
-"""Arrays of a file by their keys, read one at a time, and the checks that every array passes."""
+"""The arrays of a file by their keys, read one at a time, and the checks that every array must pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 from kestrel.hw.spec.errors import InputError
 
 READ_ERRORS = (ValueError, OSError, EOFError, BadZipFile, SafetensorError, NotImplementedError)
-"""What reading an array from a damaged or odd file raises."""
+"""Exceptions that reading an array from a damaged or unexpected file can raise."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file has under a key. ``shape``: of the array, None for anything else; ``read``: gives it as a
-    tensor, an array, or whatever else it is."""
+    """What a file stores under one key. ``shape`` is the shape of the array, or None if it is not an array;
+    ``read`` returns the tensor, the array or whatever else is stored."""
 
     shape: tuple[int, ...] | None
     read: Callable[[], object]
@@ -25,11 +25,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoredArrays:
-    """A file's contents.
+    """The contents of a file.
 
-    source: its name, for messages; kind: of file, for the report; entries: by key, in the file's order;
-    channels_last: kernels are stored as [height, width, C_in, C_out], as Keras does; settings: what the
-    file says of its layers besides their arrays, by the layer's name, or None where it says nothing.
+    ``source`` is the file's name, for messages; ``kind`` is the kind of file, for the report. ``entries``
+    holds the entries by key, in the file's order. ``channels_last`` says that kernels are stored as
+    [height, width, C_in, C_out], as Keras does. ``settings`` is what the file says about its layers besides
+    their arrays, by layer name, or None if it says nothing.
     """
 
     source: str
@@ -40,8 +41,8 @@ class StoredArrays:
 
 
 def read_array(stored: StoredArrays, key: str, layer: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The array under ``key`` as float64, finite as float32. Raises InputError for anything that is not an
-    array of floating-point numbers of ``shape``; ``layer`` is the layer it is read for."""
+    """The array under ``key`` as float64, checked to be finite as float32. Raises InputError for anything but
+    an array of floating-point numbers of ``shape``; ``layer`` names the layer that needs the array."""
     where = f"{stored.source}: {key} ({layer})"
     try:
         value = stored.entries[key].read()
@@ -64,8 +65,8 @@ def read_array(stored: StoredArrays, key: str, layer: str, shape: tuple[int, ...
 
 
 def as_float32(array: np.ndarray, where: str) -> np.ndarray:
-    """``array`` as contiguous float32. Raises InputError where that is not finite."""
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinite and is refused below
+    """``array`` as contiguous float32. Raises InputError if the result is not finite."""
+    with np.errstate(over="ignore"):  # a value that overflows float32 becomes infinite and is refused below
         result = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(result).all():
         bad = result[~np.isfinite(result)][0]
@@ -74,12 +75,12 @@ def as_float32(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def one_line(error: BaseException) -> str:
-    """The first sentence of a foreign error message, without control characters."""
+    """The first line of another library's error message, without control characters, at most 120 long."""
     lines = str(error).strip().splitlines()
     text = "".join(c for c in (lines[0] if lines else type(error).__name__) if c.isprintable())
     return text[:120].strip()
 
 
 def times(shape: tuple[int, ...]) -> str:
-    """``64 x 3 x 3 x 3``."""
+    """The shape as text, such as ``64 x 3 x 3 x 3``."""
     return " x ".join(map(str, shape)) or "()"

@@ -17,14 +17,14 @@ ARCHIVE_CONFIG = "config.json"
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[StoredArrays]:
-    """The arrays of a ``.h5`` file by their paths in it. Raises InputError."""
+    """Opens a ``.h5`` file, whose arrays are keyed by their paths within it. Raises InputError."""
     with path.open("rb") as stream:
         yield from _read(path, stream, "Keras HDF5", None)
 
 
 @contextmanager
 def open_keras_archive(path: Path) -> Iterator[StoredArrays]:
-    """The same for the file in a ``.keras`` archive. Raises InputError."""
+    """Opens the HDF5 file inside a ``.keras`` archive in the same way. Raises InputError."""
     try:
         with ZipFile(path) as archive:
             config = json.loads(archive.read(ARCHIVE_CONFIG))
@@ -62,8 +62,8 @@ def _read(path: Path, stream: IO[bytes], kind: str, config: object) -> Iterator[
 
 
 def layer_settings(config: object) -> dict[str, Mapping[str, object]] | None:
-    """The settings of every layer of a model's configuration by the layer's name, in the model's order, with
-    its class as ``class_name``; nested models' layers among them. None for no configuration."""
+    """The settings of every layer of a model's configuration by layer name, in the model's order, with the
+    layer's class as ``class_name``. Layers of nested models are included. None without a configuration."""
     if config is None:
         return None
     found: dict[str, Mapping[str, object]] = {}

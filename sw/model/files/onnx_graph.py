@@ -1,9 +1,9 @@
-"""An ONNX model as a stack of 3x3 convolutions, walked node by node from its input.
+"""An ONNX model read as a stack of 3x3 convolutions, by walking its nodes from the input.
 
-The walk goes on as long as every node is one that the stack can express exactly: Conv (3x3, stride 1, padded
-by 1), BatchNormalization and Add of a constant behind it (folded into it), Relu, MaxPool (2x2, stride 2), Pad
-with zeros, Identity. At the first other node it stops and says why; whether what it found is enough is for
-the caller to judge, who may want fewer layers than there are.
+The walk continues as long as the stack can express every node exactly: Conv (3x3, stride 1, padded by 1);
+BatchNormalization and Add of a constant directly after it (both are folded into it); Relu; MaxPool (2x2,
+stride 2); Pad with zeros; Identity. It stops at the first other node and reports why. The caller decides
+whether what was found is enough, since it may want fewer layers than the model has.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,11 @@ NEEDS_ONNX = "takes the package onnx; allowed: after pip install 'kestrel-engine
 
 @dataclass(frozen=True)
 class GraphConv:
-    """A convolution with all that follows it up to the next one.
+    """A convolution together with everything that follows it up to the next one.
 
-    name: its node, as ``Conv node 'n0'``; weight: float64 [C_out, C_in, 3, 3] and bias: float64 [C_out], with
-    what was folded in; batch_norm: whether something was; relu, pool: whether they follow.
+    ``name`` is its node, such as ``Conv node 'n0'``. ``weight`` (float64 [C_out, C_in, 3, 3]) and ``bias``
+    (float64 [C_out]) include what was folded in. ``batch_norm`` says whether a batch norm was folded in;
+    ``relu`` and ``pool`` say whether they follow.
     """
 
     name: str
@@ -41,10 +42,10 @@ class GraphConv:
 
 @dataclass(frozen=True)
 class GraphStack:
-    """What the walk found.
+    """The result of the walk.
 
-    convs: in order; stop: why it went no further, "" at the graph's end; left_out: the nodes that compute
-    something and were not reached, in the graph's order.
+    ``convs`` are the convolutions in order. ``stop`` is the reason why the walk stopped, "" at the end of the
+    graph. ``left_out`` names the computing nodes that were not reached, in the order of the graph.
     """
 
     convs: tuple[GraphConv, ...]
@@ -53,12 +54,12 @@ class GraphStack:
 
 
 class _Stopped(Exception):
-    """Why the walk ends."""
+    """Ends the walk; its text is the reason."""
 
 
 def read_stack(path: Path) -> GraphStack:
-    """Walks the model of a file. Raises InputError for a file that is not a valid model, or has not exactly
-    one input."""
+    """Walks the model in a file. Raises InputError if the file is not a valid model or the model does not
+    have exactly one input."""
     try:
         import onnx  # noqa: PLC0415 (optional)
     except ImportError:
@@ -66,14 +67,14 @@ def read_stack(path: Path) -> GraphStack:
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf's and onnx's own errors, and those of files beside it
+    except Exception as error:  # errors of protobuf, of onnx, and of external data files
         raise InputError(f"{path}: not a readable ONNX model ({one_line(error)}); "
                          "allowed: a whole, valid model") from error
     return _Walk(path, model).run()
 
 
 class _Walk:
-    """One walk. Constants are evaluated when they are met: classifiers are large and not needed."""
+    """One walk. Constants are evaluated only when needed, which those of large classifiers never are."""
 
     def __init__(self, path: Path, model: "ModelProto") -> None:
         self.path = path
@@ -170,7 +171,7 @@ class _Walk:
             raise _Stopped(f"{_label(node)} adds two maps")
         conv = self._behind_conv(node)
         value = self._floats(node, list(node.input).index(_other(node, name)))
-        # Only [.., C, 1, 1] or a single number is a bias; anything else would be one a column.
+        # Only an array of shape [.., C, 1, 1] or a single number is a bias; others would vary by column.
         aligned = value.reshape((1,) * (4 - value.ndim) + value.shape) if value.ndim <= 4 else value
         if aligned.shape not in {(1, len(conv.bias), 1, 1), (1, 1, 1, 1)}:
             raise _Stopped(f"{_label(node)} adds an array of shape {times(value.shape)}")
@@ -179,7 +180,7 @@ class _Walk:
     def _relu(self, node: "NodeProto", name: str) -> None:  # noqa: ARG002
         if not self._found or self._pads.any():
             raise _Stopped(f"{_label(node)} does not follow a convolution")
-        # Behind the pooling it is the same as before it: both keep the order.
+        # A Relu after the pooling equals one before it, since both functions are monotone.
         self._found[-1] = replace(self._found[-1], relu=True)
 
     def _pool(self, node: "NodeProto", name: str) -> None:  # noqa: ARG002
@@ -202,7 +203,7 @@ class _Walk:
         if node.input[0] != name:
             raise _Stopped(f"{label} has computed arguments")
         pads, value, axes = attributes.get("pads"), attributes.get("value", 0.0), None
-        if len(node.input) > 1:  # attributes until operator set 10, inputs since
+        if len(node.input) > 1:  # these are attributes up to operator set 10 and inputs since then
             pads = self._argument(node, 1)
             value = self._argument(node, 2) if len(node.input) > 2 and node.input[2] else 0
             axes = self._argument(node, 3) if len(node.input) > 3 and node.input[3] else None
@@ -216,10 +217,10 @@ class _Walk:
         self._pads = self._pads + full[:, 2:].ravel()
 
     def _identity(self, node: "NodeProto", name: str) -> None:
-        """Nothing to do."""
+        """Does nothing: the map passes through unchanged."""
 
     def _behind_conv(self, node: "NodeProto") -> GraphConv:
-        """The convolution that a node follows with nothing between."""
+        """The convolution that a node follows directly, with nothing in between."""
         if not self._found or self._found[-1].relu or self._found[-1].pool or self._pads.any():
             raise _Stopped(f"{_label(node)} does not directly follow a convolution")
         return self._found[-1]
@@ -243,8 +244,8 @@ class _Walk:
         return found
 
     def _constant(self, name: str, *, evaluate: bool = True) -> np.ndarray | None:
-        """The value of a tensor that does not depend on the input, else None; without ``evaluate`` any array
-        stands for it."""
+        """The value of a tensor that does not depend on the input, or None if it does. Without ``evaluate``,
+        an empty array stands for the value."""
         from onnx import numpy_helper  # noqa: PLC0415 (optional)
 
         if name in self._initializers:
@@ -297,7 +298,7 @@ def _other(node: "NodeProto", name: str) -> str:
 
 def _conv_pads(attributes: Mapping[str, Any], label: str) -> np.ndarray:
     automatic = attributes.get("auto_pad", b"NOTSET")
-    if automatic in {b"SAME_UPPER", b"SAME_LOWER"}:  # of a 3x3 kernel with stride 1
+    if automatic in {b"SAME_UPPER", b"SAME_LOWER"}:  # both pad by 1 for a 3x3 kernel with stride 1
         return np.ones(4, dtype=np.int64)
     if automatic not in {b"NOTSET", b"VALID"}:
         raise _Stopped(f"{label} has auto_pad {automatic.decode()}")

@@ -1,4 +1,4 @@
-"""Which kind of file it is, by its content: names lie, and ``.bin`` says nothing."""
+"""Recognises the kind of a file by its content: suffixes can be wrong, and ``.bin`` says nothing."""
 
 import struct
 from collections.abc import Callable
@@ -20,13 +20,14 @@ Opener = Callable[[Path], AbstractContextManager[StoredArrays]]
 _HEAD_BYTES = 16
 _ONNX_IR_VERSIONS = range(1, 64)
 _ONNX_SECOND_FIELDS = frozenset(field << 3 | 2 for field in range(2, 9)) | {5 << 3}
-"""Tags that can follow ``ir_version``: producer, domain, documentation, graph, operator sets; a number for
-the model's version."""
+"""Tags that can follow ``ir_version``: producer, domain, documentation, graph and operator sets (all with a
+length), and the model's version (a number)."""
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a file's beginning is that of an ONNX model, which has no signature: the field ``ir_version``
-    and then one of the others. The suffix ``.onnx`` suffices, so that a damaged one is called by its name."""
+    """Whether a file begins like an ONNX model. The format has no signature, so this looks for the field
+    ``ir_version`` followed by one of the others. The suffix ``.onnx`` also suffices, so that the error for a
+    damaged model calls it an ONNX model."""
     head = _head(path)
     return path.suffix.lower() == ".onnx" or (
         len(head) > 2 and not _is_safetensors(head) and head[0] == 1 << 3 and head[1] in _ONNX_IR_VERSIONS
@@ -35,8 +36,8 @@ def is_onnx(path: Path) -> bool:
 
 
 def open_arrays(path: Path) -> AbstractContextManager[StoredArrays]:
-    """The arrays of a file that is not ONNX. Raises InputError for a kind that is not known, and the
-    context's entry does for a damaged file."""
+    """Opens the arrays of a file that is not ONNX. Raises InputError if the kind is not known; entering the
+    context raises it for a damaged file."""
     return _opener(path)(path)
 
 
@@ -50,7 +51,7 @@ def _opener(path: Path) -> Opener:
         return open_npz
     if _is_safetensors(head):
         return open_safetensors
-    if head.startswith(b"\x80") and b"\x8a\nl\xfc\x9cF\xf9 j" in head:  # PyTorch's magic number, pickled
+    if head.startswith(b"\x80") and b"\x8a\nl\xfc\x9cF\xf9 j" in head:  # PyTorch's magic number as a pickle
         return open_pytorch
     if head.startswith(b"\x80"):
         raise InputError(f"{path}: a pickle, which could run code and is not loaded; {REMEDY}")
@@ -61,7 +62,7 @@ def _opener(path: Path) -> Opener:
 
 
 def _is_safetensors(head: bytes) -> bool:
-    """The length of a JSON object and its first character."""
+    """Whether a file begins with the length of a JSON object and its first character."""
     return head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < 1 << 32
 
 

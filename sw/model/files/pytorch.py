@@ -1,6 +1,6 @@
-"""PyTorch files: state dictionaries, bare or one level down in a checkpoint.
+"""PyTorch files: state dictionaries, either on their own or inside a checkpoint.
 
-A file is read as tensors and plain containers only; whatever else a pickle could make is refused.
+Only tensors and plain containers are read from a file; any other pickled object is refused.
 """
 
 import re
@@ -14,7 +14,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.files.entries import Entry, StoredArrays, one_line
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-"""Keys under which checkpoints hold their state dictionary, the likeliest first."""
+"""Keys under which checkpoints hold their state dictionary, most likely first."""
 
 REMEDY = "allowed: a state dictionary, saved by torch.save(model.state_dict(), FILE)"
 
@@ -23,10 +23,10 @@ _GLOBAL = re.compile(r"Unsupported (?:global|class): (?:GLOBAL )?([\w.]+)")
 
 @contextmanager
 def open_pytorch(path: Path) -> Iterator[StoredArrays]:
-    """The tensors of what torch.save wrote, as a zip archive or in the old format. Raises InputError."""
+    """Opens the tensors that torch.save wrote, as a zip archive or in the old format. Raises InputError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load documents no exceptions and raises a dozen kinds
+    except Exception as error:  # torch.load documents no exceptions and raises many kinds
         found = _GLOBAL.search(str(error))
         if found is not None:
             raise InputError(f"{path}: holds a pickled {found[1]}, which could run code and is not loaded; "
@@ -41,7 +41,7 @@ def open_pytorch(path: Path) -> Iterator[StoredArrays]:
 
 
 def _state_dictionary(state: Mapping[object, object]) -> tuple[str, Mapping[object, object]]:
-    """The dictionary of tensors and the key under which it was found, "" for the file's own."""
+    """The dictionary of tensors and the key under which it was found, "" if it is the file itself."""
     for name in CONTAINERS:
         inner = state.get(name)
         if isinstance(inner, Mapping):

@@ -1,22 +1,22 @@
 """The chip's arithmetic as differentiable functions: exact integers forwards, straight-through backwards.
 
-Forwards a layer is what ``sw.model.reference`` computes. ``convolve`` gives v = (acc + (bias << (s - F))) *
-2**-s and ``requantise`` gives floor(v + 1/2), clamped. Both hold whole multiples of 2**-s in float32, which
-rounds nothing up to 2**24 of them; the reach of the sums is bounded by the largest activation that each
-channel has in this batch, and where that is not enough the input channels are split into groups whose sums
-are added in float64. A v beyond 2**24 steps may round on its way back to float32, but lies far outside the
-clamp (2**24 >> 15 = 512 > 255), so that y is exact always. Whether the library's convolution is exact at all
-is probed by layer and size, as the reference does; if not, it runs in float64 and its result is rounded to
-the whole number that it must be.
+Forwards, a layer computes what ``sw.model.reference`` computes. ``convolve`` gives
+v = (acc + (bias << (s - F))) * 2**-s and ``requantise`` gives floor(v + 1/2), clamped. Both hold whole
+multiples of 2**-s in float32, which rounds nothing up to 2**24 of them. The reach of the sums is bounded by
+the largest activation of each channel in this batch; if that bound is too large, the input channels are split
+into groups whose sums are added in float64. A v beyond 2**24 steps may be rounded on its way back to float32,
+but it lies far outside the clamp (2**24 >> 15 = 512 > 255), so that y is always exact. Whether the library's
+convolution is exact at all is tested for each layer and size, as in the reference; if it is not, it runs in
+float64 and its result is rounded to the whole number that it must be.
 
-Backwards v is the real pre-activation P / S_out with P = sum w S_in (x - z) + b:
+Backwards, v is the real pre-activation P / S_out with P = sum w S_in (x - z) + b:
 
     dv/dw = S_in (x - z) / S_out     dv/db = 1 / S_out     dv/dx = w S_in / S_out
     dv/dlog S_in = v - b / S_out     dv/dlog S_out = -v
 
-with the quantised weights in dv/dx, while the gradient of a quantised weight (and bias) is handed to the
-float one (Bengio, Leonard, Courville 2013); rounding passes a gradient on, the clamp inside its range only.
-With the scale S a parameter this is the gradient of learned step sizes (Esser et al. 2020).
+Here dv/dx uses the quantised weights, while the gradient of a quantised weight (and bias) is passed on to the
+float one (Bengio, Leonard, Courville 2013). Rounding passes a gradient on; the clamp does so only inside its
+range. With the scale S as a parameter, this is the gradient of learned step sizes (Esser et al. 2020).
 """
 
 from dataclasses import dataclass
@@ -31,17 +31,18 @@ from kestrel.sw.model.reference import FLOAT32_EXACT, LAYOUT
 from kestrel.sw.retrain.networks.folding import Integers
 
 Exactness = dict[tuple[object, ...], bool]
-"""Results of the probe, by shape and device."""
+"""Results of the exactness test, by shape and device."""
 
 
 @dataclass(frozen=True)
 class Operands:
-    """What a layer's convolution needs beside its input.
+    """What a layer's convolution needs besides its input.
 
-    integers; weight: float32 alpha * M * 2**-s; offset: float64 [C_out], bias in units of the output;
-    gain: float64 [C_in], real weight to v; zero: float64 [C_in]; pad: the value outside the map, float32
-    [1, C_in, 1, 1], None for zeros; bias_gain: 1 / S_out; bias_real: b / S_out, float32 [C_out]; mixed:
-    gradients in bfloat16; exact: the probe's memory.
+    ``integers`` are the layer's. ``weight`` is float32 alpha * M * 2**-s. ``offset`` is float64 [C_out], the
+    bias in units of the output. ``gain`` is float64 [C_in], the factor from a real weight to v. ``zero`` is
+    float64 [C_in]. ``pad`` is the value outside the map, float32 [1, C_in, 1, 1], or None for zeros.
+    ``bias_gain`` is 1 / S_out and ``bias_real`` is b / S_out, float32 [C_out]. ``mixed`` computes gradients
+    in bfloat16. ``exact`` stores the results of the exactness test.
     """
 
     integers: Integers
@@ -133,9 +134,10 @@ def convolve(
     log_out: torch.Tensor,
     operands: Operands,
 ) -> torch.Tensor:
-    """v of a layer, float32 [N, C_out, H, W], for whole x, float32 [N, C_in, H, W].
+    """v of a layer, float32 [N, C_out, H, W], for whole numbers x, float32 [N, C_in, H, W].
 
-    weight, bias: real, what the gradients go to; log_in, log_out: logarithms of the scales, float64 scalars.
+    ``weight`` and ``bias`` are real; the gradients go to them. ``log_in`` and ``log_out`` are the logarithms
+    of the scales, float64 scalars.
     """
     result = _Convolve.apply(x, weight, bias, log_in, log_out, operands)
     assert isinstance(result, torch.Tensor)
@@ -158,7 +160,7 @@ def make_operands(
     *,
     mixed: bool,
 ) -> Operands:
-    """Operands of a layer; bias: the real one, inputs: scale and zero by input channel."""
+    """The operands of a layer. ``bias`` is the real one; ``inputs`` are scale and zero by input channel."""
     factor = 2.0**-integers.shift
     weight = (integers.weights() * factor).float().contiguous(memory_format=LAYOUT)
     return Operands(
@@ -181,7 +183,7 @@ def make_operands(
 
 
 def _exact(x: torch.Tensor, operands: Operands, padding: int) -> torch.Tensor:
-    """(acc + bias) * 2**-s in float32, see the module's docstring."""
+    """(acc + bias) * 2**-s in float32; see the module's docstring."""
     step = 2.0**-operands.integers.shift
     starts, direct = _groups(x, operands)
     ends = (*starts[1:], x.shape[1])
@@ -200,8 +202,8 @@ def _exact(x: torch.Tensor, operands: Operands, padding: int) -> torch.Tensor:
 
 
 def _groups(x: torch.Tensor, operands: Operands) -> tuple[list[int], bool]:
-    """First channels of groups of input channels whose sums stay within 24 bits, and whether one group
-    does so with bias and rounding half."""
+    """The first channels of groups of input channels whose sums stay within 24 bits, and whether a single
+    group does so even with bias and rounding half."""
     largest = x.amax(dim=(0, 2, 3)).double()
     product = operands.integers.weights()
     high = (product.clamp(min=0).sum(dim=(2, 3)) * largest).cpu().numpy()
@@ -221,7 +223,7 @@ def _groups(x: torch.Tensor, operands: Operands) -> tuple[list[int], bool]:
 
 
 class _full_precision:  # noqa: N801 (a context manager, named like a function)
-    """float32 convolutions without TensorFloat-32 on a GPU."""
+    """Computes float32 convolutions on a GPU without TensorFloat-32."""
 
     def __enter__(self) -> None:
         self._kept = torch.backends.cudnn.allow_tf32
@@ -235,9 +237,10 @@ PROBE_LEVELS = 256
 
 
 def _probed(x: torch.Tensor, operands: Operands, channels: int, padding: int) -> bool:
-    """Whether the library convolves whole numbers exactly, for so many channels on this size of map.
+    """Whether the library convolves whole numbers exactly, for this many channels on maps of this size.
 
-    Once for each: random weights that use the 24 bits to the full, against the same in float64, rounded.
+    This is tested once for each case: a convolution with random weights that use the full 24 bits is compared
+    with the same convolution in float64, rounded.
     """
     c_out = operands.weight.shape[0]
     key = (

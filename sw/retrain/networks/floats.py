@@ -1,7 +1,7 @@
-"""The float network: the teacher, and what float training trains.
+"""The float network: it is the teacher, and float training trains it.
 
-It and ``sw.retrain.networks.student.QuantisedNetwork`` both take uint8 RGB pictures and give the real
-activations of the layers asked for, so that losses, trainer and teacher need not know which they have.
+It and ``sw.retrain.networks.student.QuantisedNetwork`` both take uint8 RGB pictures and return the real
+activations of the layers asked for, so that losses, trainer and teacher need not know which one they have.
 """
 
 from collections.abc import Collection
@@ -15,7 +15,7 @@ from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
 
 Outputs = dict[int, torch.Tensor]
-"""Layer index -> real activations float32 [N, C, H, W], behind the pooling where there is one."""
+"""Real activations by layer index, float32 [N, C, H, W], after the pooling if the layer has one."""
 
 
 class FloatConvs(nn.Module):
@@ -34,7 +34,7 @@ class FloatConvs(nn.Module):
         self.biases = nn.ParameterList(nn.Parameter(torch.from_numpy(b.copy())) for b in network.biases)
 
     def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
-        """As QuantisedNetwork's."""
+        """Like ``QuantisedNetwork.forward``."""
         x = real_pixels(pictures, self.preprocessing).contiguous(memory_format=LAYOUT)
         found: Outputs = {}
         for index, layer in enumerate(self.shape.layers):
@@ -56,7 +56,7 @@ class FloatConvs(nn.Module):
 
 
 def real_pixels(pictures: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """uint8 RGB [N, H, W, 3] -> the float network's input, float32 [N, 3, H, W]."""
+    """Turns uint8 RGB [N, H, W, 3] into the float network's input, float32 [N, 3, H, W]."""
     x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
     mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)
     scale = torch.tensor(preprocessing.scale, dtype=torch.float32, device=x.device).view(1, -1, 1, 1)

@@ -1,7 +1,7 @@
 """Folding in torch: from a layer's real weights to its integers, as ``kestrel.sw.compress.fold`` does it.
 
 The arithmetic is that of ``docs/arithmetic.md``, section 7, in float64 on the device where training runs.
-A test holds it to ``fold_layer`` on every integer.
+A test compares every integer with that of ``fold_layer``.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from kestrel.sw.compress.mask_rules import round_half_up, round_scalars
 class Integers:
     """A layer's integers, as float64 tensors: mask [C_out, C_in, 3, 3], alpha [C_out, C_in], bias [C_out].
 
-    ``scale`` is the real value of one output unit; ``raised`` the factor on the range that it took.
+    ``scale`` is the real value of one output unit. ``raised`` is the factor by which the range was enlarged.
     """
 
     mask: torch.Tensor
@@ -29,7 +29,7 @@ class Integers:
     raised: float
 
     def weights(self) -> torch.Tensor:
-        """alpha * M, whole numbers, float64 [C_out, C_in, 3, 3]."""
+        """alpha * M as whole numbers, float64 [C_out, C_in, 3, 3]."""
         return self.mask * self.alpha[:, :, None, None]
 
 
@@ -44,12 +44,12 @@ def fold(
     *,
     refine: bool,
 ) -> Integers:
-    """Integers of one layer.
+    """The integers of one layer.
 
-    weight, bias: float64, real units; fitted: mask and real scalars; cap: the real activation that becomes
-    2**A - 1; inputs: scale and zero by input channel, float64 [C_in] each; refine: whether masks follow the
-    rounded scalars (``round_scalars``) or stay as fitted. Raises InputError for numbers
-    that are not finite.
+    ``weight`` and ``bias`` are float64 in real units. ``fitted`` are the mask and the real scalars. ``cap``
+    is the real activation that becomes 2**A - 1. ``inputs`` are scale and zero by input channel, float64
+    [C_in] each. ``refine`` says whether masks are adapted to the rounded scalars (``round_scalars``) or stay
+    as fitted. Raises InputError for numbers that are not finite.
     """
     if not (torch.isfinite(weight).all() and torch.isfinite(bias).all() and 0 < cap < float("inf")):
         raise InputError("training diverged: weights or ranges are no longer finite; allowed: a lower --rate")
@@ -83,7 +83,7 @@ def _fold_at(
     alpha = rounded.clamp(0, SCALAR_MAX)
     if mask_bits > 1:
         mask = mask * (alpha > 0)[:, :, None, None]
-    # Tap by tap in numpy's order or not: whole numbers below 2**53 add up exactly.
+    # The order of the taps (numpy's or another) does not matter: whole numbers below 2**53 add up exactly.
     sums = mask.sum(dim=(2, 3)) * alpha
     at_zero = (sums * inputs[1]).sum(dim=1) * 2.0**-shift
     steps = round_half_up((bias / scale - at_zero) * (1 << BIAS_FRACTION))

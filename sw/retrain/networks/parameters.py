@@ -1,4 +1,4 @@
-"""Real weights and biases to train from, of a compressed network."""
+"""Real weights and biases of a compressed network, from which training can start."""
 
 import torch
 
@@ -10,11 +10,11 @@ from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.weights import FloatNetwork
 
 LEAST_LATENT = 0.1
-"""Least size, in parts of the mean size, of a one-bit weight whose sign the float weight does not share."""
+"""The smallest size of a one-bit weight whose sign is not the float weight's, relative to the mean size."""
 
 
 def network_shape(network: CompressedNetwork) -> NetworkShape:
-    """The shape by the network's name. Raises InputError if its layers are not those."""
+    """The shape that the network's name stands for. Raises InputError if its layers differ from it."""
     shape = parse_network(network.name)
     if shape.layers != tuple(layer.shape for layer in network.layers):
         raise InputError(
@@ -25,7 +25,7 @@ def network_shape(network: CompressedNetwork) -> NetworkShape:
 
 
 def real_parameters(network: CompressedNetwork) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(weight, bias) of each layer in real units, exactly what its integers stand for, float64."""
+    """(weight, bias) of each layer in real units, exactly as its integers represent them, float64."""
     return [(torch.from_numpy(weight), torch.from_numpy(bias))
             for weight, bias in dequantise.real_parameters(network)]
 
@@ -35,9 +35,10 @@ def latent_parameters(
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(weight, bias) of each layer from which ``rule`` makes the network's own kernels.
 
-    For least squares these are ``real_parameters``, for ``vendor`` see ``vendor_weights``. A one-bit kernel
-    tells only its signs and the mean of its sizes: with float ``weights`` the taps that are small there, or
-    of the other sign, are made small, because they are those that may turn; the mean of every kernel stays.
+    For least squares these are ``real_parameters``; for ``vendor`` see ``vendor_weights``. A one-bit kernel
+    stores only its signs and the mean of its sizes. With float ``weights``, taps that are small there or have
+    the other sign are therefore made small, because they are the ones that may change sign; the mean of every
+    kernel is kept.
     """
     found = []
     for n, (layer, (weight, bias)) in enumerate(zip(network.layers, real_parameters(network), strict=True)):
@@ -63,19 +64,19 @@ def _sized_as(weight: torch.Tensor, floats: torch.Tensor) -> torch.Tensor:
 def vendor_weights(kernels: torch.Tensor, mask_bits: int) -> torch.Tensor:
     """Weights [K, 9] from which the vendor's rule makes ``kernels`` [K, 9], each a scalar times a mask.
 
-    With two and three bits that rule's scalar is the mean size (a quarter of it), and every tap from three
-    quarters of the mean on gets the largest level: so taps of the largest level can be as large as the mean
-    demands, and the others lie in the middle of their steps. With one bit a kernel is its own such weights;
-    with four and five bits it is if it has a tap of the largest level, and otherwise the rule gives the
-    nearest it can.
+    With two and three bits, that rule's scalar is the mean size (a quarter of it), and every tap of at least
+    three quarters of the mean gets the largest level. Taps of the largest level can therefore be as large as
+    the mean requires, and the others lie in the middle of their steps. With one bit, a kernel itself is such
+    a set of weights. With four and five bits it is one if it has a tap of the largest level; otherwise the
+    rule gives the nearest kernel that it can.
     """
     if mask_bits not in (2, 3):
         return kernels
     largest = kernels.abs().amax(dim=1, keepdim=True)
-    # In parts of the largest tap, which gets the largest level: the levels below are 1/4 and 1/2, or none.
+    # Relative to the largest tap, which gets the largest level: the levels below it are 1/4 and 1/2, or none.
     size = kernels.abs() / torch.where(largest > 0, largest, 1.0)
     top = size > 0.75
     below = torch.where(size > 0.375, 2.5 / 4, torch.where(size > 0.125, 1.5 / 4, 0.0)) * ~top
-    # The rule's mean size is the largest level's weight.
+    # The mean size according to the rule is the weight of the largest level.
     share = (TAPS - below.sum(dim=1, keepdim=True)) / top.sum(dim=1, keepdim=True)
     return kernels.sign() * largest * torch.where(top, share, below)

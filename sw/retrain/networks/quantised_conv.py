@@ -1,4 +1,4 @@
-"""One layer of the network that is trained: real parameters, and the integers that stand for them."""
+"""One layer of the network in training: its real parameters, and the integers made from them."""
 
 import math
 from dataclasses import dataclass
@@ -17,17 +17,19 @@ from kestrel.sw.retrain.networks import arithmetic
 from kestrel.sw.retrain.networks.folding import Integers, fold
 
 Fitting = Literal["fit", "keep"]
-"""How masks are fitted: by the rule (least squares by one alternation from the last fit, see ``_fit``); or
-not at all, the last ones folded with the present ranges and biases. Frozen layers keep theirs."""
+"""How masks are fitted. ``fit``: by the rule (for least squares by one alternation from the last fit, see
+``_fit``). ``keep``: not at all; the last ones are folded with the present ranges and biases. Frozen layers
+always keep theirs."""
 
 
 @dataclass(frozen=True)
 class QuantiseOptions:
     """How a layer is quantised in training.
 
-    fit: a rule of ``mask_rules.RULES``; learn_ranges: activation ranges are trained; learn_scalars: scalars
-    are trained instead of fitted after each step, and masks are the nearest to them; clip: a weight beyond
-    the largest level of its kernel gets no gradient; mixed: the gradients' convolutions are in bfloat16.
+    ``fit`` is a rule of ``mask_rules.RULES``. ``learn_ranges`` trains the activation ranges.
+    ``learn_scalars`` trains the scalars instead of fitting them after each step; masks are then the nearest
+    to them. With ``clip``, a weight beyond the largest level of its kernel gets no gradient. With ``mixed``,
+    the gradients' convolutions are in bfloat16.
     """
 
     fit: str = "least-squares"
@@ -39,11 +41,12 @@ class QuantiseOptions:
 
 class QuantisedConv(nn.Module):
     """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
-    from them and which stay until it is called again.
+    from them and which stay unchanged until it is called again.
 
-    Members: ``weight`` [C_out, C_in, 3, 3], ``bias`` [C_out]: float32, real units; ``log_range``: logarithm
-    of the activation that becomes 2**A - 1, float64; ``scalars``: float32 [C_out, C_in] where they are
-    learned; ``mask_bits``; ``last_mask``, ``last_alpha``: of the last fit, from which a quick one starts.
+    Members: ``weight`` [C_out, C_in, 3, 3] and ``bias`` [C_out], both float32 in real units; ``log_range``,
+    the logarithm of the activation that becomes 2**A - 1, float64; ``scalars``, float32 [C_out, C_in], or
+    None if they are not learned; ``mask_bits``; ``last_mask`` and ``last_alpha``, those of the last fit, from
+    which a quick fit starts.
     """
 
     weight: nn.Parameter
@@ -90,10 +93,10 @@ class QuantisedConv(nn.Module):
 
     @torch.no_grad()
     def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], how: Fitting) -> None:
-        """Fits and folds the present weights. inputs: scale and zero by input channel.
+        """Fits and folds the present weights. ``inputs`` are scale and zero by input channel.
 
-        The layer's largest scalar decides its shift: this is where Algorithm 1 of Yang et al. looks up the
-        weights' maximum value anew before it quantises.
+        The layer's largest scalar determines its shift. This corresponds to the step in Algorithm 1 of Yang
+        et al. that looks up the maximum of the weights again before it quantises.
         """
         if how != "keep" and (self.weight.requires_grad or self._refit):
             mask, alpha = self._fit(self.weight.detach().double())
@@ -116,9 +119,9 @@ class QuantisedConv(nn.Module):
         self._inputs = inputs
 
     def _fit(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Masks and real scalars. By least squares with levels to choose from, the exact search is made only
-        where there is no fit yet: later it would leave the levels that the weights have grown used to for
-        others, a little nearer to the weights, and with them what training has gained."""
+        """Masks and real scalars. For least squares with several levels, the exact search is made only if
+        there is no fit yet. Made later, it would replace the levels to which the weights have adapted by
+        others that are slightly nearer to the weights, and lose what training has gained with them."""
         if self.scalars is not None:
             alpha = self.scalars.double().clamp(min=0)
             ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
@@ -131,7 +134,7 @@ class QuantisedConv(nn.Module):
         return fit_kernels(weight, self.mask_bits, find_rule(self.options.fit, RULES))
 
     def set_mask_bits(self, mask_bits: int) -> None:
-        """Another width, from the next ``quantise`` on."""
+        """Sets another mask width, which applies from the next ``quantise`` on."""
         if mask_bits == self.mask_bits:
             return
         self.mask_bits, self._refit = mask_bits, True
@@ -140,7 +143,7 @@ class QuantisedConv(nn.Module):
             self.scalars.data.copy_(start)
 
     def recall(self, mask: torch.Tensor, alpha: torch.Tensor) -> None:
-        """Takes masks and real scalars as those of the last fit."""
+        """Takes the given masks and real scalars as those of the last fit."""
         self.last_mask.copy_(mask)
         self.last_alpha.copy_(alpha)
         self._refit = False
@@ -148,7 +151,8 @@ class QuantisedConv(nn.Module):
     def forward(
         self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Integers x, float32 [N, C, H, W], and the logarithm of their scale -> the same of the output."""
+        """Takes integers x, float32 [N, C, H, W], and the logarithm of their scale; returns both for the
+        output."""
         integers, inputs = self.integers, self._inputs
         assert inputs is not None
         weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
@@ -162,15 +166,16 @@ class QuantisedConv(nn.Module):
 
     def log_scale(self) -> torch.Tensor:
         """Logarithm of the real value of an output unit, with its gradient. Its value agrees with
-        ``integers.scale``, where integers are concerned with it, up to rounding."""
+        ``integers.scale``, which the integers use, up to rounding."""
         greatest = (1 << self.activation_bits) - 1
         return self.log_range + math.log(self.integers.raised / greatest)
 
     def _seen_weight(self, integers: Integers, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """What the gradient of the quantised weights goes to: the float weights, or those and the scalars.
+        """The tensor to which the gradient of the quantised weights goes: the float weights, or a function of
+        them and the scalars.
 
-        Only its graph matters, the forward pass does not look at it. With learned scalars, for q = a M(w/a):
-        dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond.
+        Only its graph matters; the forward pass does not use its values. With learned scalars, for
+        q = a M(w/a): dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond them.
         """
         if self.scalars is None and not self.options.clip:
             return self.weight

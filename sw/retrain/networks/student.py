@@ -1,4 +1,4 @@
-"""The network whose forward pass is the chip's integers, trained through its real parameters."""
+"""The network whose forward pass computes the chip's integers, trained through its real parameters."""
 
 from collections.abc import Collection, Sequence
 
@@ -22,11 +22,11 @@ from kestrel.sw.retrain.networks.quantised_conv import Fitting, QuantisedConv, Q
 
 
 class QuantisedNetwork(nn.Module):
-    """A compressed network with float weights behind it.
+    """A compressed network together with the float weights from which it is made.
 
-    Parameters: the compressed network, for its settings and ranges; options; float weights, or None for the
-    compressed network's own: then the first forward pass equals it; latent: float weights for
-    ``latent_parameters``, where the network's own are taken.
+    Parameters: the compressed network, for its settings and ranges; the options; float weights, or None for
+    the compressed network's own, in which case the first forward pass equals that network; ``latent``, float
+    weights for ``latent_parameters``, used if the network's own weights are taken.
 
     Raises InputError when the weights do not fit the network.
     """
@@ -73,7 +73,7 @@ class QuantisedNetwork(nn.Module):
         self.quantise("fit" if weights is not None else "keep")
 
     def _recall(self, network: CompressedNetwork) -> None:
-        """The network's own masks and scalars as the last fit."""
+        """Takes the network's own masks and scalars as the last fit."""
         scale = image_scale(self.preprocessing, self.activation_bits).scale
         for layer, stored in zip(self.convs(), network.layers, strict=True):
             alpha = stored.alpha * (stored.scale * 2.0**-stored.shift / scale)
@@ -90,7 +90,7 @@ class QuantisedNetwork(nn.Module):
         return self.convs()[0].weight.device
 
     def quantise(self, how: Fitting) -> None:
-        """The integers of all layers from the present parameters; to be called after each change of them."""
+        """Computes the integers of all layers from the present parameters; call it after each change."""
         first = image_scale(self.preprocessing, self.activation_bits)
         inputs = tuple(torch.from_numpy(v).to(self.device) for v in (first.scale, first.zero))
         scale, zero = inputs
@@ -101,12 +101,12 @@ class QuantisedNetwork(nn.Module):
             zero = torch.zeros(channels, dtype=torch.float64, device=self.device)
 
     def set_mask_bits(self, mask_bits: Sequence[int]) -> None:
-        """Other mask widths, layer by layer, from the next ``quantise`` on."""
+        """Sets other mask widths, layer by layer, which apply from the next ``quantise`` on."""
         for layer, bits in zip(self.convs(), mask_bits, strict=True):
             layer.set_mask_bits(bits)
 
     def loaded(self, mask_bits: Sequence[int]) -> None:
-        """To be called after ``load_state_dict``: takes the widths, and the fit, of what was loaded."""
+        """Must be called after ``load_state_dict``: takes over the widths and the fit of what was loaded."""
         for layer, bits in zip(self.convs(), mask_bits, strict=True):
             layer.mask_bits = bits
             layer.recall(layer.last_mask, layer.last_alpha)
@@ -115,8 +115,8 @@ class QuantisedNetwork(nn.Module):
     def integer_maps(
         self, pixels: torch.Tensor, wanted: Collection[int]
     ) -> list[tuple[int, torch.Tensor, torch.Tensor]]:
-        """(layer, integers, logarithm of their scale) for the layers wanted; pixels: integers float32
-        [N, C, H, W], as ``quantise_pixels`` makes them."""
+        """(layer, integers, logarithm of their scale) for the wanted layers. ``pixels`` are integers, float32
+        [N, C, H, W], as ``integer_pixels`` makes them."""
         pad: torch.Tensor | None = (
             torch.from_numpy(self.pad.astype(np.float32)).to(self.device).view(1, -1, 1, 1)
         )
@@ -133,14 +133,14 @@ class QuantisedNetwork(nn.Module):
         return found
 
     def forward(self, pictures: torch.Tensor, wanted: Collection[int]) -> Outputs:
-        """pictures: uint8 RGB [N, H, W, 3]. Real activations of the layers wanted."""
+        """The real activations of the wanted layers, for ``pictures`` uint8 RGB [N, H, W, 3]."""
         pixels = integer_pixels(pictures, self.preprocessing, self.activation_bits)
         return {
             index: x * log_scale.exp().float() for index, x, log_scale in self.integer_maps(pixels, wanted)
         }
 
     def export(self) -> CompressedNetwork:
-        """The integers of the last ``quantise``, as every other command takes them."""
+        """The integers of the last ``quantise``, as a network that every other command accepts."""
         layers = []
         for layer in self.convs():
             found = layer.integers
@@ -165,7 +165,10 @@ class QuantisedNetwork(nn.Module):
 def integer_pixels(
     pictures: torch.Tensor, preprocessing: Preprocessing, activation_bits: int
 ) -> torch.Tensor:
-    """uint8 RGB [N, H, W, 3] -> the chip's input as float32 [N, 3, H, W] (docs/arithmetic.md, section 1)."""
+    """Turns uint8 RGB [N, H, W, 3] into the chip's input, float32 [N, 3, H, W].
+
+    See docs/arithmetic.md, section 1.
+    """
     x = pictures[:, :, :, list(preprocessing.channels)].permute(0, 3, 1, 2).float()
     if activation_bits < PIXEL_BITS:
         step = 1 << (PIXEL_BITS - activation_bits)

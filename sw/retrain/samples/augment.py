@@ -1,4 +1,4 @@
-"""A picture as training sees it: cropped, mirrored, its colours changed, all drawn from a generator."""
+"""Augmentation of training pictures: random crops, mirroring and colours, all drawn from a generator."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,21 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.images import resize
 
 ATTEMPTS = 10
-"""Draws of a crop, before the whole picture is taken."""
+"""The number of crops that are drawn before the whole picture is taken instead."""
 
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Brightness of red, green and blue (ITU-R BT.601)."""
+"""The contributions of red, green and blue to brightness (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """area: least and greatest share of the picture's area that a crop keeps; aspect: a crop's width to
-    height, relative to the wanted, lies in 1/aspect..aspect; flip: whether half the pictures are mirrored;
-    brightness, contrast, saturation: each multiplied by a factor in 1 - v..1 + v. Raises InputError."""
+    """The ranges from which changes are drawn. Raises InputError.
+
+    ``area`` is the smallest and largest share of the picture's area that a crop keeps. ``aspect`` bounds a
+    crop's ratio of width to height: relative to the wanted ratio, it lies in 1/aspect..aspect. ``flip`` says
+    whether half of the pictures are mirrored. ``brightness``, ``contrast`` and ``saturation`` are values v:
+    each property is multiplied by a factor in 1 - v..1 + v.
+    """
 
     area: tuple[float, float] = (0.35, 1.0)
     aspect: float = 4 / 3
@@ -42,8 +46,8 @@ class Augmentation:
 
 def prepare(rgb: np.ndarray, height: int, width: int, augmentation: Augmentation | None,
             generator: np.random.Generator) -> np.ndarray:
-    """uint8 RGB [H, W, 3] -> uint8 RGB [height, width, 3]; without augmentation the whole picture, stretched,
-    as retrieval sees it."""
+    """Turns uint8 RGB [H, W, 3] into uint8 RGB [height, width, 3]; without augmentation this is the whole
+    picture, stretched, as retrieval uses it."""
     if augmentation is None:
         return resize(rgb, height, width)
     left, top, right, bottom = _draw_crop(rgb.shape[0], rgb.shape[1], width / height, augmentation, generator)
@@ -56,7 +60,8 @@ def prepare(rgb: np.ndarray, height: int, width: int, augmentation: Augmentation
 
 def _draw_crop(height: int, width: int, wanted: float, augmentation: Augmentation,
                generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """A crop of random area and aspect (uniform in its logarithm), anywhere: left, top, right, bottom."""
+    """A crop at a random place, with random area and aspect (uniform in its logarithm): left, top, right,
+    bottom."""
     for _ in range(ATTEMPTS):
         area = height * width * generator.uniform(*augmentation.area)
         spread = math.log(augmentation.aspect)

@@ -1,7 +1,8 @@
-"""Batches of training pictures: read, decoded and augmented in worker processes, shared among ranks.
+"""Batches of training pictures: read, decoded and augmented in worker processes, and divided among ranks.
 
-What a batch holds depends on the set, the settings, the epoch and the batch's number, and on nothing else:
-not on the number of workers nor on what was computed before. So a stopped run goes on with the same numbers.
+The content of a batch depends on the set, the settings, the epoch and the batch's number, and on nothing
+else: neither on the number of workers nor on what was computed before. A stopped run therefore continues with
+the same numbers.
 """
 
 from collections import Counter
@@ -22,18 +23,18 @@ from kestrel.sw.retrain.samples.folder import Pictures, TrainingSet
 WORKERS_MAX = 64
 
 SUBSTITUTES = 16
-"""Most pictures tried for one place in a batch."""
+"""The largest number of pictures that are tried for one place in a batch."""
 
 UNREADABLE_SHARE = 0.01
-"""Share of a set's pictures that may be unreadable."""
+"""The share of a set's pictures that may be unreadable."""
 
 Order = Callable[[int], list[list[int]]]
-"""order(epoch) -> the whole batches of that epoch, of all ranks together, as rows of the set."""
+"""``order(epoch)`` gives the whole batches of that epoch, of all ranks together, as rows of the set."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """pictures: uint8 [N, H, W, 3] RGB; labels, groups: int64 [N], -1 unknown."""
+    """``pictures`` are uint8 RGB [N, H, W, 3]; ``labels`` and ``groups`` are int64 [N], -1 for unknown."""
 
     pictures: torch.Tensor
     labels: torch.Tensor
@@ -45,9 +46,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """batch_size: of all ranks together; augmentation: None for whole pictures, stretched; rank, world_size:
-    this process and how many share each batch (rank r takes the r-th part of it); unreadable_share: of the
-    set's pictures, above which reading gives up; seed: of order and augmentation. Raises InputError."""
+    """The settings for reading batches. Raises InputError.
+
+    ``batch_size`` counts the pictures of all ranks together. ``augmentation`` is None for whole pictures,
+    stretched. ``rank`` and ``world_size`` are this process's number and the number of processes that share
+    each batch; rank r takes the r-th part of it. ``unreadable_share`` is the share of unreadable pictures
+    above which reading fails. ``seed`` determines order and augmentation.
+    """
 
     height: int
     width: int
@@ -77,8 +82,8 @@ class DataSettings:
 
 
 def shuffled(count: int, batch_size: int, seed: int) -> Order:
-    """Every row once an epoch, in random order; an incomplete last batch is dropped, unless it is the only
-    one: then rows come several times."""
+    """Every row once an epoch, in random order. An incomplete last batch is dropped, unless it is the only
+    one, which is then filled by repeating rows."""
     def order(epoch: int) -> list[list[int]]:
         rows = np.random.default_rng((seed, epoch)).permutation(count)
         if count < batch_size:
@@ -90,25 +95,26 @@ def shuffled(count: int, batch_size: int, seed: int) -> Order:
 
 
 def in_order(count: int, batch_size: int) -> Order:
-    """Every row once, as they come, for measuring; the last batch may be smaller."""
+    """Every row once, in the order of the set, for measuring; the last batch may be smaller."""
     batches = [list(range(first, min(first + batch_size, count))) for first in range(0, count, batch_size)]
     return lambda epoch: batches
 
 
 _Key = tuple[int, list[tuple[int, int]]]
-"""The epoch and, for each place of the batch, the row and how often it came in this batch before."""
+"""The epoch and, for each place of the batch, the row and how often it occurred in this batch before."""
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch from a worker, None where nothing could be read, and what could not: (name, reason)."""
+    """A batch from a worker, or None if no picture could be read, and (name, reason) of each unreadable
+    picture."""
 
     batch: Batch | None
     unreadable: tuple[tuple[str, str], ...]
 
 
 class _Reader(Dataset[_Read]):
-    """Reads a batch by its key (epoch, rows), in a worker process or in this one."""
+    """Reads a batch by its key (epoch, rows), in a worker process or in the main process."""
 
     def __init__(self, data: TrainingSet, settings: DataSettings) -> None:
         self._data = data
@@ -120,7 +126,7 @@ class _Reader(Dataset[_Read]):
         pictures = np.empty((len(rows), settings.height, settings.width, 3), dtype=np.uint8)
         found: list[int] = []
         for place, (row, time) in enumerate(rows):
-            # The picture's own generator: neither order nor neighbours change what becomes of it.
+            # Each picture has its own generator, so neither order nor neighbours affect its augmentation.
             generator = np.random.default_rng((settings.seed, epoch, row, time))
             taken, rgb = _read_or_next(self._data.pictures, row, unreadable)
             if rgb is None:
@@ -134,8 +140,8 @@ class _Reader(Dataset[_Read]):
 
 def _read_or_next(pictures: Pictures, row: int,
                   unreadable: list[tuple[str, str]]) -> tuple[int, np.ndarray | None]:
-    """The picture at ``row`` or, where it is unreadable, the next one that is not: batches keep their size,
-    and as sets are sorted, it is mostly one of the same class or group. (row taken, picture)."""
+    """The picture at ``row`` or, if it is unreadable, the next readable one, as (row taken, picture). Batches
+    thus keep their size and, since sets are sorted, the substitute is mostly of the same class or group."""
     for step in range(min(SUBSTITUTES, len(pictures))):
         taken = (row + step) % len(pictures)
         try:
@@ -146,7 +152,7 @@ def _read_or_next(pictures: Pictures, row: int,
 
 
 class _Keys:
-    """What is to be read next; the loader asks for it at the start of every epoch."""
+    """The keys of the batches to read next; the loader asks for them at the start of every epoch."""
 
     def __init__(self) -> None:
         self.keys: list[_Key] = []
@@ -163,12 +169,12 @@ def _same(read: Any) -> Any:
 
 
 class TrainingData:
-    """Batches of ``data``, epoch by epoch. A context manager: workers live until its end.
+    """Batches of ``data``, epoch by epoch. A context manager: the workers live until its end.
 
-    Parameters: the set, the settings, and the order of pictures (default: ``shuffled``).
+    Parameters: the set, the settings, and the order of the pictures (``shuffled`` by default).
 
-    Members: ``unreadable``: name -> reason, of pictures met so far that could not be read, each replaced by
-    the next in the set; ``steps``: batches of the first epoch.
+    Members: ``unreadable`` gives, by name, the reason for each picture that could not be read so far, which
+    the next one in the set replaces; ``steps`` is the number of batches in the first epoch.
     """
 
     def __init__(self, data: TrainingSet, settings: DataSettings, order: Order | None = None) -> None:
@@ -184,9 +190,10 @@ class TrainingData:
         self._loader = DataLoader(
             _Reader(data, settings), batch_size=None, sampler=self._keys, collate_fn=_same,
             num_workers=workers, persistent_workers=workers > 0,
-            # Started afresh, not forked: threads of this process, and CUDA, would be cut off within a copy.
+            # Spawned, not forked: a forked copy would lack this process's threads and its CUDA context.
             multiprocessing_context="spawn" if workers else None,
-            # Its own, or starting an epoch would draw from torch's generator, which is the trainer's.
+            # The loader has its own generator; otherwise starting an epoch would draw from torch's generator,
+            # which belongs to the trainer.
             generator=torch.Generator(),
         )  # fmt: skip
 
@@ -198,8 +205,8 @@ class TrainingData:
         del self._loader  # persistent workers end with the last reference to their loader
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yields this rank's part of epoch ``number``'s batches, from batch ``start`` on. Raises InputError
-        when more pictures are unreadable than the settings allow, or a worker dies."""
+        """Yields this rank's part of the batches of epoch ``number``, from batch ``start`` on. Raises
+        InputError if more pictures are unreadable than the settings allow, or if a worker dies."""
         settings = self.settings
         whole = self._order(number)[start:]
         self._keys.keys = [(number, _part(_times(rows), settings.rank, settings.world_size))
@@ -229,7 +236,7 @@ class TrainingData:
 
 
 def _times(rows: Sequence[int]) -> list[tuple[int, int]]:
-    """Each row with how often it came before."""
+    """Each row together with the number of its earlier occurrences."""
     seen: Counter[int] = Counter()
     result = []
     for row in rows:
@@ -239,5 +246,5 @@ def _times(rows: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _part(rows: list[tuple[int, int]], rank: int, world_size: int) -> list[tuple[int, int]]:
-    """The rank's share of a batch; the parts differ by one row at most where a batch is not full."""
+    """The rank's part of a batch; if a batch is not full, the parts differ by at most one row."""
     return rows[len(rows) * rank // world_size : len(rows) * (rank + 1) // world_size]

@@ -1,4 +1,4 @@
-"""What a folder of training pictures holds: which picture belongs to which class and group."""
+"""The contents of a folder of training pictures: which picture belongs to which class and group."""
 
 import re
 from collections import Counter
@@ -14,26 +14,26 @@ from kestrel.sw.common.picture_manifest import MANIFEST, Entry, read_manifest
 from kestrel.sw.pictures.images import IMAGE_SUFFIXES, generate_picture, list_images, open_image
 
 UNKNOWN = -1
-"""Label or group of a picture that has none."""
+"""The label or group of a picture that has none."""
 
 
 class Pictures(Protocol):
-    """Where pictures come from. Has to survive pickling: worker processes read."""
+    """A source of pictures. It must be picklable, because worker processes read from it."""
 
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """What the picture is called in reports."""
+        """The picture's name in reports."""
         ...
 
     def read(self, index: int) -> np.ndarray:
-        """uint8 RGB [H, W, 3]. Raises InputError for a picture that cannot be read."""
+        """The picture as uint8 RGB [H, W, 3]. Raises InputError if it cannot be read."""
         ...
 
 
 @dataclass(frozen=True)
 class FolderPictures:
-    """Image files ``names``, relative to ``folder``."""
+    """The image files ``names``, relative to ``folder``."""
 
     folder: Path
     names: tuple[str, ...]
@@ -50,7 +50,7 @@ class FolderPictures:
 
 @dataclass(frozen=True)
 class GeneratedPictures:
-    """``count`` pictures made up from ``seed``, see kestrel.sw.pictures.images.generate_picture."""
+    """``count`` pictures generated from ``seed``, see kestrel.sw.pictures.images.generate_picture."""
 
     count: int
     height: int
@@ -69,10 +69,10 @@ class GeneratedPictures:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Pictures, with one label and one group each (UNKNOWN where there is none).
+    """Pictures, each with one label and one group (UNKNOWN if it has none).
 
-    classes: names of the labels 0, 1, ...; groups number what shows the same thing, and are the labels where
-    the folder tells only classes.
+    ``classes`` names the labels 0, 1, .... Pictures of the same group show the same thing; if the folder
+    gives only classes, the groups are the labels.
     """
 
     pictures: Pictures
@@ -93,15 +93,15 @@ class TrainingSet:
                        groups=tuple(self.groups[row] for row in rows))
 
     def first_classes(self, count: int) -> "TrainingSet":
-        """Only the first ``count`` classes. Raises InputError if there are fewer."""
+        """Only the pictures of the first ``count`` classes. Raises InputError if there are fewer classes."""
         if not 1 <= count <= len(self.classes):
             raise InputError(f"{count} classes; allowed: 1..{len(self.classes)}, as many as the set has")
         chosen = self.select([row for row, label in enumerate(self.labels) if 0 <= label < count])
         return replace(chosen, classes=self.classes[:count])
 
     def split(self, share: float, seed: int) -> tuple["TrainingSet", "TrainingSet"]:
-        """(the rest, a random ``share`` of the pictures), for training and validation. Raises InputError
-        when one of them would be empty."""
+        """(the rest, a random ``share`` of the pictures), for training and validation. Raises InputError if
+        one of the two would be empty."""
         count = round(share * len(self))
         if not 0 < count < len(self):
             raise InputError(f"validation share {share:g} of {len(self)} pictures; "
@@ -137,7 +137,7 @@ def _manifest(folder: Path) -> list[Entry]:
 
 
 def _class_folders(folder: Path) -> list[Entry]:
-    """CLASS/.../image; this is also ImageNet's layout, whose folders are named for synsets."""
+    """Reads CLASS/.../image; this is also the layout of ImageNet, whose folders are named after synsets."""
     entries = [
         Entry(path.relative_to(folder).as_posix(), place.name)
         for place in sorted(folder.iterdir()) if place.is_dir() and not place.name.startswith(".")
@@ -149,8 +149,8 @@ def _class_folders(folder: Path) -> list[Entry]:
 
 
 def _group_names(folder: Path) -> list[Entry]:
-    """Group and index in the file name: digits of which the last two are the index (Holidays: 100001, and
-    00701), or GROUP_INDEX, as in eiffel_000017."""
+    """Reads group and index from the file name. It consists either of digits, of which the last two are the
+    index (Holidays: 100001, and 00701), or of GROUP_INDEX, as in eiffel_000017."""
     entries = []
     for path in list_images(folder):
         match = re.fullmatch(r"([0-9]+)[0-9]{2}|(.+)[_-][0-9]+", path.stem)
@@ -162,7 +162,7 @@ def _group_names(folder: Path) -> list[Entry]:
 
 
 def _class_names(folder: Path) -> list[Entry]:
-    """The class is what stands before the first underscore of the file name, as in n01440764_tench.jpg."""
+    """Reads the class from the file name: all before the first underscore, as in n01440764_tench.jpg."""
     entries = []
     for path in list_images(folder):
         label, line, _ = path.stem.partition("_")
@@ -183,21 +183,23 @@ LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
     "names": _class_names,
     "plain": _plain,
 }
-"""``manifest``: manifest.csv; ``folders``: a folder a class, as ImageNet has it; ``groups``: group and index
-in the file name; ``names``: class in the file name; ``plain``: neither."""
+"""``manifest``: manifest.csv; ``folders``: one folder for each class, as in ImageNet; ``groups``: group and
+index in the file name; ``names``: class in the file name; ``plain``: neither."""
 
 AUTO = "auto"
 
 
 def load_training_set(folder: str | Path, layout: str = AUTO,
                       classes: Sequence[str] | None = None) -> TrainingSet:
-    """The pictures of ``folder``, sorted by class or group and name, whatever order the system lists them in.
+    """The pictures of ``folder``, sorted by class or group and by name, in whatever order the system lists
+    them.
 
-    layout: one of LAYOUTS, or ``auto``: a manifest where there is one; else folders; else what all file names
-    have in common (digits: groups, synset numbers: classes); else plain. classes: names of the labels, so
-    that a second folder (ImageNet's val beside its train) gets the same numbers; without it the names found,
-    sorted. Raises InputError for what does not exist, is empty, or is not laid out so. The files themselves
-    are read, and found unreadable, later.
+    ``layout`` is one of LAYOUTS, or ``auto``: a manifest if there is one; otherwise folders if there are no
+    images in the folder itself; otherwise what all file names have in common (digits: groups, synset numbers:
+    classes); otherwise plain. ``classes`` are the names of the labels, so that a second folder (ImageNet's
+    val besides its train) gets the same numbers; without it, the names found are used in sorted order. Raises
+    InputError if the folder does not exist, is empty or does not have this layout. The files themselves are
+    read, and found unreadable, later.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -231,6 +233,6 @@ def _guess(folder: Path) -> str:
     if not images:
         return "folders"
     if all(re.fullmatch("[0-9]{5,}", p.stem) for p in images):
-        # Numbers alone may be anything; groups are what has pictures that share one.
+        # Numbers alone may mean anything; they are groups only if some pictures share one.
         return "groups" if max(Counter(p.stem[:-2] for p in images).values()) > 1 else "plain"
     return "names" if all(re.match("n[0-9]{8}_", p.stem) for p in images) else "plain"

@@ -1,6 +1,6 @@
-"""Training with labels: a classifier behind the pooled features, cross-entropy, T1 and T5.
+"""Training with labels: a classifier on the pooled features, cross-entropy, and the T1 and T5 accuracies.
 
-The classifier serves training only: it stays in floating point and is not part of the exported network.
+The classifier is used in training only: it stays in floating point and is not part of the exported network.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from kestrel.sw.retrain.samples.folder import UNKNOWN
 class Classifier(nn.Module):
     """Features [N, C, H, W] -> mean over the map -> layer norm -> linear -> logits [N, classes].
 
-    The norm makes it indifferent to the scale of the features, which is that of images with one
-    preprocessing and of small numbers with another; by picture, not by batch, so that several processes
-    compute what one would.
+    The norm makes the classifier independent of the scale of the features, which is that of pixels with one
+    preprocessing and that of small numbers with another. It normalises each picture and not the batch, so
+    that several processes compute what one would.
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -30,7 +30,7 @@ class Classifier(nn.Module):
 
 
 def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
-    """Mean cross-entropy over the pictures with a label; 0, with a gradient of 0, where none has one."""
+    """Mean cross-entropy over the pictures that have a label; 0, with a gradient of 0, if none has one."""
     known = int((labels != UNKNOWN).sum())
     total = functional.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum",
                                      label_smoothing=smoothing)
@@ -39,22 +39,22 @@ def label_loss(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.
 
 @dataclass
 class Hits:
-    """How often the right class was first (t1), or among the first five (t5), of ``count`` pictures."""
+    """How often, among ``count`` pictures, the right class came first (t1) or among the first five (t5)."""
 
     t1: int = 0
     t5: int = 0
     count: int = 0
 
     def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Counts a batch: logits [N, classes], labels int64 [N]; pictures without label do not count.
+        """Counts a batch: logits [N, classes], labels int64 [N]; pictures without a label do not count.
 
-        The rank of the right class is the number of classes that score at least as much: ties, as of a
-        network that says nothing, count against it.
+        The rank of the right class is the number of classes with at least its score. Ties, such as those of a
+        network with constant output, therefore count against it.
         """
         known = labels != UNKNOWN
         scores, right = logits[known], labels[known, None]
         rank = (scores >= scores.gather(1, right)).sum(dim=1)
-        # NaN is at least as much as nothing: it would be rank 0.
+        # NaN compares as at least nothing, which would give rank 0.
         rank = torch.where(scores.isfinite().all(dim=1), rank, scores.shape[1] + 5)
         self.t1 += int((rank <= 1).sum())
         self.t5 += int((rank <= 5).sum())

@@ -1,7 +1,8 @@
-"""Training with groups: a triplet loss on descriptors, its triplets mined in the batch, and batches that have
-triplets in them.
+"""Training with groups: a triplet loss on descriptors, its triplets mined in the batch, and batches that
+contain triplets.
 
-Any descriptor will do, as long as it is a vector of unit length a picture: distances are 2 - 2 cos.
+Any descriptor can be used, as long as it is one vector of unit length for each picture: squared distances are
+then 2 - 2 cos.
 """
 
 from collections import defaultdict
@@ -16,12 +17,12 @@ from kestrel.sw.retrain.samples.batches import Order
 from kestrel.sw.retrain.samples.folder import UNKNOWN
 
 MARGIN = 0.1
-"""By which a negative should be farther than a positive, in squared distance."""
+"""The margin, in squared distance, by which a negative should be farther away than a positive."""
 
 
 @dataclass(frozen=True)
 class Triplets:
-    """Rows of a batch, int64 [T]."""
+    """The triplets as rows of a batch, int64 [T] each."""
 
     anchor: torch.Tensor
     positive: torch.Tensor
@@ -30,7 +31,7 @@ class Triplets:
 
 @dataclass(frozen=True)
 class TripletLoss:
-    """loss: scalar; count: triplets; active: those that are not yet far enough apart."""
+    """``loss`` is a scalar, ``count`` the number of triplets, ``active`` those not yet far enough apart."""
 
     loss: torch.Tensor
     count: int
@@ -38,12 +39,12 @@ class TripletLoss:
 
 
 def squared_distances(descriptors: torch.Tensor) -> torch.Tensor:
-    """[N, D] of unit length -> [N, N], not negative."""
+    """Squared distances [N, N], not negative, among descriptors [N, D] of unit length."""
     return (2 - 2 * descriptors @ descriptors.T).clamp_min(0)
 
 
 def _relations(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """bool [N, N]: of the same group and not the same picture; of different known groups."""
+    """Two bool [N, N]: pairs of different pictures of the same group, and pairs of different known groups."""
     known = groups != UNKNOWN
     alike = groups[:, None] == groups
     both = known[:, None] & known
@@ -52,7 +53,7 @@ def _relations(groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def batch_hard(distances: torch.Tensor, groups: torch.Tensor, margin: float) -> Triplets:  # noqa: ARG001
-    """For every picture as anchor the farthest of its group and the nearest of all others (Hermans et al.
+    """For every picture as anchor, the farthest of its group and the nearest of all others (Hermans et al.
     2017)."""
     same, other = _relations(groups)
     anchor = (same.any(dim=1) & other.any(dim=1)).nonzero()[:, 0]
@@ -62,8 +63,8 @@ def batch_hard(distances: torch.Tensor, groups: torch.Tensor, margin: float) -> 
 
 
 def semi_hard(distances: torch.Tensor, groups: torch.Tensor, margin: float) -> Triplets:
-    """For every pair of a group the nearest negative that is farther than the positive, if it is so by less
-    than the margin (Schroff et al. 2015). Pairs without one give no triplet."""
+    """For every pair of a group, the nearest negative that is farther away than the positive, but by less
+    than the margin (Schroff et al. 2015). Pairs without such a negative give no triplet."""
     same, other = _relations(groups)
     anchor, positive = same.nonzero(as_tuple=True)
     apart = distances[anchor, positive][:, None]
@@ -83,8 +84,9 @@ def triplet_loss(descriptors: torch.Tensor, groups: torch.Tensor, mining: str = 
                  margin: float = MARGIN) -> TripletLoss:
     """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin) over mined triplets.
 
-    descriptors: [N, D] of unit length; groups: int64 [N], UNKNOWN takes no part. Without triplets the loss
-    is 0, with a gradient of 0. Raises InputError for an unknown mining or a margin that is not positive.
+    ``descriptors`` are [N, D] of unit length. ``groups`` are int64 [N]; pictures with UNKNOWN take no part.
+    Without triplets the loss is 0, with a gradient of 0. Raises InputError for an unknown mining or a margin
+    that is not positive.
     """
     if mining not in MINERS:
         raise InputError(f"mining {mining!r}; allowed: {', '.join(MINERS)}")
@@ -98,12 +100,12 @@ def triplet_loss(descriptors: torch.Tensor, groups: torch.Tensor, mining: str = 
 
 
 def grouped(groups: Sequence[int], groups_per_batch: int, pictures_per_group: int, seed: int) -> Order:
-    """Batches of ``groups_per_batch`` groups, of each ``pictures_per_group`` different pictures (where it has
-    as many; of a smaller group they come again, differently augmented), side by side.
+    """Batches of ``groups_per_batch`` groups, with ``pictures_per_group`` different pictures of each, side by
+    side. The pictures of a smaller group are repeated, differently augmented.
 
-    Every epoch each group with two pictures or more comes once, in random order, with pictures drawn at
-    random; an incomplete last batch is filled up with groups of the first. Raises InputError when there are
-    too few such groups, or the batch is too small for a triplet.
+    In every epoch, each group of two or more pictures comes once, in random order, with pictures drawn at
+    random. An incomplete last batch is filled up with the first groups. Raises InputError if there are too
+    few such groups, or if the batch is too small for a triplet.
     """
     if groups_per_batch < 2 or pictures_per_group < 2:
         raise InputError(f"batches of {groups_per_batch} groups with {pictures_per_group} pictures; "

@@ -1,7 +1,7 @@
-"""Two views of one place: what a network learns by that is to know a place again (docs/embedded-network.md).
+"""Pairs of views of one place, from which a network learns to recognise a place (docs/embedded-network.md).
 
-A view is a quadrilateral cut out of a picture: a crop, turned, sheared and seen aslant a little, in other
-light. The second of a pair lies near the first, so that they mostly overlap.
+A view is a quadrilateral cut out of a picture: a crop that is slightly turned, sheared and seen at an angle,
+in other light. The second view of a pair lies near the first, so that they mostly overlap.
 """
 
 import math
@@ -15,19 +15,24 @@ from PIL import Image
 from kestrel.sw.retrain.samples.augment import GREY
 
 PROPORTION = 1.15
-"""Width to height that a crop has in the mean: that of the pictures, halfway to square."""
+"""The mean ratio of width to height of a crop: halfway between that of the pictures and a square."""
 
 REDUCTIONS = 3
-"""Sizes in which a picture is kept, each half the one before: a large crop is taken from a small one, as it
-is sampled bilinearly."""
+"""The number of sizes in which a picture is kept, each half of the one before. A large crop is taken from a
+small size, because it is sampled bilinearly."""
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """area: least and greatest share of the picture (uniform in its logarithm); aspect: width to height, up
-    to this factor; turn: radians; bend: of each corner, in sides; apart: of the second view's centre from the
-    first's, in the first's sides; light: brightness, contrast and saturation, each 1 - v..1 + v; tint: of
-    each colour."""
+    """The ranges from which views are drawn.
+
+    ``area`` is the smallest and largest share of the picture (uniform in its logarithm). ``aspect`` is the
+    largest factor by which the ratio of width to height differs from the mean. ``turn`` is the largest angle,
+    in radians. ``bend`` is the largest displacement of each corner, relative to the sides. ``apart`` is the
+    largest distance of the second view's centre from the first's, relative to the first's sides. ``light`` is
+    a value v: brightness, contrast and saturation are each multiplied by 1 - v..1 + v. ``tint`` is the same
+    for each colour channel.
+    """
 
     area: tuple[float, float] = (0.12, 0.6)
     aspect: float = 4 / 3
@@ -40,7 +45,7 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Crop:
-    """Centre and sides, in pixels."""
+    """The centre and the sides of a crop, in pixels."""
 
     x: float
     y: float
@@ -49,13 +54,13 @@ class Crop:
 
 
 def reductions(picture: Image.Image) -> list[Image.Image]:
-    """The picture and its halves."""
+    """The picture and its reductions, each half the size of the one before."""
     return [picture, *(picture.reduce(2**n) for n in range(1, REDUCTIONS))]
 
 
 def draw_crop(picture: Image.Image, near: Crop | None, settings: ViewSettings,
               generator: np.random.Generator) -> Crop:
-    """A crop inside the picture, anywhere or near another."""
+    """A crop inside the picture, either anywhere or near another one."""
     area = math.exp(generator.uniform(*np.log(settings.area))) * picture.width * picture.height
     spread = math.log(settings.aspect)
     ratio = PROPORTION * math.exp(generator.uniform(-spread, spread))
@@ -73,7 +78,7 @@ def draw_crop(picture: Image.Image, near: Crop | None, settings: ViewSettings,
 
 def take(sizes: Sequence[Image.Image], crop: Crop, side: int, settings: ViewSettings,
          generator: np.random.Generator) -> np.ndarray:
-    """The view of ``crop``, uint8 RGB [side, side, 3]; ``sizes`` as ``reductions`` gives them."""
+    """The view of ``crop``, uint8 RGB [side, side, 3]; ``sizes`` are those that ``reductions`` gives."""
     level = 0
     while level + 1 < len(sizes) and min(crop.width, crop.height) / 2**level > 1.5 * side:
         level += 1
@@ -89,8 +94,8 @@ def take(sizes: Sequence[Image.Image], crop: Crop, side: int, settings: ViewSett
 
 def two_views(first: Sequence[Image.Image], second: Sequence[Image.Image], side: int, settings: ViewSettings,
               generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A pair, both mirrored or neither: a place is never seen mirrored. ``first`` and ``second``: two
-    pictures of a place, of one size, or the same picture twice."""
+    """A pair of views. Both or neither are mirrored, because a place is never seen mirrored. ``first`` and
+    ``second`` are two pictures of one place and of the same size, or the same picture twice."""
     crop = draw_crop(first[0], None, settings, generator)
     other = draw_crop(second[0], crop, settings, generator)
     pair = [take(sizes, where, side, settings, generator)
@@ -100,7 +105,7 @@ def two_views(first: Sequence[Image.Image], second: Sequence[Image.Image], side:
 
 
 def relight(pictures: torch.Tensor, settings: ViewSettings, generator: torch.Generator) -> torch.Tensor:
-    """uint8 [N, H, W, 3] -> the same, each picture in a light of its own."""
+    """Gives each picture of a uint8 [N, H, W, 3] a light of its own; shape and type stay the same."""
     count = len(pictures)
 
     def factors(spread: float, channels: int = 1) -> torch.Tensor:
@@ -117,8 +122,8 @@ def relight(pictures: torch.Tensor, settings: ViewSettings, generator: torch.Gen
 
 def contrast(descriptors: torch.Tensor, temperature: float) -> torch.Tensor:
     """Cross-entropy of finding each view's partner among all others by its cosine (InfoNCE, van den Oord et
-    al. 2018, over both views as NT-Xent, Chen et al. 2020). descriptors: unit vectors [2N, D], rows i and
-    N + i of one place."""
+    al. 2018, over both views as in NT-Xent, Chen et al. 2020). ``descriptors`` are unit vectors [2N, D]; rows
+    i and N + i show the same place."""
     count = len(descriptors) // 2
     similar = descriptors @ descriptors.T / temperature
     similar = similar.masked_fill(torch.eye(2 * count, dtype=torch.bool), float("-inf"))

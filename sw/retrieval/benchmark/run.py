@@ -44,7 +44,7 @@ def describe_benchmark(
     shards: Path | None = None,
     workers: int | None = None,
 ) -> Descriptors:
-    """Descriptors of all pictures and of the queries that are parts of pictures (by ``Query.key``).
+    """Descriptors of all pictures and of the queries that are crops (by ``Query.key``).
 
     skip, shards, workers: as for ``Describer.describe``. What was skipped has no descriptor; see
     ``undescribed``. Raises InputError.

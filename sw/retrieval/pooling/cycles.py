@@ -1,4 +1,4 @@
-"""Cycles of the descriptor unit: the closed form, equal to what the Verilog takes."""
+"""Cycles of the descriptor unit in closed form, equal to those of the Verilog."""
 
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
@@ -20,7 +20,7 @@ RECIPROCAL = DESCRIPTOR_TOTAL_BITS - 1 + DESCRIPTOR_RECIPROCAL_BITS + 1
 SQUARED = 5
 ROOTED = SQUARED + DESCRIPTOR_ROOT_LATENCY
 COPIED = 2
-"""Cycles that a scan of a vector takes beyond its elements, including the one in which it starts."""
+"""Cycles that a scan of a vector takes in addition to its elements, including the one in which it starts."""
 
 
 def descriptor_cycles(
@@ -31,20 +31,20 @@ def descriptor_cycles(
     last_rotation: bool = True,
     output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> int:
-    """From the cycle of ``go`` to that of ``ending``, if the stream never waits."""
+    """Cycles from ``go`` to ``ending``, provided that the stream never waits."""
     return sum(nip_stages(constants, config, last_crop, last_rotation, output).values())
 
 
 def nip_stages(
     constants: DescriptorConstants, config: EngineConfig, last_crop: bool, last_rotation: bool, output: int
 ) -> dict[str, int]:
-    """The same cycles by stage of the computation."""
+    """The same cycles, split by stage of the computation."""
     channels = constants.channels
     whitens = constants.whitening is not None and output != DESCRIPTOR_OUTPUT_SUMS
     dimensions = constants.dimensions if whitens else channels
     regions = constants.regions
     stages = {
-        "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # with the check and the end
+        "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # including the check and the end
         "regions": (REGION_WORDS + 2) * len(regions)
         + sum(square_cycles(region, channels, config.word_lanes) for region in regions),
         "roots": len(regions) * (RECIPROCAL + channels + ROOTED),
@@ -67,7 +67,7 @@ def nip_stages(
 
 
 def square_cycles(region: GridRegion, channels: int, lanes: int) -> int:
-    """From the cycle after the unit's ``go`` to that of its last sum."""
+    """Cycles from the one after the unit's ``go`` to the one of its last sum."""
     groups = group_count(channels, lanes)
     reading = groups * region.height * region.width + (groups - 1) * max(lanes - 1, 1)
     return region.top + 1 + reading + 3 + last_lanes(channels, lanes)

@@ -1,6 +1,7 @@
-"""The descriptor as training sees it: nested invariance pooling in torch, with gradients.
+"""The descriptor for training: nested invariance pooling in torch, with gradients.
 
-``sw.retrieval.pooling.nip`` defines it; here the same regions, moments and norms, in float32 and for batches.
+``sw.retrieval.pooling.nip`` defines it. Regions, moments and norms here are the same, in float32 and for
+batches.
 """
 
 import torch
@@ -10,14 +11,14 @@ from torch.nn import functional
 from kestrel.sw.retrieval.pooling.nip import NipSettings, map_regions
 
 TINY = 1e-12
-"""Added under the root, relative to the map's mean square: its slope at 0 is infinite."""
+"""Added under the root, relative to the map's mean square, because the root's slope at 0 is infinite."""
 
 
 class NipDescriptor(nn.Module):
-    """Features [N, C, H, W], not negative -> unit vectors [N, C], one rotation, no whitening.
+    """Features [N, C, H, W], not negative -> unit vectors [N, C], for one rotation and without whitening.
 
-    Parameters: levels of the grid of regions, () for the whole map. Any module with this signature can take
-    its place.
+    Parameters: the levels of the grid of regions, () for the whole map. Any module with this signature can
+    replace it.
     """
 
     def __init__(self, levels: tuple[int, ...] = (1, 2, 3)) -> None:
@@ -26,7 +27,7 @@ class NipDescriptor(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         x = features.float()
-        # Powers of sums: integers up to 255 or activations of thousands alike.
+        # Scaled, because features may be integers up to 255 as well as activations in the thousands.
         scale = x.detach().square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
         squares = (x * scale.rsqrt()).square()
         total: torch.Tensor | None = None

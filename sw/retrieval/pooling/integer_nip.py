@@ -1,8 +1,9 @@
-"""The chip's descriptor, in integers: what the descriptor unit computes, to the last bit.
+"""The chip's descriptor in integers: exactly what the descriptor unit computes, to the last bit.
 
-Inside a region the root mean square by channel and L2 are one thing: the pixels' number cancels, and element
-c is sqrt(SS[c] / T), SS the sums of squares and T their total. The number of regions cancels in the last L2.
-Section 10 of docs/arithmetic.md is the definition, with the bound of the error; names are the same.
+Inside a region, the root mean square of each channel and the L2 normalisation are computed in one step. The
+number of pixels cancels, and element c is sqrt(SS[c] / T), where SS are the sums of squares and T is their
+total. The number of regions cancels in the last L2 normalisation. Section 10 of docs/arithmetic.md is the
+definition, with a bound of the error; the names are the same.
 """
 
 from collections.abc import Sequence
@@ -35,8 +36,9 @@ SUMMED_BITS = bits_for(DESCRIPTOR_SUMMED_MAX)
 
 @dataclass(frozen=True)
 class IntegerWhitening:
-    """matrix: int8 [R, C]; offsets: int64 [R], in units of 2**-19, less than 2**31 in size; scales: int64
-    [R], 16 bits. R = D, or with ``pairs`` 2D: rows 2d and 2d + 1, added up, make dimension d."""
+    """``matrix`` is int8 [R, C]. ``offsets`` are int64 [R], in units of 2**-19 and less than 2**31 in size.
+    ``scales`` are int64 [R], 16 bits. R = D, or 2D with ``pairs``: rows 2d and 2d + 1 are then added to give
+    dimension d."""
 
     matrix: np.ndarray
     offsets: np.ndarray
@@ -45,15 +47,15 @@ class IntegerWhitening:
 
     @property
     def rows_each(self) -> int:
-        """Rows of a dimension."""
+        """The number of rows for each dimension."""
         return 2 if self.pairs else 1
 
 
 @dataclass(frozen=True)
 class DescriptorConstants:
-    """What the descriptor ROM holds. regions: of a map of ``channels`` x height x width; low: in units of
-    2**-16; gain: 2**16 / (high - low); thresholds: int64 [D], in units of 2**-16. Raises InputError for what
-    the format cannot hold.
+    """The contents of the descriptor ROM. ``regions`` are those of a map of ``channels`` x height x width.
+    ``low`` is in units of 2**-16. ``gain`` is 2**16 / (high - low). ``thresholds`` are int64 [D], in units of
+    2**-16. Raises InputError for anything that the format cannot hold.
     """
 
     channels: int
@@ -102,21 +104,21 @@ class DescriptorConstants:
 
 
 def region_squares(features: np.ndarray, region: GridRegion) -> np.ndarray:
-    """SS: uint8 [C, H, W] -> int64 [C]."""
+    """SS, the sums of squares inside a region: int64 [C] for features uint8 [C, H, W]."""
     rows = slice(region.top, region.top + region.height)
     inside = features[:, rows, region.left : region.left + region.width].astype(np.int64)
     return (inside * inside).sum(axis=(1, 2))
 
 
 def unit(squares: np.ndarray) -> np.ndarray:
-    """int64 [C], each below 2**32 -> int64 [C], sqrt(SS / T) in 16 fraction bits; zeros stay."""
+    """sqrt(SS / T) with 16 fraction bits, int64 [C], for SS int64 [C], each below 2**32; zeros stay zeros."""
     total = int(squares.sum())
     if not total:
         return np.zeros_like(squares)
     place = total.bit_length() - 1
     reciprocal = ((1 << 48) - 1) // (total << ORIGIN >> place)
     ratios = (squares << ORIGIN >> place) * reciprocal >> DESCRIPTOR_FRACTION
-    # Below 2**32 the root of float64 is off by less than one; the integers decide.
+    # Below 2**32 the root in float64 is off by less than one; the integer comparison decides.
     roots = np.sqrt(ratios.astype(np.float64)).astype(np.int64)
     roots -= roots * roots > ratios
     roots += (roots + 1) * (roots + 1) <= ratios
@@ -124,7 +126,8 @@ def unit(squares: np.ndarray) -> np.ndarray:
 
 
 def normalise(vector: np.ndarray) -> np.ndarray:
-    """int64 [C], less than 2**32 in size -> int64 [C] of unit length, 16 fraction bits; zeros stay."""
+    """Normalises int64 [C], less than 2**32 in size, to unit length with 16 fraction bits, int64 [C]; zeros
+    stay zeros."""
     sizes = np.abs(vector)
     amount = int(sizes.max()).bit_length() + DESCRIPTOR_FRACTION - 1
     upper = sizes << ORIGIN >> amount
@@ -132,7 +135,7 @@ def normalise(vector: np.ndarray) -> np.ndarray:
 
 
 def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.ndarray:
-    """int64 [C], the sum of ``summed`` vectors of unit length -> int64 [D], of whatever length."""
+    """Whitens int64 [C], the sum of ``summed`` vectors of unit length; gives int64 [D] of any length."""
     length = summed.bit_length()
     times = summed << SUMMED_BITS >> length
     means = sums << ORIGIN >> length + ORIGIN + DESCRIPTOR_FRACTION - DESCRIPTOR_MEAN_FRACTION - 1
@@ -143,7 +146,7 @@ def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.nda
 
 
 class IntegerNip:
-    """Follows the descriptor unit from frame to frame. ``output``: DESCRIPTOR_OUTPUT_*."""
+    """Follows the descriptor unit from frame to frame. ``output`` is one of DESCRIPTOR_OUTPUT_*."""
 
     def __init__(self, constants: DescriptorConstants, output: int = DESCRIPTOR_OUTPUT_BYTES) -> None:
         self.constants = constants
@@ -161,8 +164,9 @@ class IntegerNip:
         first_rotation: bool = True,
         last_rotation: bool = True,
     ) -> bytes:
-        """One map, uint8 [C, H, W] -> what is sent, nothing before the last crop of the last rotation. Raises
-        InputError for another map than the constants' and for too many regions."""
+        """Takes one map, uint8 [C, H, W], and returns the bytes that are sent: none before the last crop of
+        the last rotation. Raises InputError if the map is not of the constants' size, or if there are too
+        many regions."""
         constants = self.constants
         expected = (constants.channels, constants.height, constants.width)
         if features.shape != expected:
@@ -190,13 +194,13 @@ class IntegerNip:
 
 
 def codes(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
-    """A byte a dimension."""
+    """The byte for each dimension."""
     above = np.maximum(vector - constants.low, 0)
     return np.minimum(above * constants.gain >> DESCRIPTOR_GAIN_SHIFT, 255).astype(np.uint8).tobytes()
 
 
 def bits(vector: np.ndarray, constants: DescriptorConstants) -> bytes:
-    """A bit a dimension, the first one lowest."""
+    """The bit for each dimension, the first one in the lowest bit."""
     return np.packbits(vector > constants.thresholds, bitorder="little").tobytes()
 
 
@@ -205,7 +209,7 @@ def describe(
     constants: DescriptorConstants,
     output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> bytes:
-    """For each rotation the crops' maps, uint8 [C, H, W] -> the descriptor. Raises InputError."""
+    """The descriptor, from the maps, uint8 [C, H, W], of the crops of each rotation. Raises InputError."""
     unit_ = IntegerNip(constants, output)
     sent = b""
     for turn, crops in enumerate(rotations):
@@ -223,8 +227,9 @@ def describe(
 def vector_of(
     rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
 ) -> np.ndarray:
-    """The rest of the chain, for sums of squares known already: for each rotation int64 [R, C], the regions
-    of all its crops (``summed`` of them) -> int64 [D] of unit length, before it becomes bytes or bits."""
+    """The rest of the chain, for sums of squares that are already known. Takes for each rotation int64
+    [R, C], the regions of all its crops (``summed`` of them), and gives int64 [D] of unit length, before it
+    is turned into bytes or bits."""
     best: np.ndarray | None = None
     for squares in rotations:
         vector = np.sum([unit(row) for row in squares], axis=0)
@@ -236,7 +241,7 @@ def vector_of(
 
 
 def output_length(constants: DescriptorConstants, output: int) -> int:
-    """Bytes of a descriptor."""
+    """The number of bytes of a descriptor."""
     if output == DESCRIPTOR_OUTPUT_SUMS:
         return 4 * constants.channels
     return -(-constants.dimensions // 8) if output == DESCRIPTOR_OUTPUT_BITS else constants.dimensions

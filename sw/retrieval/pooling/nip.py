@@ -5,8 +5,8 @@ shifted, scaled or rotated (Morere et al. 2017; Lin et al. 2017).
         -> [whitening -> L2] -> maximum over rotations -> L2
 
 Integer features give exact sums: squares of 8-bit activations add up to integers far below 2**53, which
-float64 holds whatever the order. Everything after that is done picture by picture in a fixed order, so a
-descriptor does not depend on its batch, and is the same whichever backend computed the features.
+float64 holds in any order of summation. Everything after that is done picture by picture in a fixed order, so
+a descriptor does not depend on its batch, and is the same whichever backend computed the features.
 """
 
 from collections.abc import Sequence
@@ -23,22 +23,26 @@ LEVEL_MAX = 16
 BORDER_MAX = 64
 
 MOMENTS = ("sqrt", "sqrt-sum", "std", "mean", "max")
-"""Inside a region, by channel: root of the mean square; root of the sum of squares; standard deviation;
-mean; maximum (R-MAC)."""
+"""The moments inside a region, for each channel: root of the mean square; root of the sum of squares;
+standard deviation; mean; maximum (R-MAC)."""
 
 ACROSS = ("mean", "std")
-"""Over the regions, by dimension: average, or standard deviation (the A-S-M order of moments)."""
+"""Over the regions, for each dimension: average, or standard deviation (the A-S-M order of moments)."""
 
 DOUBTFUL = 2.0**-30
-"""Share of a channel's sum over the map below which a region's, a difference of sums, may be rounding."""
+"""If the sum inside a region is below this share of the channel's sum over the map, it may be a rounding
+error, since it is a difference of sums."""
 
 
 @dataclass(frozen=True)
 class NipSettings:
-    """The chain. moment: one of MOMENTS; levels: of the grid of regions, () for one region, the whole map;
-    region_norm: L2 normalisation of every region's vector; across: one of ACROSS; border: rows and columns
-    left out on every side of the map, where the padding of a crop shows (of a small map fewer, so that a
-    pixel remains). Raises InputError."""
+    """The chain. Raises InputError.
+
+    ``moment`` is one of MOMENTS. ``levels`` are those of the grid of regions, () for one region, the whole
+    map. ``region_norm`` applies L2 normalisation to every region's vector. ``across`` is one of ACROSS.
+    ``border`` is the number of rows and columns left out on every side of the map, where the padding of a
+    crop shows; fewer are left out of a small map, so that at least a pixel remains.
+    """
 
     moment: str = "sqrt"
     levels: tuple[int, ...] = LEVELS
@@ -58,7 +62,7 @@ class NipSettings:
 
     @property
     def text(self) -> str:
-        """All of it in one line, for the descriptor file."""
+        """All settings in one line, for the descriptor file."""
         where = f"levels {'+'.join(map(str, self.levels))}" if self.levels else "the whole map"
         norm = "L2" if self.region_norm else "no L2"
         border = f", without a border of {self.border}" if self.border else ""
@@ -66,7 +70,7 @@ class NipSettings:
 
 
 class Projection(Protocol):
-    """What whitens: ``mode`` is "roi" or "after"; ``transform`` takes float64 [R, D] to [R, D2]."""
+    """A whitening: ``mode`` is "roi" or "after"; ``transform`` takes float64 [R, D] to [R, D2]."""
 
     @property
     def mode(self) -> str: ...
@@ -75,14 +79,14 @@ class Projection(Protocol):
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
-    """Rows of float64 [R, D] divided by their L2 norms; rows of zeros stay."""
+    """Divides the rows of float64 [R, D] by their L2 norms; rows of zeros stay zeros."""
     norms = np.sqrt(np.sum(vectors * vectors, axis=1, keepdims=True))
     return vectors / np.where(norms > 0, norms, 1.0)
 
 
 def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
-    """The moments of one map: [C, H, W], uint8 or float -> float64 [R, C], normalised where the settings
-    say so. Scale does not matter then, so integers need not be turned into real values."""
+    """The moments of one map: float64 [R, C] for features [C, H, W], uint8 or float. They are normalised if
+    the settings say so; scale does not matter then, so integers need not be turned into real values."""
     height, width = features.shape[1:]
     border = min(settings.border, (min(height, width) - 1) // 2)
     if border:
@@ -98,7 +102,7 @@ def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
 
 
 def map_regions(height: int, width: int, settings: NipSettings) -> tuple[GridRegion, ...]:
-    """The regions of a map."""
+    """The regions of a map of ``height`` x ``width``."""
     return roi_grid(height, width, settings.levels) if settings.levels else (GridRegion(0, 0, height, width),)
 
 
@@ -117,7 +121,7 @@ def _moments(features: np.ndarray, regions: Sequence[GridRegion], moment: str) -
 
 
 def _region_sums(values: np.ndarray, regions: Sequence[GridRegion]) -> np.ndarray:
-    """float64 [C, H, W] -> sums inside each region [R, C], by a summed-area table."""
+    """Sums inside each region, [R, C], of float64 [C, H, W], by a summed-area table."""
     channels, height, width = values.shape
     table = np.zeros((channels, height + 1, width + 1))
     np.cumsum(values, axis=2, out=table[:, 1:, 1:])
@@ -127,8 +131,8 @@ def _region_sums(values: np.ndarray, regions: Sequence[GridRegion]) -> np.ndarra
         bottom, right = region.top + region.height, region.left + region.width
         row[:] = (table[:, bottom, right] - table[:, region.top, right]
                   - table[:, bottom, region.left] + table[:, region.top, region.left])
-    # Rounding of floats may leave something where all is zero, and what is normalised would be that: sums far
-    # below the map's are taken anew. Integers are exact.
+    # Rounding of floats may leave a remainder where all values are zero, which would then be normalised. Sums
+    # far below the map's are therefore computed again. Integers are exact.
     for number, channel in np.argwhere((sums != 0) & (np.abs(sums) < DOUBTFUL * table[:, -1, -1])):
         sums[number, channel] = _inside(values[channel : channel + 1], regions[number]).sum()
     return np.maximum(sums, 0.0)
@@ -139,8 +143,8 @@ def _inside(features: np.ndarray, region: GridRegion) -> np.ndarray:
 
 
 def crop_vectors(features: np.ndarray, settings: NipSettings, whitening: Projection | None) -> np.ndarray:
-    """One crop's part of the chain: features [C, H, W] -> the regions' vectors, whitened where that is done
-    by region; float64 [R, D]."""
+    """The part of the chain for one crop: the vectors of its regions, float64 [R, D], from features
+    [C, H, W]. They are whitened if whitening is done by region."""
     vectors = region_vectors(features, settings)
     if whitening is not None and whitening.mode == "roi":
         vectors = normalise(whitening.transform(vectors))
@@ -153,8 +157,8 @@ def combine(
     settings: NipSettings,
     whitening: Projection | None,
 ) -> np.ndarray:
-    """The rest of the chain: for each rotation the crops' vectors, each [R, D], and one weight a crop ->
-    the descriptor, float32 [D], of unit length (or zero, when every feature is zero)."""
+    """The rest of the chain: takes for each rotation the vectors of the crops, each [R, D], and one weight
+    for each crop; gives the descriptor, float32 [D], of unit length (or zero if every feature is zero)."""
     best: np.ndarray | None = None
     for crops in rotations:
         shares = np.concatenate([np.full(len(c), w) for c, w in zip(crops, weights, strict=True)])
@@ -167,7 +171,7 @@ def combine(
 
 
 def _across(vectors: np.ndarray, shares: np.ndarray, how: str) -> np.ndarray:
-    """[R, D] -> [D]. The sums run over the first axis, one row after the other."""
+    """Combines [R, D] to [D]. The sums run over the first axis, one row after the other."""
     total = shares.sum()
     mean = (vectors * shares).sum(axis=0) / total
     if how == "mean":

@@ -1,8 +1,9 @@
-"""Vectors of all regions of all views of pictures, on disk: what several poolings are made from. A view is a
-crop, or a mosaic of crops whose maps are joined.
+"""Stores on disk the vectors of all regions of all views of pictures, from which several poolings are made. A
+view is a crop, or a mosaic of crops whose maps are joined.
 
-The backend is the costly part, so a crop that several crop sets share goes through it once, and a stopped run
-continues with the pictures that are missing. One file a picture; the folder is named after the settings.
+The backend takes most of the time, so a crop that several crop sets share goes through it once, and a stopped
+run continues with the pictures that are missing. There is one file for each picture; the folder is named
+after the settings.
 """
 
 import hashlib
@@ -32,15 +33,16 @@ from kestrel.sw.retrieval.pooling.nip import combine, normalise, region_vectors
 
 READERS = 2
 AHEAD = 6
-"""Threads that read and crop (Pillow leaves the interpreter's lock meanwhile), and pictures under way."""
+"""READERS is the number of threads that read and crop (Pillow releases the interpreter's lock meanwhile), and
+AHEAD the number of pictures in progress."""
 
 _Read = tuple[tuple[int, int], Inputs] | InputError
-"""Height and width of a picture with its crops, or why there are none."""
+"""Height and width of a picture together with its crops, or the reason why there are none."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file, or the part of it inside ``box``, and the name it goes by."""
+    """A file, or the crop of it that ``box`` gives, and its name."""
 
     name: str
     path: Path
@@ -48,8 +50,8 @@ class Picture:
 
 
 class CropStore:
-    """Under ``folder`` the views of ``describer``, whose crop specification holds all of the sets wanted.
-    The describer must not whiten."""
+    """Holds, under ``folder``, the views of ``describer``, whose crop specification contains those of all the
+    crop sets that are needed. The describer must not whiten."""
 
     def __init__(self, folder: Path, describer: Describer) -> None:
         assert describer.whitening is None, "whitening comes after the store"
@@ -58,14 +60,14 @@ class CropStore:
         self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def settings(self, crops: str, whitening: Whitening | None) -> DescriptorSettings:
-        """Of descriptors made of ``crops``: those of a Describer for these crops alone."""
+        """The settings of descriptors made of ``crops``: those of a Describer for these crops alone."""
         digest = "" if whitening is None else whitening.digest
         return replace(self.describer.settings, crops=crops, whitening=digest)
 
     def fill(self, pictures: Sequence[Picture], description: str, progress: Progress = silent,
              skip: Skip | None = None) -> None:
-        """Computes what is not stored yet. skip: called with each picture that cannot be used (None: raises).
-        Raises InputError, also when the folder cannot be made."""
+        """Computes what is not stored yet. ``skip`` is called with each picture that cannot be used (None
+        raises the error instead). Raises InputError, also if the folder cannot be made."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -79,7 +81,7 @@ class CropStore:
         def finish(found: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
             if self.describer.crops.joins:
                 found = [region_vectors(view, self.describer.chain) for view in join_views(found, inputs)]
-            # Views may have different numbers of regions: the first column says whose a row is.
+            # Views may have different numbers of regions, so the first column gives the view of each row.
             return np.concatenate([np.insert(vectors, 0, n, axis=1) for n, vectors in enumerate(found)])
 
         with progress(description, len(pictures)) as advance:
@@ -107,7 +109,7 @@ class CropStore:
         return picture.path.is_file() and self._file(picture).is_file()
 
     def vectors(self, picture: Picture, crop_sets: Sequence[str]) -> Mapping[str, "CropVectors"]:
-        """For each crop set its views' vectors of a picture that ``has`` says is there."""
+        """For each crop set, the vectors of its views of a picture for which ``has`` is true."""
         with self._file(picture).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             (height, width), vectors = file["size"].tolist(), file["vectors"]
         owners, vectors = vectors[:, 0], np.ascontiguousarray(vectors[:, 1:])
@@ -124,14 +126,14 @@ class CropStore:
         return found
 
     def descriptor(self, crops: "CropVectors", whitening: Whitening | None) -> np.ndarray:
-        """float32 [D], to the last bit what a Describer of these crops makes of the picture."""
+        """float32 [D], equal to the last bit to what a Describer of these crops makes of the picture."""
         rotations: Sequence[Sequence[np.ndarray]] = crops.rotations
         if whitening is not None and whitening.mode == "roi":
             rotations = [[normalise(whitening.transform(view)) for view in turn] for turn in rotations]
         return combine(rotations, crops.weights, self.describer.chain, whitening)
 
     def _file(self, picture: Picture) -> Path:
-        """A picture is known by its path, its size in bytes and its time of change."""
+        """The file of a picture, identified by its path, its size in bytes and its modification time."""
         status = picture.path.stat()
         about = [str(picture.path.resolve()), status.st_size, status.st_mtime_ns, picture.box]
         return self._folder / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]}.npz"
@@ -159,8 +161,9 @@ class CropStore:
 
 @dataclass(frozen=True)
 class CropVectors:
-    """One picture's views of one crop set. rotations: for each turn the views' vectors, float64 [R, C];
-    weights: one a view; crops: how many went through the backend, of one turn."""
+    """One picture's views of one crop set. ``rotations`` holds for each turn the views' vectors, float64
+    [R, C]. ``weights`` holds one weight for each view. ``crops`` is the number of crops of one turn that went
+    through the backend."""
 
     rotations: tuple[tuple[np.ndarray, ...], ...]
     weights: tuple[float, ...]

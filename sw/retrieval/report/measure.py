@@ -1,8 +1,8 @@
-"""The published tables of RNIP for one's own network and data.
+"""The published tables of RNIP, measured for one's own network and data.
 
-Table 1 holds NIP against RNIP with 5, 9 and 14 crops, as floats, bytes and bits; table 2 the float network on
-the large picture with NIP against the integer network on a small input with RNIP. Both come from the same
-features: the backend computes each crop once (``kestrel.sw.retrieval.report.crop_store``).
+Table 1 compares NIP with RNIP of 5, 9 and 14 crops, as floats, bytes and bits. Table 2 compares the float
+network on the large picture with NIP and the integer network on a small input with RNIP. Both are made from
+the same features: the backend computes each crop once (``kestrel.sw.retrieval.report.crop_store``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,20 +30,20 @@ from kestrel.sw.retrieval.report.rows import PLAIN, Report, Row, RowKey, compari
 
 POOLINGS = ("nip", "rnip5x", "rnip9x", "rnip14x")
 LARGE = (480, 640)
-"""Height and width of table 2's large picture; upright pictures turned, proportions kept."""
+"""Height and width of the large picture in table 2; upright pictures are turned, and proportions are kept."""
 
 TRAINING_PICTURES = 240
 FEATURES = "features"
-"""Folder of the output that keeps the crops' vectors until the report is written."""
+"""The folder inside the output that keeps the crops' vectors until the report is written."""
 
 FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """weights: the float network's, None for no float rows; train: photographs for whitening and thresholds
-    (None: no whitening, thresholds from the benchmark's own images), of which ``training_pictures`` are
-    taken, evenly spread; seed: of the bootstrap."""
+    """``weights`` are those of the float network; None means no float rows. ``train`` holds photographs for
+    whitening and thresholds, of which ``training_pictures`` are taken, evenly spread; None means no
+    whitening, and thresholds from the benchmark's own images. ``seed`` is that of the bootstrap."""
 
     network: Path
     benchmark: Benchmark
@@ -63,8 +63,8 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class Setup:
-    """One backend on one input size. fit: of kestrel.sw.retrieval.describe.crops; poolings: those of one
-    ``chain``, whose crops can be shared."""
+    """One backend on one input size. ``fit`` is that of kestrel.sw.retrieval.describe.crops. ``poolings`` are
+    those with the same ``chain``, whose crops can be shared."""
 
     backend: str
     arithmetic: str
@@ -80,7 +80,7 @@ class Setup:
 
 
 def check_request(request: ReportRequest) -> None:
-    """Raises InputError for values that no report can be made with."""
+    """Raises InputError for values with which no report can be made."""
     for pooling in request.poolings:
         find_pooling(pooling)
     if not request.poolings:
@@ -90,7 +90,7 @@ def check_request(request: ReportRequest) -> None:
 
 
 def setups(request: ReportRequest) -> tuple[Setup, ...]:
-    """Integer and float network on the small input; the float network once more on the large one."""
+    """Integer and float network on the small input, and the float network also on the large one."""
     chains = {find_pooling(pooling)[1]: None for pooling in request.poolings}
     small = [
         (request.height, request.width, "stretch", chain,
@@ -105,19 +105,20 @@ def setups(request: ReportRequest) -> tuple[Setup, ...]:
 
 
 def crop_specification(pooling: str) -> str:
-    """Terms of a pooling's crops."""
+    """The terms of a pooling's crop specification."""
     crops, _ = find_pooling(pooling)
     return PRESETS.get(crops, crops)
 
 
 def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip | None = None) -> Report:
-    """Runs everything. Writes the whitenings, and ``FEATURES``, into the output folder. Raises InputError."""
+    """Makes the whole report. Writes the whitenings, and ``FEATURES``, into the output folder. Raises
+    InputError."""
     check_request(request)
     network = load_network(request.network)
     training = _training(request)
     results: dict[RowKey, tuple[Row, Evaluation]] = {}
     used, source = 0, ""
-    # All of them are made first: what they cannot use is said before the long computation.
+    # All runs are made first, so that unusable settings are reported before the long computation.
     for run in [_Run(request, network, setup, training) for setup in setups(request)]:
         run.fill(progress, skip)
         used = len(run.training)
@@ -146,7 +147,7 @@ def _training(request: ReportRequest) -> list[Picture]:
 
 
 class _Run:
-    """One setup: features, whitenings, descriptors, rankings."""
+    """One setup: its features, whitenings, descriptors and rankings."""
 
     def __init__(self, request: ReportRequest, network: CompressedNetwork, setup: Setup,
                  training: Sequence[Picture]) -> None:
@@ -176,7 +177,7 @@ class _Run:
             raise InputError(f"train {self.request.train}: no readable picture; allowed: at least one")
 
     def rows(self) -> Iterator[tuple[Row, Evaluation]]:
-        """All rows of the setup, pooling by pooling."""
+        """All rows of the setup, one pooling after the other."""
         for pooling in self.setup.poolings:
             crops = crop_specification(pooling)
             whitenings: list[Whitening | None] = [None]
@@ -206,7 +207,8 @@ class _Run:
                     ), result  # fmt: skip
 
     def _whiten(self, pooling: str, crops: str) -> Whitening:
-        """Trained on the regions' vectors of the training pictures' crops; kept in the output folder."""
+        """Trains a whitening on the regions' vectors of the training pictures' crops, and saves it in the
+        output folder."""
         scatter = Scatter(self.store.describer.dimension)
         for picture in self.training:
             turns = self.store.vectors(picture, [crops])[crops].rotations
@@ -219,7 +221,7 @@ class _Run:
 
     def _describe(self, pictures: Sequence[Picture], crops: str,
                   whitenings: Sequence[Whitening | None]) -> tuple[list[np.ndarray], float]:
-        """Per whitening the descriptors [N, D], and the mean number of crops."""
+        """For each whitening the descriptors [N, D], and the mean number of crops."""
         vectors: list[list[np.ndarray]] = [[] for _ in whitenings]
         counts: list[int] = []
         for picture in pictures:

@@ -1,4 +1,4 @@
-"""Writes a report: HTML (one file, nothing loaded from elsewhere), Markdown, JSON and two plots."""
+"""Writes a report: HTML (one file that loads nothing from elsewhere), Markdown, JSON and two plots."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ ACCENT = "#c8553d"
 
 
 def write_report(report: Report, output: Path) -> list[Path]:
-    """Writes all files into ``output``, which is there, and returns them. Raises InputError."""
+    """Writes all files into ``output``, which must exist, and returns their paths. Raises InputError."""
     plots = {MAP_PLOT: plot_map(report)}
     if report.comparisons:
         plots[DIFFERENCE_PLOT] = plot_differences(report)
@@ -48,7 +48,7 @@ def write_report(report: Report, output: Path) -> list[Path]:
         "comparisons": comparison_table(report), "float_size": megabytes(report.float_bytes),
         "size": megabytes(report.weight_bytes), "ratio": f"{report.float_bytes / report.weight_bytes:.1f}",
     }  # fmt: skip
-    # As images of their own: the identifiers inside two drawings on one page would clash.
+    # As separate images, because the identifiers inside two drawings on one page would clash.
     drawings = [f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
                 for svg in plots.values()]
     files = {
@@ -64,7 +64,7 @@ def write_report(report: Report, output: Path) -> list[Path]:
 
 
 def plot_map(report: Report) -> str:
-    """SVG: mAP by pooling and codes, a panel for each whitening; the float network's as lines."""
+    """An SVG of mAP by pooling and codes, one panel for each whitening, with the float network's as lines."""
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(4.6 * len(report.whitenings), 3.4), layout="constrained")
         panels = figure.subplots(1, len(report.whitenings), sharey=True, squeeze=False)[0]
@@ -101,7 +101,7 @@ def _bars(axes: Axes, report: Report, whitening: str) -> None:
 
 
 def plot_differences(report: Report) -> str:
-    """SVG: every difference and its interval, grouped by question."""
+    """An SVG of all differences with their intervals, grouped by question."""
     groups = list(dict.fromkeys(comparison.about for comparison in report.comparisons))
     ordered = [c for about in groups for c in report.comparisons if c.about == about]
     with mpl.rc_context(SETTINGS):

@@ -1,4 +1,4 @@
-"""The rows of a report of retrieval, and what is compared with what."""
+"""The rows of a retrieval report, and the comparisons between them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,15 +11,15 @@ from kestrel.sw.retrieval.benchmark.evaluate import Evaluation
 TABLE2_POOLING = "rnip9x"
 
 PLAIN = ""
-"""The mode of no whitening."""
+"""The mode that means no whitening."""
 
 RowKey = tuple[str, int, int, str, str, str]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run. crops: of a picture, on average; whitening: its mode, "" for none; descriptor_bytes: of one
-    image; recall: at 1, 5, 10."""
+    """One run. ``crops`` is the mean number of crops of a picture. ``whitening`` is its mode, "" for none.
+    ``descriptor_bytes`` is the size of one image's descriptor. ``recall`` is given at 1, 5 and 10."""
 
     arithmetic: str
     height: int
@@ -43,7 +43,7 @@ Results = Mapping[RowKey, tuple[Row, Evaluation]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``this`` run's mAP gains over the ``other``'s. about: which question it answers."""
+    """The gain in mAP of ``this`` run over the ``other``. ``about`` is the question that it answers."""
 
     about: str
     this: Row
@@ -53,7 +53,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the tables are written from. large: height and width of table 2's large picture."""
+    """Everything from which the tables are written. ``large`` is the height and width of the large picture in
+    table 2."""
 
     network: str
     activation_bits: int
@@ -83,14 +84,14 @@ class Report:
 
     @property
     def size(self) -> tuple[int, int]:
-        """The integer network's input."""
+        """The size of the integer network's input, (height, width)."""
         return next((row.height, row.width) for row in self.rows if row.arithmetic == "integer")
 
 
 def comparisons(results: Results, large: tuple[int, int], seed: int) -> Iterator[Comparison]:
-    """The questions that the tables answer, each with its interval, where both runs are there.
+    """The questions that the tables answer, each with its interval, if both of its runs exist.
 
-    large: height and width of table 2's large picture; seed: of the bootstrap.
+    ``large`` is the height and width of the large picture in table 2; ``seed`` is that of the bootstrap.
     """
     def values(evaluation: Evaluation) -> np.ndarray:
         return np.array([result.ap for result in evaluation.per_query

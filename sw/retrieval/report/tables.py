@@ -1,4 +1,4 @@
-"""The report's tables as text: what HTML, Markdown and JSON have in common."""
+"""The tables of the report as text, which HTML, Markdown and JSON have in common."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ WHITENING_NAMES = {PLAIN: "without whitening", "after": "whitened once, after th
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are printed; the first column is a heading."""
+    """A table with its cells as they are printed; the first column is a heading."""
 
     title: str
     columns: tuple[str, ...]
@@ -40,8 +40,8 @@ def first_tables(report: Report) -> list[Table]:
 
 
 def second_table(report: Report) -> Table | None:
-    """Table 2: the float network on the large picture, the integer network on the small input. None where
-    one of them is not there."""
+    """Table 2: the float network on the large picture, and the integer network on the small input. None if
+    one of them is missing."""
     pairs = []
     for codes in ("floats", "bytes"):
         for whitening in report.whitenings:
@@ -65,21 +65,21 @@ def second_table(report: Report) -> Table | None:
 
 
 def comparison_table(report: Report) -> Table:
-    """Every difference with its interval."""
+    """The table of all differences with their intervals."""
     rows = tuple((c.about, describe(c.this), _other(c), f"{c.gain.difference:+.4f}",
                   f"{c.gain.low:+.4f} .. {c.gain.high:+.4f}") for c in report.comparisons)
     return Table("Differences of mAP", ("Question", "This", "Other", "Difference", "95% interval"), rows)
 
 
 def describe(row: Row) -> str:
-    """A row in a few words."""
+    """A row described in a few words."""
     whitening = "" if row.whitening == PLAIN else ", whitened"
     return (f"{row.arithmetic}, {row.width} x {row.height}, {POOLING_NAMES[row.pooling]}, "
             f"{CODE_NAMES[row.codes].format(row.dimension)}{whitening}")
 
 
 def _other(comparison: Comparison) -> str:
-    """What differs, where that is one thing; else all of it."""
+    """The setting that differs, if it is only one; otherwise all settings."""
     this, other = comparison.this, comparison.other
     changed = [name for name in ("arithmetic", "pooling", "whitening", "codes")
                if getattr(this, name) != getattr(other, name)]
