@@ -225,7 +225,7 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
 
 def _config(values: dict[str, Any]) -> EngineConfig:
     kinds: dict[str, type] = {f.name: int for f in fields(EngineConfig)}
-    kinds |= {"name": str, "feature_words": list, "row_groups": bool}
+    kinds |= {"name": str, "feature_words": list, "row_groups": bool, "residual": bool}
     checked = _checked(values, "config.", kinds)
     return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})
 

@@ -46,7 +46,6 @@ METADATA_KEY = "kestrel"
 class CompressedLayer:
     """The integers of one layer.
 
-<<<<<<< HEAD
     mask: int8 [C_out, C_in, 3, 3], the values (not codes) that ``mask_bits`` allow; with a 1x1 kernel
     [C_out, C_in, 1, 1], +-1, and one mask bit;
     alpha: uint8 [C_out, C_in]; bias: int16 [C_out], 12-bit range, BIAS_FRACTION fraction bits;
@@ -54,12 +53,6 @@ class CompressedLayer:
     Of a shortcut: shortcut_alpha, uint8 [C_out, C_shortcut] of a projection, [C_out] of an identity;
     shortcut_sign, int8 [C_out, C_shortcut], +-1, of a projection only; shortcut_shift, 0 to
     SHORTCUT_SHIFT_MAX, by which its products are shifted left.
-=======
-    ``mask`` is int8 [C_out, C_in, 3, 3] and holds the mask values (not their codes) that ``mask_bits`` allow.
-    ``alpha`` is uint8 [C_out, C_in]. ``bias`` is int16 [C_out], within a 12-bit range and with BIAS_FRACTION
-    fraction bits. ``shift`` lies in SHIFT_MIN..SHIFT_MAX. ``scale`` is the real value of one output unit
-    (S_l).
->>>>>>> main
     """
 
     shape: ConvShape
@@ -76,33 +69,21 @@ class CompressedLayer:
 
     @property
     def weight_bits(self) -> int:
-<<<<<<< HEAD
         """Stored bits of masks and scalars; 0 for a layer that shares another one's."""
         if self.shape.shares is not None:
             return 0
         kernel = CENTRE_KERNEL_BITS if self.shape.kernel == 1 else kernel_bits(self.mask_bits)
         shortcut = 0 if self.shortcut_alpha is None else self.shortcut_alpha.size * CENTRE_KERNEL_BITS
         return self.alpha.size * kernel + shortcut
-=======
-        """The number of bits in which the masks and scalars are stored."""
-        return self.alpha.size * kernel_bits(self.mask_bits)
->>>>>>> main
 
 
 @dataclass(frozen=True)
 class CompressedNetwork:
-<<<<<<< HEAD
     """Compressed layers in the order in which they run, and what the first of them expects.
 
     preprocessing: ``caffe``, ``torchvision`` or ``none``; pad: uint8 [C_in of the first layer], the value
     (in units of the first layer's input) that stands outside the image; blocks: the first layer reads the
     image in 2x2 blocks (``NetworkShape.blocks``).
-=======
-    """A stack of compressed layers, with the preprocessing and padding that the first of them expects.
-
-    ``preprocessing`` is ``caffe``, ``torchvision`` or ``none``. ``pad`` is uint8 [C_in of the first layer]:
-    the value outside the image, in units of the first layer's input.
->>>>>>> main
     """
 
     name: str

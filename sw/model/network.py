@@ -41,7 +41,6 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class ConvShape:
-<<<<<<< HEAD
     """A convolution and what follows: shortcut, ReLU, pooling.
 
     kernel: 3 (padding 1) or 1; stride: 1 or 2, of both; pool: maximum pooling 2x2/2, or, with ``pool_size``
@@ -49,9 +48,6 @@ class ConvShape:
     it reads, IMAGE for the image, None for the layer before (the image for the first one). shares: the number
     of an earlier layer whose integers are this layer's too.
     """
-=======
-    """One 3x3, stride 1, pad 1 convolution with ReLU, followed by 2x2/2 max pooling if ``pool`` is set."""
->>>>>>> main
 
     name: str
     in_channels: int
@@ -84,7 +80,6 @@ class ConvShape:
 
 @dataclass(frozen=True)
 class NetworkShape:
-<<<<<<< HEAD
     """Layers in the order in which they run. ``name`` is the text it was parsed from, such as
     ``vgg16/8:pool3``.
 
@@ -93,12 +88,6 @@ class NetworkShape:
 
     blocks: the first layer reads the image in 2x2 blocks (docs/arithmetic.md, section 1), as BLOCK_CHANNELS
     channels of half its size: a 7x7 convolution of stride 2 has become one of 3x3.
-=======
-    """A stack of convolutions. ``name`` is the text from which it was parsed, such as ``vgg16/8:pool3``.
-
-    ``features`` gives each layer's index in torchvision's ``features`` module, which is the key under which
-    its float weights are stored.
->>>>>>> main
     """
 
     name: str

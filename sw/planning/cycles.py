@@ -123,13 +123,8 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     streaming = [0] * len(plan.records)
     exposed = [0] * len(plan.records)
     starts: list[int] = []
-<<<<<<< HEAD
     now = start_cycles(config)  # cycle of the current hand-over
     # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
-=======
-    now = START_CYCLES  # cycle of the current hand-over
-    # Visits to equally many rows of a layer take the same cycles, and layers have thousands of tiles.
->>>>>>> main
     known: dict[tuple[int, int], _VisitPasses] = {}
     previous: tuple[int, _Pass] | None = None
     for visit in plan.visits:
@@ -165,13 +160,8 @@ def frame_cycles(plan: Plan) -> FrameCycles:
 def _interval(
     current: _Pass, following: _Pass, config: EngineConfig, new_visit: bool, new_layer: bool
 ) -> tuple[int, int]:
-<<<<<<< HEAD
     """Cycles from one pass's hand-over to the next one's, and those in which only weights are waited for."""
     fetch = visit_fetch(config) * new_visit + layer_fetch(config) * new_layer
-=======
-    """Cycles from one pass's hand-over to the next one's, and those of them that only wait for weights."""
-    fetch = VISIT_FETCH * new_visit + LAYER_FETCH * new_layer
->>>>>>> main
     if following.beats:
         loaded = fetch + FILL_CYCLES + following.beats
         if following.bias_beats:
