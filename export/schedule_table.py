@@ -6,7 +6,7 @@ number counted from the header on: 1 + n.
 """
 
 from kestrel.export.formats.words import Words
-from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import (
@@ -26,6 +26,8 @@ from kestrel.hw.spec.table import (
     LAYER_FIELDS,
     RESIDUAL_LAYER_FIELDS,
     RESIDUAL_VISIT_FIELDS,
+    SHORTCUT_IDENTITY,
+    SHORTCUT_PROJECTION,
     TABLE_MAGIC,
     TABLE_VERSION,
     TABLE_VERSION_RESIDUAL,
@@ -34,8 +36,9 @@ from kestrel.hw.spec.table import (
     visit_fields,
     visit_words,
 )
+from kestrel.sw.model.network import IMAGE_CHANNELS
 from kestrel.sw.planning.geometry import Region, Visit, group_count, last_lanes, loaded_lanes
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, Record
 from kestrel.sw.planning.remedies import larger
 
 FIRST_RECORD = 1
@@ -140,6 +143,12 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     grouped = plan.row_groups and number <= 1
     if grouped:
         values["row_groups"] = plan.height - (triples - 1) * ROW_GROUPS
+    if plan.blocks and record.kind == KIND_INPUT:
+        return values | {
+            "blocks": 1,
+            "in_groups": group_count(record.channels, config.word_lanes),
+            "last_in_lanes": IMAGE_CHANNELS,
+        }
     if record.layer is None:
         return values | {
             "in_groups": group_count(record.channels, config.word_lanes),
@@ -159,6 +168,33 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
         "pool": int(shape.pool),
         "has_pad": int(layer.has_pad),
         "weight_base": record.weight_base,
+        "stride": shape.stride - 1,
+        "pool_3x3": int(shape.pool and shape.pool_size == 3),
+        "centre": int(layer.centre),
+        **_shortcut_values(record, config),
+    }
+
+
+def _shortcut_values(record: Record, config: EngineConfig) -> dict[str, int]:
+    """What a layer's record says of its shortcut."""
+    assert record.layer is not None
+    shortcut, region = record.layer.shape.shortcut, record.shortcut_read
+    if shortcut is None or region is None:
+        return {}
+    channels = record.layer.shortcut_channels
+    tap = min(record.layer.shortcut_shift, config.shortcut_tap_max)
+    return {
+        "shortcut": SHORTCUT_PROJECTION if shortcut.projection else SHORTCUT_IDENTITY,
+        "shortcut_part": region.part,
+        "shortcut_stride": shortcut.stride - 1,
+        "shortcut_tap": tap,
+        "shortcut_digit": record.layer.shortcut_shift - tap,
+        "shortcut_base": region.base,
+        "shortcut_end": region.end,
+        "shortcut_slots_stride": region.stride,
+        "shortcut_width": region.width,
+        "shortcut_groups": group_count(channels, config.input_lanes),
+        "last_shortcut_lanes": last_lanes(channels, config.input_lanes),
     }
 
 
@@ -177,15 +213,24 @@ def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
         "first_row": visit.first_row,
         "rows": visit.rows,
     }
+    layer = record.layer
     if record.read is not None:
-        row = visit.first_row if record.kind == KIND_OUTPUT or grouped else visit.first_row - 1
+        row = visit.first_row
+        if layer is not None and not grouped:
+            row = visit.first_row * layer.shape.stride - 1
         values |= {"read_bank": row % BANKS, "read_slot": record.read.slot(row)}
+    if record.shortcut_read is not None:
+        assert layer is not None
+        assert layer.shape.shortcut is not None
+        row = visit.first_row * layer.shape.shortcut.stride - 1
+        values |= {"shortcut_bank": row % BANKS, "shortcut_slot": record.shortcut_read.slot(row)}
     if record.write is not None:
-        pooled = record.layer is not None and record.layer.shape.pool
-        row = visit.first_row // 2 if pooled else visit.first_row
+        row = visit.first_row if layer is None else layer.written_rows(visit.first_row, record.height)
         if grouped and record.kind == KIND_INPUT:
             row -= 1
         values |= {"write_bank": row % BANKS, "write_slot": record.write.slot(row)}
+    if layer is not None and not grouped:
+        values["first_row"] = visit.first_row * layer.shape.stride
     if grouped and record.kind == KIND_CONV:
         assert visit.first_row % ROW_GROUPS == 0
         values["first_row"] = visit.first_row // ROW_GROUPS

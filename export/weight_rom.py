@@ -5,7 +5,7 @@ values are stored (``has_pad``) in the first layer if any of them is not zero, a
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,15 @@ from kestrel.export.formats.words import Words
 from kestrel.hw.spec.engine_config import ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import decode_mask, encode_mask, mask_values
-from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS, kernel_bits, tile_bits
+from kestrel.hw.spec.widths import (
+    BIAS_BITS,
+    CENTRE_KERNEL_BITS,
+    PAD_BITS,
+    SCALAR_BITS,
+    diagonal_bits,
+    kernel_bits,
+    tile_bits,
+)
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, check_masks
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
@@ -28,6 +36,7 @@ class Outline:
     mask_bits: int
     has_pad: bool
     reads_image: bool = False
+    shortcut_channels: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,11 @@ class RomImage:
     def network_bits(self) -> int:
         """Bits of the network's masks, scalars and biases, each counted once: what ``overhead`` refers to."""
         return sum(
-            s.out_channels * (s.in_channels * kernel_bits(layer.outline.mask_bits) + BIAS_BITS)
+            s.out_channels * (s.in_channels * _kernel_width(layer.outline) + BIAS_BITS)
+            + _shortcut_kernels(layer.outline) * CENTRE_KERNEL_BITS
             for layer in self.layers
             for s in (layer.outline.shape,)
+            if s.shares is None
         )
 
     @property
@@ -80,13 +91,16 @@ class LayerWeights:
     alpha: np.ndarray
     bias: np.ndarray
     pad: np.ndarray
+    shortcut_alpha: np.ndarray | None = None
+    shortcut_sign: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class _Tile:
     """A tile's channels and its place: output channels o0..o1 - 1, input channels i0..i1 - 1, ROM words
     from ``word`` on, relative to its layer, ``bits`` of them used. ``lanes``: the input channel of each lane
-    that is stored, None for a lane without one; in row groups a channel has three lanes."""
+    that is stored, None for a lane without one; in row groups a channel has three lanes. ``shortcut``: its input
+    channels are those of the shortcut's map; ``diagonal``: channels i0..i1 - 1 of both maps, a kernel each."""
 
     o0: int
     o1: int
@@ -96,21 +110,30 @@ class _Tile:
     has_bias: bool
     word: int
     bits: int
+    shortcut: bool = False
+    diagonal: bool = False
 
 
 def outlines(network: CompressedNetwork) -> tuple[Outline, ...]:
     """The outlines of a network's layers."""
-    return tuple(
-        Outline(layer.shape, layer.mask_bits, n == 0 and bool(network.pad.any()), reads_image=n == 0)
-        for n, layer in enumerate(network.layers)
-    )
+    found: list[Outline] = []
+    for n, layer in enumerate(network.layers):
+        shortcut = layer.shape.shortcut
+        channels = 0 if shortcut is None else network.layers[shortcut.source].shape.out_channels
+        has_pad = n == 0 and bool(network.pad.any())
+        found.append(Outline(layer.shape, layer.mask_bits, has_pad, n == 0, channels))
+    return tuple(found)
 
 
 def place_layers(layers: Sequence[Outline], config: EngineConfig) -> tuple[RomLayer, ...]:
-    """Where each layer lies in the ROM: one after the other from word 0. Needs no weights."""
+    """Where each layer lies in the ROM: one after the other from word 0, and one that shares another's
+    weights in the same place with no words of its own. Needs no weights."""
     placed: list[RomLayer] = []
     word = 0
     for outline in layers:
+        if outline.shape.shares is not None:
+            placed.append(RomLayer(outline, placed[outline.shape.shares].word, 0, 0))
+            continue
         words = payload = 0
         for tile in _tiles(outline, config):
             words = tile.word + -(-tile.bits // config.rom_word_bits)
@@ -128,7 +151,7 @@ def encode_weights(network: CompressedNetwork, config: EngineConfig) -> RomImage
     """
     shapes = outlines(network)
     placed = place_layers(shapes, config)
-    needed = placed[-1].word + placed[-1].words if placed else 0
+    needed = sum(layer.words for layer in placed)
     if needed > config.weight_words:
         raise InputError(
             f"{network.name}: the weights need {needed} ROM words of {config.rom_word_bits} bits; "
@@ -138,6 +161,7 @@ def encode_weights(network: CompressedNetwork, config: EngineConfig) -> RomImage
     parts = [
         _encode_layer(layer, network.pad, where, config)
         for layer, where in zip(network.layers, placed, strict=True)
+        if where.outline.shape.shares is None
     ]
     return RomImage(Words(config.rom_word_bits, b"".join(parts)), placed)
 
@@ -149,40 +173,92 @@ def decode_weights(words: Words, layers: Sequence[Outline], config: EngineConfig
     filling bit is set, or if a layer's pad values differ between its tiles.
     """
     placed = place_layers(layers, config)
-    needed = placed[-1].word + placed[-1].words if placed else 0
+    needed = sum(layer.words for layer in placed)
     if words.word_bits != config.rom_word_bits:
         raise InputError(f"weight ROM has words of {words.word_bits} bits; allowed: {config.rom_word_bits}")
     if len(words) != needed:
         raise InputError(f"weight ROM has {len(words)} words; allowed: {needed}, as the layers take")
     size = words.word_bytes
-    return [_decode_layer(words.data[p.word * size : (p.word + p.words) * size], p, config) for p in placed]
+    decoded: list[LayerWeights] = []
+    for place in placed:
+        shares = place.outline.shape.shares
+        if shares is None:
+            data = words.data[place.word * size : (place.word + place.words) * size]
+            decoded.append(_decode_layer(data, place, config))
+        else:
+            decoded.append(decoded[shares])
+    return decoded
+
+
+def _kernel_width(outline: Outline) -> int:
+    """Bits of one of the layer's own kernels."""
+    return CENTRE_KERNEL_BITS if outline.shape.kernel == 1 else kernel_bits(outline.mask_bits)
+
+
+def _shortcut_kernels(outline: Outline) -> int:
+    shortcut = outline.shape.shortcut
+    if shortcut is None:
+        return 0
+    return outline.shape.out_channels * (outline.shortcut_channels if shortcut.projection else 1)
 
 
 def _tiles(outline: Outline, config: EngineConfig) -> Iterator[_Tile]:
     """Tiles of a layer in the stream's order."""
-    c_out, c_in = outline.shape.out_channels, outline.shape.in_channels
-    grouped = outline.reads_image and runs_in_row_groups(outline.shape, outline.mask_bits, config)
     word = 0
-    for o0 in range(0, c_out, config.output_lanes):
-        o1 = min(o0 + config.output_lanes, c_out)
-        for i0 in range(0, c_in, config.input_lanes):
-            i1 = min(i0 + config.input_lanes, c_in)
-            last = i1 == c_in
-            lanes: tuple[int | None, ...] = tuple(range(i0, i1))
-            if grouped:
-                group = lanes + (None,) * (config.group_lanes - len(lanes))
-                lanes = (group * ROW_GROUPS)[: lanes_in_row_groups(c_in, config)]
-            bits = tile_bits(len(lanes), o1 - o0, outline.mask_bits, outline.has_pad, last)
-            yield _Tile(o0, o1, i0, i1, lanes, last, word, bits)
-            word += -(-bits // config.rom_word_bits)
+    for o0 in range(0, outline.shape.out_channels, config.output_lanes):
+        o1 = min(o0 + config.output_lanes, outline.shape.out_channels)
+        for tile in (*_shortcut_tiles(outline, o0, o1, config), *_own_tiles(outline, o0, o1, config)):
+            yield replace(tile, word=word)
+            word += -(-tile.bits // config.rom_word_bits)
+
+
+def _shortcut_tiles(outline: Outline, o0: int, o1: int, config: EngineConfig) -> Iterator[_Tile]:
+    """The shortcut's tiles of an output group, their places still open."""
+    shortcut = outline.shape.shortcut
+    if shortcut is None:
+        return
+    first, end = (0, outline.shortcut_channels) if shortcut.projection else (o0, o1)
+    for i0 in range(first, end, config.input_lanes):
+        i1 = min(i0 + config.input_lanes, end)
+        lanes = tuple(range(i0, i1))
+        if shortcut.projection:
+            bits = tile_bits(i1 - i0, o1 - o0, 1, has_pad=False, has_bias=False, centre=True)
+        else:
+            bits = diagonal_bits(i1 - i0)
+        yield _Tile(o0, o1, i0, i1, lanes, False, 0, bits, True, not shortcut.projection)
+
+
+def _own_tiles(outline: Outline, o0: int, o1: int, config: EngineConfig) -> Iterator[_Tile]:
+    """The convolution's tiles of an output group, their places still open."""
+    c_in = outline.shape.in_channels
+    grouped = outline.reads_image and runs_in_row_groups(outline.shape, outline.mask_bits, config)
+    for i0 in range(0, c_in, config.input_lanes):
+        i1 = min(i0 + config.input_lanes, c_in)
+        last = i1 == c_in
+        lanes: tuple[int | None, ...] = tuple(range(i0, i1))
+        if grouped:
+            group = lanes + (None,) * (config.group_lanes - len(lanes))
+            lanes = (group * ROW_GROUPS)[: lanes_in_row_groups(c_in, config)]
+        centre = outline.shape.kernel == 1
+        bits = tile_bits(len(lanes), o1 - o0, outline.mask_bits, outline.has_pad, last, centre=centre)
+        yield _Tile(o0, o1, i0, i1, lanes, last, 0, bits)
 
 
 def _encode_layer(layer: CompressedLayer, pad: np.ndarray, where: RomLayer, config: EngineConfig) -> bytes:
     kernels = _kernel_bits(layer)
+    shortcuts = _shortcut_bits(layer)
     biases = _to_bits(layer.bias.astype(np.int64) & ((1 << BIAS_BITS) - 1), BIAS_BITS)
     pads = _to_bits(pad, PAD_BITS)
     stream = np.zeros(where.words * config.rom_word_bits, dtype=np.uint8)
     for tile in _tiles(where.outline, config):
+        if tile.shortcut:
+            assert shortcuts is not None
+            stored = shortcuts[tile.i0 : tile.i1] if tile.diagonal else shortcuts[
+                tile.o0 : tile.o1, tile.i0 : tile.i1
+            ]
+            start = tile.word * config.rom_word_bits
+            stream[start : start + tile.bits] = stored.reshape(-1)
+            continue
         # A lane without a channel has zeros.
         lanes = [n for n, channel in enumerate(tile.lanes) if channel is not None]
         channels = [channel for channel in tile.lanes if channel is not None]
@@ -207,16 +283,29 @@ def _kernel_bits(layer: CompressedLayer) -> np.ndarray:
     codes = np.zeros(256, dtype=np.uint8)
     for value in mask_values(layer.mask_bits):
         codes[value & 0xFF] = encode_mask(value, layer.mask_bits)
-    taps = codes[layer.mask.view(np.uint8)].reshape(*layer.alpha.shape, TAPS)
-    bits = _to_bits(taps, layer.mask_bits).reshape(*layer.alpha.shape, TAPS * layer.mask_bits)
+    taps = codes[layer.mask.view(np.uint8)].reshape(*layer.alpha.shape, -1)
+    bits = _to_bits(taps, layer.mask_bits).reshape(*layer.alpha.shape, -1)
     return np.concatenate([_to_bits(layer.alpha, SCALAR_BITS), bits], axis=-1)
+
+
+def _shortcut_bits(layer: CompressedLayer) -> np.ndarray | None:
+    """Bits of the shortcut's kernels, uint8 [C_out, C_shortcut, 9] or, of an identity, [C_out, 9]."""
+    if layer.shortcut_alpha is None:
+        return None
+    sign = np.zeros_like(layer.shortcut_alpha) if layer.shortcut_sign is None else layer.shortcut_sign < 0
+    return np.concatenate(
+        [_to_bits(layer.shortcut_alpha, SCALAR_BITS), sign.astype(np.uint8)[..., None]], axis=-1
+    )
 
 
 def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWeights:
     outline = where.outline
     c_out, c_in, b = outline.shape.out_channels, outline.shape.in_channels, outline.mask_bits
     stream = np.unpackbits(np.frombuffer(data, dtype=np.uint8), bitorder="little")
-    kernels = np.zeros((c_out, c_in, kernel_bits(b)), dtype=np.uint8)
+    kernels = np.zeros((c_out, c_in, _kernel_width(outline)), dtype=np.uint8)
+    projection = outline.shape.shortcut is not None and outline.shape.shortcut.projection
+    size = (c_out, outline.shortcut_channels) if projection else (c_out,)
+    shortcuts = np.zeros((*size, CENTRE_KERNEL_BITS), dtype=np.uint8)
     biases = np.zeros((c_out, BIAS_BITS), dtype=np.uint8)
     pads = np.zeros((c_in, PAD_BITS), dtype=np.uint8)
     for tile in _tiles(outline, config):
@@ -229,6 +318,18 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
                 f"weight ROM, layer {outline.shape.name}: a filling bit is set after the tile of output "
                 f"channel {tile.o0}, input channel {tile.i0}, ROM word {where.word + tile.word}; allowed: 0"
             )
+        if tile.shortcut:
+            part = bits.reshape(-1, CENTRE_KERNEL_BITS)
+            if tile.diagonal:
+                if part[:, SCALAR_BITS].any():
+                    raise InputError(
+                        f"weight ROM, layer {outline.shape.name}: a scalar of the shortcut of channels "
+                        f"{tile.i0} to {tile.i1 - 1} has a sign; allowed: none"
+                    )
+                shortcuts[tile.i0 : tile.i1] = part
+            else:
+                shortcuts[tile.o0 : tile.o1, tile.i0 : tile.i1] = part.reshape(n_out, n_in, -1)
+            continue
         if outline.has_pad:
             found, bits = bits[: n_in * PAD_BITS].reshape(n_in, PAD_BITS), bits[n_in * PAD_BITS :]
             found = _gathered(found, tile, where)
@@ -239,19 +340,23 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
                     f"weight ROM, layer {outline.shape.name}: pad values of output channel {tile.o0}'s tile "
                     "are not those of the first; allowed: the same in all"
                 )
-        count = n_out * n_in * kernel_bits(b)
+        count = n_out * n_in * _kernel_width(outline)
         lanes = bits[:count].reshape(n_out, n_in, -1).transpose(1, 0, 2)
         kernels[tile.o0 : tile.o1, tile.i0 : tile.i1] = _gathered(lanes, tile, where).transpose(1, 0, 2)
         if tile.has_bias:
             biases[tile.o0 : tile.o1] = bits[count:].reshape(n_out, BIAS_BITS)
     values = np.array([decode_mask(code, b) for code in range(1 << b)], dtype=np.int8)
-    taps = _from_bits(kernels[..., SCALAR_BITS:].reshape(c_out, c_in, TAPS, b))
+    side = outline.shape.kernel
+    taps = _from_bits(kernels[..., SCALAR_BITS:].reshape(c_out, c_in, side * side, b))
     bias = _from_bits(biases)
+    alphas = _from_bits(shortcuts[..., :SCALAR_BITS]).astype(np.uint8)
     return LayerWeights(
-        mask=values[taps].reshape(c_out, c_in, 3, 3),
+        mask=values[taps].reshape(c_out, c_in, side, side),
         alpha=_from_bits(kernels[..., :SCALAR_BITS]).astype(np.uint8),
         bias=(bias - ((bias >> (BIAS_BITS - 1)) << BIAS_BITS)).astype(np.int16),
         pad=_from_bits(pads).astype(np.uint8),
+        shortcut_alpha=None if outline.shape.shortcut is None else alphas,
+        shortcut_sign=(1 - 2 * shortcuts[..., SCALAR_BITS].astype(np.int8)) if projection else None,
     )
 
 

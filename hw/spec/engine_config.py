@@ -172,10 +172,14 @@ class EngineConfig:
         return PASSES[self.mask_bits_max]
 
     @property
+    def shortcut_tap_max(self) -> int:
+        """The largest shift of a shortcut's products by its tap, in the kernel unit."""
+        return MASK_MAGNITUDES[self.digit_bits][-1].bit_length() - 1
+
+    @property
     def shortcut_shift_max(self) -> int:
-        """The largest shift of a shortcut's products: by the tap, and by the digit in the accumulator."""
-        greatest = MASK_MAGNITUDES[self.digit_bits][-1]
-        return greatest.bit_length() - 1 + self.passes_max - 1
+        """The largest shift of a shortcut's products: by its tap, and by a digit in the accumulator."""
+        return self.shortcut_tap_max + self.passes_max - 1
 
     @property
     def macs_per_cycle(self) -> int:

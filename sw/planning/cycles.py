@@ -5,6 +5,8 @@ weights has been loaded by then:
 
     T(pass) = max(n, load(next tile))        load = FILL_CYCLES + beats, + visit_fetch at a new visit
     T(pass) = max(n + drain, load) + 1       when the next pass belongs to another layer
+    T(pass) = max(n + drain, load)           when the next pass reads a shortcut's map from the part of the
+                                             feature memory that this one has written
 
 where drain is the length of the pipeline. Unless a strip is shorter than a weight load, a layer therefore
 takes passes(b) * ceil(C_in / P_i) * ceil(C_out / P_o) * H * W cycles, plus drain + 1 at each change of layer.
@@ -17,7 +19,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT
 from kestrel.hw.spec.timing import (
     FILL_CYCLES,
@@ -29,7 +30,7 @@ from kestrel.hw.spec.timing import (
     start_cycles,
     visit_fetch,
 )
-from kestrel.hw.spec.widths import TAPS
+from kestrel.sw.model.network import IMAGE_CHANNELS
 from kestrel.sw.planning.geometry import (
     Tile,
     Visit,
@@ -37,6 +38,7 @@ from kestrel.sw.planning.geometry import (
     group_count,
     last_lanes,
     tile_kinds,
+    tile_passes,
     tiles,
     weight_beats,
 )
@@ -85,6 +87,10 @@ class FrameCycles:
         return sum(r.cycles for r in self.layers)
 
 
+STEM_TAPS = 49
+"""Taps of the 7x7 kernels that a first layer on blocks computes."""
+
+
 def utilisation(macs: int, cycles: int, config: EngineConfig) -> float:
     """Share of the array's peak throughput that goes into useful multiply-accumulates."""
     return macs / (cycles * config.macs_per_cycle)
@@ -98,6 +104,7 @@ class _Pass:
     emit: bool
     beats: int  # for pad values and kernels; 0 without weights
     bias_beats: int
+    waits: bool = False  # it reads the part that is written: after a pass that emits, the pipeline drains
 
 
 @dataclass(frozen=True)
@@ -168,26 +175,34 @@ def _interval(
             loaded = max(loaded, bias_hold_cycles(config.input_lanes) * current.emit) + following.bias_beats
     else:
         loaded = fetch + 1
-    moving = current.streaming + drain_cycles(config) * new_layer
+    moving = current.streaming + drain_cycles(config) * (new_layer or (following.waits and current.emit))
     return max(moving, loaded) + new_layer, max(0, loaded - moving) * (following.beats > 0)
 
 
 def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
     config = plan.config
     record = plan.records[visit.record]
-    pixels = visit.rows * record.width
     if record.layer is None:
+        if plan.blocks and record.kind == KIND_INPUT:
+            only = _Pass(block_input_cycles(plan, visit), False, 0, 0)
+            return _VisitPasses(only, only, 0, 0, only.streaming)
+        pixels = visit.rows * record.width
         extra = INPUT_LATENCY if record.kind == KIND_INPUT else OUTPUT_LATENCY
         only = _Pass(pixels * _beats_per_pixel(record, config) + extra, False, 0, 0)
         return _VisitPasses(only, only, 0, 0, only.streaming)
-    pixels = group_count(visit.rows, record.layer.rows_at_once(config)) * record.width
-    digits = PASSES[record.layer.mask_bits]
+    rows = group_count(visit.rows, record.layer.rows_at_once(config))
+    waits = record.shortcut_read is not None and record.shortcut_read.part == record.written_part
     kinds: list[_Pass] = []
     numbers: dict[Tile, list[int]] = {}  # the positions of a tile's passes in ``kinds``
     for tile in tile_kinds(record.layer, config):
         beats, biases = weight_beats(tile, record.layer, config), bias_beats(tile, config)
-        numbers[tile] = list(range(len(kinds), len(kinds) + digits))
-        kinds += [_Pass(pixels, tile.last_in and n == digits - 1, beats, biases) for n in range(digits)]
+        passes = tile_passes(tile, record.layer)
+        pixels = rows * record.layer.pass_columns(tile, record.width)
+        numbers[tile] = list(range(len(kinds), len(kinds) + passes))
+        kinds += [
+            _Pass(pixels, tile.last_in and n == passes - 1, beats, biases, tile.shortcut and waits)
+            for n in range(passes)
+        ]
     order = [number for tile in tiles(record.layer, config) for number in numbers[tile]]
     intervals = [
         (count, *_interval(kinds[a], kinds[b], config, False, False))
@@ -198,8 +213,13 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
         kinds[order[-1]],
         inner=sum(count * taken for count, taken, _ in intervals),
         exposed=sum(count * waited for count, _, waited in intervals),
-        streaming=pixels * len(order),
+        streaming=sum(kinds[number].streaming for number in order),
     )
+
+
+def block_input_cycles(plan: Plan, visit: Visit) -> int:
+    """Cycles of a visit to an image that is stored in 2x2 blocks."""
+    raise NotImplementedError
 
 
 def _beats_per_pixel(record: Record, config: EngineConfig) -> int:
@@ -218,4 +238,9 @@ def _macs(plan: Plan, number: int) -> int:
     if record.layer is None:
         return 0
     shape = record.layer.shape
-    return TAPS * shape.in_channels * shape.out_channels * record.rows * record.width
+    inputs = shape.kernel**2 * shape.in_channels
+    if plan.blocks and number == 1:  # the taps of the 7x7 kernels, not those by which blocks cover them
+        inputs = STEM_TAPS * IMAGE_CHANNELS
+    if shape.shortcut is not None and shape.shortcut.projection:
+        inputs += record.layer.shortcut_channels
+    return inputs * shape.out_channels * record.rows * record.conv_width

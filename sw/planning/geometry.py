@@ -6,24 +6,59 @@ from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import FILL_CYCLES, layer_fetch, visit_fetch
-from kestrel.hw.spec.widths import tile_bits
+from kestrel.hw.spec.widths import diagonal_bits, tile_bits
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.remedies import larger
 
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What the planner must know about a layer. ``reads_image`` says that it is the network's first."""
+    """What the planner must know about a layer. ``reads_image`` says that it is the network's first.
+
+    ``shortcut_channels`` are those of its shortcut's map, 0 without one, and ``shortcut_shift`` is the shift
+    of the shortcut's products.
+    """
 
     shape: ConvShape
     mask_bits: int
     shift: int
     has_pad: bool
     reads_image: bool = False
+    shortcut_channels: int = 0
+    shortcut_shift: int = 0
+
+    @property
+    def centre(self) -> bool:
+        """Whether its own kernels are 1x1: only the centre tap of a window counts."""
+        return self.shape.kernel == 1
 
     def rows(self, height: int) -> int:
-        """Rows to compute of ``height`` rows: without an odd last one, which the pooling would drop."""
-        return height - height % 2 if self.shape.pool else height
+        """Rows to compute for a map of ``height`` rows: those of the convolution, without an odd last one
+        that the pooling would drop."""
+        rows = self.shape.conv_size(height, 1)[0]
+        return rows - rows % 2 if self.shape.pool and self.shape.pool_size == 2 else rows
+
+    def written_rows(self, done: int, height: int) -> int:
+        """Rows of its output that are complete once ``done`` of its rows are computed, for a map of
+        ``height`` rows."""
+        if not self.shape.pool:
+            return done
+        if self.shape.pool_size == 3 and done == self.rows(height):
+            return (done + 1) // 2
+        return done // 2
+
+    def first_row_read(self, row: int) -> int:
+        """The first row of its map that it reads for its row ``row``; -1 is above the map."""
+        return row * self.shape.stride - (not self.centre)
+
+    def last_row_read(self, row: int) -> int:
+        """The last row of its map that it reads for its row ``row``; it may lie below the map."""
+        return row * self.shape.stride + (not self.centre)
+
+    def pass_columns(self, tile: "Tile", width: int) -> int:
+        """Columns that a pass of ``tile`` takes in a row, for a map of ``width`` columns: where only the
+        centre tap counts, columns that no window of the layer has are passed over."""
+        return self.shape.conv_size(1, width)[1] if tile.shortcut or self.centre else width
 
     def in_row_groups(self, config: EngineConfig) -> bool:
         """Whether an engine runs the layer in row groups."""
@@ -58,7 +93,8 @@ class Region:
 
 @dataclass(frozen=True)
 class Visit:
-    """Rows first_row .. first_row + rows - 1 of the record with the number ``record``."""
+    """Rows first_row .. first_row + rows - 1 of the record with the number ``record``: rows that a layer
+    computes (before its pooling), rows of the map of image and output."""
 
     record: int
     first_row: int
@@ -68,12 +104,16 @@ class Visit:
 @dataclass(frozen=True)
 class Tile:
     """One tile of a layer's weights: the number of channels in its input group and in its output group. In
-    row groups, ``n_in`` is the number of lanes that are loaded."""
+    row groups, ``n_in`` is the number of lanes that are loaded. ``shortcut``: its input group is one of the
+    shortcut's map, its kernels are 1x1. ``diagonal``: it has ``n_in`` kernels, each for an output channel of
+    its own."""
 
     n_in: int
     n_out: int
     last_in: bool
     last_out: bool
+    shortcut: bool = False
+    diagonal: bool = False
 
 
 def group_count(channels: int, lanes: int) -> int:
@@ -104,8 +144,9 @@ def loaded_lanes(layer: PlanLayer, config: EngineConfig) -> int:
 
 
 def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
-    """A layer's tiles in the order of the weight stream. At most four kinds exist, each as one object."""
-    inner, end = _tile_row(layer, config, last_out=False), _tile_row(layer, config, last_out=True)
+    """A layer's tiles in the order of the weight stream. The kinds are few."""
+    inner = output_group_tiles(layer, config, last_out=False)
+    end = output_group_tiles(layer, config, last_out=True)
     return inner * (group_count(layer.shape.out_channels, config.output_lanes) - 1) + end
 
 
@@ -114,32 +155,59 @@ def tile_kinds(layer: PlanLayer, config: EngineConfig) -> dict[Tile, int]:
     out_groups = group_count(layer.shape.out_channels, config.output_lanes)
     kinds: dict[Tile, int] = {}
     for last_out, rows in ((False, out_groups - 1), (True, 1)):
-        row = _tile_row(layer, config, last_out)
-        for tile, count in ((row[0], len(row) - 1), (row[-1], 1)):
-            if rows * count:
-                kinds[tile] = rows * count
+        for tile in output_group_tiles(layer, config, last_out) if rows else ():
+            kinds[tile] = kinds.get(tile, 0) + rows
     return kinds
 
 
-def _tile_row(layer: PlanLayer, config: EngineConfig, last_out: bool) -> list[Tile]:
-    """The tiles of one output group."""
+def output_group_tiles(layer: PlanLayer, config: EngineConfig, last_out: bool = True) -> list[Tile]:
+    """The tiles of one output group, of the last one or of another."""
     shape = layer.shape
     in_groups = group_count(shape.in_channels, config.input_lanes)
     n_out = last_lanes(shape.out_channels, config.output_lanes) if last_out else config.output_lanes
     full = Tile(config.input_lanes, n_out, last_in=False, last_out=last_out)
     last = Tile(loaded_lanes(layer, config), n_out, last_in=True, last_out=last_out)
-    return [full] * (in_groups - 1) + [last]
+    return _shortcut_tiles(layer, config, n_out, last_out) + [full] * (in_groups - 1) + [last]
+
+
+def _shortcut_tiles(layer: PlanLayer, config: EngineConfig, n_out: int, last_out: bool) -> list[Tile]:
+    """The shortcut's tiles of an output group of ``n_out`` channels."""
+    shortcut, lanes = layer.shape.shortcut, config.input_lanes
+    if shortcut is None:
+        return []
+    channels = layer.shortcut_channels if shortcut.projection else n_out
+    groups = group_count(channels, lanes)
+    return [
+        Tile(
+            lanes if n < groups - 1 else last_lanes(channels, lanes), n_out, last_in=False,
+            last_out=last_out, shortcut=True, diagonal=not shortcut.projection,
+        )
+        for n in range(groups)
+    ]  # fmt: skip
 
 
 def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
     """The number of ROM words that a tile takes."""
-    bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, layer.has_pad, tile.last_in)
+    if tile.diagonal:
+        bits = diagonal_bits(tile.n_in)
+    else:
+        has_pad, centre = layer.has_pad and not tile.shortcut, layer.centre or tile.shortcut
+        bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, has_pad, tile.last_in, centre=centre)
     return -(-bits // config.rom_word_bits)
 
 
+def tile_passes(tile: Tile, layer: PlanLayer) -> int:
+    """The number of passes that use a tile, one for each digit of its masks."""
+    return 1 if tile.shortcut else PASSES[layer.mask_bits]
+
+
 def weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    """Cycles in which the pad values and kernels of a tile are cut from the stream."""
-    return group_count(tile.n_in, config.load_kernels) * (tile.n_out + layer.has_pad)
+    """Cycles in which the pad values and kernels of a tile are cut from the stream. Before those of a
+    diagonal tile, one cycle clears the kernels."""
+    if tile.diagonal:
+        return 1 + tile.n_in
+    pads = layer.has_pad and not tile.shortcut
+    return group_count(tile.n_in, config.load_kernels) * (tile.n_out + pads)
 
 
 def bias_beats(tile: Tile, config: EngineConfig) -> int:
@@ -148,42 +216,60 @@ def bias_beats(tile: Tile, config: EngineConfig) -> int:
 
 
 def tile_count(layer: PlanLayer, config: EngineConfig) -> int:
-    shape = layer.shape
-    return group_count(shape.in_channels, config.input_lanes) * group_count(
-        shape.out_channels, config.output_lanes
-    )
+    """The number of a layer's tiles."""
+    return sum(tile_kinds(layer, config).values())
+
+
+def pass_count(layer: PlanLayer, config: EngineConfig) -> int:
+    """The passes over each strip of a layer."""
+    return sum(n * tile_passes(tile, layer) for tile, n in tile_kinds(layer, config).items())
 
 
 def longest_load(layer: PlanLayer, config: EngineConfig) -> int:
     """Cycles that the load of the layer's slowest tile takes. This is either a full tile or one of the last
     input group, which has biases."""
-    shape = layer.shape
-    n_out = min(shape.out_channels, config.output_lanes)
-    last = Tile(loaded_lanes(layer, config), n_out, last_in=True, last_out=False)
-    beats = weight_beats(last, layer, config) + bias_beats(last, config)
-    if shape.in_channels > config.input_lanes:
-        full = Tile(config.input_lanes, n_out, last_in=False, last_out=False)
-        beats = max(beats, weight_beats(full, layer, config))
-    return FILL_CYCLES + beats
+    beats = (
+        weight_beats(tile, layer, config) + bias_beats(tile, config) for tile in tile_kinds(layer, config)
+    )
+    return FILL_CYCLES + max(beats)
+
+
+def pool_line_words(config: EngineConfig) -> int:
+    """Words of the line memory of the pooling."""
+    return max(2, config.max_width // 2)
 
 
 def strip_rows(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
     """Rows of a layer's strips: ``at_least``, more if the load of a tile would take longer than the strip,
-    and no more than the partial sums can hold. The number is even if the layer pools, and a multiple of three
-    in row groups. Raises InputError if not even the smallest strip fits. ``height`` x ``width`` is the map
-    that the layer works on."""
+    and no more than the partial sums can hold. The number is even if the layer pools 2x2, and a multiple of
+    three in row groups. ``height`` x ``width`` are the rows and columns that the layer computes. Raises
+    InputError if not even the smallest strip fits."""
+    _check_pool_line(name, layer, width, config)
     at_once = layer.rows_at_once(config)
     height, at_least = group_count(height, at_once), group_count(at_least, at_once)
     return at_once * _strip_steps(name, layer, height, width, config, at_least)
+
+
+def _check_pool_line(name: str, layer: PlanLayer, width: int, config: EngineConfig) -> None:
+    """Raises InputError if the line memory cannot hold a 3x3 pooling's row in all output groups."""
+    if not layer.shape.pool or layer.shape.pool_size != 3:
+        return
+    words = group_count(layer.shape.out_channels, config.output_lanes) * group_count(width, 2)
+    if words > pool_line_words(config):
+        raise InputError(
+            f"network {name}: {layer.shape.name} needs {words} words in the line memory of the pooling; "
+            f"configuration {config.name!r} has {pool_line_words(config)}, half of max_width; "
+            f"{larger(config, max_width=2 * words, partial_depth=max(config.partial_depth, 2 * words))}"
+        )
 
 
 def _strip_steps(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
     """The same in rows that a pass streams, each of which is one or three rows of the map."""
-    step = 2 if layer.shape.pool else 1
+    step = 2 if layer.shape.pool and layer.shape.pool_size == 2 else 1
     most = config.partial_depth // width
     if most >= height:
         most = height
@@ -201,7 +287,7 @@ def _strip_steps(
     if wanted < most:
         # If the rows left over for the last strip are too few to hide a load, use somewhat longer strips.
         fitting = range(wanted, most + 1, step)
-        rest = layer.rows(height)
+        rest = height - height % step
         return next((r for r in fitting if not 0 < rest % r * width < load), wanted)
     # Strips of similar length: a short last strip might not hide its weight load.
     even = group_count(height, group_count(height, most))

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
-from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import RECORD_WORDS
-from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT, visit_words
+from kestrel.hw.spec.table import visit_words
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
-from kestrel.sw.planning.geometry import Region, group_count
+from kestrel.sw.planning.geometry import (
+    Region,
+    group_count,
+    output_group_tiles,
+    pool_line_words,
+    tile_passes,
+)
 from kestrel.sw.planning.plan import Plan
 
 
@@ -71,7 +76,7 @@ def memory_needs(plan: Plan) -> MemoryNeeds:
             _bytes(longest_strip(plan) * partial_bits), _bytes(config.partial_depth * partial_bits)
         ),
         pool_line=MemorySize(
-            _bytes(_widest_pool(plan) // 2 * line_bits), _bytes(max(2, config.max_width // 2) * line_bits)
+            _bytes(_pool_words(plan) * line_bits), _bytes(pool_line_words(config) * line_bits)
         ),
         weights=MemorySize(
             _bytes(plan.weight_words * config.rom_word_bits),
@@ -104,14 +109,21 @@ def longest_strip(plan: Plan) -> int:
         layer = plan.records[visit.record].layer
         if layer is None:
             continue
-        groups = group_count(layer.shape.in_channels, plan.config.input_lanes)
-        if groups * PASSES[layer.mask_bits] > 1:
-            longest = max(longest, visit.rows * plan.records[visit.record].width)
+        passes = sum(tile_passes(tile, layer) for tile in output_group_tiles(layer, plan.config))
+        if passes > 1:
+            longest = max(longest, visit.rows * plan.records[visit.record].conv_width)
     return longest
 
 
-def _widest_pool(plan: Plan) -> int:
-    return max((r.width for r in plan.records if r.layer is not None and r.layer.shape.pool), default=0)
+def _pool_words(plan: Plan) -> int:
+    """Words of the pooling's line memory that are used; a 3x3 pooling keeps a row of every output group."""
+    words = 0
+    for record in plan.records:
+        if record.layer is not None and record.layer.shape.pool:
+            large = record.layer.shape.pool_size == 3
+            groups = group_count(record.channels, plan.config.output_lanes) if large else 1
+            words = max(words, groups * record.out_width)
+    return words
 
 
 def region_bytes(region: Region, config: EngineConfig) -> int:
@@ -152,14 +164,18 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
             continue
         row_bytes = record.write.stride * plan.config.word_bits / 8
         cycles, rows = [0], [0]
+        # The first row that each of the map's readers still needs.
+        needed = {n: 0 for n, r in enumerate(plan.records) if number in {r.source, r.shortcut}}
         for visit, start, stop in zip(plan.visits, visit_starts, ends, strict=True):
             if visit.record == number:
                 change = written_rows(plan, number, visit.first_row + visit.rows) - written_rows(
                     plan, number, visit.first_row
                 )
                 cycles.append(start)
-            elif visit.record == number + 1:
-                change = -_freed_rows(plan, number + 1, visit.first_row, visit.rows)
+            elif visit.record in needed:
+                before = min(needed.values())
+                needed[visit.record] = _first_needed(plan, visit.record, number, visit.first_row + visit.rows)
+                change = before - min(needed.values())
                 cycles.append(stop)
             else:
                 continue
@@ -174,23 +190,25 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
 def written_rows(plan: Plan, number: int, done: int) -> int:
     """Rows of its output that a record has written after working on ``done`` rows."""
     record = plan.records[number]
-    if number == 0 and plan.row_groups:  # the row below is written too
-        return done + 1 if done else 0
-    pooled = record.layer is not None and record.layer.shape.pool
-    return min(record.out_height, done // 2 if pooled else done)
+    if record.layer is not None:
+        return record.layer.written_rows(done, record.height)
+    if plan.row_groups or plan.blocks:  # the row below is written too
+        return min(done + 1, record.out_height + plan.row_groups) if done else 0
+    return done
 
 
-def _freed_rows(plan: Plan, number: int, first: int, count: int) -> int:
-    """Rows of its input that a reader no longer needs after rows ``first`` .. ``first + count - 1``."""
+def _first_needed(plan: Plan, number: int, map_number: int, done: int) -> int:
+    """The first row of a map that its reader, record ``number``, still needs after ``done`` rows."""
     reader = plan.records[number]
     grouped = number == 1 and plan.row_groups
-
-    def needed(done: int) -> int:
-        if done >= reader.rows:
-            return reader.height + grouped
-        if grouped:  # the three rows of a group are freed together with it
-            return done
-        return max(0, done - 1) if reader.kind == KIND_CONV else done
-
-    assert reader.kind in {KIND_CONV, KIND_OUTPUT}
-    return needed(first + count) - needed(first)
+    if done >= reader.rows:
+        return plan.records[map_number].out_height + grouped
+    if grouped or reader.layer is None:  # the three rows of a group are freed together with it
+        return done
+    rows = []
+    if reader.source == map_number:
+        rows.append(max(0, reader.layer.first_row_read(done)))
+    if reader.shortcut == map_number:
+        assert reader.layer.shape.shortcut is not None
+        rows.append(reader.layer.shape.shortcut.stride * done)
+    return min(rows)

@@ -1,9 +1,9 @@
 """The plan: where the feature maps lie, and in which order the engine visits layers and rows.
 
-A map is a region of one part of the feature memory: the map between layers k and k + 1 lies in part k mod 2,
-the image in part 0. Its rows are addressed circularly: row r lies in bank r mod 3, in slot (r // 3) mod
-slots. A visit is a strip of consecutive rows of one layer. ``sw.planning.visit_order`` decides the order of
-the visits and the places of the maps.
+A map is a region of one part of the feature memory: the image lies in part 0, and every layer writes the part
+that it does not read, so that in a stack the parts alternate. Its rows are addressed circularly: row r lies
+in bank r mod 3, in slot (r // 3) mod slots. A visit is a strip of consecutive rows of one layer.
+``sw.planning.visit_order`` decides the order of the visits and the places of the maps.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,9 @@ from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import ConvShape, map_sizes, source_of
 from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
+from kestrel.sw.planning.maps import readings
 from kestrel.sw.planning.remedies import larger
 from kestrel.sw.planning.visit_order import Schedule, choose_schedule
 
@@ -22,7 +24,9 @@ from kestrel.sw.planning.visit_order import Schedule, choose_schedule
 class Record:
     """A record of a layer; ``kind`` is KIND_INPUT, KIND_CONV or KIND_OUTPUT. ``height`` x ``width`` is the
     size that the layer works on, ``out_height`` x ``out_width`` that of the map it writes. ``weight_base``
-    and ``weight_words`` place its tiles in the ROM.
+    and ``weight_words`` place its tiles in the ROM; a layer that shares another one's weights has no words
+    of its own. ``source`` and ``shortcut`` are the numbers of the maps that it reads (map m is the one that
+    record m writes), ``read`` and ``shortcut_read`` their places.
     """
 
     kind: int
@@ -37,16 +41,34 @@ class Record:
     write: Region | None
     weight_base: int = 0
     weight_words: int = 0
+    source: int | None = None
+    shortcut: int | None = None
+    shortcut_read: Region | None = None
 
     @property
     def rows(self) -> int:
-        """Rows that the record works on: without an odd last one that the pooling would drop."""
-        return self.height if self.layer is None else self.layer.rows(self.height)
+        """Rows that the record works on: those that a layer computes, without an odd last one that the
+        pooling would drop; of the input, those of the map that it writes."""
+        if self.layer is not None:
+            return self.layer.rows(self.height)
+        return self.out_height
+
+    @property
+    def written_part(self) -> int | None:
+        """The part of the feature memory that it writes, if any."""
+        return None if self.write is None else self.write.part
+
+    @property
+    def conv_width(self) -> int:
+        """Columns that a layer computes of each row."""
+        assert self.layer is not None
+        return self.layer.shape.conv_size(1, self.width)[1]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a frame needs, in the order in which it happens."""
+    """Everything that a frame needs, in the order in which it happens. ``blocks``: the image is stored in 2x2
+    blocks."""
 
     config: EngineConfig
     activation_bits: int
@@ -54,6 +76,7 @@ class Plan:
     width: int
     records: tuple[Record, ...]
     visits: tuple[Visit, ...]
+    blocks: bool = False
 
     @property
     def row_groups(self) -> bool:
@@ -83,12 +106,16 @@ class Plan:
 def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
     """The same frame in another order and with its maps in other places, whether or not these fit the
     configuration's memory."""
+    def place(number: int | None) -> Region | None:
+        return None if number is None else schedule.regions[number]
+
     records = tuple(
-        replace(record, read=read, write=write)
-        for record, read, write in zip(
-            plan.records, (None, *schedule.regions), (*schedule.regions, None), strict=True
+        replace(
+            record, read=place(record.source), shortcut_read=place(record.shortcut),
+            write=place(None if record.kind == KIND_OUTPUT else number),
         )
-    )
+        for number, record in enumerate(plan.records)
+    )  # fmt: skip
     return replace(plan, records=records, visits=schedule.visits)
 
 
@@ -98,9 +125,14 @@ def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
         PlanLayer(
             layer.shape, layer.mask_bits, layer.shift,
             has_pad=n == 0 and bool(network.pad.any()), reads_image=n == 0,
+            shortcut_channels=_shortcut_channels(network, layer.shape), shortcut_shift=layer.shortcut_shift,
         )
         for n, layer in enumerate(network.layers)
     )  # fmt: skip
+
+
+def _shortcut_channels(network: CompressedNetwork, shape: ConvShape) -> int:
+    return 0 if shape.shortcut is None else network.layers[shape.shortcut.source].shape.out_channels
 
 
 def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:
@@ -111,7 +143,10 @@ def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, wid
             f"allowed by configuration {config.name!r}: at most {config.activation_bits}; "
             f"{larger(config, activation_bits=network.activation_bits)}"
         )
-    return plan_frame(network.name, plan_layers(network), network.activation_bits, config, height, width)
+    layers = plan_layers(network)
+    return plan_frame(
+        network.name, layers, network.activation_bits, config, height, width, blocks=network.blocks
+    )
 
 
 def plan_frame(
@@ -121,6 +156,8 @@ def plan_frame(
     config: EngineConfig,
     height: int,
     width: int,
+    *,
+    blocks: bool = False,
 ) -> Plan:
     """Like ``make_plan``, but for layers of which only the shapes are known."""
     if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
@@ -135,29 +172,61 @@ def plan_frame(
                 f"allowed by configuration {config.name!r}: at most {config.mask_bits_max}; "
                 f"{larger(config, mask_bits_max=next(b for b in MASK_BITS_MAX if b >= layer.mask_bits))}"
             )
-    sizes = _map_sizes(name, layers, height, width)
-    schedule = choose_schedule(name, layers, config, height, width)
+    _check_residual(name, layers, config, blocks)
+    first = ConvShape("", 1, 1, False, stride=2 if blocks else 1).conv_size(height, width)
+    sizes = _map_sizes(name, layers, *first)
+    schedule = choose_schedule(name, layers, config, *first, blocks)
     regions = schedule.regions
     channels = layers[0].shape.in_channels
-    records = [Record(KIND_INPUT, "input", None, channels, height, width, height, width, None, regions[0])]
+    records = [Record(KIND_INPUT, "input", None, channels, height, width, *first, None, regions[0])]
     base = 0
-    for number, layer in enumerate(layers):
+    for number, (layer, reading) in enumerate(zip(layers, readings(layers), strict=True)):
         words = sum(n * tile_words(tile, layer, config) for tile, n in tile_kinds(layer, config).items())
-        channels = layer.shape.out_channels
+        shares = layer.shape.shares
+        if shares is not None:
+            words = 0
         records.append(
             Record(
-                KIND_CONV, layer.shape.name, layer, channels, *sizes[number], *sizes[number + 1],
-                regions[number], regions[number + 1], base, words,
+                KIND_CONV, layer.shape.name, layer, layer.shape.out_channels, *sizes[reading.source],
+                *sizes[number + 1], regions[reading.source], regions[number + 1],
+                base if shares is None else records[1 + shares].weight_base, words,
+                reading.source, reading.shortcut,
+                None if reading.shortcut is None else regions[reading.shortcut],
             )
         )  # fmt: skip
         base += words
-    records.append(Record(KIND_OUTPUT, "output", None, channels, *sizes[-1], *sizes[-1], regions[-1], None))
+    channels = layers[-1].shape.out_channels
+    records.append(
+        Record(
+            KIND_OUTPUT, "output", None, channels, *sizes[-1], *sizes[-1], regions[-1], None,
+            source=len(layers),
+        )
+    )  # fmt: skip
     if base > config.weight_words:
         raise InputError(
             f"network {name} needs {base} words of weight ROM; "
             f"configuration {config.name!r} has {config.weight_words}; {larger(config, weight_words=base)}"
         )
-    return Plan(config, activation_bits, height, width, tuple(records), schedule.visits)
+    return Plan(config, activation_bits, height, width, tuple(records), schedule.visits, blocks)
+
+
+def _check_residual(name: str, layers: Sequence[PlanLayer], config: EngineConfig, blocks: bool) -> None:
+    """Raises InputError for what the engine leaves out."""
+    if not config.residual:
+        special = next((layer.shape.name for layer in layers if not layer.shape.is_plain), None)
+        if blocks or special:
+            what = f"{special} is no plain 3x3 layer" if special else "the image is read in 2x2 blocks"
+            raise InputError(
+                f"network {name}: {what}; configuration {config.name!r} runs stacks of plain 3x3 layers; "
+                f"{larger(config, residual=True)}"
+            )
+    for layer in layers:
+        if layer.shortcut_shift > config.shortcut_shift_max:
+            raise InputError(
+                f"network {name}: {layer.shape.name} shifts its shortcut by {layer.shortcut_shift}; allowed "
+                f"by configuration {config.name!r}: at most {config.shortcut_shift_max}; "
+                f"{larger(config, mask_bits_max=max(MASK_BITS_MAX))}"
+            )
 
 
 def _wider(config: EngineConfig, height: int, width: int) -> str:
@@ -170,15 +239,14 @@ def _wider(config: EngineConfig, height: int, width: int) -> str:
 
 
 def _map_sizes(name: str, layers: Sequence[PlanLayer], height: int, width: int) -> list[tuple[int, int]]:
-    """(height, width) of the image and of every layer's output."""
-    sizes = [(height, width)]
-    for layer in layers:
-        if layer.shape.pool:
-            if height < 2 or width < 2:
-                raise InputError(
-                    f"network {name}: {layer.shape.name} would pool a map of {height} x {width} to nothing; "
-                    "allowed: an image at least twice as large in that direction for each pooling"
-                )
-            height, width = height // 2, width // 2
-        sizes.append((height, width))
-    return sizes
+    """(height, width) of the first map and of every layer's output."""
+    shapes = [layer.shape for layer in layers]
+    sizes = map_sizes(shapes, height, width)
+    for number, (rows, columns) in enumerate(sizes):
+        if not rows or not columns:
+            before = sizes[source_of(shapes, number)] if source_of(shapes, number) >= 0 else (height, width)
+            raise InputError(
+                f"network {name}: {shapes[number].name} would pool a map of {before[0]} x {before[1]} to "
+                "nothing; allowed: an image at least twice as large in that direction for each pooling"
+            )
+    return [(height, width), *sizes]

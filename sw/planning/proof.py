@@ -8,7 +8,7 @@ import numpy as np
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.planning.geometry import Region, Visit
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, Record
 
 
 class PlanError(RuntimeError):
@@ -31,10 +31,19 @@ def check_plan(plan: Plan) -> None:
         if done[visit.record] > record.rows:
             raise PlanError(f"{record.name}: more rows than {record.rows}")
         if record.read is not None:
+            assert record.source is not None
             for row, place in _rows_read(plan, visit):
-                if (_words(owners, record.read, place) != _owner(visit.record - 1, row)).any():
+                if (_words(owners, record.read, place) != _owner(record.source, row)).any():
                     raise PlanError(
                         f"{record.name}: row {row} of its input has been overwritten or never written"
+                    )
+        if record.shortcut_read is not None:
+            assert record.shortcut is not None
+            for row in _shortcut_rows(record, visit):
+                place = _Place(row)
+                if (_words(owners, record.shortcut_read, place) != _owner(record.shortcut, row)).any():
+                    raise PlanError(
+                        f"{record.name}: row {row} of its shortcut has been overwritten or never written"
                     )
         if record.write is not None:
             for row, place in _rows_written(plan, visit):
@@ -67,21 +76,43 @@ def _rows_read(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
                 if 0 <= out + n - 1 < record.height:
                     yield out + n - 1, _Place(out - group + n, group)
     else:
-        rows = range(max(0, visit.first_row - 1), min(record.height, end + 1))
+        assert record.layer is not None
+        first, last = record.layer.first_row_read(visit.first_row), record.layer.last_row_read(end - 1)
+        rows = range(max(0, first), min(record.height, last + 1))
         yield from ((row, _Place(row)) for row in rows)
+
+
+def _shortcut_rows(record: Record, visit: Visit) -> Iterator[int]:
+    """The rows of its shortcut's map that a visit needs."""
+    assert record.layer is not None
+    assert record.layer.shape.shortcut is not None
+    for row in range(visit.first_row, visit.first_row + visit.rows):
+        yield row * record.layer.shape.shortcut.stride
 
 
 def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
     """The rows of its output that a visit writes, and where it writes them."""
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV}
-    divisor = 2 if record.layer is not None and record.layer.shape.pool else 1
-    if visit.first_row % divisor:
-        raise PlanError(f"{record.name}: a strip of a pooled layer begins on row {visit.first_row}")
-    end = min(record.out_height, (visit.first_row + visit.rows) // divisor)
-    for row in range(visit.first_row // divisor, end):
+    end = visit.first_row + visit.rows
+    if record.layer is None:
+        first = visit.first_row
+    else:
+        if record.layer.shape.pool and record.layer.shape.pool_size == 2 and visit.first_row % 2:
+            raise PlanError(f"{record.name}: a strip of a pooled layer begins on row {visit.first_row}")
+        first = record.layer.written_rows(visit.first_row, record.height)
+        end = record.layer.written_rows(end, record.height)
+    for row in range(first, min(record.out_height, end)):
         if visit.record == 0 and plan.row_groups:
             yield from ((row, _Place(row + 1 - group, group)) for group in range(ROW_GROUPS))
+        elif visit.record == 0 and plan.blocks:
+            # A row of blocks is made of its own two rows of the image and of the one above them, which is
+            # written together with the row of blocks before.
+            yield from ((row, _Place(row, part)) for part in (0, 1))
+            if row == 0:
+                yield row, _Place(row, 2)
+            if row + 1 < record.out_height:
+                yield row + 1, _Place(row + 1, 2)
         else:
             yield row, _Place(row)
 

@@ -21,6 +21,8 @@ def larger(config: EngineConfig, **needed: int | Sequence[int]) -> str:
 
 
 def _sensible(name: str, value: int | Sequence[int]) -> int | tuple[int, ...]:
+    if isinstance(value, bool):
+        return value
     if not isinstance(value, int):
         return tuple(_rounded(number) for number in value)
     return _rounded(value) if name.endswith("_words") else value
@@ -31,4 +33,6 @@ def _rounded(value: int) -> int:
 
 
 def _text(value: int | tuple[int, ...]) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(value) if isinstance(value, int) else ",".join(map(str, value))

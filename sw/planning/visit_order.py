@@ -16,17 +16,18 @@ from itertools import combinations, pairwise
 
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import drain_cycles
+from kestrel.sw.model.network import map_sizes
 from kestrel.sw.planning.geometry import (
     PlanLayer,
     Region,
     Visit,
     group_count,
     longest_load,
+    pass_count,
     strip_rows,
-    tile_count,
 )
+from kestrel.sw.planning.maps import Reading, map_parts, readings, waits_for_shortcut
 from kestrel.sw.planning.remedies import larger
 
 
@@ -43,17 +44,18 @@ class Schedule:
     @property
     def feature_words(self) -> tuple[int, int]:
         """Words used in a bank of each part of the feature memory."""
-        ends = [max(r.end for r in self.regions[part::2]) if self.regions[part::2] else 0 for part in (0, 1)]
+        ends = [max((r.end for r in self.regions if r.part == part), default=0) for part in (0, 1)]
         return ends[0], ends[1]
 
 
 @dataclass(frozen=True)
 class _Map:
-    """The size of a map; map m is the one that record m writes."""
+    """The size of a map; map m is the one that record m writes. ``part``: of the feature memory."""
 
     height: int
     width: int
     stride: int
+    part: int
 
 
 @dataclass
@@ -70,18 +72,20 @@ STRIPS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 
 def choose_schedule(
-    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
-) -> Schedule:
+    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
+    blocks: bool = False,
+) -> Schedule:  # fmt: skip
     """Layer by layer if the feature memory is large enough for that, otherwise the depth-first schedule that
     loses the fewest cycles. If no schedule fits, raises InputError with the smallest need that was found.
     """
-    best = layer_by_layer(name, layers, config, height, width)
+    best = layer_by_layer(name, layers, config, height, width, blocks)
     if _fits(best, config):
         return best
-    found = [s for s in depth_first_schedules(name, layers, config, height, width) if _fits(s, config)]
+    tried = depth_first_schedules(name, layers, config, height, width, blocks)
+    found = [s for s in tried if _fits(s, config)]
     if found:
         return min(found, key=lambda s: (s.lost, sum(s.feature_words)))
-    everything = [best, *depth_first_schedules(name, layers, config, height, width)]
+    everything = [best, *tried]
     words = [min(s.feature_words[part] for s in everything) for part in (0, 1)]
     least = min(everything, key=lambda s: sum(s.feature_words)).feature_words
     enough = tuple(map(max, least, config.feature_words))
@@ -93,19 +97,22 @@ def choose_schedule(
 
 
 def layer_by_layer(
-    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
-) -> Schedule:
+    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
+    blocks: bool = False,
+) -> Schedule:  # fmt: skip
     """Every map is kept whole, and there are only as many changes of layer as there are layers."""
-    return schedule(name, layers, config, height, width, range(len(layers)), height)
+    return schedule(name, layers, config, height, width, range(len(layers)), height, blocks)
 
 
 def depth_first_schedules(
-    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
-) -> list[Schedule]:
-    """Schedules whose segments begin at the start and after some poolings, in every combination."""
-    ends = [n + 1 for n, layer in enumerate(layers[:-1]) if layer.shape.pool]
+    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
+    blocks: bool = False,
+) -> list[Schedule]:  # fmt: skip
+    """Schedules whose segments begin at the start and where maps become smaller, in every
+    combination."""
+    ends = [n for n in range(1, len(layers)) if layers[n - 1].shape.pool or layers[n].shape.stride > 1]
     return [
-        schedule(name, layers, config, height, width, cuts, rows)
+        schedule(name, layers, config, height, width, cuts, rows, blocks)
         for count in range(len(ends) + 1)
         for cuts in combinations(ends, count)
         for rows in STRIPS
@@ -125,28 +132,32 @@ def schedule(
     width: int,
     cuts: Sequence[int],
     rows: int,
+    blocks: bool = False,
 ) -> Schedule:
     """The schedule with segments that begin at layer 0 and at each layer of ``cuts``, and with strips of
     about ``rows`` rows (more if rows are short, so that weight loads stay hidden). Raises InputError."""
     maps = _maps(layers, config, height, width)
     strips = [
-        strip_rows(name, layer, layer.rows(m.height), m.width, config, at_least=rows)
-        for layer, m in zip(layers, maps, strict=False)
+        strip_rows(name, layer, *_computed(layer, maps[reading.source]), config, at_least=rows)
+        for layer, reading in zip(layers, readings(layers), strict=True)
     ]
     visits = _visits(layers, maps, strips, sorted({0, *cuts}), rows)
-    lives = _lives(layers, maps, visits, config)
+    lives = _lives(layers, maps, visits, config, blocks)
     return Schedule(tuple(visits), _place(maps, lives), _lost(layers, maps, visits, config))
 
 
+def _computed(layer: PlanLayer, source: _Map) -> tuple[int, int]:
+    """Rows and columns that a layer computes of a map."""
+    return layer.rows(source.height), layer.shape.conv_size(source.height, source.width)[1]
+
+
 def _maps(layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int) -> list[_Map]:
-    maps = []
-    channels = layers[0].shape.in_channels
-    for layer in (*layers, None):
-        maps.append(_Map(height, width, group_count(channels, config.word_lanes) * width))
-        if layer is not None:
-            divisor = 2 if layer.shape.pool else 1
-            height, width, channels = height // divisor, width // divisor, layer.shape.out_channels
-    return maps
+    sizes = [(height, width), *map_sizes([layer.shape for layer in layers], height, width)]
+    channels = [layers[0].shape.in_channels, *(layer.shape.out_channels for layer in layers)]
+    return [
+        _Map(rows, columns, group_count(count, config.word_lanes) * columns, part)
+        for (rows, columns), count, part in zip(sizes, channels, map_parts(layers), strict=True)
+    ]
 
 
 def _visits(
@@ -154,7 +165,9 @@ def _visits(
 ) -> list[Visit]:
     visits: list[Visit] = []
     written = [0] * len(maps)  # rows of each map
-    done = [0] * len(layers)  # rows each layer has worked on
+    done = [0] * len(layers)  # rows each layer has computed
+    reads = readings(layers)
+    totals = [layer.rows(maps[r.source].height) for layer, r in zip(layers, reads, strict=True)]
 
     def run(record: int, first: int, count: int) -> None:
         last = visits[-1] if visits else None
@@ -164,14 +177,14 @@ def _visits(
             visits.append(Visit(record, first, count))
 
     for start, end in zip(starts, [*starts[1:], len(layers)], strict=True):
-        while done[end - 1] < layers[end - 1].rows(maps[end - 1].height):
+        while done[start:end] != totals[start:end]:
             for number in reversed(range(start, end)):
-                ready = _ready(layers[number], maps[number], strips[number], done[number], written[number])
-                if ready:
-                    run(number + 1, done[number], ready)
-                    done[number] += ready
-                    divisor = 2 if layers[number].shape.pool else 1
-                    written[number + 1] = min(done[number] // divisor, maps[number + 1].height)
+                count = min(strips[number], totals[number] - done[number])
+                if count and _is_ready(layers[number], reads[number], maps, written, done[number] + count):
+                    run(number + 1, done[number], count)
+                    done[number] += count
+                    source = maps[reads[number].source]
+                    written[number + 1] = layers[number].written_rows(done[number], source.height)
                     break
             else:
                 assert start == 0, "a later segment begins with a whole map"
@@ -182,42 +195,82 @@ def _visits(
     return visits
 
 
-def _ready(layer: PlanLayer, source: _Map, strip: int, done: int, available: int) -> int:
-    """Rows that the layer's next strip would have, or 0 if the rows it needs are not there yet."""
-    count = min(strip, layer.rows(source.height) - done)
-    below = min(done + count + 1, source.height)
-    return count if available >= below else 0
+def _is_ready(
+    layer: PlanLayer, reads: Reading, maps: Sequence[_Map], written: Sequence[int], end: int
+) -> bool:
+    """Whether the rows are there that a layer needs for its rows before ``end``."""
+    below = min(layer.last_row_read(end - 1) + 1, maps[reads.source].height)
+    if written[reads.source] < below:
+        return False
+    if reads.shortcut is None:
+        return True
+    assert layer.shape.shortcut is not None
+    return written[reads.shortcut] > layer.shape.shortcut.stride * (end - 1)
 
 
 def _lives(
-    layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig
-) -> list[_Life]:
+    layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig,
+    blocks: bool,
+) -> list[_Life]:  # fmt: skip
     lives = [_Life() for _ in maps]
-    # In row groups, a row of the image is also written into the row below it, and the next group of three
-    # begins where the last one ends.
+    reads = readings(layers)
+    # In row groups, and in blocks, a row of the image is also written into the row below it. In row groups
+    # the next group of three begins where the last one ends.
     grouped = int(layers[0].in_row_groups(config))
     written = [0] * len(maps)
-    needed = [0] * len(maps)  # first row that is still to be read
+    needed: list[dict[int, int]] = [{} for _ in maps]  # by record: the first row that it has still to read
+    for number, reading in enumerate(reads):
+        for m in {reading.source, reading.shortcut} - {None}:
+            needed[m][number + 1] = 0
     for time, visit in enumerate(visits):
-        writes, reads = visit.record, visit.record - 1
-        if writes < len(maps):
-            pooled = writes > 0 and layers[writes - 1].shape.pool
-            rows = (visit.first_row + visit.rows) // (2 if pooled else 1)
-            written[writes] = min(rows, maps[writes].height) + (grouped if writes == 0 else 0)
-            life = lives[writes]
+        end = visit.first_row + visit.rows
+        if visit.record < len(maps):
+            if visit.record == 0:
+                written[0] = end + (grouped or blocks)
+            else:
+                layer, source = layers[visit.record - 1], reads[visit.record - 1].source
+                written[visit.record] = layer.written_rows(end, maps[source].height)
+            life = lives[visit.record]
             life.first = time if life.first < 0 else life.first
-            life.kept = max(life.kept, written[writes] - needed[writes])
-        if reads >= 0:
-            lives[reads].last = time
-            needed[reads] = max(0, visit.first_row + visit.rows - (0 if reads == 0 and grouped else 1))
+            life.last = max(life.last, time)
+            still = min(needed[visit.record].values(), default=0)
+            life.kept = max(life.kept, written[visit.record] - still)
+        for m, row in _rows_needed(layers, reads, visit.record, end, grouped):
+            lives[m].last = time
+            needed[m][visit.record] = max(needed[m].get(visit.record, 0), row)
     return lives
+
+
+def _rows_needed(
+    layers: Sequence[PlanLayer], reads: Sequence[Reading], record: int, done: int, grouped: int
+) -> list[tuple[int, int]]:
+    """The maps that a record reads, and the first row of each that it still needs after ``done`` rows."""
+    if record == 0:
+        return []
+    if record == len(layers) + 1:
+        return [(record - 1, done - 1)]
+    layer, reading = layers[record - 1], reads[record - 1]
+    found = [(reading.source, done if record == 1 and grouped else max(0, layer.first_row_read(done)))]
+    if reading.shortcut is not None:
+        assert layer.shape.shortcut is not None
+        row = layer.shape.shortcut.stride * done
+        if reading.shortcut == reading.source:
+            return [(reading.source, min(row, found[0][1]))]
+        found.append((reading.shortcut, row))
+    return found
 
 
 def _lost(
     layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig
 ) -> int:
-    passes = [PASSES[layer.mask_bits] * tile_count(layer, config) for layer in layers]
+    passes = [pass_count(layer, config) for layer in layers]
     loads = [longest_load(layer, config) for layer in layers]
+    parts = [m.part for m in maps]
+    waits = [
+        group_count(layer.shape.out_channels, config.output_lanes) * waits_for_shortcut(reading, parts)
+        for layer, reading in zip(layers, readings(layers), strict=True)
+    ]
+    columns = [_computed(layer, maps[r.source])[1] for layer, r in zip(layers, readings(layers), strict=True)]
     change = drain_cycles(config) + 1
     lost = 0
     for before, visit in pairwise(visits):
@@ -225,7 +278,8 @@ def _lost(
         number = visit.record - 1
         if 0 <= number < len(layers):
             rows = group_count(visit.rows, layers[number].rows_at_once(config))
-            lost += passes[number] * max(0, loads[number] - rows * maps[number].width)
+            lost += passes[number] * max(0, loads[number] - rows * columns[number])
+            lost += waits[number] * drain_cycles(config)
     return lost
 
 
@@ -240,12 +294,14 @@ def _place(maps: Sequence[_Map], lives: Sequence[_Life]) -> tuple[Region, ...]:
         others = sorted(
             (placed[o].base, placed[o].end)
             for o in placed
-            if o % 2 == m % 2 and lives[o].first <= lives[m].last and lives[m].first <= lives[o].last
+            if maps[o].part == maps[m].part
+            and lives[o].first <= lives[m].last
+            and lives[m].first <= lives[o].last
         )
         base = 0
         for low, high in others:
             if base + size <= low:
                 break
             base = max(base, high)
-        placed[m] = Region(m % 2, base, slots[m], maps[m].stride, maps[m].width)
+        placed[m] = Region(maps[m].part, base, slots[m], maps[m].stride, maps[m].width)
     return tuple(placed[m] for m in range(len(maps)))
