@@ -99,8 +99,9 @@ class LayerWeights:
 class _Tile:
     """A tile's channels and its place: output channels o0..o1 - 1, input channels i0..i1 - 1, ROM words
     from ``word`` on, relative to its layer, ``bits`` of them used. ``lanes``: the input channel of each lane
-    that is stored, None for a lane without one; in row groups a channel has three lanes. ``shortcut``: its input
-    channels are those of the shortcut's map; ``diagonal``: channels i0..i1 - 1 of both maps, a kernel each."""
+    that is stored, None for a lane without one; in row groups a channel has three lanes. ``shortcut``: its
+    input channels are those of the shortcut's map; ``diagonal``: it has a kernel for each of the channels
+    i0..i1 - 1."""
 
     o0: int
     o1: int

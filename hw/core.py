@@ -28,7 +28,7 @@ from kestrel.hw.memory.writer import Writer
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.status import COUNTER_ADDRESS_BITS, COUNTER_BITS, ERROR_BITS, TRACE_ADDRESS_BITS
-from kestrel.hw.spec.table import KIND_CONV, KIND_END, KIND_INPUT, KIND_OUTPUT
+from kestrel.hw.spec.table import KIND_CONV, KIND_END, KIND_INPUT, KIND_OUTPUT, SHORTCUT_IDENTITY
 from kestrel.hw.spec.widths import PIXEL_BITS, bits_for
 
 OTHER = "other_"
@@ -71,8 +71,10 @@ def engine_ports(config: EngineConfig) -> dict[str, Member]:
         "counter_value": Out(COUNTER_BITS),
         "trace_valid": Out(1),
         "trace_part": Out(1),
-        "trace_bank": Out(BANKS if config.row_groups else 2),
-        "trace_addr": Out(TRACE_ADDRESS_BITS * BANKS if config.row_groups else write["addr"].width),
+        "trace_bank": Out(BANKS if config.writes_banks_at_once else 2),
+        "trace_addr": Out(
+            TRACE_ADDRESS_BITS * BANKS if config.writes_banks_at_once else write["addr"].width
+        ),
         "trace_lanes": Out(write["lanes"].width),
         "trace_data": Out(write["data"].width),
     }
@@ -92,8 +94,8 @@ class Core(wiring.Component):
     m_axis_* : feature stream   AXI4-Stream, see feature_output
     counter_addr : In(9), counter_value : Out(32)   see counters; value one cycle after addr
     trace_* : Out               every write into the feature memory, for verification; leave it open. With
-                                ``config.row_groups`` trace_bank has a bit a bank, and addresses (of
-                                TRACE_ADDRESS_BITS), lanes and data are those of banks 0, 1, 2
+                                ``config.row_groups`` or ``config.residual`` trace_bank has a bit a bank, and
+                                addresses (of TRACE_ADDRESS_BITS), lanes and data are those of banks 0, 1, 2
     table_*, weights_*          the ports of the ROMs with the schedule table and the weights
     other_*                     with ``other_output``: a unit that can take the output visits instead of the
                                 feature output, see ``hw.common.connections.output_visit``
@@ -210,10 +212,33 @@ class Core(wiring.Component):
             in_lanes=Mux(tile.last_in, layer.last_in_lanes, config.input_lanes),
             out_lanes=Mux(tile.last_out, layer.last_out_lanes, config.output_lanes),
         )
+        if config.residual:
+            self._shortcut_weights(m, blocks)
         feed(m, sequencer, loaded=loader.ready)
         feed(m, blocks.window, load=loader.pads)
         feed(m, blocks.array, load=loader.kernels)
         feed(m, blocks.requantise, load=loader.biases)
+
+    def _shortcut_weights(self, m: Module, blocks: "Blocks") -> None:
+        """How the tiles of a shortcut, and 1x1 kernels, differ."""
+        config, tile, layer = self.config, blocks.sequencer.tile, blocks.sequencer.load_layer
+        diagonal = tile.shortcut & (layer.shortcut == SHORTCUT_IDENTITY)
+        feed(
+            m,
+            blocks.weight_loader,
+            centre=tile.shortcut | layer.centre,
+            tap=Mux(tile.shortcut, layer.shortcut_tap, 0),
+            diagonal=diagonal,
+            first_in=tile.first_in,
+            first_out=tile.first_out,
+        )
+        with m.If(tile.shortcut):
+            lanes = Mux(tile.last_map_group, layer.last_shortcut_lanes, config.input_lanes)
+            feed(m, blocks.weight_loader, in_lanes=lanes, has_pad=0, digit=0)
+        if config.input_lanes < config.output_lanes:
+            # The kernels of one of several diagonal tiles of an output group.
+            with m.If(diagonal):
+                feed(m, blocks.weight_loader, out_lanes=blocks.weight_loader.in_lanes)
 
     def _streams(self, m: Module, blocks: "Blocks") -> None:
         """Image in, features out."""
@@ -240,7 +265,7 @@ class Core(wiring.Component):
             memory,
             write=Mux(image_input.write.en.any(), image, result),
             read_en=read_en,
-            read_part=layer.read_part,
+            read_part=reader.part if self.config.residual else layer.read_part,
         )
         for bank in range(BANKS):
             address = Mux(output.active, output.address, reader.addresses[bank])
@@ -304,7 +329,7 @@ class Core(wiring.Component):
     def _trace(self, m: Module, blocks: "Blocks") -> None:
         """Every write into the feature memory."""
         write = blocks.feature_memory.write
-        if self.config.row_groups:
+        if self.config.writes_banks_at_once:
             bank = write.en
             address = Cat(Cat(one, Const(0, TRACE_ADDRESS_BITS - len(one))) for one in write.addr)
         else:

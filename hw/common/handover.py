@@ -67,8 +67,19 @@ def tile_layout(config: EngineConfig) -> data.StructLayout:
             "emit": 1,
             "last_in": 1,
             "last_out": 1,
+            **(_shortcut_tile(config) if config.residual else {}),
         }
     )
+
+
+def _shortcut_tile(config: EngineConfig) -> dict[str, int]:
+    return {
+        "shortcut": 1,  # the pass reads the shortcut's map
+        "last_map_group": 1,  # of a shortcut: its input group is the map's last one
+        # Of a diagonal tile: the lanes of its first kernel.
+        "first_in": bits_for(config.input_lanes - 1),
+        "first_out": bits_for(config.output_lanes - 1),
+    }
 
 
 def advanced(slot: Value, layer: data.View, region: str) -> Value:

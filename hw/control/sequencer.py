@@ -4,6 +4,7 @@ It prepares the next pass (table records, tile of weights) while the current one
 
     same layer   in any cycle from the one in which the current pass presents its last address, as soon as
                  the next tile is loaded: passes follow each other without a gap
+    shortcut     as soon as the pipeline has drained, if the shortcut's map lies in the part that is written
     new layer    after the pipeline has drained: ``adopt`` puts the layer record in force, ``go`` follows in
                  the next cycle
 
@@ -239,24 +240,43 @@ class Sequencer(wiring.Component):
         """Wait for the weights, and for the block that streams; in a new layer for the pipeline too."""
         loaded = self.loaded | ~self._is_conv
         new_layer = self.visit.new_layer & self._tiles.first_of_visit
-        m.d.comb += self.starved.eq(~loaded & ~self._active & (self._drained | ~new_layer))
+        needs_drained, may_go = new_layer, self._free
+        if self.config.residual:
+            reads_written = Signal()
+            m.d.comb += reads_written.eq(self._reads_what_is_written)
+            needs_drained = new_layer | reads_written
+            may_go = self._free & (self._drained | ~reads_written)
+        m.d.comb += self.starved.eq(~loaded & ~self._active & (self._drained | ~needs_drained))
         with m.If(new_layer):
             with m.If(loaded & self._drained):
                 m.d.comb += self.adopt.eq(1)
                 m.next = "HAND_OVER"
-        with m.Elif(loaded & self._free):
+        with m.Elif(loaded & may_go):
             self._hand_over(m)
 
     def _hand_over(self, m: Module) -> None:
         """Start the pass; on to the visit's next tile, or to the next visit."""
         tiles = self._tiles
         m.d.comb += self.go.eq(1)
-        with m.If(self._is_conv & ~(tiles.last_digit & tiles.last_in & tiles.last_out)):
-            m.d.comb += [tiles.next.eq(1), self.load_start.eq(1), self.load_rewind.eq(~tiles.last_digit)]
+        more_digits = ~tiles.last_digit
+        ends_visit = tiles.last_digit & tiles.last_in & tiles.last_out
+        if tiles.shortcut is not None:
+            more_digits &= ~tiles.shortcut.active
+            ends_visit &= ~tiles.shortcut.active
+        with m.If(self._is_conv & ~ends_visit):
+            m.d.comb += [tiles.next.eq(1), self.load_start.eq(1), self.load_rewind.eq(more_digits)]
             m.next = "READY"
         with m.Else():
             self._table.begin(m, self._visit_pointer)
             m.next = "VISIT"
+
+    @property
+    def _reads_what_is_written(self) -> Value:
+        """The next pass is the first one of a shortcut whose map lies in the part that the layer writes: the
+        output group before must have been written."""
+        layer, shortcut = self.load_layer, self._tiles.shortcut
+        assert shortcut is not None
+        return self._is_conv & shortcut.active & shortcut.first & (layer.shortcut_part != layer.read_part)
 
     @property
     def _is_conv(self) -> Value:

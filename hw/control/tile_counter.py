@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data
 
 from kestrel.hw.common.handover import feature_address_bits
+from kestrel.hw.control.shortcut_counter import ShortcutCounter
 from kestrel.hw.spec.engine_config import EngineConfig
 
 
@@ -20,6 +21,8 @@ class TileCounter:
     first_of_visit : Signal(1)   The tile is the visit's first one.
     last_digit, last_in, last_out : Signal(1)   The tile is of the mask codes' last digit, of the last input
                                  group and of the last output group.
+    shortcut : ShortcutCounter   Only with ``config.residual``: counts the tiles of a shortcut; while it is
+                                 active, the tile is one of these, and last_digit and last_in mean nothing.
     """
 
     def __init__(self, config: EngineConfig, layer: data.View) -> None:
@@ -32,6 +35,7 @@ class TileCounter:
         self._out_group = Signal.like(layer.out_groups, name="out_group")
         self._offset = Signal(feature_address_bits(config), name="offset")
         self._digit = Signal(2, name="digit")
+        self.shortcut = ShortcutCounter(config, layer) if config.residual else None
 
     def add_to(self, m: Module, tile: data.View) -> None:
         """Add the counters to ``m``, and let them drive ``tile``, a tile_layout."""
@@ -45,8 +49,11 @@ class TileCounter:
             tile.last_in.eq(self.last_in),
             tile.last_out.eq(self.last_out),
         ]
-        with m.If(self.next):
-            self._count(m, part_of_word)
+        if self.shortcut is None:
+            with m.If(self.next):
+                self._count(m, part_of_word)
+        else:
+            self._add_shortcut(m, self.shortcut, tile, part_of_word)
         with m.If(self.first):
             m.d.sync += [
                 self.first_of_visit.eq(1),
@@ -59,6 +66,22 @@ class TileCounter:
                 part_of_word.eq(0),
                 self._offset.eq(0),
             ]
+
+    def _add_shortcut(
+        self, m: Module, shortcut: ShortcutCounter, tile: data.View, part_of_word: Signal
+    ) -> None:
+        """In every output group the shortcut's tiles come first."""
+        m.d.comb += tile.fresh.eq((self._in_group == 0) & (self._digit == 0) & (self.layer.shortcut == 0))
+        shortcut.describe(m, tile)
+        with m.If(self.next & shortcut.active):
+            m.d.sync += self.first_of_visit.eq(0)
+            shortcut.count(m)
+        with m.Elif(self.next):
+            self._count(m, part_of_word)
+            with m.If(self.last_digit & self.last_in):
+                shortcut.begin_output_group(m)
+        with m.If(self.first):
+            shortcut.begin_visit(m)
 
     def _count(self, m: Module, part_of_word: Signal) -> None:
         """On to the next digit, input group or output group."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,18 @@ from kestrel.hw.common.handover import advanced, feature_address_bits, layer_lay
 from kestrel.hw.common.pixel import EDGES, pixel_layout
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
+
+
+@dataclass(frozen=True)
+class _Path:
+    """What a pass reads of a map, with ``config.residual``. ``double``: every second row; ``skips``: of the
+    rows it reads, every second column; ``columns``: how many columns of a row it presents; ``last_pixel``:
+    the last of them that is a pixel."""
+
+    double: Value
+    skips: Value
+    columns: Value
+    last_pixel: Value
 
 
 @dataclass(frozen=True)
@@ -32,14 +44,17 @@ class Reader(wiring.Component):
     replaced by the window. In a layer in row groups every row goes on to the next slot: it stands for three
     rows of the map.
 
+    With ``config.residual`` a pass may read the shortcut's map instead of the layer's, and may take every
+    second row only. Of such a row it presents all columns, of which every second one is a pixel, because the
+    window needs the others too; or, where only the centre tap counts, every second column.
+
     Members
     -------
     go : In(1)                                  Begins a pass, described by ``visit``, ``tile`` and
                                                 ``layer``.
     visit : In(visit_layout)                    The next pass's visit, from two cycles before ``go`` on.
     tile : In(tile_layout)                      The next pass's tile, from two cycles before ``go`` on.
-    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
-    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
+    next_layer : In(layer_layout)               The next pass's layer, from two cycles before ``go`` on.
     layer : In(layer_layout)                    The layer of the pass, from ``go`` until the pass is over.
     active : Out(1)                             A column is presented.
     ending : Out(1)                             It is the pass's last one; ``go`` may come in the same cycle.
@@ -50,6 +65,8 @@ class Reader(wiring.Component):
     slice : Out                                 The number of the input group within the words, 0 to
                                                 ``in_slices`` - 1.
     lanes : Out                                 The channels of the input group, 1 to P_i.
+    part : Out(1)                               Only with ``config.residual``: the part of the feature memory
+                                                from which the column is read.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -69,6 +86,7 @@ class Reader(wiring.Component):
                 "top_bank": Out(2),
                 "slice": Out(bits_for(config.in_slices - 1)),
                 "lanes": Out(bits_for(config.input_lanes)),
+                **({"part": Out(1)} if config.residual else {}),
             }
         )
         slot = self.visit.read_slot
@@ -84,6 +102,8 @@ class Reader(wiring.Component):
         # Of the column and row that are presented; found one cycle earlier, because ``ending`` lets the
         # sequencer start the next pass in the same cycle.
         self._row_end, self._last_row = Signal(name="row_end"), Signal(name="last_row")
+        if config.residual:
+            self._ends_row = Signal(name="ends_row")  # the column is the row's last pixel
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -100,6 +120,9 @@ class Reader(wiring.Component):
 
     def _step(self, m: Module) -> None:
         """On to the next column, or to the next row's first one."""
+        if self.config.residual:
+            self._step_residual(m)
+            return
         m.d.sync += [self._first.eq(0), self._row_end.eq(self._column + 2 == self.layer.width)]
         with m.If(~self._row_end):
             m.d.sync += [
@@ -116,6 +139,78 @@ class Reader(wiring.Component):
                 self._last_row.eq(self._rows_left == 2),
             ]
             self._next_row(m)
+
+    def _step_residual(self, m: Module) -> None:
+        """The same, by one or two columns and rows."""
+        path = self._path(self._tile, self.layer)
+        one = Mux(path.skips, 2, 1)
+        m.d.sync += [
+            self._first.eq(0),
+            self._row_end.eq(self._column + 2 == path.columns),
+            self._ends_row.eq(self._column + 1 == path.last_pixel),
+        ]
+        with m.If(~self._row_end):
+            m.d.sync += [
+                self._column.eq(self._column + 1),
+                self._address.eq(self._address + one),
+                self._next_address.eq(self._next_address + one),
+            ]
+        with m.Else():
+            m.d.sync += [
+                self._column.eq(0),
+                self._row.eq(self._row + Mux(path.double, 2, 1)),
+                self._rows_left.eq(self._rows_left - 1),
+                self._row_end.eq(path.columns == 1),
+                self._ends_row.eq(path.last_pixel == 0),
+                self._last_row.eq(self._rows_left == 2),
+            ]
+            self._next_rows(m, path)
+
+    def _path(self, tile: data.View, layer: data.View) -> _Path:
+        """What a pass of ``tile`` reads."""
+        width = Mux(tile.shortcut, layer.shortcut_width, layer.width)
+        double = Mux(tile.shortcut, layer.shortcut_stride, layer.stride)
+        skips = double & (tile.shortcut | layer.centre)
+        columns = Mux(skips, (width + 1) >> 1, width)
+        return _Path(double, skips, columns, Mux(double & ~skips, (width - 1) & ~1, columns - 1))
+
+    def _next_rows(self, m: Module, path: _Path) -> None:
+        """The window moves down by one bank or two, behind the last one to the next slot; in a layer in row
+        groups always to the next slot."""
+        offset = self._tile.group_offset
+        bank, slot_end = Signal(2, name="next_bank"), Signal(name="slot_end")
+        m.d.comb += [bank.eq(self.top_bank + 1), slot_end.eq(self.top_bank == BANKS - 1)]
+        with m.If(path.double):
+            m.d.comb += [bank.eq(self.top_bank + 2), slot_end.eq(self.top_bank != 0)]
+            with m.If(slot_end):
+                m.d.comb += bank.eq(self.top_bank - 1)
+        with m.Elif(slot_end):
+            m.d.comb += bank.eq(0)
+        if self.config.row_groups:
+            with m.If(self.layer.row_groups != 0):
+                m.d.comb += [bank.eq(0), slot_end.eq(1)]
+        m.d.sync += self.top_bank.eq(bank)
+        with m.If(slot_end):
+            m.d.sync += [
+                self._slot.eq(self._next_slot),
+                self._next_slot.eq(self._after),
+                self._after.eq(self._advanced(self._after, self._tile, self.layer)),
+                self._address.eq(self._next_slot + offset),
+                self._next_address.eq(self._after + offset),
+            ]
+        with m.Else():
+            m.d.sync += [
+                self._address.eq(self._slot + offset),
+                self._next_address.eq(self._next_slot + offset),
+            ]
+
+    def _advanced(self, slot: Value, tile: data.View, layer: data.View) -> Value:
+        """The address of the slot after ``slot`` in the circular region that a pass of ``tile`` reads."""
+        if not self.config.residual:
+            return advanced(slot, layer, "read")
+        following = slot + Mux(tile.shortcut, layer.shortcut_slots_stride, layer.read_stride)
+        end = Mux(tile.shortcut, layer.shortcut_end, layer.read_end)
+        return Mux(following == end, Mux(tile.shortcut, layer.shortcut_base, layer.read_base), following)
 
     def _next_row(self, m: Module) -> None:
         """The window moves down by a bank, behind the last one to the next slot; in a layer in row groups
@@ -159,19 +254,35 @@ class Reader(wiring.Component):
             self._address.eq(start.first_address),
             self._next_address.eq(start.second_address),
         ]
+        if self.config.residual:
+            path = self._path(self.tile, self.layer)
+            m.d.sync += [
+                self._row_end.eq(path.columns == 1),
+                self._ends_row.eq(path.last_pixel == 0),
+                self.top_bank.eq(Mux(self.tile.shortcut, visit.shortcut_bank, visit.read_bank)),
+                self._slot.eq(self._first_slot),
+            ]
+
+    @property
+    def _first_slot(self) -> Value:
+        """Where the upper row of the next pass's first columns lies."""
+        visit = self.visit
+        if not self.config.residual:
+            return visit.read_slot
+        return Mux(self.tile.shortcut, visit.shortcut_slot, visit.read_slot)
 
     def _look_ahead(self, m: Module) -> _Start:
         """Where the next pass begins, found ahead of ``go``: an addition a cycle."""
-        visit, offset = self.visit, self.tile.group_offset
+        offset = self.tile.group_offset
         first_address = Signal.like(self._slot, reset_less=True)
         second_slot = Signal.like(self._slot, reset_less=True)
         second_address = Signal.like(self._slot, reset_less=True)
         third_slot = Signal.like(self._slot, reset_less=True)
         m.d.sync += [
-            first_address.eq(visit.read_slot + offset),
-            second_slot.eq(advanced(visit.read_slot, self.next_layer, "read")),
+            first_address.eq(self._first_slot + offset),
+            second_slot.eq(self._advanced(self._first_slot, self.tile, self.next_layer)),
             second_address.eq(second_slot + offset),
-            third_slot.eq(advanced(second_slot, self.next_layer, "read")),
+            third_slot.eq(self._advanced(second_slot, self.tile, self.next_layer)),
         ]
         return _Start(first_address, second_slot, second_address, third_slot)
 
@@ -194,9 +305,28 @@ class Reader(wiring.Component):
             self.slice.eq(tile.slice),
             self.lanes.eq(Mux(tile.last_in, layer.last_in_lanes, self.config.input_lanes)),
         ]
+        if self.config.residual:
+            self._present_residual(m)
         if self.config.row_groups:
             m.d.comb += self.pixel.rows.eq(Mux(self.edges.bottom, layer.row_groups, ROW_GROUPS))
         for bank in range(BANKS):
             m.d.comb += self.addresses[bank].eq(
                 Mux(bank >= self.top_bank, self._address, self._next_address)
             )
+
+    def _present_residual(self, m: Module) -> None:
+        """What differs where a pass reads a shortcut's map, or leaves out rows and columns."""
+        tile, layer = self._tile, self.layer
+        path = self._path(tile, layer)
+        m.d.comb += [
+            self.pixel.valid.eq(self.active & ~(path.double & ~path.skips & self._column[0])),
+            self.pixel.row_end.eq(self._ends_row),
+            self.pixel.last.eq(self.active & self._ends_row & self._last_row),
+            self.pixel.top.eq(self.edges.top),
+            self.pixel.bottom.eq(self.edges.bottom),
+            self.pixel.odd.eq(self._row[0]),
+            self.part.eq(Mux(tile.shortcut, layer.shortcut_part, layer.read_part)),
+        ]
+        with m.If(tile.shortcut):
+            lanes = Mux(tile.last_map_group, layer.last_shortcut_lanes, self.config.input_lanes)
+            m.d.comb += self.lanes.eq(lanes)

@@ -152,6 +152,11 @@ class EngineConfig:
         return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
 
     @property
+    def writes_banks_at_once(self) -> bool:
+        """Whether words can be written into several banks of the feature memory in one cycle."""
+        return self.row_groups or self.residual
+
+    @property
     def rom_word_bits(self) -> int:
         """Width of a word of the weight ROM."""
         return ROM_BITS_PER_KERNEL * self.load_kernels
