@@ -74,24 +74,47 @@ def integer_network(network: CompressedNetwork, x: np.ndarray) -> list[np.ndarra
     Independent of ``kestrel.sw.model.reference`` and slow; only for holding the reference to it.
     """
     maps: list[np.ndarray] = []
-    x = x.astype(np.int64)
-    pad = network.pad.astype(np.int64)
-    for layer in network.layers:
+    image = x.astype(np.int64)
+    for number, layer in enumerate(network.layers):
+        shape = layer.shape
+        x = image if number == 0 else maps[number - 1 if shape.source is None else shape.source]
         n, c, h, w = x.shape
+        pad = network.pad.astype(np.int64) if number == 0 else np.zeros(c, dtype=np.int64)
         framed = np.broadcast_to(pad[None, :, None, None], (n, c, h + 2, w + 2)).copy()
         framed[:, :, 1 : h + 1, 1 : w + 1] = x
-        acc = np.zeros((n, layer.shape.out_channels, h, w), dtype=np.int64)
-        for row in range(3):
-            for column in range(3):
-                weight = layer.alpha.astype(np.int64) * layer.mask[:, :, row, column]
-                acc += np.einsum("oi,nihw->nohw", weight, framed[:, :, row : row + h, column : column + w])
+        rows, columns = np.arange(0, h, shape.stride), np.arange(0, w, shape.stride)
+        acc = np.zeros((n, shape.out_channels, len(rows), len(columns)), dtype=np.int64)
+        for row, column in ((1, 1),) if shape.kernel == 1 else np.ndindex(3, 3):
+            tap = layer.mask[:, :, 0, 0] if shape.kernel == 1 else layer.mask[:, :, row, column]
+            seen = framed[:, :, rows + row][:, :, :, columns + column]
+            acc += np.einsum("oi,nihw->nohw", layer.alpha.astype(np.int64) * tap, seen)
+        if shape.shortcut is not None:
+            assert layer.shortcut_alpha is not None
+            other, beta = maps[shape.shortcut.source], layer.shortcut_alpha.astype(np.int64)
+            if layer.shortcut_sign is None:
+                added = beta[None, :, None, None] * other
+            else:
+                step = shape.shortcut.stride
+                added = np.einsum("oi,nihw->nohw", beta * layer.shortcut_sign, other[:, :, ::step, ::step])
+            acc += 2**layer.shortcut_shift * added
         s = layer.shift
         bias = layer.bias.astype(np.int64)[None, :, None, None]
         y = (acc + (bias << (s - BIAS_FRACTION)) + (1 << (s - 1))) >> s
         y = np.clip(y, 0, 2**network.activation_bits - 1)
-        if layer.shape.pool:
-            h, w = h // 2 * 2, w // 2 * 2
-            y = y[:, :, :h, :w].reshape(n, -1, h // 2, 2, w // 2, 2).max(axis=(3, 5))
+        if shape.pool:
+            y = pooled(y, shape.pool_size)
         maps.append(y)
-        x, pad = y, np.zeros(layer.shape.out_channels, dtype=np.int64)
     return maps
+
+
+def pooled(y: np.ndarray, size: int) -> np.ndarray:
+    """Maxima of y [N, C, H, W] over windows of ``size``, 2 or 3, in steps of 2."""
+    if size == 2:
+        h, w = y.shape[2] // 2, y.shape[3] // 2
+        return np.stack([y[:, :, r : 2 * h : 2, c : 2 * w : 2] for r, c in np.ndindex(2, 2)]).max(axis=0)
+    h, w = (y.shape[2] + 1) // 2, (y.shape[3] + 1) // 2
+    out = np.empty((*y.shape[:2], h, w), dtype=y.dtype)
+    for row, column in np.ndindex(h, w):
+        window = y[:, :, max(2 * row - 1, 0) : 2 * row + 2, max(2 * column - 1, 0) : 2 * column + 2]
+        out[:, :, row, column] = window.max(axis=(2, 3))
+    return out

@@ -22,6 +22,26 @@ def channel_reach(layer: CompressedLayer, activation_bits: int) -> tuple[np.ndar
     return low, high
 
 
+def shortcut_reach(layer: CompressedLayer, activation_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest sum that one channel of the shortcut's map can add to one output channel: int64
+    [C_out, C_shortcut], [C_out, 1] for an identity and [C_out, 0] without a shortcut, lowest <= 0 <=
+    highest."""
+    if layer.shortcut_alpha is None:
+        nothing = np.zeros((layer.shape.out_channels, 0), dtype=np.int64)
+        return nothing, nothing
+    weight = shortcut_weights(layer).reshape(layer.shape.out_channels, -1)
+    greatest = (1 << activation_bits) - 1
+    return np.minimum(weight, 0) * greatest, np.maximum(weight, 0) * greatest
+
+
+def shortcut_weights(layer: CompressedLayer) -> np.ndarray:
+    """By what a layer multiplies its shortcut's map, 2^e included: int64 [C_out, C_shortcut] of a projection,
+    [C_out] of an identity. The layer must have a shortcut."""
+    assert layer.shortcut_alpha is not None
+    weight = layer.shortcut_alpha.astype(np.int64) << layer.shortcut_shift
+    return weight if layer.shortcut_sign is None else weight * layer.shortcut_sign
+
+
 def rounding_offset(layer: CompressedLayer) -> np.ndarray:
     """The bias plus one half that requantisation adds to an accumulator before the shift. int64 [C_out]."""
     return (layer.bias.astype(np.int64) << (layer.shift - BIAS_FRACTION)) + (1 << (layer.shift - 1))
@@ -29,11 +49,13 @@ def rounding_offset(layer: CompressedLayer) -> np.ndarray:
 
 def accumulator_range(layer: CompressedLayer, activation_bits: int) -> tuple[int, int]:
     """Lowest and highest value that any accumulator of the layer can take, both before and after the bias and
-    the rounding half are added. Some input of the layer reaches each of the two."""
+    the rounding half are added. Some pair of maps, of the layer's input and of its shortcut, reaches each of
+    the two (where both are one map, it need not)."""
     low, high = channel_reach(layer, activation_bits)
+    shortcut_low, shortcut_high = shortcut_reach(layer, activation_bits)
     offset = rounding_offset(layer)
-    lowest = (low.sum(axis=1) + np.minimum(offset, 0)).min()
-    highest = (high.sum(axis=1) + np.maximum(offset, 0)).max()
+    lowest = (low.sum(axis=1) + shortcut_low.sum(axis=1) + np.minimum(offset, 0)).min()
+    highest = (high.sum(axis=1) + shortcut_high.sum(axis=1) + np.maximum(offset, 0)).max()
     return int(lowest), int(highest)
 
 

@@ -2,14 +2,17 @@
 real numbers.
 
 In memory a network is a ``CompressedNetwork``; on disk it is a file, ``network.safetensors``. For each layer
-l the file holds the tensors ``l.mask`` (int8), ``l.alpha`` (uint8) and ``l.bias`` (int16). It also holds the
-tensor ``pad`` (uint8) and, in its metadata under the key ``kestrel``, a JSON object with everything else.
+l the file holds the tensors ``l.mask`` (int8), ``l.alpha`` (uint8) and ``l.bias`` (int16), for a layer with a
+shortcut also ``l.shortcut_alpha`` (uint8) and, if that is a projection, ``l.shortcut_sign`` (int8); a layer
+that shares the integers of another has none. It also holds the tensor ``pad`` (uint8) and, in its metadata
+under the key ``kestrel``, a JSON object with everything else.
 """
 
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,13 @@ from kestrel.hw.spec.widths import (
     CENTRE_KERNEL_BITS,
     SHIFT_MAX,
     SHIFT_MIN,
+    SHORTCUT_SHIFT_MAX,
     kernel_bits,
 )
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
-from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.graph import check_graph
+from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 
 FORMAT_VERSION = 1
@@ -107,10 +112,22 @@ def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:
     """Whether two networks are equal in everything, including the types of their arrays."""
     if _description(a) != _description(b) or not _equal(a.pad, b.pad):
         return False
-    return all(
-        _equal(x.mask, y.mask) and _equal(x.alpha, y.alpha) and _equal(x.bias, y.bias)
-        for x, y in zip(a.layers, b.layers, strict=True)
-    )
+    return all(_same_arrays(x, y) for x, y in zip(a.layers, b.layers, strict=True))
+
+
+def _same_arrays(a: CompressedLayer, b: CompressedLayer) -> bool:
+    first, second = _arrays(a), _arrays(b)
+    return first.keys() == second.keys() and all(_equal(first[part], second[part]) for part in first)
+
+
+def _arrays(layer: CompressedLayer) -> dict[str, np.ndarray]:
+    """A layer's arrays by the part that names them in the file."""
+    arrays = {"mask": layer.mask, "alpha": layer.alpha, "bias": layer.bias}
+    if layer.shortcut_alpha is not None:
+        arrays["shortcut_alpha"] = layer.shortcut_alpha
+    if layer.shortcut_sign is not None:
+        arrays["shortcut_sign"] = layer.shortcut_sign
+    return arrays
 
 
 def _equal(a: np.ndarray, b: np.ndarray) -> bool:
@@ -128,9 +145,8 @@ def save_network(network: CompressedNetwork, path: str | Path) -> None:
     validate(network)
     tensors = {"pad": np.ascontiguousarray(network.pad)}
     for n, layer in enumerate(network.layers):
-        tensors[f"{n}.mask"] = np.ascontiguousarray(layer.mask)
-        tensors[f"{n}.alpha"] = np.ascontiguousarray(layer.alpha)
-        tensors[f"{n}.bias"] = np.ascontiguousarray(layer.bias)
+        if layer.shape.shares is None:
+            tensors |= {f"{n}.{part}": np.ascontiguousarray(array) for part, array in _arrays(layer).items()}
     with atomic_write(Path(path)) as temporary:
         # save_file is not used because the files it writes can be read only by their owner.
         temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))}))
@@ -169,58 +185,117 @@ def load_network(path: str | Path) -> CompressedNetwork:
 
 def _description(network: CompressedNetwork) -> dict[str, Any]:
     """Everything except the arrays, as it is stored in the file's JSON."""
+    plain = network.is_plain
+    shapes = [layer.shape for layer in network.layers]
     return {
-        "version": FORMAT_VERSION,
+        "version": FORMAT_VERSION if plain else GRAPH_VERSION,
         "name": network.name,
         "activation_bits": network.activation_bits,
         "preprocessing": network.preprocessing,
+        **({} if plain else {"blocks": network.blocks}),
         "layers": [
             {
                 "name": layer.shape.name,
                 "in_channels": layer.shape.in_channels,
                 "out_channels": layer.shape.out_channels,
                 "pool": layer.shape.pool,
+                **({} if plain else _graph_entry(layer, source_of(shapes, number))),
                 "mask_bits": layer.mask_bits,
                 "shift": layer.shift,
                 "scale": layer.scale,
                 "trained": layer.trained,
             }
-            for layer in network.layers
+            for number, layer in enumerate(network.layers)
         ],
     }
+
+
+def _graph_entry(layer: CompressedLayer, source: int) -> dict[str, Any]:
+    """What GRAPH_VERSION says of a layer besides."""
+    shortcut = layer.shape.shortcut
+    return {
+        "pool_size": layer.shape.pool_size, "stride": layer.shape.stride, "kernel": layer.shape.kernel,
+        "source": source, "shares": layer.shape.shares,
+        "shortcut": shortcut and {"source": shortcut.source, "projection": shortcut.projection,
+                                  "stride": shortcut.stride, "shift": layer.shortcut_shift},
+    }  # fmt: skip
 
 
 def _build(description: object, tensors: dict[str, np.ndarray]) -> CompressedNetwork:
     """Builds the network from a description and tensors, checking types but not values. Raises InputError."""
     version = _get(description, "version", int)
-    if version != FORMAT_VERSION:
-        raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}")
+    if version not in (FORMAT_VERSION, GRAPH_VERSION):
+        raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}, {GRAPH_VERSION}")
+    graph = version == GRAPH_VERSION
     entries = _get(description, "layers", list)
-    wanted = {"pad"} | {f"{n}.{part}" for n in range(len(entries)) for part in ("mask", "alpha", "bias")}
+    shapes = [_shape(entry, number, graph=graph) for number, entry in enumerate(entries)]
+    owners = [_owner(shapes, number) for number in range(len(shapes))]
+    wanted = {"pad"} | {f"{n}.{part}" for n in set(owners) for part in _parts(shapes[n])}
     if wanted != tensors.keys():
         odd = min(wanted ^ tensors.keys())
+        parts = "pad and mask, alpha, bias" + ", and those of the shortcut," * graph
         raise InputError(f"tensor {odd!r} {'missing' if odd in wanted else 'not expected'}; "
-                         f"allowed: pad and mask, alpha, bias of {len(entries)} layers")
-    layers = [
-        CompressedLayer(
-            shape=ConvShape(_get(entry, "name", str), _get(entry, "in_channels", int),
-                            _get(entry, "out_channels", int), _get(entry, "pool", bool)),
+                         f"allowed: {parts} of {len(set(owners))} layers")
+    layers: list[CompressedLayer] = []
+    for entry, shape, owner in zip(entries, shapes, owners, strict=True):
+        arrays = {part: tensors[f"{owner}.{part}"] for part in _parts(shapes[owner])}
+        layers.append(CompressedLayer(
+            shape=shape,
             mask_bits=_get(entry, "mask_bits", int),
-            mask=tensors[f"{n}.mask"], alpha=tensors[f"{n}.alpha"], bias=tensors[f"{n}.bias"],
             shift=_get(entry, "shift", int),
             scale=_get(entry, "scale", float),
             trained=_get(entry, "trained", bool),
-        )
-        for n, entry in enumerate(entries)
-    ]
+            shortcut_shift=_get(entry["shortcut"], "shift", int) if shape.shortcut else 0,
+            **arrays,
+        ))
     return CompressedNetwork(_get(description, "name", str), _get(description, "activation_bits", int),
-                             _get(description, "preprocessing", str), tensors["pad"], tuple(layers))
+                             _get(description, "preprocessing", str), tensors["pad"], tuple(layers),
+                             graph and _get(description, "blocks", bool))
 
 
-def _get(entry: object, key: str, kind: type) -> Any:
-    if not isinstance(entry, dict) or type(entry.get(key)) is not kind:
+def _owner(shapes: Sequence[ConvShape], number: int) -> int:
+    """The layer whose arrays a layer has: itself, or the one that it shares with. Raises InputError if that
+    is none before it."""
+    shares = shapes[number].shares
+    if shares is None:
+        return number
+    _check(f"layer {shapes[number].name}: shares", shares, 0 <= shares < number and
+           shapes[shares].shares is None, "the number of an earlier layer that has integers of its own")
+    return shares
+
+
+def _parts(shape: ConvShape) -> tuple[str, ...]:
+    """The arrays that the file holds of a layer."""
+    parts = ("mask", "alpha", "bias")
+    if shape.shortcut is not None:
+        parts += ("shortcut_alpha", "shortcut_sign")[: 1 + shape.shortcut.projection]
+    return parts
+
+
+def _shape(entry: object, number: int, *, graph: bool) -> ConvShape:
+    plain = ConvShape(_get(entry, "name", str), _get(entry, "in_channels", int),
+                      _get(entry, "out_channels", int), _get(entry, "pool", bool))
+    if not graph:
+        return plain
+    shortcut = None
+    if (part := _get(entry, "shortcut", dict, None)) is not None:
+        shortcut = Shortcut(_get(part, "source", int), _get(part, "projection", bool),
+                            _get(part, "stride", int))
+    source = _get(entry, "source", int)
+    return replace(
+        plain, pool_size=_get(entry, "pool_size", int), stride=_get(entry, "stride", int),
+        kernel=_get(entry, "kernel", int), source=None if source == max(number - 1, IMAGE) else source,
+        shortcut=shortcut, shares=_get(entry, "shares", int, None),
+    )  # fmt: skip
+
+
+def _get(entry: object, key: str, *kinds: type | None) -> Any:
+    """The value under ``key``, which must be there and of one of ``kinds``, None among them for null."""
+    allowed = [type(None) if kind is None else kind for kind in kinds]
+    if not isinstance(entry, dict) or key not in entry or type(entry[key]) not in allowed:
         found = entry.get(key) if isinstance(entry, dict) else entry
-        raise InputError(f"metadata {key!r} = {found!r:.60}; allowed: {kind.__name__}")
+        names = " or ".join("null" if kind is None else kind.__name__ for kind in kinds)
+        raise InputError(f"metadata {key!r} = {found!r:.60}; allowed: {names}")
     return entry[key]
 
 
@@ -246,32 +321,78 @@ def validate(network: CompressedNetwork) -> None:
            f"1..{LAYERS_MAX}")
     names = [layer.shape.name for layer in network.layers]
     _check("layer names", ", ".join(names), len(set(names)) == len(names), "each name once")
-    channels = network.layers[0].shape.in_channels
-    _check_array("pad", network.pad, "uint8", (channels,), 0, (1 << network.activation_bits) - 1)
+    shapes = [layer.shape for layer in network.layers]
     for layer in network.layers:
-        if layer.shape.in_channels != channels:
-            raise InputError(f"layer {layer.shape.name}: in_channels = {layer.shape.in_channels}; "
-                             f"allowed: {channels}, what the layer before gives")
-        _validate_layer(layer)
-        channels = layer.shape.out_channels
+        _validate_shape(layer.shape)
+    check_graph(shapes, blocks=network.blocks)
+    channels = shapes[0].in_channels
+    _check_array("pad", network.pad, "uint8", (channels,), 0, (1 << network.activation_bits) - 1)
+    if network.blocks:
+        colours = np.resize(network.pad[:IMAGE_CHANNELS], channels)
+        _check("pad", network.pad.tolist(), np.array_equal(network.pad, colours),
+               "in blocks, one value a colour: channel n has that of colour n modulo 3")
+    for layer in network.layers:
+        _validate_layer(layer, shapes)
+        if layer.shape.shares is not None:
+            _validate_shared(layer, network.layers[layer.shape.shares])
 
 
-def _validate_layer(layer: CompressedLayer) -> None:
-    shape = layer.shape
+def _validate_shape(shape: ConvShape) -> None:
     _check("layer name", shape.name, re.fullmatch(_LAYER_NAME, shape.name) is not None,
            "letters, digits and _ (at most 40)")
-    where = f"layer {shape.name}: "
     for what, count in (("in_channels", shape.in_channels), ("out_channels", shape.out_channels)):
-        _check(f"{where}{what}", count, 1 <= count <= 1 << 16, f"1..{1 << 16}")
+        _check(f"layer {shape.name}: {what}", count, 1 <= count <= 1 << 16, f"1..{1 << 16}")
+
+
+def _validate_layer(layer: CompressedLayer, shapes: Sequence[ConvShape]) -> None:
+    shape = layer.shape
+    where = f"layer {shape.name}: "
     _check_mask_bits(layer)
+    _check(f"{where}mask_bits", layer.mask_bits, shape.kernel == 3 or layer.mask_bits == 1,
+           "1 for a kernel of 1x1")
     _check(f"{where}shift", layer.shift, SHIFT_MIN <= layer.shift <= SHIFT_MAX, f"{SHIFT_MIN}..{SHIFT_MAX}")
     _check(f"{where}scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0")
     kernels = (shape.out_channels, shape.in_channels)
     values = mask_values(layer.mask_bits)
-    _check_array(f"{where}mask", layer.mask, "int8", (*kernels, 3, 3), values[0], values[-1])
+    _check_array(f"{where}mask", layer.mask, "int8", (*kernels, shape.kernel, shape.kernel), values[0],
+                 values[-1])
     check_masks(layer)
     _check_array(f"{where}alpha", layer.alpha, "uint8", kernels, 0, 255)
     _check_array(f"{where}bias", layer.bias, "int16", kernels[:1], BIAS_MIN, BIAS_MAX)
+    _validate_shortcut(layer, shapes)
+
+
+def _validate_shortcut(layer: CompressedLayer, shapes: Sequence[ConvShape]) -> None:
+    shortcut, where = layer.shape.shortcut, f"layer {layer.shape.name}: "
+    kind = "no shortcut" if shortcut is None else "a projection" if shortcut.projection else "an identity"
+    for part, array, there in (
+        ("shortcut_alpha", layer.shortcut_alpha, shortcut is not None),
+        ("shortcut_sign", layer.shortcut_sign, shortcut is not None and shortcut.projection),
+    ):
+        _check(f"{where}{part}", "none" if array is None else "an array", (array is not None) == there,
+               f"{'an array' if there else 'none'} for {kind}")
+    top = 0 if shortcut is None else SHORTCUT_SHIFT_MAX
+    _check(f"{where}shortcut_shift", layer.shortcut_shift, 0 <= layer.shortcut_shift <= top,
+           f"0..{top}" if top else f"0 for {kind}")
+    if shortcut is None or layer.shortcut_alpha is None:
+        return
+    channels: tuple[int, ...] = (layer.shape.out_channels,)
+    if shortcut.projection:
+        channels += (shapes[shortcut.source].out_channels,)
+    _check_array(f"{where}shortcut_alpha", layer.shortcut_alpha, "uint8", channels, 0, 255)
+    if layer.shortcut_sign is not None:
+        _check_array(f"{where}shortcut_sign", layer.shortcut_sign, "int8", channels, -1, 1)
+        _check(f"{where}shortcut_sign", 0, bool(layer.shortcut_sign.all()), "-1, 1")
+
+
+def _validate_shared(layer: CompressedLayer, owner: CompressedLayer) -> None:
+    """Raises InputError unless the layer has the integers and the scale of ``owner``, which it shares."""
+    equal = _same_arrays(layer, owner) and all(
+        getattr(layer, part) == getattr(owner, part)
+        for part in ("mask_bits", "shift", "scale", "shortcut_shift", "trained")
+    )
+    _check(f"layer {layer.shape.name}: shares", layer.shape.shares, equal,
+           f"with the integers and the scale of {owner.shape.name}, which differ")
 
 
 def check_masks(layer: CompressedLayer) -> None:

@@ -14,6 +14,11 @@ convolutions together cost as much as the whole one would, and their results are
 exact below 2**53. One channel alone reaches at most 9 * 15 * 255 * 255 = 8,778,375 < 2**24, so a split always
 exists.
 
+A shortcut's products count as further products of the same output: only if the sum over any subset of them
+all, the bias included, stays within 2**24 is the shortcut added in float32. Otherwise it is a group by itself
+(a projection several, split in the same way), computed in float32 and added in float64. One channel of it
+reaches at most 2**4 * 255 * 255 = 1,040,400.
+
 Scaling by 2**-s changes only exponents, so weights and bias are scaled beforehand: the convolution yields
 exactly (acc + bias + half) * 2**-s, and requantisation is a floor and a clamp. Both are monotone, so the
 maximum of a pooling window may be taken before them, which leaves a quarter of the work.
@@ -27,7 +32,7 @@ If the results differ, the layer is computed in float64, with a RuntimeWarning, 
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -36,9 +41,17 @@ import torch
 from torch.nn import functional
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import TAPS
-from kestrel.sw.model.bounds import channel_reach, check_accumulators, rounding_offset
+from kestrel.sw.model.bounds import (
+    accumulator_range,
+    channel_reach,
+    check_accumulators,
+    rounding_offset,
+    shortcut_reach,
+    shortcut_weights,
+)
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
+from kestrel.sw.model.graph import last_readers
+from kestrel.sw.model.network import IMAGE, map_sizes, source_of
 
 FLOAT32_EXACT = 1 << 24
 """Every integer of at most this magnitude is a float32."""
@@ -47,8 +60,8 @@ FLOAT64_BYTES = 8
 
 CHUNK_BYTES = 1 << 25
 """The largest float64 map that is computed at a time. (glibc takes anything larger fresh from the kernel, and
-clearing its pages then costs more than the work on them.) Longer batches run in several pieces; after each
-pooling the maps are smaller and the pieces hold more images."""
+clearing its pages then costs more than the work on them.) Longer batches run in several pieces, which hold
+more images where maps are smaller."""
 
 LAYOUT = torch.channels_last
 """The order of maps and weights in memory, which was measured to be a fifth faster than torch's default, both
@@ -56,17 +69,35 @@ for convolution and for pooling."""
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A layer that is ready to run: its integers times 2**-s.
+class _Convolution:
+    """A convolution that is ready to run, without bias: its integers times 2**-s.
 
-    ``weights`` are float32 [C_out, C_in, 3, 3], one for each group of input channels, and ``starts`` are the
-    groups' first channels. ``bias`` is float64 [C_out] and includes the rounding half. ``direct`` says that
-    there is one group, which stays within 24 bits even with the bias.
+    ``weights`` are float32 [C_out, C_in, k, k], one for each group of input channels, and ``starts`` are the
+    groups' first channels.
+    """
+
+    starts: tuple[int, ...]
+    weights: tuple[torch.Tensor, ...]
+    stride: int
+
+    @property
+    def padding(self) -> int:
+        return self.weights[0].shape[2] // 2
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A layer that is ready to run.
+
+    ``projection`` or ``identity``, float32 [1, C_out, 1, 1], is there if the layer has such a shortcut.
+    ``bias`` is float64 [C_out] and includes the rounding half. ``direct`` says that everything that is added
+    up stays within 24 bits.
     """
 
     layer: CompressedLayer
-    starts: tuple[int, ...]
-    weights: tuple[torch.Tensor, ...]
+    main: _Convolution
+    projection: _Convolution | None
+    identity: torch.Tensor | None
     bias: torch.Tensor
     direct: bool
 
@@ -89,7 +120,8 @@ class Reference:
         self._greatest = (1 << network.activation_bits) - 1
         self._layers = [_prepare(layer, network.activation_bits) for layer in network.layers]
         self._pad = torch.from_numpy(network.pad.astype(np.float32)).view(1, -1, 1, 1)
-        self._segments = _segments(network)
+        self._shapes = [layer.shape for layer in network.layers]
+        self._last_readers = last_readers(self._shapes)
         self._exact: dict[tuple[object, ...], bool] = {}
 
     @overload
@@ -133,33 +165,28 @@ class Reference:
         if not layers:
             return []
         self._check_input(x)
-        kept: dict[int, torch.Tensor] = {}
+        maps: dict[int, torch.Tensor] = {IMAGE: x}
         # Without no_grad, autograd would keep every map and refuse the operations in place.
         with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
-            for whole in self._segments:
-                segment = range(whole.start, min(whole.stop, max(layers) + 1))
-                wanted = {index for index in segment if index in layers} | {segment[-1]}
-                outputs: dict[int, list[torch.Tensor]] = {index: [] for index in wanted}
-                for piece in x.split(self._images_at_once(segment, *x.shape[2:])):
-                    for index, y in self._maps(piece, segment):
-                        if index in wanted:
-                            y = y.to(torch.uint8, memory_format=torch.contiguous_format)  # noqa: PLW2901
-                            outputs[index].append(y)
-                kept |= {index: torch.cat(pieces) for index, pieces in outputs.items()}
-                x = kept[segment[-1]]
-                if segment[-1] >= max(layers):
-                    break
-        return [kept[index] for index in layers]
+            for number in range(max(layers) + 1):
+                maps[number] = self._output(number, maps)
+                for index in [index for index in maps if index not in layers]:
+                    if index == IMAGE or self._last_readers[index] <= number:
+                        del maps[index]
+        return [maps[index] for index in layers]
 
-    def _maps(self, x: torch.Tensor, segment: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yields the float32 maps of consecutive layers for uint8 ``x``, with the layers' indices."""
-        if segment[0] == 0:
-            x = self._padded(x)
-        else:
-            x = x.to(torch.float32, memory_format=LAYOUT)
-        for index in segment:
-            x = self._layer(self._layers[index], x, padding=int(index > 0))
-            yield index, x
+    def _output(self, number: int, maps: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """The output of a layer, uint8, from those before it."""
+        prepared, shortcut = self._layers[number], self._shapes[number].shortcut
+        x = maps[source_of(self._shapes, number)]
+        at_once = self._images_at_once(prepared, *x.shape[2:])
+        pieces = x.split(at_once)
+        others = [None] * len(pieces) if shortcut is None else maps[shortcut.source].split(at_once)
+        outputs: list[torch.Tensor] = []
+        for piece, other in zip(pieces, others, strict=True):
+            y = self._layer(prepared, piece, other)
+            outputs.append(y.to(torch.uint8, memory_format=torch.contiguous_format))
+        return torch.cat(outputs)
 
     def _padded(self, x: torch.Tensor) -> torch.Tensor:
         n, c, h, w = x.shape
@@ -167,33 +194,47 @@ class Reference:
         framed[:, :, 1:-1, 1:-1] = x
         return framed
 
-    def _layer(self, prepared: _Prepared, x: torch.Tensor, padding: int) -> torch.Tensor:
-        pool = prepared.layer.shape.pool
-        if not self._is_exact(prepared, x, padding):
-            self.in_float64.add(prepared.layer.shape.name)
-            weight = torch.cat(prepared.weights, dim=1).double()
-            total = functional.conv2d(x.double(), weight, prepared.bias, padding=padding)
-        elif prepared.direct:
-            total = _convolve(x, prepared.weights[0], prepared.bias.float(), padding)
+    def _layer(self, prepared: _Prepared, x: torch.Tensor, other: torch.Tensor | None) -> torch.Tensor:
+        """The float32 output of a layer for uint8 ``x`` and, with a shortcut, its uint8 map ``other``."""
+        shape = prepared.layer.shape
+        padding = prepared.main.padding
+        if prepared is self._layers[0] and padding:
+            x, padding = self._padded(x), 0
         else:
-            total = _convolve(_channels(x, prepared, 0), prepared.weights[0], None, padding).double()
-            for group in range(1, len(prepared.weights)):
-                total += _convolve(_channels(x, prepared, group), prepared.weights[group], None, padding)
-            total += prepared.bias.view(1, -1, 1, 1)
-        if pool:
-            total = functional.max_pool2d(total, 2)
+            x = x.to(torch.float32, memory_format=LAYOUT)
+        other = None if other is None else other.to(torch.float32, memory_format=LAYOUT)
+        if not self._is_exact(prepared, x, padding, other):
+            self.in_float64.add(shape.name)
+            total = _convolve_in_float64(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
+            if prepared.projection is not None and other is not None:
+                total += _convolve_in_float64(prepared.projection, other, 0)
+        elif prepared.direct:
+            main = prepared.main
+            total = _convolve(x, main.weights[0], prepared.bias.float(), main.stride, padding)
+            if prepared.projection is not None and other is not None:
+                total += _convolve(other, prepared.projection.weights[0], None, prepared.projection.stride, 0)
+        else:
+            total = _convolve_in_groups(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
+            if prepared.projection is not None and other is not None:
+                total += _convolve_in_groups(prepared.projection, other, 0)
+        if prepared.identity is not None and other is not None:
+            total += other * prepared.identity
+        if shape.pool:
+            total = functional.max_pool2d(total, shape.pool_size, stride=2, padding=shape.pool_size // 3)
         return total.clamp_(0, self._greatest).floor_().float()
 
-    def _is_exact(self, prepared: _Prepared, x: torch.Tensor, padding: int) -> bool:
+    def _is_exact(
+        self, prepared: _Prepared, x: torch.Tensor, padding: int, other: torch.Tensor | None
+    ) -> bool:
         """Whether the library convolves exactly, with this layer's channels, on maps of this size."""
-        shape = (min(x.shape[0], 2), *x.shape[1:])
-        key = (prepared.layer.shape.name, shape, *_backend_state())
+        size = (min(x.shape[0], 2), *x.shape[1:])
+        key = (prepared.layer.shape.name, size, *_backend_state())
         known = self._exact.get(key)
         if known is None:
-            known = self._exact[key] = all(
-                _probe((shape[0], w.shape[1], *shape[2:]), w.shape[0], self._greatest, padding)
-                for w in {w.shape[1]: w for w in prepared.weights}.values()
-            )
+            found = [self._probe(prepared.main, size, padding)]
+            if prepared.projection is not None and other is not None:
+                found.append(self._probe(prepared.projection, (size[0], *other.shape[1:]), 0))
+            known = self._exact[key] = all(found)
             if not known:
                 warnings.warn(
                     f"layer {prepared.layer.shape.name}: float32 convolution is not exact with this "
@@ -203,8 +244,22 @@ class Reference:
                 )
         return known
 
-    def _images_at_once(self, segment: Sequence[int], height: int, width: int) -> int:
-        channels = max(self._layers[index].layer.shape.out_channels for index in segment)
+    def _probe(self, convolution: _Convolution, size: Sequence[int], padding: int) -> bool:
+        """Whether the library convolves maps [N, C, H, W] of ``size`` exactly."""
+        return all(
+            _probe(
+                (size[0], w.shape[1], *size[2:]),
+                w.shape[0],
+                self._greatest,
+                w.shape[2],
+                convolution.stride,
+                padding,
+            )
+            for w in {w.shape[1]: w for w in convolution.weights}.values()
+        )
+
+    def _images_at_once(self, prepared: _Prepared, height: int, width: int) -> int:
+        channels = prepared.layer.shape.out_channels
         return max(1, CHUNK_BYTES // (FLOAT64_BYTES * channels * height * width))
 
     def _check_input(self, x: torch.Tensor) -> None:
@@ -218,38 +273,37 @@ class Reference:
         if greatest > self._greatest:
             raise InputError(f"{name}: input value {greatest}; allowed: 0..{self._greatest} "
                              f"({self.network.activation_bits} activation bits)")
-        height, width = x.shape[2:]
-        for layer in self.network.layers:
-            if layer.shape.pool:
-                height, width = height // 2, width // 2
-            if not height or not width:
+        for shape, size in zip(self._shapes, map_sizes(self._shapes, *x.shape[2:]), strict=True):
+            if 0 in size:
                 raise InputError(f"{name}: image of {x.shape[2]} x {x.shape[3]} pixels is too small: "
-                                 f"nothing is left after the pooling of {layer.shape.name}")
-
-
-def _segments(network: CompressedNetwork) -> list[range]:
-    """Runs of layers that work on maps of the same size: each ends at a pooling or at the last layer."""
-    layers = network.layers
-    ends = [n for n, layer in enumerate(layers, start=1) if layer.shape.pool or n == len(layers)]
-    return [range(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+                                 f"nothing is left after the pooling of {shape.name}")
 
 
 def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:
     low, high = channel_reach(layer, activation_bits)
-    starts = _split(low, high)
-    offset = rounding_offset(layer)
-    within = max(
-        int((high.sum(axis=1) + np.maximum(offset, 0)).max()),
-        int((np.minimum(offset, 0) + low.sum(axis=1)).min() * -1),
-    )
+    shortcut = shortcut_reach(layer, activation_bits)
     scaled = layer.alpha[:, :, None, None].astype(np.float32) * layer.mask * np.float32(2.0**-layer.shift)
-    ends = (*starts[1:], layer.shape.in_channels)
+    main = _convolution(scaled, low, high, layer.shape.stride)
+    projection, identity = None, None
+    if layer.shortcut_alpha is not None:
+        weight = shortcut_weights(layer).astype(np.float32) * np.float32(2.0**-layer.shift)
+        if layer.shape.shortcut is not None and layer.shape.shortcut.projection:
+            projection = _convolution(weight[:, :, None, None], *shortcut, layer.shape.shortcut.stride)
+        else:
+            identity = torch.from_numpy(weight).view(1, -1, 1, 1)
+    lowest, highest = accumulator_range(layer, activation_bits)
+    bias = torch.from_numpy(rounding_offset(layer) * 2.0**-layer.shift)
+    return _Prepared(layer, main, projection, identity, bias, max(-lowest, highest) <= FLOAT32_EXACT)
+
+
+def _convolution(weight: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> _Convolution:
+    """``weight`` [C_out, C_in, k, k], whose channels reach ``low`` and ``high`` [C_out, C_in], in groups."""
+    starts = _split(low, high)
     weights = tuple(
-        torch.from_numpy(scaled[:, a:b]).contiguous(memory_format=LAYOUT)
-        for a, b in zip(starts, ends, strict=True)
+        torch.from_numpy(weight[:, a:b]).contiguous(memory_format=LAYOUT)
+        for a, b in zip(starts, (*starts[1:], weight.shape[1]), strict=True)
     )
-    bias = torch.from_numpy(offset * 2.0**-layer.shift)
-    return _Prepared(layer, starts, weights, bias, len(starts) == 1 and within <= FLOAT32_EXACT)
+    return _Convolution(starts, weights, stride)
 
 
 def _split(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
@@ -265,14 +319,27 @@ def _split(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
     return tuple(starts)
 
 
-def _channels(x: torch.Tensor, prepared: _Prepared, group: int) -> torch.Tensor:
-    start = prepared.starts[group]
-    return x[:, start : start + prepared.weights[group].shape[1]]
+def _convolve_in_groups(convolution: _Convolution, x: torch.Tensor, padding: int) -> torch.Tensor:
+    """The convolution in float64, of groups that are each exact in float32."""
+    total: torch.Tensor | None = None
+    for start, weight in zip(convolution.starts, convolution.weights, strict=True):
+        channels = x[:, start : start + weight.shape[1]]
+        part = _convolve(channels, weight, None, convolution.stride, padding)
+        total = part.double() if total is None else total.add_(part)
+    assert total is not None, "there is at least one group"
+    return total
 
 
-def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int) -> torch.Tensor:
+def _convolve_in_float64(convolution: _Convolution, x: torch.Tensor, padding: int) -> torch.Tensor:
+    weight = torch.cat(convolution.weights, dim=1).double()
+    return functional.conv2d(x.double(), weight, stride=convolution.stride, padding=padding)
+
+
+def _convolve(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int, padding: int
+) -> torch.Tensor:
     """The float32 convolution whose exactness is tested."""
-    return functional.conv2d(x, weight, bias, padding=padding)
+    return functional.conv2d(x, weight, bias, stride, padding)
 
 
 def _backend_state() -> tuple[object, ...]:
@@ -289,7 +356,9 @@ PROBES = 16
 """The number of positions at which a test convolution is compared."""
 
 
-def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> bool:
+def _probe(
+    shape: tuple[int, ...], c_out: int, greatest: int, kernel: int, stride: int, padding: int
+) -> bool:
     """Whether one convolution equals int64 arithmetic in the hardest case.
 
     The input is [N, C, H, W] of ``shape``, half of it at the greatest activation. The weights are random, of
@@ -299,12 +368,13 @@ def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> b
     draw = torch.Generator().manual_seed(1)
     n, c_in = shape[:2]
     x = torch.randint(0, 2 * greatest, shape, generator=draw).clamp_(max=greatest)
-    reach = max(1, FLOAT32_EXACT // greatest // (c_in * TAPS))
-    weight = torch.randint(-reach, reach + 1, (c_out, c_in, 3, 3), generator=draw)
+    reach = max(1, FLOAT32_EXACT // greatest // (c_in * kernel * kernel))
+    weight = torch.randint(-reach, reach + 1, (c_out, c_in, kernel, kernel), generator=draw)
     found = _convolve(
         x.float().contiguous(memory_format=LAYOUT),
         weight.float().contiguous(memory_format=LAYOUT),
         None,
+        stride,
         padding,
     )
     framed = functional.pad(x, (padding,) * 4)
@@ -313,7 +383,8 @@ def _probe(shape: tuple[int, ...], c_out: int, greatest: int, padding: int) -> b
         image = k % n
         row = (0, rows - 1)[k & 1] if k < 4 else int(torch.randint(rows, (), generator=draw))
         column = (0, columns - 1)[k >> 1] if k < 4 else int(torch.randint(columns, (), generator=draw))
-        window = framed[image, :, row : row + 3, column : column + 3]
+        top, left = row * stride, column * stride
+        window = framed[image, :, top : top + kernel, left : left + kernel]
         expected = (weight * window).sum(dim=(1, 2, 3))
         if not torch.equal(found[image, :, row, column].double(), expected.double()):
             return False

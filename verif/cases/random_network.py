@@ -1,16 +1,18 @@
 """Compressed networks for tests: random ones whose activations stay varied, and constant extremes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import log2, sqrt
+from typing import Any
 
 import numpy as np
 
 from kestrel.hw.spec.masks import mask_values
-from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN, SHORTCUT_SHIFT_MAX
 from kestrel.sw.model.bounds import check_accumulators
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
-from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape
 
 
 def stack(channels: Sequence[int], pools: Sequence[int] = ()) -> tuple[ConvShape, ...]:
@@ -30,32 +32,66 @@ def random_network(
     activation_bits: int = 8,
     pad: Sequence[int] | None = None,
     name: str = "random",
+    blocks: bool = False,
 ) -> CompressedNetwork:
     """A network of random integers.
 
     Masks are uniform over the values that ``mask_bits`` (one number, or one for each layer) allow, scalars
     over 0..255, and biases over the output's range. The shift is chosen such that the outputs spread over
     their whole range, with some of them 0 and some saturated, so that an error anywhere shows at the end of
-    the stack. ``pad`` holds the values outside the image; None means random ones.
+    the stack. ``pad`` holds the values outside the image; None means random ones, with ``blocks`` one a
+    colour.
+
+    Layers of 1x1 kernels have one mask bit whatever ``mask_bits`` says, layers that share integers those of
+    their owner. Shortcuts have every shift; their scalars are such that what they add is as varied as what
+    the convolution does.
     """
     widths = [mask_bits] * len(shapes) if isinstance(mask_bits, int) else list(mask_bits)
     greatest = (1 << activation_bits) - 1
     layers: list[CompressedLayer] = []
-    for shape, bits in zip(shapes, widths, strict=True):
-        c_out, c_in = shape.out_channels, shape.in_channels
+    for shape, width in zip(shapes, widths, strict=True):
+        if shape.shares is not None:
+            layers.append(replace(layers[shape.shares], shape=shape))
+            continue
+        c_out, c_in, kernel = shape.out_channels, shape.in_channels, shape.kernel
+        bits = width if kernel == 3 else 1
         values = np.array(mask_values(bits), dtype=np.int8)
-        mask = rng.choice(values, size=(c_out, c_in, 3, 3))
+        mask = rng.choice(values, size=(c_out, c_in, kernel, kernel))
         alpha = rng.integers(0, SCALAR_MAX + 1, size=(c_out, c_in)).astype(np.uint8)
         # The root mean square of uniform scalars, of the taps and of the activations: 0.58 of each range.
-        spread = sqrt(9 * c_in) * 0.58 * SCALAR_MAX * 0.58 * greatest
+        spread = sqrt(kernel**2 * c_in) * 0.58 * SCALAR_MAX * 0.58 * greatest
         spread *= sqrt(float(np.mean(values.astype(float) ** 2)))
+        shortcut: dict[str, Any] = {}
+        if shape.shortcut is not None:
+            channels = shapes[shape.shortcut.source].out_channels if shape.shortcut.projection else None
+            shortcut = _random_shortcut(rng, c_out, channels, spread / (0.58 * 0.58 * greatest))
+            spread *= sqrt(2)
         shift = min(max(round(log2(spread / (greatest / 2))), SHIFT_MIN), SHIFT_MAX)
         reach = min(BIAS_MAX, 4 * greatest)
         bias = rng.integers(-reach, reach + 1, size=c_out).astype(np.int16)
-        layers.append(_layer(shape, bits, mask, alpha, bias, shift))
+        layers.append(_layer(shape, bits, mask, alpha, bias, shift, **shortcut))
     first = shapes[0].in_channels
-    values = rng.integers(0, greatest + 1, size=first) if pad is None else np.asarray(pad)
-    return _network(name, activation_bits, values, layers)
+    if pad is None:
+        values = rng.integers(0, greatest + 1, size=IMAGE_CHANNELS if blocks else first)
+        values = np.resize(values, first)
+    else:
+        values = np.asarray(pad)
+    return _network(name, activation_bits, values, layers, blocks=blocks)
+
+
+def _random_shortcut(
+    rng: np.random.Generator, c_out: int, channels: int | None, reach: float
+) -> dict[str, Any]:
+    """The shortcut's parts of a layer: a projection from ``channels``, or an identity. ``reach`` is the
+    greatest weight that an identity should have, its shift included."""
+    shift = int(rng.integers(0, SHORTCUT_SHIFT_MAX + 1))
+    largest = reach / (1 << shift) / sqrt(channels or 1)
+    size = c_out if channels is None else (c_out, channels)
+    alpha = rng.integers(0, min(max(round(largest), 1), SCALAR_MAX) + 1, size=size).astype(np.uint8)
+    parts: dict[str, Any] = {"shortcut_alpha": alpha, "shortcut_shift": shift}
+    if channels is not None:
+        parts["shortcut_sign"] = rng.choice(np.array([-1, 1], dtype=np.int8), size=size)
+    return parts
 
 
 def constant_network(
@@ -93,15 +129,22 @@ def constant_network(
 
 
 def _layer(
-    shape: ConvShape, mask_bits: int, mask: np.ndarray, alpha: np.ndarray, bias: np.ndarray, shift: int
+    shape: ConvShape, mask_bits: int, mask: np.ndarray, alpha: np.ndarray, bias: np.ndarray, shift: int,
+    **shortcut: Any,
 ) -> CompressedLayer:
     return CompressedLayer(
-        shape=shape, mask_bits=mask_bits, mask=mask, alpha=alpha, bias=bias, shift=shift, scale=2.0**-shift
-    )
+        shape=shape, mask_bits=mask_bits, mask=mask, alpha=alpha, bias=bias, shift=shift, scale=2.0**-shift,
+        **shortcut,
+    )  # fmt: skip
 
 
 def _network(
-    name: str, activation_bits: int, pad: np.ndarray, layers: Sequence[CompressedLayer]
+    name: str,
+    activation_bits: int,
+    pad: np.ndarray,
+    layers: Sequence[CompressedLayer],
+    *,
+    blocks: bool = False,
 ) -> CompressedNetwork:
     network = CompressedNetwork(
         name=name,
@@ -109,6 +152,7 @@ def _network(
         preprocessing="none",
         pad=pad.astype(np.uint8),
         layers=tuple(layers),
+        blocks=blocks,
     )
     check_accumulators(network)
     return network

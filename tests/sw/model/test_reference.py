@@ -150,9 +150,9 @@ def test_inexact_convolution_falls_back_to_float64(
     """With a backend that works in bfloat16 the result is still right, and a warning names the layer."""
 
     def rounded(
-        x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: int
+        x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int, padding: int
     ) -> torch.Tensor:
-        return torch.nn.functional.conv2d(x, weight.bfloat16().float(), bias, padding=padding)
+        return torch.nn.functional.conv2d(x, weight.bfloat16().float(), bias, stride, padding)
 
     monkeypatch.setattr(kestrel.sw.model.reference, "_convolve", rounded)
     network = random_network(rng, stack((3, 30), pools=[0]), 5)
