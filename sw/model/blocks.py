@@ -1,8 +1,9 @@
-"""An image in 2x2 blocks: a map of half its size and 27 channels, on which a 3x3 convolution of stride 1 computes
-what a 7x7 one of stride 2 does on the image (docs/arithmetic.md, section 1).
+"""An image in 2x2 blocks: a map of half its size and 27 channels, on which a 3x3 convolution of stride 1
+computes what a 7x7 one of stride 2 does on the image (docs/arithmetic.md, section 1).
 
-A 7x7 window in steps of two covers four blocks in each direction, one more than a 3x3 window. What it covers of
-the fourth is one row (or column) of pixels, which therefore comes as channels of its own, moved by one block.
+A 7x7 window in steps of two covers four blocks in each direction, one more than a 3x3 window. What it covers
+of the fourth is one row (or column) of pixels, which therefore comes as channels of its own, moved by one
+block.
 """
 
 from itertools import product
@@ -21,7 +22,8 @@ image at row (column) y."""
 
 
 def blocks_of(image: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:
-    """The map in blocks, [N, 27, ceil(H/2), ceil(W/2)], of ``image`` [N, 3, H, W], with the type of the image.
+    """The map in blocks, [N, 27, ceil(H/2), ceil(W/2)], of ``image`` [N, 3, H, W], with the type of the
+    image.
 
     ``pad`` [3] is what stands outside the image, by colour. Channel (set * 3 + stream) * 3 + colour.
     """
@@ -38,8 +40,8 @@ def blocks_of(image: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:
 
 
 def blocks_kernel(weight: np.ndarray) -> np.ndarray:
-    """The kernels [C_out, 27, 3, 3] on an image in blocks of the kernels ``weight`` [C_out, 3, 7, 7] of stride 2
-    and padding 3 on the image. Taps that belong to no tap of ``weight`` are 0."""
+    """The kernels [C_out, 27, 3, 3] on an image in blocks of the kernels ``weight`` [C_out, 3, 7, 7] of
+    stride 2 and padding 3 on the image. Taps that belong to no tap of ``weight`` are 0."""
     found = np.zeros((len(weight), BLOCK_CHANNELS, 3, 3), dtype=weight.dtype)
     for row, column in product(range(STEM_SIZE), range(STEM_SIZE)):
         part_row, tap_row = _place(row - STEM_SIZE // 2)

@@ -17,9 +17,9 @@ from kestrel.sw.model.weights import FloatNetwork
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """One layer: ``relu`` before the pooling and ``output`` after it (the same if the layer does not pool), both
-    float32 [N, C_out, H, W]; ``source``, the map that it reads, the network's input in blocks where the first
-    layer reads it so; ``shortcut``, the map that its shortcut reads, if it has one."""
+    """One layer: ``relu`` before the pooling and ``output`` after it (the same if the layer does not pool),
+    both float32 [N, C_out, H, W]; ``source``, the map that it reads, the network's input in blocks where the
+    first layer reads it so; ``shortcut``, the map that its shortcut reads, if it has one."""
 
     relu: torch.Tensor
     output: torch.Tensor

@@ -1,4 +1,5 @@
-"""Networks by name: the VGG family, and those of ``kestrel.sw.model.residual_networks``; cuts and width divisors."""
+"""Networks by name: the VGG family, and those of ``kestrel.sw.model.residual_networks``; cuts and width
+divisors."""
 
 import re
 from collections.abc import Sequence
@@ -36,9 +37,9 @@ VGG_CHANNELS = (64, 128, 256, 512, 512)
 def parse_network(text: str) -> NetworkShape:
     """The shape that ``FAMILY[/DIVISOR][:CUT]`` names: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
 
-    DIVISOR divides every channel count but the image's (rounded up, at least 1). CUT is the last layer that is
-    kept: in a VGG network ``convB_N`` (without the pooling that may follow it) or ``poolB``, in the others a
-    block, as in ``resnet18:layer3.1``. Raises InputError.
+    DIVISOR divides every channel count but the image's (rounded up, at least 1). CUT is the last layer that
+    is kept: in a VGG network ``convB_N`` (without the pooling that may follow it) or ``poolB``, in the others
+    a block, as in ``resnet18:layer3.1``. Raises InputError.
     """
     match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::([\w.]+))?", text)
     if match is not None and is_residual(match[1]):

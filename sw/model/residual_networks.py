@@ -17,14 +17,15 @@ COUNTED_RESNET = "resnet"
 SHARED_RESNET = "shared_resnet"
 SHARED_BLOCKS = (2, 3, 10, 3)
 """Repetitions of the one pair of convolutions that a stage has. In the stages after the first, the first
-repetition halves the map and doubles its channels, which convolutions of the others' shape cannot: it has a pair
-of its own and a projection."""
+repetition halves the map and doubles its channels, which convolutions of the others' shape cannot: it has a
+pair of its own and a projection."""
 
 REPVGG: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "repvgg_a0": ((2, 4, 14, 1), (48, 48, 96, 192, 1280)),
     "repvgg_b0": ((4, 6, 16, 1), (64, 64, 128, 256, 1280)),
 }
-"""Layers in each stage behind stage 0, which has one, and the channels of all stages (Ding et al. 2021, table 2)."""
+"""Layers in each stage behind stage 0, which has one, and the channels of all stages (Ding et al. 2021, table
+2)."""
 
 RESIDUAL_FAMILIES = (*RESNET_BLOCKS, COUNTED_RESNET, SHARED_RESNET, *REPVGG)
 
@@ -68,9 +69,11 @@ def _blocks(text: str, family: str) -> tuple[int, ...]:
         return RESNET_BLOCKS[family]
     counted = _COUNTS.fullmatch(family)
     if counted is None:
-        raise InputError(f"network {text!r}: the blocks of {family} are counted in a file of weights, and there is "
-                         f"none here; allowed: {', '.join(RESNET_BLOCKS)}, or {with_counts((2, 2, 2, 3))} with the "
-                         "blocks of each stage")
+        raise InputError(
+            f"network {text!r}: the blocks of {family} are counted in a file of weights, and there is "
+            f"none here; allowed: {', '.join(RESNET_BLOCKS)}, or {with_counts((2, 2, 2, 3))} with the "
+            "blocks of each stage"
+        )
     found = tuple(int(count) for count in counted.groups())
     if 0 in found:
         raise InputError(f"network {text!r}: a stage of 0 blocks; allowed: 1 or more")

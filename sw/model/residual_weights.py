@@ -1,5 +1,5 @@
-"""The weights of ResNet and RepVGG files, by torchvision's, timm's and the authors' key names: batch norm folded,
-branches added up, the 7x7 stem turned into a 3x3 convolution on blocks."""
+"""The weights of ResNet and RepVGG files, by torchvision's, timm's and the authors' key names: batch norm
+folded, branches added up, the 7x7 stem turned into a 3x3 convolution on blocks."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape
 
 STAGES = 4
 _BLOCK_KEY = re.compile(r"(|.*\.)layer([1-4])\.(\d+)\.(.+)")
-_IGNORED = re.compile(r"(|.*\.)(fc|classifier|linear|head|num_batches_tracked)(\..*|)")
 
 
 @dataclass
@@ -46,8 +45,8 @@ def count_resnet(text: str, stored: StoredArrays) -> str:
 
 
 def read_residual(stored: StoredArrays, shape: NetworkShape) -> ResidualWeights:
-    """The weights of ``shape``. Raises InputError for a file that lacks some, or has blocks that ``shape`` does
-    not have."""
+    """The weights of ``shape``. Raises InputError for a file that lacks some, or has blocks that ``shape``
+    does not have."""
     reader = _Reader(stored, shape)
     if shape.name.partition(":")[0].partition("/")[0] in REPVGG:
         reader.repvgg()
@@ -70,7 +69,7 @@ class _Reader:
         self._refuse_other_blocks(prefix)
         for number, layer in enumerate(self.shape.layers):
             if layer.shares is not None:
-                self._share(number, layer, prefix)
+                self._share(layer, prefix)
                 continue
             name = prefix + layer.name.replace("_", ".")
             norm = name[:-5] + name[-5:].replace("conv", "bn")
@@ -99,7 +98,7 @@ class _Reader:
                 raise InputError(f"{self.stored.source}: has {key}, which {self.shape.name} does not have; "
                                  f"allowed: its own blocks, or --network {COUNTED_RESNET}, which counts them")
 
-    def _share(self, number: int, layer: ConvShape, prefix: str) -> None:
+    def _share(self, layer: ConvShape, prefix: str) -> None:
         """The weights of a layer that shares another's. The file may leave them out, but not have others."""
         assert layer.shares is not None
         found, name = self.found, prefix + layer.name.replace("_", ".")
@@ -158,7 +157,7 @@ class _Reader:
         for key in self.stored.entries:
             if key.endswith(keys[0]):
                 prefix = key.removesuffix(keys[0])
-                if prefix.endswith((".", "")) and all(prefix + other in self.stored.entries for other in keys):
+                if (not prefix or prefix.endswith(".")) and all(prefix + other in self.stored.entries for other in keys):
                     self.found.prefix = prefix
                     return prefix
         some = ", ".join(list(self.stored.entries)[:3])
@@ -167,8 +166,9 @@ class _Reader:
 
     def _convolution(self, name: str, norm: str, layer: ConvShape, channels: int,
                      size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weight [C_out, ``channels``, size, size] and bias of a convolution and its batch norm, float64. A bias
-        of the convolution itself, as files have it whose batch norm was folded in, stands in its place."""
+        """Weight [C_out, ``channels``, size, size] and bias of a convolution and its batch norm, float64. A
+        bias of the convolution itself, as files have it whose batch norm was folded in, stands in its
+        place."""
         weight = self._read(f"{name}.weight", layer, (layer.out_channels, channels, size, size))
         bias = np.zeros(layer.out_channels)
         has_bias = f"{name}.bias" in self.stored.entries

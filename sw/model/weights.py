@@ -52,12 +52,12 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class FloatNetwork:
-    """Weights, float32 [C_out, C_in, k, k] with k = 3 or 1, and biases, float32 [C_out], one of each for every
-    layer.
+    """Weights, float32 [C_out, C_in, k, k] with k = 3 or 1, and biases, float32 [C_out], one of each for
+    every layer.
 
-    ``untrained`` names the layers whose weights are random numbers and were not learned. ``shortcuts`` has for
-    every layer None, the weights of its projection, float32 [C_out, C_shortcut], or the factors of its identity,
-    float32 [C_out]; it is empty if no layer has a shortcut.
+    ``untrained`` names the layers whose weights are random numbers and were not learned. ``shortcuts`` has
+    for every layer None, the weights of its projection, float32 [C_out, C_shortcut], or the factors of its
+    identity, float32 [C_out]; it is empty if no layer has a shortcut.
     """
 
     shape: NetworkShape
@@ -134,8 +134,8 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
     """A network of normally distributed weights of variance 2 / fan-in, which keeps the size of the
     activations from layer to layer (He et al. 2015, equation 10). A seed gives the same on every machine.
 
-    Behind an identity the variance is a quarter of that, so that sums grow slowly, and a projection has half of
-    it, as its map has been through a ReLU and does not pass one before the sum.
+    Behind an identity the variance is a quarter of that, so that sums grow slowly, and a projection has half
+    of it, as its map has been through a ReLU and does not pass one before the sum.
     """
     generator = np.random.default_rng(seed)
     weights: list[np.ndarray] = []
@@ -184,8 +184,8 @@ def _random_layer(
 
 
 def save_weights(network: FloatNetwork, path: Path) -> None:
-    """Writes the float weights as safetensors with torchvision's key names. Raises InputError, also for a network
-    that is no stack of plain layers."""
+    """Writes the float weights as safetensors with torchvision's key names. Raises InputError, also for a
+    network that is no stack of plain layers."""
     check_plain(network.shape, "files of float weights")
     tensors = {}
     for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
