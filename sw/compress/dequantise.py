@@ -17,7 +17,8 @@ def real_parameters(network: CompressedNetwork) -> list[tuple[np.ndarray, np.nda
     The first layer's are for the real input of the network's preprocessing. Raises InputError for a
     preprocessing that is not known.
     """
-    image = image_scale(find_preprocessing(network.preprocessing), network.activation_bits, blocks=network.blocks)
+    preprocessing = find_preprocessing(network.preprocessing)
+    image = image_scale(preprocessing, network.activation_bits, blocks=network.blocks)
     shapes = [layer.shape for layer in network.layers]
     found = []
     for number, layer in enumerate(network.layers):

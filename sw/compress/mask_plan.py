@@ -31,7 +31,8 @@ def parse_mask_plan(text: str, shape: NetworkShape) -> tuple[int, ...]:
                          f"allowed: {allowed}")
     for layer, width in zip(owners, bits, strict=True):
         if layer.kernel == 1 and width != 1:
-            raise InputError(f"mask bits {text!r}: {width} for {layer.name}, whose kernels are 1x1; allowed: 1")
+            raise InputError(f"mask bits {text!r}: {width} for {layer.name}, whose kernels are 1x1; "
+                             "allowed: 1")
     widths: list[int] = []
     own = iter(bits)
     for layer in shape.layers:

@@ -82,8 +82,9 @@ class SequentialFit:
         sharing = [layer.name for layer in network.shape.layers if layer.shares is not None]
         if sharing:
             others = ", ".join(name for name in FIT_RULES if name != SEQUENTIAL_RULE)
-            raise InputError(f"fit {SEQUENTIAL_RULE}: layer {sharing[0]} of {network.shape.name} shares the integers "
-                             f"of an earlier one, which would have to wait for it; allowed here: {others}")
+            raise InputError(f"fit {SEQUENTIAL_RULE}: layer {sharing[0]} of {network.shape.name} shares the "
+                             "integers of an earlier one, which would have to wait for it; "
+                             f"allowed here: {others}")
 
     def run(self, mask_bits: Sequence[int], progress: Progress = silent) -> list[Calibrated]:
         """All layers, fitted with ``mask_bits[n]`` bits for layer n."""
@@ -114,7 +115,8 @@ class SequentialFit:
         weight = self.network.shortcut(position)
         shortcut, added = None, [None] * len(maps)
         if shape.shortcut is not None and weight is not None:
-            shortcut = ShortcutInput(weight.astype(np.float64), found[shape.shortcut.source].folded.layer.scale)
+            given = found[shape.shortcut.source].folded.layer
+            shortcut = ShortcutInput(weight.astype(np.float64), given.scale)
             added = [shortcut_sums(kept[shape.shortcut.source] * shortcut.scale, torch.from_numpy(weight),
                                    shape.shortcut) for kept in maps]
         sources = [kept[source] for kept in maps]
@@ -162,7 +164,8 @@ class SequentialFit:
                 lost = sampled_sums(sums - given, n)
                 rest = torch.zeros(size, len(lost)) if rest is None else rest
                 rest.addmm_(seen, lost.T, alpha=1 / seen.shape[1] / len(maps))
-        return inputs.double().numpy(), pairs.double().numpy(), None if rest is None else rest.double().numpy()
+        residual = None if rest is None else rest.double().numpy()
+        return inputs.double().numpy(), pairs.double().numpy(), residual
 
     def _float_maps(self, position: int, picture: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The map that layer ``position`` reads in the float network, and what its shortcut adds.
@@ -180,7 +183,8 @@ class SequentialFit:
         weight = self.network.shortcut(position)
         if result.shortcut is None or weight is None:
             return result.source, None
-        return result.source, shortcut_sums(result.shortcut, torch.from_numpy(weight), shapes[position].shortcut)
+        sums = shortcut_sums(result.shortcut, torch.from_numpy(weight), shapes[position].shortcut)
+        return result.source, sums
 
     def _float_run(self, picture: int) -> Iterator[LayerOutput]:
         return self._model.layers(real_batch([self.pictures.load(picture)], self.preprocessing))
@@ -195,8 +199,9 @@ class SequentialFit:
                        for v in (inputs.scale, inputs.zero))
         shape = self.network.shape.layers[position]
         histogram = RangeHistogram()
-        for x, added in maps:
-            total = functional.conv2d((x - zero) * scale, weight, bias, shape.stride, padding=shape.kernel // 2)
+        for integers, added in maps:
+            x = (integers - zero) * scale
+            total = functional.conv2d(x, weight, bias, shape.stride, padding=shape.kernel // 2)
             histogram.add((total if added is None else total + added).relu_())
         return histogram.range(self.percentile, shape.name, self.pictures.source)
 

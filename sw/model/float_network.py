@@ -63,7 +63,9 @@ class FloatModel:
                 if other is not None:
                     total += self._shortcut(number, other)
                 relu = total.relu_()
-                pooled = functional.max_pool2d(relu, layer.pool_size, 2, layer.pool_size // 3) if layer.pool else relu
+                pooled = relu
+                if layer.pool:
+                    pooled = functional.max_pool2d(relu, layer.pool_size, 2, layer.pool_size // 3)
             maps[number] = pooled
             for index in list(maps):
                 if index == IMAGE or self._last_readers[index] <= number:

@@ -39,8 +39,8 @@ def count_resnet(text: str, stored: StoredArrays) -> str:
             blocks[int(match[2]) - 1].add(int(match[3]))
     for stage, found in enumerate(blocks, start=1):
         if found != set(range(len(found))) or not found:
-            raise InputError(f"{stored.source}: blocks {sorted(found)} of layer{stage}; allowed for {text}: keys "
-                             f"layer{stage}.0.conv1.weight and so on without a gap")
+            raise InputError(f"{stored.source}: blocks {sorted(found)} of layer{stage}; allowed for {text}: "
+                             f"keys layer{stage}.0.conv1.weight and so on without a gap")
     return with_counts([len(found) for found in blocks]) + text.removeprefix(COUNTED_RESNET)
 
 
@@ -137,8 +137,9 @@ class _Reader:
         """The sum of a block's 3x3, 1x1 and identity branches as one 3x3 convolution."""
         large, small, identity = ("conv_kxk", "conv_1x1", "identity") if timm else (
             "rbr_dense", "rbr_1x1", "rbr_identity")
-        weight, bias = self._convolution(f"{name}.{large}.conv", f"{name}.{large}.bn", layer, layer.in_channels, 3)
-        point, more = self._convolution(f"{name}.{small}.conv", f"{name}.{small}.bn", layer, layer.in_channels, 1)
+        given = layer.in_channels
+        weight, bias = self._convolution(f"{name}.{large}.conv", f"{name}.{large}.bn", layer, given, 3)
+        point, more = self._convolution(f"{name}.{small}.conv", f"{name}.{small}.bn", layer, given, 1)
         weight[:, :, 1, 1] += point[:, :, 0, 0]
         bias = bias + more
         if layer.in_channels == layer.out_channels and layer.stride == 1:
@@ -157,12 +158,13 @@ class _Reader:
         for key in self.stored.entries:
             if key.endswith(keys[0]):
                 prefix = key.removesuffix(keys[0])
-                if (not prefix or prefix.endswith(".")) and all(prefix + other in self.stored.entries for other in keys):
+                there = all(prefix + other in self.stored.entries for other in keys)
+                if there and (not prefix or prefix.endswith(".")):
                     self.found.prefix = prefix
                     return prefix
         some = ", ".join(list(self.stored.entries)[:3])
-        raise InputError(f"{self.stored.source}: no {keys[-1]} of {self.shape.name} (the file has {some}, ...); "
-                         "allowed: torchvision's, timm's or the authors' key names")
+        raise InputError(f"{self.stored.source}: no {keys[-1]} of {self.shape.name} (the file has {some}, "
+                         "...); allowed: torchvision's, timm's or the authors' key names")
 
     def _convolution(self, name: str, norm: str, layer: ConvShape, channels: int,
                      size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,12 +189,13 @@ class _Reader:
 
     def _read(self, key: str, layer: ConvShape, size: tuple[int, ...]) -> np.ndarray:
         if key not in self.stored.entries:
-            raise InputError(f"{self.stored.source}: layer {layer.name} of {self.shape.name} is not whole (no key "
-                             f"{key}); allowed: every layer, or a cut before it")
+            raise InputError(f"{self.stored.source}: layer {layer.name} of {self.shape.name} is not whole "
+                             f"(no key {key}); allowed: every layer, or a cut before it")
         self.found.used.add(key)
         return read_array(self.stored, key, layer.name, size)
 
-    def _add(self, layer: ConvShape, weight: np.ndarray, bias: np.ndarray, shortcut: np.ndarray | None) -> None:
+    def _add(self, layer: ConvShape, weight: np.ndarray, bias: np.ndarray,
+             shortcut: np.ndarray | None) -> None:
         where = f"{self.stored.source}: {layer.name}, batch norm folded in,"
         self.found.weights.append(as_float32(weight, where))
         self.found.biases.append(as_float32(bias, where))

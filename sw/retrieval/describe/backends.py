@@ -162,9 +162,8 @@ class ReferenceBackend:
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         network = self._reference.network
-        x = np.stack([
-            first_map(rgb, self._preprocessing, network.activation_bits, blocks=network.blocks) for rgb in pictures
-        ])  # fmt: skip
+        bits, blocks = network.activation_bits, network.blocks
+        x = np.stack([first_map(rgb, self._preprocessing, bits, blocks=blocks) for rgb in pictures])
         return self._reference.last(torch.from_numpy(x)).numpy()
 
 
