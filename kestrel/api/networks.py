@@ -13,9 +13,10 @@ from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, Progress, generate
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork
+from kestrel.sw.model.weights import FloatNetwork, find_network
 from kestrel.sw.model.weights import load_weights as load_weight_file
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.retrain import run
@@ -37,9 +38,11 @@ def load_weights(
     ``preprocessing`` is what the weights expect. ``fill_missing`` is the seed of random weights for layers
     that a file lacks (None: they are an error). Raises InputError.
     """
-    shape = parse_network(network)
     if isinstance(source, Mapping):
+        shape = parse_network(network)
+        check_plain(shape, "weights from a state dictionary")
         return _from_state(source, shape)
+    shape = find_network(network, str(source))
     return load_weight_file(str(source), shape, min(find_preprocessing(preprocessing).scale), fill_missing)
 
 

@@ -18,9 +18,9 @@ from kestrel.sw.model.network import IMAGE_CHANNELS
 from kestrel.sw.model.preprocessing import Preprocessing, find_preprocessing
 from kestrel.sw.pictures.images import (
     IMAGE_SUFFIXES,
+    first_map,
     generate_picture,
     open_image,
-    quantise_pixels,
     resize,
 )
 from kestrel.sw.pictures.listing import find_pictures
@@ -69,7 +69,8 @@ def load_pictures(pictures: Pictures, size: Size) -> np.ndarray:
 
 
 def network_input(network: CompressedNetwork, pictures: Pictures, size: Size | None = None) -> np.ndarray:
-    """The chip's input for pictures: channels in the network's order, values rounded to its activations.
+    """The first layer's input for pictures: channels in the network's order, values rounded to its
+    activations, which is the chip's input; in 2x2 blocks for a network that takes them so.
 
     ``pictures`` are given as in ``Pictures``. Each is stretched to ``size``, in pixels (None: they keep their
     size, which must be the same for all). Returns uint8 [N, C, height, width] with values below
@@ -81,13 +82,15 @@ def network_input(network: CompressedNetwork, pictures: Pictures, size: Size | N
         found = [resize(rgb, *height_width(size)) for rgb in found]
     if len(sizes := {rgb.shape[:2] for rgb in found}) > 1:
         raise InputError(f"pictures of {len(sizes)} sizes; allowed: all of one size, or with a size")
-    return np.stack([quantise_pixels(rgb, preprocessing, network.activation_bits) for rgb in found])
+    return np.stack([
+        first_map(rgb, preprocessing, network.activation_bits, blocks=network.blocks) for rgb in found
+    ])  # fmt: skip
 
 
 def image_preprocessing(network: CompressedNetwork) -> Preprocessing:
     """The preprocessing of the network. Raises InputError for a network that does not take images."""
     channels = network.layers[0].shape.in_channels
-    if channels != IMAGE_CHANNELS:
+    if channels != IMAGE_CHANNELS and not network.blocks:
         raise InputError(f"network {network.name}: {channels} input channels; "
                          f"allowed for an image: {IMAGE_CHANNELS}")
     return find_preprocessing(network.preprocessing)

@@ -26,6 +26,7 @@ from kestrel.sw.allocate.search import (
 from kestrel.sw.allocate.sensitivity import Disturbance, Sensitivity
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
 from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import NetworkShape
 from kestrel.sw.model.preprocessing import check_activation_bits, find_preprocessing
 from kestrel.sw.model.weights import FloatNetwork
@@ -97,6 +98,7 @@ class Allocator:
                  percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> None:
         prepared = find_preprocessing(preprocessing)
         check_activation_bits(activation_bits)
+        check_plain(network.shape, "allocate")
         self.network = network
         self.costs = layer_costs(network.shape, widths, pictures.height, pictures.width)
         fits = LayerFits(network, prepared, pictures, fit, progress)

@@ -16,7 +16,7 @@ from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import FloatNetwork
-from kestrel.sw.pictures.images import quantise_pixels
+from kestrel.sw.pictures.images import first_map
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 
@@ -70,7 +70,8 @@ class Gauge:
         reference = Reference(integers)
         values: list[float] = []
         for batch, wanted in zip(self._batches, self._wanted, strict=True):
-            pixels = [quantise_pixels(p, self._preprocessing, integers.activation_bits) for p in batch]
+            pixels = [first_map(p, self._preprocessing, integers.activation_bits, blocks=integers.blocks)
+                      for p in batch]
             found = self._pool(reference.last(torch.from_numpy(np.stack(pixels))))
             values += distortion(found, wanted).tolist()
         return Distortion(tuple(values))

@@ -9,7 +9,7 @@ import torch
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.pictures.images import quantise_pixels
+from kestrel.sw.pictures.images import first_map
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ def measure_activity(
     network: CompressedNetwork, preprocessing: Preprocessing, picture: np.ndarray
 ) -> tuple[Activity, ...]:
     """The activity of every layer on ``picture``, uint8 RGB [height, width, 3]."""
-    x = torch.from_numpy(quantise_pixels(picture, preprocessing, network.activation_bits))[None]
+    pixels = first_map(picture, preprocessing, network.activation_bits, blocks=network.blocks)
+    x = torch.from_numpy(pixels)[None]
     greatest = (1 << network.activation_bits) - 1
     return tuple(
         Activity(

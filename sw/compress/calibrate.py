@@ -10,6 +10,7 @@ import torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.float_network import FloatModel, check_image_size, real_batch
+from kestrel.sw.model.graph import scale_groups
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
@@ -90,6 +91,8 @@ def measure_ranges(network: FloatNetwork, preprocessing: Preprocessing, pictures
                    percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> Ranges:
     """Runs the float network over the pictures and takes each layer's percentile over all values.
 
+    Layers whose outputs must have one scale get the largest range among them.
+
     Counts are kept in histograms with cells of 1/2048 of the value, so memory does not grow with the
     pictures, and the last bits of a float sum (which differ between machines) seldom change a range.
     Raises InputError for a bad percentile, too small a size, or a layer that is zero everywhere.
@@ -106,6 +109,11 @@ def measure_ranges(network: FloatNetwork, preprocessing: Preprocessing, pictures
             advance(1)
     picked = [histogram.range(percentile, layer.name, pictures.source)
               for histogram, layer in zip(histograms, network.shape.layers, strict=True)]
+    groups = scale_groups(network.shape.layers)
+    for number, (histogram, own) in enumerate(zip(histograms, picked, strict=True)):
+        cap = max(p.cap for p, group in zip(picked, groups, strict=True) if group == groups[number])
+        if cap > own.cap:
+            picked[number] = Range(cap, own.maximum, histogram.share_above(cap))
     return Ranges(percentile, tuple(p.cap for p in picked), tuple(p.maximum for p in picked),
                   tuple(p.clipped for p in picked))
 
@@ -133,6 +141,11 @@ class RangeHistogram:
         # ReLU may leave -0.0, whose bits are those of a negative integer.
         cells = (values.view(torch.int32) & _MAGNITUDE) >> _DROPPED_BITS
         self._counts += torch.bincount(cells, minlength=_CELLS)
+
+    def share_above(self, value: float) -> float:
+        """The share of activations above the cell of ``value``."""
+        cell = int(np.array([value], np.float32).view(np.int32)[0] & _MAGNITUDE) >> _DROPPED_BITS
+        return float(self._counts[cell + 1 :].sum() / self._counts.sum())
 
     def range(self, percentile: float, layer: str, source: str) -> Range:
         """The range by ``percentile``. Raises InputError for a layer that is zero everywhere."""

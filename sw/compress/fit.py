@@ -16,7 +16,7 @@ from kestrel.sw.compress.mask_rules import Rule, fit_kernels, least_squares, pap
 
 @dataclass(frozen=True)
 class Fit:
-    """mask: int8 [C_out, C_in, 3, 3]; alpha: float64 [C_out, C_in], not negative."""
+    """mask: int8 [C_out, C_in, k, k]; alpha: float64 [C_out, C_in], not negative."""
 
     mask: np.ndarray
     alpha: np.ndarray
@@ -27,13 +27,20 @@ class Fit:
 
 
 def fit_masks(weights: np.ndarray, mask_bits: int, rule: str = "least-squares") -> Fit:
-    """Fits masks of ``mask_bits`` to weights [C_out, C_in, 3, 3] by one of ``FIT_RULES``.
-
-    Raises InputError for an unknown rule. A kernel of zeros gets alpha 0.
+    """Fits masks of ``mask_bits`` to weights [C_out, C_in, 3, 3] by one of ``FIT_RULES``. A kernel of zeros
+    gets alpha 0. Kernels of 1x1 are their sign and size by every rule. Raises InputError for an unknown rule.
     """
+    if weights.shape[2] == 1:
+        find_rule(rule)
+        return Fit(signs(weights), np.abs(weights[:, :, 0, 0]).astype(np.float64))
     kernels = torch.from_numpy(np.asarray(weights, dtype=np.float64))
     mask, alpha = fit_kernels(kernels, mask_bits, find_rule(rule))
     return Fit(mask.numpy().astype(np.int8), alpha.numpy())
+
+
+def signs(weights: np.ndarray) -> np.ndarray:
+    """1 or -1 for each weight, int8; 0 counts as positive."""
+    return np.where(weights < 0, -1, 1).astype(np.int8)
 
 
 OUTPUT_RULE = "output"

@@ -41,27 +41,31 @@ class LayerFits:
         self._channels: dict[int, ChannelFit] = {}
         self._moments: list[np.ndarray] = []
         self._window: WindowFit | None = None
+        blocks = network.shape.blocks
         if rule == OUTPUT_RULE:
             self._moments = measure_moments(network, preprocessing, pictures, progress)
-        if rule not in PRESCRIBING_RULES:
+        elif rule not in PRESCRIBING_RULES and blocks:
+            self._moments = measure_moments(network, preprocessing, pictures, progress, layers=1)
+        if rule not in PRESCRIBING_RULES and not blocks:
             self._window = WindowFit(pixel_moment(pictures, preprocessing, progress))
 
     def get(self, position: int, mask_bits: int) -> tuple[Fit, Refine]:
         """The layer's fit and the function that rounds its scalars."""
-        key = (position, mask_bits)
+        shares = self.network.shape.layers[position].shares
+        key = (position if shares is None else shares, mask_bits)
         if key not in self._known:
-            self._known[key] = self._make(position, mask_bits)
+            self._known[key] = self._make(*key)
         return self._known[key]
 
     def _make(self, position: int, mask_bits: int) -> tuple[Fit, Refine]:
         weight = self.network.weights[position]
         fit = fit_masks(weight, mask_bits, self.rule)
-        if self.rule in PRESCRIBING_RULES:
+        if self.rule in PRESCRIBING_RULES or self.network.shape.layers[position].kernel == 1:
             return fit, keep_masks
-        if position == 0:  # few input channels: the output's error is followed through every change
-            assert self._window is not None
+        if position == 0 and self._window is not None:
+            # Few input channels: the output's error is followed through every change.
             return _refined(weight, fit, self._scale, mask_bits, self._window), self._window
-        if self.rule == OUTPUT_RULE:
+        if self.rule == OUTPUT_RULE or position == 0:
             if position not in self._channels:
                 self._channels[position] = ChannelFit(self._moments[position])
             channels = self._channels[position]

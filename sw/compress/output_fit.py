@@ -22,6 +22,7 @@ from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
 from kestrel.sw.compress.fit import Fit
 from kestrel.sw.compress.refine import round_half_up
 from kestrel.sw.model.float_network import FloatModel, real_batch
+from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
@@ -44,29 +45,45 @@ WINDOWS = 1024
 
 
 def measure_moments(network: FloatNetwork, preprocessing: Preprocessing, pictures: CalibrationPictures,
-                    progress: Progress = silent) -> list[np.ndarray]:
-    """H of every layer's input in the float network, float32 [9 C_in, 9 C_in], from a grid of windows."""
+                    progress: Progress = silent, layers: int | None = None) -> list[np.ndarray]:
+    """H of the input of every layer, or of the first ``layers``, in the float network, float32 [9 C_in, 9
+    C_in] (1x1 kernels: [C_in, C_in]), from a grid of windows. Layers that share integers have one H, of all
+    their inputs."""
     model = FloatModel(network)
-    moments = [torch.zeros((TAPS * s.in_channels,) * 2) for s in network.shape.layers]
+    shapes = network.shape.layers[:layers]
+    moments = [torch.zeros((s.kernel**2 * s.in_channels,) * 2) for s in shapes]
+    owners = [n if shape.shares is None else shape.shares for n, shape in enumerate(shapes)]
     with progress("moments", len(pictures.names)) as advance:
         for n in range(len(pictures.names)):
-            x = real_batch([pictures.load(n)], preprocessing)
-            outputs = model.layers(x)
-            for moment in moments:
-                windows = sampled_windows(x, n)
-                moment.add_(windows @ windows.T, alpha=1 / windows.shape[1])
-                x = next(outputs).output
+            results = model.layers(real_batch([pictures.load(n)], preprocessing))
+            for shape, owner, result in zip(shapes, owners, results, strict=False):
+                windows = sampled_windows(result.source, n, shape)
+                moments[owner].add_(windows @ windows.T, alpha=1 / windows.shape[1] / owners.count(owner))
             advance(1)
-    return [(moment / len(pictures.names)).numpy() for moment in moments]
+    return [(moments[owner] / len(pictures.names)).numpy() for owner in owners]
 
 
-def sampled_windows(x: torch.Tensor, number: int) -> torch.Tensor:
-    """About WINDOWS windows of a map [1, C, H, W], on a grid: [9 C, windows]. Maps of one size give windows
-    at the same places for the same ``number``, which is the picture's; each number shifts the grid, so that
-    no row of pixels is preferred."""
-    step = max(1, round((x.shape[2] * x.shape[3] / WINDOWS) ** 0.5))
-    shifted = functional.pad(x, (1, 1, 1, 1))[:, :, number % step :, number // step % step :]
-    return functional.unfold(shifted, 3, stride=step)[0]
+def sampled_windows(x: torch.Tensor, number: int, layer: ConvShape) -> torch.Tensor:
+    """About WINDOWS windows of the map [1, C, H, W] that a layer reads, on a grid: [9 C, windows], for 1x1
+    kernels [C, windows]. Maps of one size give windows at the same places for the same ``number``, which is
+    the picture's; each number shifts the grid, so that no row of pixels is preferred."""
+    step, top, left = _grid(*layer.conv_size(x.shape[2], x.shape[3]), number)
+    pad, stride = layer.kernel // 2, layer.stride
+    shifted = functional.pad(x, (pad,) * 4)[:, :, top * stride :, left * stride :]
+    return functional.unfold(shifted, layer.kernel, stride=step * stride)[0]
+
+
+def sampled_sums(x: torch.Tensor, number: int) -> torch.Tensor:
+    """The values of a map [1, C, H, W], of the size of a layer's sums, at the places of its sampled windows:
+    [C, windows]."""
+    step, top, left = _grid(x.shape[2], x.shape[3], number)
+    return x[0, :, top::step, left::step].flatten(1)
+
+
+def _grid(height: int, width: int, number: int) -> tuple[int, int, int]:
+    """The step of a grid over height x width places, and its first row and column."""
+    step = max(1, round((height * width / WINDOWS) ** 0.5))
+    return step, number % step, number // step % step
 
 
 class ChannelFit:

@@ -19,14 +19,24 @@ from kestrel.sw.compress.calibrate import (
 )
 from kestrel.sw.compress.dequantise import real_parameters
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE, Fit, find_rule, sqnr_db
-from kestrel.sw.compress.fold import FoldedLayer, fold_layer, image_scale, map_scale
+from kestrel.sw.compress.fold import (
+    FoldedLayer,
+    InputScale,
+    ShortcutInput,
+    fold_layer,
+    image_scale,
+    map_scale,
+)
 from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.refine import Refine
-from kestrel.sw.compress.report import CompressionReport, LayerReport, side_bits
+from kestrel.sw.compress.report import CompressionReport, LayerReport, side_bits, weight_count
 from kestrel.sw.compress.sequential import SequentialFit
+from kestrel.sw.model.blocks import blocks_pad
 from kestrel.sw.model.bounds import accumulator_range, check_accumulators
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.float_network import check_image_size
+from kestrel.sw.model.graph import scale_groups
+from kestrel.sw.model.network import IMAGE, source_of
 from kestrel.sw.model.preprocessing import Preprocessing, check_activation_bits, find_preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
@@ -37,10 +47,11 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
              fits: LayerFits | None = None) -> tuple[CompressedNetwork, CompressionReport]:
     """Turns a float network into integers.
 
-    mask_bits: one number a layer; pictures: what activation ranges are measured on, by running the float
-    network *with the fitted weights*: these are the activations the integers will have, and with few mask
-    bits they are smaller than the original's. fits: made before, of this network and rule (not of
-    ``sequential``, whose fits depend on the widths of all layers before).
+    mask_bits: one number a layer, 1 for 1x1 kernels, the owner's where integers are shared; pictures: what
+    activation ranges are measured on, by running the float network *with the fitted weights*: these are the
+    activations the integers will have, and with few mask bits they are smaller than the original's. fits:
+    made before, of this network and rule (not of ``sequential``, whose fits depend on the widths of all
+    layers before).
 
     Raises InputError for options outside their range, a layer that calibration finds dead, and a network
     whose accumulators could overflow.
@@ -54,6 +65,10 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
     if len(mask_bits) != len(shape.layers) or any(bits not in MASK_BITS for bits in mask_bits):
         raise InputError(f"mask bits {tuple(mask_bits)}; allowed: {MASK_BITS[0]}..{MASK_BITS[-1]} for each "
                          f"of the {len(shape.layers)} layers of {shape.name}")
+    for layer, bits in zip(shape.layers, mask_bits, strict=True):
+        wanted = 1 if layer.kernel == 1 else bits if layer.shares is None else mask_bits[layer.shares]
+        if bits != wanted:
+            raise InputError(f"mask bits {bits} for layer {layer.name}; allowed: {wanted}")
 
     if fit == SEQUENTIAL_RULE:
         calibrated = SequentialFit(network, prepared, activation_bits, pictures, percentile).run(mask_bits,
@@ -63,14 +78,16 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         fits = fits or LayerFits(network, prepared, pictures, fit, progress)
         folded, clipped = _fold(fits, mask_bits, prepared, activation_bits, pictures, percentile, progress)
     layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
-    result = CompressedNetwork(shape.name, activation_bits, preprocessing, prepared.pad(activation_bits),
-                               layers)
+    pad = prepared.pad(activation_bits)
+    result = CompressedNetwork(shape.name, activation_bits, preprocessing,
+                               blocks_pad(pad) if shape.blocks else pad, layers, shape.blocks)
     check_accumulators(result)
     activity = measure_activity(result, prepared, pictures.load(0))
 
     real = real_parameters(result)
-    channels = sum(layer.out_channels for layer in shape.layers)
-    bias_bits, shift_bits, scale_bits = side_bits(channels, len(shape.layers))
+    owners = [layer for layer in shape.layers if layer.shares is None]
+    channels = sum(layer.out_channels for layer in owners)
+    bias_bits, shift_bits, scale_bits = side_bits(channels, len(owners))
     report = CompressionReport(
         network=shape.name, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
         calibration=pictures.source, calibration_pictures=len(pictures.names),
@@ -98,13 +115,37 @@ def _fold(fits: LayerFits, mask_bits: Sequence[int], prepared: Preprocessing, ac
     fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f, _ in found))
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
 
+    groups = scale_groups(network.shape.layers)
+    caps = list(ranges.cap)
+    while True:
+        folded = _fold_layers(network, found, mask_bits, caps, image_scale(
+            prepared, activation_bits, blocks=network.shape.blocks), activation_bits)
+        # A range that was raised is raised for all that must have the same, and everything is done again.
+        raised = {group: max(f.raised for f, g in zip(folded, groups, strict=True) if g == group)
+                  for group in set(groups) if groups.count(group) > 1}
+        if all(factor == 1 for factor in raised.values()):
+            return folded, ranges.clipped
+        caps = [cap * raised.get(group, 1.0) for cap, group in zip(caps, groups, strict=True)]
+
+
+def _fold_layers(network: FloatNetwork, found: Sequence[tuple[Fit, Refine]], mask_bits: Sequence[int],
+                 caps: Sequence[float], image: InputScale, activation_bits: int) -> list[FoldedLayer]:
+    """All layers folded with the given ranges; those that share integers have their owners'."""
+    shapes = network.shape.layers
     folded: list[FoldedLayer] = []
-    inputs = image_scale(prepared, activation_bits)
-    for position, (layer, (layer_fit, refine)) in enumerate(zip(network.shape.layers, found, strict=True)):
+    for position, (layer, (layer_fit, refine)) in enumerate(zip(shapes, found, strict=True)):
+        if layer.shares is not None:
+            owner = folded[layer.shares]
+            folded.append(replace(owner, layer=replace(owner.layer, shape=layer)))
+            continue
+        source, shortcut, weight = source_of(shapes, position), None, network.shortcut(position)
+        if layer.shortcut is not None and weight is not None:
+            shortcut = ShortcutInput(weight.astype(np.float64), folded[layer.shortcut.source].layer.scale)
         folded.append(fold_layer(layer, network.weights[position], network.biases[position], layer_fit,
-                                 mask_bits[position], ranges.cap[position], inputs, activation_bits, refine))
-        inputs = map_scale(folded[-1].layer)
-    return folded, ranges.clipped
+                                 mask_bits[position], caps[position],
+                                 image if source == IMAGE else map_scale(folded[source].layer),
+                                 activation_bits, refine, shortcut))
+    return folded
 
 
 def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: Activity,
@@ -120,7 +161,7 @@ def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: 
         alpha_max=int(layer.alpha.max(initial=0)), saturated=clipped,
         saturated_biases=folded.saturated_biases,
         bias_min=int(layer.bias.min()) / unit, bias_max=int(layer.bias.max()) / unit,
-        kernels=layer.alpha.size, dead_kernels=int(dead.sum()),
+        kernels=layer.alpha.size, weights=weight_count(layer), dead_kernels=int(dead.sum()),
         dead_channels=int(dead.all(axis=1).sum()), weight_bits=layer.weight_bits,
         scale=layer.scale, range=layer.scale * ((1 << activation_bits) - 1), raised=folded.raised,
         zero_outputs=activity.zero, saturated_outputs=activity.saturated,

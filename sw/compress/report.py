@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from kestrel.hw.spec.widths import BIAS_BITS, SHIFT_BITS, TAPS
+from kestrel.hw.spec.widths import BIAS_BITS, SHIFT_BITS
+from kestrel.sw.model.compressed import CompressedLayer
 
 SCALE_BITS = 64
 """A scale in the network file: a 64-bit floating-point number. The chip itself does not store it."""
@@ -22,7 +23,8 @@ class LayerReport:
     sqnr_target_db: against those that they were fitted to, which differ with the rule ``sequential``, where a
     layer makes up for the ones before; alpha_max: largest scalar; saturated: share of calibration activations
     above the layer's range; saturated_biases: biases cut to 12 bits; bias_min, bias_max: in units of the
-    layer's output; dead_kernels: kernels that add nothing, whether their weights were 0 or their scalar
+    layer's output; weights: of the float layer, its shortcut's included, 0 for a layer that shares another's;
+    dead_kernels: kernels that add nothing, whether their weights were 0 or their scalar
     rounded to it; dead_channels: output channels without a single live kernel; range: real activation of the
     greatest integer; raised: factor on the calibrated range that scalars and biases needed;
     accumulator_bits: signed width that the layer's sums can need; scale: real value of one output unit.
@@ -42,6 +44,7 @@ class LayerReport:
     bias_min: float
     bias_max: float
     kernels: int
+    weights: int
     dead_kernels: int
     dead_channels: int
     weight_bits: int
@@ -93,7 +96,7 @@ class CompressionReport:
 
     @property
     def weights(self) -> int:
-        return TAPS * sum(layer.kernels for layer in self.layers)
+        return sum(layer.weights for layer in self.layers)
 
     @property
     def ratio(self) -> float:
@@ -102,6 +105,14 @@ class CompressionReport:
     @property
     def bits_per_weight(self) -> float:
         return self.bits / self.weights
+
+
+def weight_count(layer: CompressedLayer) -> int:
+    """``LayerReport.weights`` of a layer. An identity has none."""
+    if layer.shape.shares is not None:
+        return 0
+    projection = 0 if layer.shortcut_sign is None else layer.shortcut_sign.size
+    return layer.mask.size + projection
 
 
 def side_bits(channels: int, layers: int) -> tuple[int, int, int]:

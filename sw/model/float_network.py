@@ -8,30 +8,35 @@ import torch
 from torch.nn import functional
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.network import NetworkShape
+from kestrel.sw.model.blocks import blocks_of
+from kestrel.sw.model.graph import last_readers, smallest_image
+from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, NetworkShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """The result of one layer: ``relu`` before the pooling and ``output`` after it (the same if the layer
-    does not pool), both float32 [N, C_out, H, W]."""
+    """One layer: ``relu`` before the pooling and ``output`` after it (the same if the layer does not pool),
+    both float32 [N, C_out, H, W]; ``source``, the map that it reads, the network's input in blocks where the
+    first layer reads it so; ``shortcut``, the map that its shortcut reads, if it has one."""
 
     relu: torch.Tensor
     output: torch.Tensor
+    source: torch.Tensor
+    shortcut: torch.Tensor | None = None
 
 
 def check_image_size(shape: NetworkShape, height: int, width: int) -> None:
     """Raises InputError if the poolings leave nothing of an image of ``height`` x ``width``."""
-    smallest = 1 << sum(layer.pool for layer in shape.layers)
+    smallest = smallest_image(shape)
     if min(height, width) < smallest:
         raise InputError(f"image size {height} x {width} is too small for {shape.name}; "
                          f"allowed: at least {smallest} x {smallest}")
 
 
 class FloatModel:
-    """Convolution (3x3, zero padding), ReLU and pooling of a float network, layer by layer.
+    """Convolution (zero padding), shortcut, ReLU and pooling of a float network, layer by layer.
 
     ``run`` takes the real input, see ``Preprocessing.real_input``. A zero of that input corresponds to the
     mean pixel, which is why the integer network pads the image with the mean.
@@ -41,19 +46,50 @@ class FloatModel:
         self.shape = network.shape
         self._parameters = [(torch.from_numpy(w), torch.from_numpy(b))
                             for w, b in zip(network.weights, network.biases, strict=True)]
+        shortcuts = network.shortcuts or (None,) * len(self._parameters)
+        self._shortcuts = [None if weight is None else torch.from_numpy(weight) for weight in shortcuts]
+        self._last_readers = last_readers(network.shape.layers)
 
     def layers(self, x: torch.Tensor) -> Iterator[LayerOutput]:
         """Yields every layer's output for x, float32 [N, C, H, W]. Raises InputError if x is too small."""
         check_image_size(self.shape, x.shape[2], x.shape[3])
-        for layer, (weight, bias) in zip(self.shape.layers, self._parameters, strict=True):
+        maps = {IMAGE: blocks_of(x, torch.zeros(IMAGE_CHANNELS)) if self.shape.blocks else x}
+        for number, layer in enumerate(self.shape.layers):
+            source = maps[source_of(self.shape.layers, number)]
+            other = None if layer.shortcut is None else maps[layer.shortcut.source]
+            weight, bias = self._parameters[number]
             with torch.inference_mode():
-                relu = functional.conv2d(x, weight, bias, padding=1).relu_()
-                x = functional.max_pool2d(relu, 2) if layer.pool else relu
-            yield LayerOutput(relu, x)
+                total = functional.conv2d(source, weight, bias, layer.stride, padding=layer.kernel // 2)
+                if other is not None:
+                    total += self._shortcut(number, other)
+                relu = total.relu_()
+                pooled = relu
+                if layer.pool:
+                    pooled = functional.max_pool2d(relu, layer.pool_size, 2, layer.pool_size // 3)
+            maps[number] = pooled
+            for index in list(maps):
+                if index == IMAGE or self._last_readers[index] <= number:
+                    del maps[index]
+            yield LayerOutput(relu, pooled, source, other)
+
+    def _shortcut(self, number: int, other: torch.Tensor) -> torch.Tensor:
+        """What the map ``other`` adds to the layer's sums."""
+        weight = self._shortcuts[number]
+        assert weight is not None, "a layer with a shortcut has its weights"
+        return shortcut_sums(other, weight, self.shape.layers[number].shortcut)
 
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Every layer's output after the pooling, each float32 [N, C_out, H, W]."""
         return [result.output for result in self.layers(x)]
+
+
+def shortcut_sums(x: torch.Tensor, weight: torch.Tensor, shortcut: Shortcut | None) -> torch.Tensor:
+    """What a shortcut adds to a layer's sums, from its map x [N, C, H, W] and its weights, [C_out, C] of a
+    projection or [C_out] of an identity."""
+    assert shortcut is not None
+    if shortcut.projection:
+        return functional.conv2d(x, weight[:, :, None, None], stride=shortcut.stride)
+    return x * weight.view(1, -1, 1, 1)
 
 
 def real_batch(pictures: list[np.ndarray], preprocessing: Preprocessing) -> torch.Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.network import BLOCK_CHANNELS, IMAGE, ConvShape, map_sizes, source_of
+from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE, ConvShape, NetworkShape, map_sizes, source_of
 
 
 @dataclass(frozen=True)
@@ -128,3 +128,42 @@ def smallest_side(layers: Sequence[ConvShape]) -> int:
     while min(map_sizes(layers, side, side)) < (1, 1):
         side += 1
     return side
+
+
+def smallest_image(shape: NetworkShape) -> int:
+    """The smallest side of an image of which no pooling leaves nothing."""
+    side = smallest_side(shape.layers)
+    return 2 * side - 1 if shape.blocks else side
+
+
+def check_plain(shape: NetworkShape, what: str) -> None:
+    """Raises InputError unless ``shape`` is a stack that any engine runs; ``what`` cannot do others yet."""
+    odd = [layer.name for layer in shape.layers if not layer.is_plain]
+    if shape.blocks or odd:
+        raise InputError(
+            f"network {shape.name}: layer {(odd or [shape.layers[0].name])[0]} is not a plain 3x3 "
+            f"convolution behind the layer before; allowed in {what}: networks of plain layers, as vgg16"
+        )
+
+
+def scale_groups(layers: Sequence[ConvShape]) -> list[int]:
+    """For every layer the number of the first layer whose output must have the same scale as its own. Layers
+    that share integers stand for the same real weights only if their inputs, shortcuts and outputs agree in
+    scale."""
+    groups = list(range(len(layers)))
+
+    def join(a: int, b: int) -> None:
+        low, high = sorted((groups[a], groups[b]))
+        for number, group in enumerate(groups):
+            if group == high:
+                groups[number] = low
+
+    for number, layer in enumerate(layers):
+        if layer.shares is None:
+            continue
+        owner = layers[layer.shares]
+        join(number, layer.shares)
+        join(source_of(layers, number), source_of(layers, layer.shares))
+        if layer.shortcut is not None and owner.shortcut is not None:
+            join(layer.shortcut.source, owner.shortcut.source)
+    return groups

@@ -1,11 +1,27 @@
-"""Network shapes: the VGG family, with cuts and width divisors."""
+"""Networks by name: the VGG family, and those of ``kestrel.sw.model.residual_networks``; cuts and width
+divisors."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import LAYERS_MAX
+from kestrel.sw.model.residual_networks import RESIDUAL_FAMILIES, is_residual, residual_shape
+from kestrel.sw.model.shapes import (
+    BLOCK_CHANNELS,
+    IMAGE,
+    IMAGE_CHANNELS,
+    ConvShape,
+    NetworkShape,
+    Shortcut,
+    map_sizes,
+    source_of,
+)
+
+__all__ = [
+    "BLOCK_CHANNELS", "IMAGE", "IMAGE_CHANNELS", "VGG_BLOCKS", "VGG_CHANNELS", "ConvShape", "NetworkShape",
+    "Shortcut", "families_of_pools", "map_sizes", "parse_network", "shape_of_layers", "source_of",
+]  # fmt: skip
 
 VGG_BLOCKS: dict[str, tuple[int, ...]] = {
     "vgg11": (1, 1, 2, 2, 2),
@@ -16,111 +32,21 @@ VGG_BLOCKS: dict[str, tuple[int, ...]] = {
 """Convolutions in each of the five blocks (Simonyan and Zisserman 2015, table 1, columns A, B, D and E)."""
 
 VGG_CHANNELS = (64, 128, 256, 512, 512)
-IMAGE_CHANNELS = 3
-
-
-BLOCK_CHANNELS = 9 * IMAGE_CHANNELS
-"""Channels of an image that is stored in 2x2 blocks (``NetworkShape.blocks``)."""
-
-IMAGE = -1
-"""In place of a layer's number: the image."""
-
-
-@dataclass(frozen=True)
-class Shortcut:
-    """A second map that enters a layer's sum before bias, ReLU and pooling.
-
-    source: the number of the layer whose output it is; projection: it passes a 1x1 convolution of step
-    ``stride``, otherwise it has the sum's size and as many channels, each with a scalar of its own.
-    """
-
-    source: int
-    projection: bool = False
-    stride: int = 1
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """A convolution and what follows: shortcut, ReLU, pooling.
-
-    kernel: 3 (padding 1) or 1; stride: 1 or 2, of both; pool: maximum pooling 2x2/2, or, with ``pool_size``
-    3, 3x3/2 with padding 1; a layer of stride 2 does not pool. source: the number of the layer whose output
-    it reads, IMAGE for the image, None for the layer before (the image for the first one). shares: the number
-    of an earlier layer whose integers are this layer's too.
-    """
-
-    name: str
-    in_channels: int
-    out_channels: int
-    pool: bool
-    pool_size: int = 2
-    stride: int = 1
-    kernel: int = 3
-    source: int | None = None
-    shortcut: Shortcut | None = None
-    shares: int | None = None
-
-    def conv_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the convolution's result for a map of ``height`` x ``width``."""
-        return -(-height // self.stride), -(-width // self.stride)
-
-    def out_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the layer's output, after the pooling, for a map of ``height`` x ``width``. 0
-        where the pooling leaves nothing."""
-        height, width = self.conv_size(height, width)
-        if not self.pool:
-            return height, width
-        return ((height + 1) // 2, (width + 1) // 2) if self.pool_size == 3 else (height // 2, width // 2)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether any engine runs it: 3x3, stride 1, the map before, 2x2 pooling or none."""
-        return self == ConvShape(self.name, self.in_channels, self.out_channels, self.pool)
-
-
-@dataclass(frozen=True)
-class NetworkShape:
-    """Layers in the order in which they run. ``name`` is the text it was parsed from, such as
-    ``vgg16/8:pool3``.
-
-    ``features`` gives for each layer of a VGG stack its index in torchvision's ``features`` module, the key
-    under which its float weights are stored; empty for other networks.
-
-    blocks: the first layer reads the image in 2x2 blocks (docs/arithmetic.md, section 1), as BLOCK_CHANNELS
-    channels of half its size: a 7x7 convolution of stride 2 has become one of 3x3.
-    """
-
-    name: str
-    layers: tuple[ConvShape, ...]
-    features: tuple[int, ...]
-    blocks: bool = False
-
-
-def source_of(layers: Sequence[ConvShape], number: int) -> int:
-    """The number of the layer whose output layer ``number`` reads, or IMAGE."""
-    source = layers[number].source
-    return number - 1 if source is None else source
-
-
-def map_sizes(layers: Sequence[ConvShape], height: int, width: int) -> list[tuple[int, int]]:
-    """(height, width) of every layer's output for a first map of ``height`` x ``width``."""
-    sizes: list[tuple[int, int]] = []
-    for number, layer in enumerate(layers):
-        source = source_of(layers, number)
-        sizes.append(layer.out_size(*((height, width) if source == IMAGE else sizes[source])))
-    return sizes
 
 
 def parse_network(text: str) -> NetworkShape:
     """The shape that ``FAMILY[/DIVISOR][:CUT]`` names: ``vgg16``, ``vgg16:pool3``, ``vgg16/8:conv4_2``.
 
-    DIVISOR divides every channel count (rounded up, at least 1). CUT is the last layer that is kept:
-    ``convB_N`` (without the pooling that may follow it) or ``poolB``. Raises InputError.
+    DIVISOR divides every channel count but the image's (rounded up, at least 1). CUT is the last layer that
+    is kept: in a VGG network ``convB_N`` (without the pooling that may follow it) or ``poolB``, in the others
+    a block, as in ``resnet18:layer3.1``. Raises InputError.
     """
-    match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::(\w+))?", text)
+    match = re.fullmatch(r"(\w+?)(?:/(\d+))?(?::([\w.]+))?", text)
+    if match is not None and is_residual(match[1]):
+        return residual_shape(text, match[1], match[2], match[3])
     if match is None or match[1] not in VGG_BLOCKS:
         raise InputError(
-            f"network {text!r} is not known; allowed: {', '.join(VGG_BLOCKS)}, "
+            f"network {text!r} is not known; allowed: {', '.join((*VGG_BLOCKS, *RESIDUAL_FAMILIES))}, "
             "optionally with a width divisor and a cut, as in vgg16/8:pool3"
         )
     divisor = int(match[2] or 1)

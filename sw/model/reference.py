@@ -118,7 +118,7 @@ class Reference:
         self.network = network
         self.in_float64: set[str] = set()
         self._greatest = (1 << network.activation_bits) - 1
-        self._layers = [_prepare(layer, network.activation_bits) for layer in network.layers]
+        self._prepared: dict[int, _Prepared] = {}
         self._pad = torch.from_numpy(network.pad.astype(np.float32)).view(1, -1, 1, 1)
         self._shapes = [layer.shape for layer in network.layers]
         self._last_readers = last_readers(self._shapes)
@@ -149,16 +149,16 @@ class Reference:
         each layer. Raises InputError for any other input, and for one so small that a pooled map would be
         empty.
         """
-        return self.select(x, range(len(self._layers)))
+        return self.select(x, range(len(self.network.layers)))
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
         """The last layer's output, equal to ``run(x)[-1]``."""
-        return self.select(x, [len(self._layers) - 1])[0]
+        return self.select(x, [len(self.network.layers) - 1])[0]
 
     def select(self, x: torch.Tensor, layers: Sequence[int]) -> list[torch.Tensor]:
         """The outputs of the layers with the given indices, in the order given; layers after the highest
         index are not computed. Raises InputError as ``run`` does, and for an index that does not exist."""
-        count = len(self._layers)
+        count = len(self.network.layers)
         for index in layers:
             if not 0 <= index < count:
                 raise InputError(f"{self.network.name}: layer {index}; allowed: 0..{count - 1}")
@@ -166,18 +166,24 @@ class Reference:
             return []
         self._check_input(x)
         maps: dict[int, torch.Tensor] = {IMAGE: x}
-        # Without no_grad, autograd would keep every map and refuse the operations in place.
-        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
-            for number in range(max(layers) + 1):
-                maps[number] = self._output(number, maps)
-                for index in [index for index in maps if index not in layers]:
-                    if index == IMAGE or self._last_readers[index] <= number:
-                        del maps[index]
+        for number in range(max(layers) + 1):
+            maps[number] = self.output(number, maps)
+            for index in [index for index in maps if index not in layers]:
+                if index == IMAGE or self._last_readers[index] <= number:
+                    del maps[index]
         return [maps[index] for index in layers]
 
+    def output(self, number: int, maps: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """The output of layer ``number``, uint8 [N, C, H, W], from those that it reads, by their numbers,
+        IMAGE for the network's input. They are not checked."""
+        # Without no_grad, autograd would keep every map and refuse the operations in place.
+        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
+            return self._output(number, maps)
+
     def _output(self, number: int, maps: Mapping[int, torch.Tensor]) -> torch.Tensor:
-        """The output of a layer, uint8, from those before it."""
-        prepared, shortcut = self._layers[number], self._shapes[number].shortcut
+        if number not in self._prepared:
+            self._prepared[number] = _prepare(self.network.layers[number], self.network.activation_bits)
+        prepared, shortcut = self._prepared[number], self._shapes[number].shortcut
         x = maps[source_of(self._shapes, number)]
         at_once = self._images_at_once(prepared, *x.shape[2:])
         pieces = x.split(at_once)
@@ -198,7 +204,7 @@ class Reference:
         """The float32 output of a layer for uint8 ``x`` and, with a shortcut, its uint8 map ``other``."""
         shape = prepared.layer.shape
         padding = prepared.main.padding
-        if prepared is self._layers[0] and padding:
+        if prepared.layer is self.network.layers[0] and padding:
             x, padding = self._padded(x), 0
         else:
             x = x.to(torch.float32, memory_format=LAYOUT)

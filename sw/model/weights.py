@@ -8,14 +8,23 @@ import numpy as np
 from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel
 from kestrel.sw.model.files.batch_norm import DEFAULT_EPSILON, BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array, times
 from kestrel.sw.model.files.onnx_graph import GraphStack, read_stack
 from kestrel.sw.model.files.openers import ALLOWED, is_onnx, open_arrays
+from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.key_names import ConvKeys, Matched, match_keys
-from kestrel.sw.model.network import ConvShape, NetworkShape, families_of_pools
+from kestrel.sw.model.network import (
+    IMAGE_CHANNELS,
+    ConvShape,
+    NetworkShape,
+    families_of_pools,
+    parse_network,
+)
+from kestrel.sw.model.residual_networks import COUNTED_RESNET
+from kestrel.sw.model.residual_weights import count_resnet, read_residual, unused_keys
 
 RANDOM_PREFIX = "random:"
 SEED_MAX = (1 << 32) - 1
@@ -43,9 +52,12 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class FloatNetwork:
-    """Weights, float32 [C_out, C_in, 3, 3], and biases, float32 [C_out], one of each for every layer.
+    """Weights, float32 [C_out, C_in, k, k] with k = 3 or 1, and biases, float32 [C_out], one of each for
+    every layer.
 
-    ``untrained`` names the layers whose weights are random numbers and were not learned.
+    ``untrained`` names the layers whose weights are random numbers and were not learned. ``shortcuts`` has
+    for every layer None, the weights of its projection, float32 [C_out, C_shortcut], or the factors of its
+    identity, float32 [C_out]; it is empty if no layer has a shortcut.
     """
 
     shape: NetworkShape
@@ -53,6 +65,11 @@ class FloatNetwork:
     biases: tuple[np.ndarray, ...]
     untrained: frozenset[str] = frozenset()
     origin: WeightsOrigin = field(default=WeightsOrigin(), compare=False)
+    shortcuts: tuple[np.ndarray | None, ...] = ()
+
+    def shortcut(self, number: int) -> np.ndarray | None:
+        """The layer's entry in ``shortcuts``."""
+        return self.shortcuts[number] if self.shortcuts else None
 
 
 def load_weights(
@@ -71,14 +88,36 @@ def load_weights(
     """
     if source.startswith(RANDOM_PREFIX):
         return random_network(shape, parse_seed(source), pixel_step)
+    path = _existing(source)
+    if is_onnx(path):
+        check_plain(shape, "weights from ONNX")
+        return _from_graph(source, shape, read_stack(path), pixel_step, fill_seed)
+    with open_arrays(path) as stored:
+        if not shape.features:
+            return _from_residual(stored, shape, fill_seed)
+        return _from_arrays(stored, shape, pixel_step, fill_seed)
+
+
+def _existing(source: str) -> Path:
     path = Path(source)
     if not path.is_file():
         raise InputError(f"{source}: {'is not a file' if path.exists() else 'no such file'}; "
                          f"allowed: {ALLOWED}")
+    return path
+
+
+def find_network(text: str, source: str) -> NetworkShape:
+    """The shape that ``text`` names, as ``parse_network``; that of ``resnet`` by the blocks in the file
+    ``source``. Raises InputError."""
+    family = re.split("[/:]", text)[0]
+    if family != COUNTED_RESNET or source.startswith(RANDOM_PREFIX):
+        return parse_network(text)
+    parse_network(text.replace(COUNTED_RESNET, "resnet_99_99_99_99", 1))  # the rest of the name is all right
+    path = _existing(source)
     if is_onnx(path):
-        return _from_graph(source, shape, read_stack(path), pixel_step, fill_seed)
+        raise InputError(f"{source}: weights of {text} from ONNX; allowed: files of named arrays")
     with open_arrays(path) as stored:
-        return _from_arrays(stored, shape, pixel_step, fill_seed)
+        return parse_network(count_resnet(text, stored))
 
 
 def parse_seed(source: str, what: str = "weights") -> int:
@@ -93,29 +132,61 @@ def parse_seed(source: str, what: str = "weights") -> int:
 
 def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> FloatNetwork:
     """A network of normally distributed weights of variance 2 / fan-in, which keeps the size of the
-    activations from layer to layer (He et al. 2015, equation 10). A seed gives the same on every machine."""
+    activations from layer to layer (He et al. 2015, equation 10). A seed gives the same on every machine.
+
+    Behind an identity the variance is a quarter of that, so that sums grow slowly, and a projection has half
+    of it, as its map has been through a ReLU and does not pass one before the sum.
+    """
     generator = np.random.default_rng(seed)
     weights: list[np.ndarray] = []
     biases: list[np.ndarray] = []
-    for layer in shape.layers:
+    shortcuts: list[np.ndarray | None] = []
+    for number, layer in enumerate(shape.layers):
+        if layer.shares is not None:
+            for part in (weights, biases, shortcuts):
+                part.append(part[layer.shares])
+            continue
         weight, bias = _random_layer(layer, generator, pixel_step)
+        if shape.blocks and number == 0:
+            weight = _random_stem(layer, generator)
+        shortcut = None
+        if layer.shortcut is not None:
+            weight = weight / 2
+            shortcut = np.ones(layer.out_channels, np.float32)
+        if layer.shortcut is not None and layer.shortcut.projection:
+            given = shape.layers[layer.shortcut.source].out_channels
+            shortcut = generator.standard_normal((layer.out_channels, given)) / np.sqrt(given)
         weights.append(weight)
         biases.append(bias)
+        shortcuts.append(None if shortcut is None else shortcut.astype(np.float32))
     return FloatNetwork(shape, tuple(weights), tuple(biases), frozenset(s.name for s in shape.layers),
-                        WeightsOrigin("random"))
+                        WeightsOrigin("random"), tuple(shortcuts) if _has_shortcuts(shape) else ())
+
+
+def _has_shortcuts(shape: NetworkShape) -> bool:
+    return any(layer.shortcut is not None for layer in shape.layers)
+
+
+def _random_stem(layer: ConvShape, generator: np.random.Generator) -> np.ndarray:
+    """Weights on an image in blocks that are a 7x7 convolution's."""
+    size = (layer.out_channels, IMAGE_CHANNELS, STEM_SIZE, STEM_SIZE)
+    deviation = np.sqrt(2.0 / (IMAGE_CHANNELS * STEM_SIZE**2))
+    return blocks_kernel(generator.standard_normal(size) * deviation).astype(np.float32)
 
 
 def _random_layer(
     layer: ConvShape, generator: np.random.Generator, pixel_step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    size = (layer.out_channels, layer.in_channels, 3, 3)
-    weight = generator.standard_normal(size) * np.sqrt(2.0 / (TAPS * layer.in_channels))
+    size = (layer.out_channels, layer.in_channels, layer.kernel, layer.kernel)
+    weight = generator.standard_normal(size) * np.sqrt(2.0 / (layer.kernel**2 * layer.in_channels))
     bias = generator.standard_normal(layer.out_channels) * (RANDOM_BIAS * pixel_step)
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
 def save_weights(network: FloatNetwork, path: Path) -> None:
-    """Writes the float weights as safetensors with torchvision's key names. Raises InputError."""
+    """Writes the float weights as safetensors with torchvision's key names. Raises InputError, also for a
+    network that is no stack of plain layers."""
+    check_plain(network.shape, "files of float weights")
     tensors = {}
     for index, weight, bias in zip(network.shape.features, network.weights, network.biases, strict=True):
         tensors[f"features.{index}.weight"] = np.ascontiguousarray(weight)
@@ -200,6 +271,20 @@ def _without_bias(source: str, matched: Matched) -> list[str]:
         raise InputError(f"{source}: layer {without[0]} is not whole (no key {key}); "
                          "allowed: a bias for every layer, or for none")
     return without
+
+
+def _from_residual(stored: StoredArrays, shape: NetworkShape, fill_seed: int | None) -> FloatNetwork:
+    if fill_seed is not None:
+        raise InputError(f"{stored.source}: filling up {shape.name}; allowed: VGG networks, or whole weights")
+    found = read_residual(stored, shape)
+    unused = tuple(unused_keys(stored, found.used))
+    remarks = (
+        *([f"keys begin with {found.prefix!r}"] if found.prefix else []),
+        *_unused_remark("keys", unused),
+    )
+    origin = WeightsOrigin(stored.kind, found.prefix, (), unused, remarks)
+    shortcuts = tuple(found.shortcuts) if _has_shortcuts(shape) else ()
+    return FloatNetwork(shape, tuple(found.weights), tuple(found.biases), frozenset(), origin, shortcuts)
 
 
 # --------------------------------------------------------------------------------------------------------

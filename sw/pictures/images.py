@@ -4,10 +4,12 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.hw.spec.widths import PIXEL_BITS
+from kestrel.sw.model.blocks import blocks_of
 from kestrel.sw.model.preprocessing import Preprocessing, check_activation_bits
 from kestrel.sw.pictures.decode import IMAGE_SUFFIXES, read_picture
 from kestrel.sw.pictures.listing import check_folder
@@ -55,6 +57,18 @@ def list_images(folder: str | Path) -> list[Path]:
 def quantise_pixels(rgb: np.ndarray, preprocessing: Preprocessing, activation_bits: int) -> np.ndarray:
     """The chip's input: uint8 RGB [H, W, 3] -> uint8 [3, H, W], channels in the network's order, rounded."""
     return round_pixels(preprocessing.pixels(rgb), activation_bits)
+
+
+def first_map(
+    rgb: np.ndarray, preprocessing: Preprocessing, activation_bits: int, *, blocks: bool = False
+) -> np.ndarray:
+    """The input of a network's first layer: uint8 RGB [H, W, 3] -> uint8 [3, H, W], the chip's input, or with
+    ``blocks`` that in 2x2 blocks, uint8 [27, ceil(H/2), ceil(W/2)]."""
+    pixels = quantise_pixels(rgb, preprocessing, activation_bits)
+    if not blocks:
+        return pixels
+    pad = torch.from_numpy(preprocessing.pad(activation_bits))
+    return blocks_of(torch.from_numpy(pixels)[None], pad)[0].numpy()
 
 
 def round_pixels(pixels: np.ndarray, activation_bits: int) -> np.ndarray:

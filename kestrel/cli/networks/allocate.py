@@ -19,8 +19,8 @@ from kestrel.sw.allocate.plot import PLOT_SUFFIXES, plot_allocation
 from kestrel.sw.allocate.search import plan_text
 from kestrel.sw.common.files import atomic_write, check_output
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
-from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import parse_seed
+from kestrel.sw.model.graph import check_plain
+from kestrel.sw.model.weights import find_network, parse_seed
 from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
@@ -79,7 +79,7 @@ def allocate(
     The result is for `kestrel compress --mask-bits`. It is compared with the largest plan of no greater size
     that gives 3 bits to the first layers and 1 bit to the others.
     """
-    parse_network(network)
+    check_plain(find_network(network, weights), "allocate")
     settings = AllocationSettings(
         _widths(mask_widths), fit, activation_bits, preprocessing, parse_size(size), pictures, percentile,
         rounds, trials,

@@ -18,8 +18,7 @@ from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import save_network
-from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import FloatNetwork, parse_seed
+from kestrel.sw.model.weights import FloatNetwork, find_network, parse_seed
 from kestrel.sw.pictures.sizes import parse_size
 
 
@@ -56,7 +55,7 @@ def compress(
     check_output(output)
     if output.suffix != ".safetensors":
         raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
-    mask_plan(mask_bits, parse_network(network))  # refused before weights are read
+    mask_plan(mask_bits, find_network(network, weights))  # refused before weights are read
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")

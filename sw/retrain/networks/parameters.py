@@ -6,6 +6,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.compress import dequantise
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.weights import FloatNetwork
 
@@ -16,6 +17,7 @@ LEAST_LATENT = 0.1
 def network_shape(network: CompressedNetwork) -> NetworkShape:
     """The shape that the network's name stands for. Raises InputError if its layers differ from it."""
     shape = parse_network(network.name)
+    check_plain(shape, "training")
     if shape.layers != tuple(layer.shape for layer in network.layers):
         raise InputError(
             f"network {network.name}: its layers are not those of that name; "

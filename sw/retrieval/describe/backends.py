@@ -21,11 +21,12 @@ import torch
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.float_network import FloatModel, real_batch
-from kestrel.sw.model.network import IMAGE_CHANNELS, parse_network
+from kestrel.sw.model.graph import smallest_side
+from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import FloatNetwork, load_weights
-from kestrel.sw.pictures.images import quantise_pixels
+from kestrel.sw.pictures.images import first_map
 
 BACKEND_GROUP = "kestrel.backends"
 """Entry points of backends that other distributions bring."""
@@ -83,7 +84,7 @@ def make_backend(name: str, request: BackendRequest) -> Backend:
     if name not in known:
         raise InputError(f"backend {name!r}; allowed: {', '.join(sorted(known))}")
     channels = request.network.layers[0].shape.in_channels
-    if channels != IMAGE_CHANNELS:
+    if channels != IMAGE_CHANNELS and not request.network.blocks:
         raise InputError(f"network {request.network.name}: {channels} input channels; "
                          f"allowed for pictures: {IMAGE_CHANNELS}")
     return known[name].load()(request)
@@ -104,28 +105,44 @@ def check_options(request: BackendRequest, backend: str, allowed: Sequence[str] 
 
 def least_side(network: CompressedNetwork) -> int:
     """The shortest side of a picture of which the network's poolings leave something."""
-    return 1 << sum(layer.shape.pool for layer in network.layers)
+    side = smallest_side([layer.shape for layer in network.layers])
+    return 2 * side - 1 if network.blocks else side
 
 
 def network_digest(network: CompressedNetwork) -> str:
     """SHA-256 of every integer that decides the features, and of nothing else: not of names and scales."""
     found = hashlib.sha256()
     found.update(json.dumps([network.activation_bits, network.pad.tolist()]).encode())
+    if network.blocks:
+        found.update(b"blocks")
     for layer in network.layers:
         shape = layer.shape
         found.update(json.dumps([shape.in_channels, shape.out_channels, shape.pool, layer.shift]).encode())
-        for array, kind in ((layer.mask, "<i1"), (layer.alpha, "<u1"), (layer.bias, "<i2")):
-            found.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+        if not shape.is_plain:
+            found.update(json.dumps([*_graph_numbers(shape), layer.shortcut_shift]).encode())
+        shortcut = ((layer.shortcut_alpha, "<u1"), (layer.shortcut_sign, "<i1"))
+        for array, kind in ((layer.mask, "<i1"), (layer.alpha, "<u1"), (layer.bias, "<i2"), *shortcut):
+            if array is not None:
+                found.update(np.ascontiguousarray(array, dtype=kind).tobytes())
     return found.hexdigest()
+
+
+def _graph_numbers(shape: ConvShape) -> list[object]:
+    """What decides the features of a layer that is not plain, besides its integers."""
+    shortcut = shape.shortcut and [shape.shortcut.source, shape.shortcut.projection, shape.shortcut.stride]
+    return [shape.pool_size, shape.stride, shape.kernel, shape.source, shortcut]
 
 
 def weights_digest(network: FloatNetwork) -> str:
     """SHA-256 of the float weights and of where they pool."""
     found = hashlib.sha256()
-    for shape, weight, bias in zip(network.shape.layers, network.weights, network.biases, strict=True):
+    for number, shape in enumerate(network.shape.layers):
         found.update(json.dumps([shape.in_channels, shape.out_channels, shape.pool]).encode())
-        for array in (weight, bias):
-            found.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        if not shape.is_plain:
+            found.update(json.dumps(_graph_numbers(shape)).encode())
+        for array in (network.weights[number], network.biases[number], network.shortcut(number)):
+            if array is not None:
+                found.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
     return found.hexdigest()
 
 
@@ -144,8 +161,9 @@ class ReferenceBackend:
         return max(1, BATCH_PIXELS // (height * width))
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-        bits = self._reference.network.activation_bits
-        x = np.stack([quantise_pixels(rgb, self._preprocessing, bits) for rgb in pictures])
+        network = self._reference.network
+        bits, blocks = network.activation_bits, network.blocks
+        x = np.stack([first_map(rgb, self._preprocessing, bits, blocks=blocks) for rgb in pictures])
         return self._reference.last(torch.from_numpy(x)).numpy()
 
 
