@@ -18,6 +18,15 @@ def pixel_layout(config: EngineConfig) -> data.StructLayout:
             "emit": 1,  # the partial sum is complete with this pass: requantise and write it
             "digit": 2,  # which digit of the mask codes the pass applies: its sum counts 2**digit times
             "last_out": 1,  # the pass serves the layer's last output group
+            **(
+                {
+                    "top": 1,  # it lies in the map's first row
+                    "bottom": 1,  # it lies in the map's last row
+                    "odd": 1,  # it lies in an odd row
+                }
+                if config.residual
+                else {}
+            ),
             # How many of the three rows that a layer in row groups computes at once exist, 1 to 3.
             **({"rows": 2} if config.row_groups else {}),
         }
