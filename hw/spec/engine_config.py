@@ -152,6 +152,12 @@ class EngineConfig:
         return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
 
     @property
+    def writes_banks(self) -> bool:
+        """Whether a write into the feature memory may be one into several banks, each at an address of its
+        own: images for row groups and images in blocks are written so."""
+        return self.row_groups or self.residual
+
+    @property
     def rom_word_bits(self) -> int:
         """Width of a word of the weight ROM."""
         return ROM_BITS_PER_KERNEL * self.load_kernels
