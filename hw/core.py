@@ -71,9 +71,9 @@ def engine_ports(config: EngineConfig) -> dict[str, Member]:
         "counter_value": Out(COUNTER_BITS),
         "trace_valid": Out(1),
         "trace_part": Out(1),
-        "trace_bank": Out(BANKS if config.writes_banks_at_once else 2),
+        "trace_bank": Out(BANKS if config.writes_banks else 2),
         "trace_addr": Out(
-            TRACE_ADDRESS_BITS * BANKS if config.writes_banks_at_once else write["addr"].width
+            TRACE_ADDRESS_BITS * BANKS if config.writes_banks else write["addr"].width
         ),
         "trace_lanes": Out(write["lanes"].width),
         "trace_data": Out(write["data"].width),
@@ -329,7 +329,7 @@ class Core(wiring.Component):
     def _trace(self, m: Module, blocks: "Blocks") -> None:
         """Every write into the feature memory."""
         write = blocks.feature_memory.write
-        if self.config.writes_banks_at_once:
+        if self.config.writes_banks:
             bank = write.en
             address = Cat(Cat(one, Const(0, TRACE_ADDRESS_BITS - len(one))) for one in write.addr)
         else:

@@ -1,6 +1,6 @@
 """From mask codes to the digits of one pass."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from kestrel.hw.common.place import place
 from kestrel.hw.common.weight_buses import kernel_layout
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES, encode_digit, mask_digits
-from kestrel.hw.spec.widths import SCALAR_BITS, TAPS, kernel_bits
+from kestrel.hw.spec.widths import CENTRE, SCALAR_BITS, TAPS, kernel_bits
 
 
 def digit_table(mask_bits: int, digit: int, digit_bits: int) -> list[int]:
@@ -68,12 +68,21 @@ class KernelDecoder(wiring.Component):
     mask_bits : In(3)               Bits of a mask code in this layer.
     digit : In(2)                   Which digit of the mask codes is wanted.
     kernel : Out(kernel_layout)     Alpha and the nine digits.
+
+    With ``config.residual``:
+
+    centre : In(1)                  The kernel is 1x1: alpha, then a sign. Its digit is that of the centre
+                                    tap, the others are 0; ``mask_bits`` and ``digit`` are not looked at.
+    tap : In(2)                     The digit of a 1x1 kernel is +-2**tap. As many taps count as digits have
+                                    magnitudes (``digit_bits``).
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        centre = {"centre": In(1), "tap": In(2)} if config.residual else {}
         super().__init__(
-            {
+            centre
+            | {
                 "code": In(kernel_bits(config.mask_bits_max)),
                 "mask_bits": In(3),
                 "digit": In(2),
@@ -92,8 +101,16 @@ class KernelDecoder(wiring.Component):
                 decoder.digit.eq(self.digit),
                 self.kernel.digits[tap].eq(decoder.value),
             ]
+            if self.config.residual:
+                with m.If(self.centre):
+                    m.d.comb += self.kernel.digits[tap].eq(self._centre_digit() if tap == CENTRE else 0)
             with m.Switch(self.mask_bits):
                 for bits in self.config.mask_widths:
                     with m.Case(bits):
                         m.d.comb += decoder.code.eq(self.code[SCALAR_BITS + tap * bits :][:bits])
         return m
+
+    def _centre_digit(self) -> Value:
+        """The register code of +-2**tap (``encode_digit``): the magnitude's index, and the sign above it."""
+        index = self.tap + 1  # magnitude number 0 is 0
+        return Cat(index[: self.config.digit_bits - 1], self.code[SCALAR_BITS])

@@ -12,9 +12,9 @@ from kestrel.hw.spec.widths import bits_for
 
 
 def feature_write(config: EngineConfig) -> data.StructLayout:
-    """One write: a word in one bank of one part, with an enable a lane. With ``config.row_groups`` up to
+    """One write: a word in one bank of one part, with an enable a lane. With ``config.writes_banks`` up to
     one word in each bank: ``en`` has a bit a bank, and address, lanes and data are given for each bank."""
-    if config.row_groups:
+    if config.writes_banks:
         return data.StructLayout(
             {
                 "en": BANKS,
@@ -67,7 +67,7 @@ class FeatureMemory(wiring.Component):
         m = Module()
         config = self.config
         write = self.write
-        if config.row_groups:
+        if config.writes_banks:
             enables = [write.en[bank] for bank in range(BANKS)]
             addresses, lanes, values = write.addr, write.lanes, write.data
         else:

@@ -13,6 +13,12 @@ Cycle by cycle, from the cycle g in which ``start`` is high:
 So loading takes FILL_CYCLES and the beats, and never stalls on the ROM: a word has 64 bits a kernel and
 the widest kernel has 53.
 
+With ``config.residual`` tiles may have 1x1 kernels, which are cut and decoded like the others. A *diagonal*
+tile has one 1x1 kernel for each of its output lanes:
+
+    g + 4        every shadow kernel is set to zero (as much later as other beats: two cycles)
+    g + 5 ..     one kernel a beat, each for the next output lane and the next input lane
+
 Biases have their own hazard. The pass that started at g swaps its biases only when its first pixel reaches
 the requantiser; until then the bias beats of the next tile wait (``bias_hold_cycles``).
 """
@@ -21,8 +27,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.place import delayed, place
@@ -30,7 +36,7 @@ from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
 from kestrel.hw.compute.kernel_decoder import KernelDecoder
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.timing import FILL_CYCLES, bias_hold_cycles
-from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, bits_for, kernel_bits
+from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, bits_for, kernel_bits
 
 FILL_WORDS = FILL_CYCLES - 1
 """ROM words that are fetched before a tile's first beat: into ``low``, ``high`` and the ROM's output."""
@@ -77,13 +83,34 @@ class WeightLoader(wiring.Component):
     kernels : Out(kernel_bus)      Kernels for the shadow registers of the array.
     biases : Out(bias_bus)         Biases for the shadow registers of the requantiser.
     pads : Out(pad_bus)            Pad values for the shadow registers of the window.
+
+    With ``config.residual``:
+
+    centre : In(1)                 The tile's kernels are 1x1, CENTRE_KERNEL_BITS each.
+    tap : In(2)                    The digit of 1x1 kernels is +-2**tap.
+    diagonal : In(1)               The tile is a diagonal one, of ``out_lanes`` 1x1 kernels. Kernel n becomes
+                                   that of output lane ``first_out`` + n and input lane ``first_in`` + n, and
+                                   all others become zero. ``has_pad`` and ``has_bias`` must be 0; ``centre``
+                                   and ``in_lanes`` are not looked at.
+    first_out : In                 The output lane of a diagonal tile's first kernel.
+    first_in : In                  The input lane of a diagonal tile's first kernel.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         address_bits = bits_for(config.weight_words - 1)
+        residual = {}
+        if config.residual:
+            residual = {
+                "centre": In(1),
+                "tap": In(2),
+                "diagonal": In(1),
+                "first_out": In(bits_for(config.output_lanes - 1)),
+                "first_in": In(bits_for(config.input_lanes - 1)),
+            }
         super().__init__(
-            {
+            residual
+            | {
                 "clear": In(1),
                 "start": In(1),
                 "rebase": In(1),
@@ -129,6 +156,9 @@ class WeightLoader(wiring.Component):
             bits_for(max(len(self.kernels.block), len(self.biases.block)) - 1), name="block"
         )
         self._out = Signal(bits_for(config.output_lanes - 1), name="out")
+        if config.residual:
+            self._lane = Signal.like(self.first_in, name="lane")  # input lane of a diagonal tile's kernel
+            self._clear_phase = Signal(name="clear_phase")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -156,6 +186,9 @@ class WeightLoader(wiring.Component):
             for bits in config.mask_widths:
                 with m.Case(bits):
                     m.d.comb += unit.eq(kernel_bits(bits))
+        if config.residual:
+            with m.If(self._kernel_phase & self._centre_kernels):
+                m.d.comb += unit.eq(CENTRE_KERNEL_BITS)
         lanes = max(config.input_lanes, config.output_lanes)
         m.d.comb += [
             self._last_block.eq(self._lanes_left <= k if lanes > k else 1),
@@ -190,6 +223,9 @@ class WeightLoader(wiring.Component):
             ]
             with m.If(self._last_block):
                 m.d.sync += [self._block.eq(0), self._lanes_left.eq(self.in_lanes)]
+                if self.config.residual:
+                    with m.If(self.diagonal):
+                        m.d.sync += self._lanes_left.eq(1)
         with m.If(self._advance):
             m.d.comb += self.rom_en.eq(1)
         with m.If(self.rom_en):
@@ -221,6 +257,8 @@ class WeightLoader(wiring.Component):
             m.d.comb += self._kernel_phase.eq(1)
             with m.If(self._last_block):
                 m.d.sync += [self._out.eq(self._out + 1), self._outs_left.eq(self._outs_left - 1)]
+                if self.config.residual:
+                    m.d.sync += self._lane.eq(self._lane + 1)
                 with m.If(self._outs_left == 1):
                     m.d.sync += self._lanes_left.eq(self.out_lanes)
                     m.d.comb += self._finished.eq(~self.has_bias)
@@ -232,6 +270,10 @@ class WeightLoader(wiring.Component):
             with m.If(self._beat & self._last_block):
                 m.d.comb += self._finished.eq(1)
                 m.next = "REST"
+        if self.config.residual:
+            with self._state(m, "CLEAR"):
+                m.d.comb += self._clear_phase.eq(1)
+                m.next = "KERNELS"
 
     def _fill(self, m: Module) -> None:
         """Fetch the tile's first words; then describe its first beat."""
@@ -248,6 +290,11 @@ class WeightLoader(wiring.Component):
             m.next = "KERNELS"
             with m.If(self.has_pad):
                 m.next = "PADS"
+            if self.config.residual:
+                m.d.sync += self._lane.eq(self.first_in)
+                with m.If(self.diagonal):
+                    m.d.sync += [self._out.eq(self.first_out), self._lanes_left.eq(1)]
+                    m.next = "CLEAR"
 
     def _begin(self, m: Module) -> None:
         """Where a tile begins in the ROM, and whether the one that was begun is ready."""
@@ -290,6 +337,7 @@ class WeightLoader(wiring.Component):
             self.pads.block.eq(Mux(cut.is_pads, 1 << cut.block, 0)),
             self.biases.block.eq(Mux(cut.is_biases, 1 << cut.block, 0)),
         ]
+        kernels: list[data.View] = []
         for n in range(config.load_kernels):
             m.d.sync += [
                 self.pads.values[n].eq(cut.bits[n * PAD_BITS :]),
@@ -301,11 +349,37 @@ class WeightLoader(wiring.Component):
                 for bits in config.mask_widths:
                     with m.Case(bits):
                         m.d.comb += decoder.code.eq(cut.bits[n * kernel_bits(bits) :][: kernel_bits(bits)])
+            if config.residual:
+                m.d.comb += [decoder.centre.eq(self._centre_kernels), decoder.tap.eq(self.tap)]
+                with m.If(self._centre_kernels):
+                    m.d.comb += decoder.code.eq(cut.bits[n * CENTRE_KERNEL_BITS :][:CENTRE_KERNEL_BITS])
             m.d.comb += [decoder.mask_bits.eq(self.mask_bits), decoder.digit.eq(self.digit)]
             m.d.sync += self.kernels.kernels[n].eq(decoder.kernel)
-        with m.If(self.clear):
+            kernels.append(decoder.kernel)
+        clear = self.clear
+        if config.residual:
+            clear |= self._place_diagonal(m, kernels[0])
+        with m.If(clear):
             m.d.sync += [
                 self.kernels.out.eq(~0),
                 self.kernels.block.eq(~0),
                 self.kernels.kernels.as_value().eq(0),
             ]
+
+    @property
+    def _centre_kernels(self) -> Value:
+        """The tile's kernels are 1x1."""
+        return self.centre | self.diagonal
+
+    def _place_diagonal(self, m: Module, kernel: data.View) -> Value:
+        """Stage 2 of a diagonal tile: its kernel at its place in its block, zeros beside it. Returns whether
+        the beat clears instead."""
+        k = self.config.load_kernels
+        lane = delayed(m, self._lane, 1, "cut_lane", reset_less=True)
+        here = Signal(self.config.input_lanes)  # a bit an input lane
+        m.d.comb += here.eq(1 << lane)
+        with m.If(self.diagonal):
+            m.d.sync += self.kernels.block.eq(Cat(here[n : n + k].any() for n in range(0, len(here), k)))
+            for n in range(k):
+                m.d.sync += self.kernels.kernels[n].as_value().eq(Mux(here[n::k].any(), kernel.as_value(), 0))
+        return delayed(m, self._clear_phase, 1, "cut_clear")

@@ -78,7 +78,7 @@ class Writer(wiring.Component):
         address = self._slot + self._group_offset + self._column
         enables = ((1 << lanes) - 1) << (self._part_of_word * lanes)
         word = Cat(self.data.as_value() for _ in range(config.out_slices))
-        if not config.row_groups:
+        if not config.writes_banks:
             m.d.comb += [
                 self.write.en.eq(result.valid),
                 self.write.bank.eq(self._bank),
@@ -87,18 +87,20 @@ class Writer(wiring.Component):
                 self.write.data.eq(word),
             ]
             return
-        grouped = self.layer.row_groups != 0
         for n in range(BANKS):
-            here = Mux(grouped, n < result.rows, self._bank == n)
+            here = self._bank == n
+            if config.row_groups:
+                grouped = self.layer.row_groups != 0
+                here = Mux(grouped, n < result.rows, here)
             m.d.comb += [
                 self.write.en[n].eq(result.valid & here),
                 self.write.addr[n].eq(address),
                 self.write.lanes[n].eq(enables),
                 self.write.data[n].eq(word),
             ]
-            if n:
+            if config.row_groups and n:
                 other = Cat(self.others[n - 1].as_value() for _ in range(config.out_slices))
-                with m.If(grouped):
+                with m.If(self.layer.row_groups != 0):
                     m.d.comb += self.write.data[n].eq(other)
 
     def _follow(self, m: Module) -> None:

@@ -152,8 +152,9 @@ class EngineConfig:
         return 1 << (self.input_lanes // ROW_GROUPS).bit_length() >> 1
 
     @property
-    def writes_banks_at_once(self) -> bool:
-        """Whether words can be written into several banks of the feature memory in one cycle."""
+    def writes_banks(self) -> bool:
+        """Whether a write into the feature memory may be one into several banks, each at an address of its
+        own: images for row groups and images in blocks are written so."""
         return self.row_groups or self.residual
 
     @property

@@ -100,6 +100,9 @@ RESIDUAL_LAYER_FIELDS = (
     Field("shortcut_width", 14, 0, 16),
     Field("shortcut_groups", 14, 16, 16),
     Field("last_shortcut_lanes", 15, 0, 8),
+    Field("block_pad_0", 15, 8, 8),
+    Field("block_pad_1", 15, 16, 8),
+    Field("block_pad_2", 15, 24, 8),
 )
 """What a layer record has besides in an engine with ``residual``.
 
@@ -111,7 +114,8 @@ products left. centre: the layer's own kernels are 1x1.
 
 blocks: in the record of the input, the image is stored in 2x2 blocks (docs/arithmetic.md, section 1); height
 and width are then the image's, out_width, in_groups and the write fields those of the map in blocks, and
-last_in_lanes the channels of a pixel of the image. The visit's rows count rows of blocks."""
+last_in_lanes the channels of a pixel of the image. block_pad_0, _1 and _2 are the activations that stand for
+the three colours outside the image. The visit's rows count rows of blocks."""
 
 VISIT_FIELDS = (
     Field("kind", 0, 0, 2),

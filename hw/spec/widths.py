@@ -5,6 +5,9 @@ from math import ceil, log2
 TAPS = 9
 """Taps of a kernel, 3x3, numbered row by row from the top left."""
 
+CENTRE = TAPS // 2
+"""The tap in the middle, which is all that a 1x1 kernel has."""
+
 BYTE = 8
 """Bits of a byte."""
 

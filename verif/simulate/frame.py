@@ -251,7 +251,7 @@ def maps_from_writes(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
 
 def trace_words(config: EngineConfig) -> list[int]:
     """The 32-bit words of each of the engine's trace ports: part, bank, address, lanes and data."""
-    banks = BANKS if config.writes_banks_at_once else 1
+    banks = BANKS if config.writes_banks else 1
     return [1, 1, *(words_for(banks * bits) for bits in _bank_bits(config))]
 
 
@@ -262,7 +262,7 @@ def _bank_bits(config: EngineConfig) -> tuple[int, int, int]:
 
 def _single_writes(raw: np.ndarray, config: EngineConfig) -> np.ndarray:
     """One row for each bank that is written: record, part, bank, address, lanes and data."""
-    if not config.writes_banks_at_once:
+    if not config.writes_banks:
         return raw
     record, part, enables = raw[:, 0], raw[:, 1], raw[:, 2]
     columns = [np.repeat(record, BANKS), np.repeat(part, BANKS), np.tile(np.arange(BANKS), len(raw))]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 class Pixel(NamedTuple):
     """A pixel of a pass; with ``valid`` 0 the rest means nothing. ``rows`` is None in an engine without row
-    groups, whose pixels do not have it."""
+    groups, whose pixels do not have it, and ``top``, ``bottom`` and ``odd`` in one without ``residual``."""
 
     valid: int = 0
     first: int = 0
@@ -15,6 +15,9 @@ class Pixel(NamedTuple):
     emit: int = 0
     digit: int = 0
     last_out: int = 0
+    top: int | None = None
+    bottom: int | None = None
+    odd: int | None = None
     rows: int | None = None
 
     def fields(self) -> dict[str, int]:

@@ -26,6 +26,7 @@ def block_config(
     partial_depth: int = 64,
     max_width: int = 16,
     row_groups: bool = False,
+    residual: bool = False,
     mask_bits_max: int = max(MASK_BITS),
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
@@ -42,6 +43,7 @@ def block_config(
         table_words=256,
         stream_bytes=1,
         row_groups=row_groups,
+        residual=residual,
         mask_bits_max=mask_bits_max,
     )
 
@@ -51,6 +53,7 @@ def config_label(config: EngineConfig) -> str:
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
         f"-w{config.max_width}-b{config.mask_bits_max}{'-rows' * config.row_groups}"
+        f"{'-residual' * config.residual}"
     )
 
 

@@ -49,23 +49,32 @@ def kernel(source: Random, digit_bits: int = DIGIT_BITS) -> Kernel:
 
 def strip(
     height: int, width: int, *, fresh: int = 0, emit: int = 0, digit: int = 0, last_out: int = 0,
-    rows: int = ROW_GROUPS,
+    rows: int = ROW_GROUPS, first_row: int = 0, map_height: int | None = None,
 ) -> list[Pixel]:  # fmt: skip
-    """The pixels of one pass over a strip. Only those of an engine with row groups say ``rows``."""
+    """The pixels of one pass over a strip, of a whole map unless its first row and the map's height say
+    otherwise. Only those of an engine with row groups say ``rows``, and only those of one for residual
+    networks in which row they lie."""
     count = height * width
-    return [
-        Pixel(
-            valid=1, first=int(n == 0), last=int(n == count - 1), row_end=int(n % width == width - 1),
-            fresh=fresh, emit=emit, digit=digit, last_out=last_out,
-            rows=rows if CONFIG.row_groups else None,
-        )
-        for n in range(count)
-    ]  # fmt: skip
+    bottom = (map_height or first_row + height) - 1
+    pixels = []
+    for n in range(count):
+        row = first_row + n // width
+        places = {"top": int(row == 0), "bottom": int(row == bottom), "odd": row % 2}
+        pixels.append(
+            Pixel(
+                valid=1, first=int(n == 0), last=int(n == count - 1), row_end=int(n % width == width - 1),
+                fresh=fresh, emit=emit, digit=digit, last_out=last_out,
+                rows=rows if CONFIG.row_groups else None, **(places if CONFIG.residual else {}),
+            )
+        )  # fmt: skip
+    return pixels
 
 
 def nothing(source: Random) -> Pixel:
     """No pixel, with anything in the other fields."""
-    bits = {name: source.randrange(2) for name in ("first", "last", "row_end", "fresh", "emit", "last_out")}
+    names = ["first", "last", "row_end", "fresh", "emit", "last_out"]
+    names += ["top", "bottom", "odd"] if CONFIG.residual else []
+    bits = {name: source.randrange(2) for name in names}
     rows = source.randint(0, ROW_GROUPS) if CONFIG.row_groups else None
     return Pixel(valid=0, digit=source.randrange(PASSES_MAX), rows=rows, **bits)
 

@@ -1,4 +1,4 @@
-"""Writes into the feature memory as benches expect them: into one bank, or with row groups into several."""
+"""Writes into the feature memory as benches expect them: into one bank, or or, where an engine can, into several."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ BankWrite = tuple[int, int, int]
 
 def expected_write(config: EngineConfig, part: int, banks: Mapping[int, BankWrite]) -> dict[str, Any]:
     """A ``feature_write`` that writes these banks; what is not written is not determined."""
-    if not config.row_groups:
+    if not config.writes_banks:
         ((bank, (addr, lanes, data)),) = banks.items()
         return {"en": 1, "part": part, "bank": bank, "addr": addr, "lanes": lanes, "data": data}
     columns = [[banks[bank][n] if bank in banks else None for bank in range(BANKS)] for n in range(3)]
@@ -24,4 +24,4 @@ def expected_write(config: EngineConfig, part: int, banks: Mapping[int, BankWrit
 def no_write(config: EngineConfig) -> dict[str, Any]:
     """Nothing is written."""
     nothing = {"en": 0, "part": None, "addr": None, "lanes": None, "data": None}
-    return nothing if config.row_groups else nothing | {"bank": None}
+    return nothing if config.writes_banks else nothing | {"bank": None}

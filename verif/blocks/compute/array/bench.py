@@ -21,7 +21,7 @@ A, INPUTS, OUTPUTS, K = (
     CONFIG.activation_bits, CONFIG.input_lanes, CONFIG.output_lanes, CONFIG.load_kernels,
 )  # fmt: skip
 BITS = CONFIG.digit_bits
-IDLE = Pixel(rows=0 if CONFIG.row_groups else None)
+IDLE = strip(1, 1)[0].cleared()
 GREATEST = mask_values(BITS)[-1]
 BLOCKS = INPUTS // K
 GROUP_LANES = CONFIG.group_lanes if CONFIG.row_groups else 0

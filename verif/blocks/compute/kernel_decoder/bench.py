@@ -6,9 +6,9 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Timer
 
-from kestrel.hw.spec.masks import PASSES, decode_digit
-from kestrel.hw.spec.widths import SCALAR_BITS, TAPS, kernel_bits
-from kestrel.verif.blocks.compute.kernel_decoder.model import split_kernel
+from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES, decode_digit
+from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, SCALAR_BITS, TAPS, kernel_bits
+from kestrel.verif.blocks.compute.kernel_decoder.model import centre_kernel, split_kernel
 from kestrel.verif.blocks.support.layouts import decode
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.simulator import Scoreboard, rng
@@ -23,13 +23,18 @@ async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], li
     alphas: set[int] = set()
     values = [0] * TAPS
     for digit in range(PASSES[mask_bits]):
-        block.drive({"code": code, "mask_bits": mask_bits, "digit": digit})
-        await Timer(1, unit="ns")
-        kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())
-        alphas.add(kernel["alpha"])
-        for tap, register in enumerate(kernel["digits"]):
-            values[tap] += decode_digit(register, CONFIG.digit_bits) << digit
+        alpha, digits = await one_pass(block, code=code, mask_bits=mask_bits, digit=digit)
+        alphas.add(alpha)
+        values = [value + (d << digit) for value, d in zip(values, digits, strict=True)]
     return alphas, values
+
+
+async def one_pass(block: Block, **inputs: int) -> tuple[int, list[int]]:
+    """The scalar and the nine digits of a pass; a kernel of 3x3 taps unless ``centre`` is among the inputs."""
+    block.drive({"centre": 0, "tap": 0} | inputs if CONFIG.residual else inputs)
+    await Timer(1, unit="ns")
+    kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())
+    return kernel["alpha"], [decode_digit(register, CONFIG.digit_bits) for register in kernel["digits"]]
 
 
 def codes(source: Random, mask_bits: int) -> list[int]:
@@ -54,3 +59,18 @@ async def stored_kernels(dut):
             board.expect([({alpha}, values)])
             board.receive(await decoded(block, code, mask_bits))
     assert board.checked == len(cases)
+
+
+@cocotb.test(skip=not CONFIG.residual)
+async def centre_kernels(dut):
+    """Every 1x1 kernel with every tap that the digits have, whatever the mask and the other bits are."""
+    block = Block(dut)
+    source = rng("centres")
+    taps = MASK_MAGNITUDES[CONFIG.digit_bits][-1].bit_length()
+    with Scoreboard[tuple[int, list[int]]]("kernel") as board:
+        for code in range(1 << CENTRE_KERNEL_BITS):
+            for tap in range(taps):
+                board.expect([centre_kernel(code, tap)])
+                above = source.getrandbits(TOTAL_BITS) >> CENTRE_KERNEL_BITS << CENTRE_KERNEL_BITS
+                inputs = {"mask_bits": source.choice(CONFIG.mask_widths), "digit": source.randrange(3)}
+                board.receive(await one_pass(block, code=code | above, centre=1, tap=tap, **inputs))

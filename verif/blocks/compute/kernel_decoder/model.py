@@ -20,6 +20,13 @@ def split_kernel(code: int, mask_bits: int) -> tuple[int, list[int]]:
     return alpha, [mask_value(code >> tap * mask_bits & below, mask_bits) for tap in range(TAPS)]
 
 
+def centre_kernel(code: int, tap: int) -> tuple[int, list[int]]:
+    """Scalar and digits of a 1x1 kernel as it is stored: nothing but +-2**tap in the middle."""
+    digits = [0] * TAPS
+    digits[4] = -(1 << tap) if code >> SCALAR_BITS & 1 else 1 << tap
+    return code & SCALAR_MAX, digits
+
+
 @cache
 def fewest_digits(magnitude: int, passes: int) -> int:
     """The least number of digits other than 0 that add up to ``magnitude``, found by trying all."""

@@ -3,4 +3,4 @@ from kestrel.hw.spec.engine_config import EngineConfig
 
 
 def make(config: EngineConfig) -> PoolLane:
-    return PoolLane(config.activation_bits)
+    return PoolLane(config.activation_bits, config.residual)

@@ -22,7 +22,7 @@ def any_write(source: Random, part: int, place: int) -> tuple[dict[str, Any], di
     def one(place: int) -> BankWrite:
         return place, source.randrange(1, 1 << LANES), source.getrandbits(CONFIG.word_bits)
 
-    if CONFIG.row_groups:
+    if CONFIG.writes_banks:
         enables = source.randrange(1 << BANKS)
         banks = [one(source.choice((0, 1, place))) for _ in range(BANKS)]
         addr, lanes, data = (list(column) for column in zip(*banks, strict=True))
