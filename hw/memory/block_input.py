@@ -1,16 +1,16 @@
 """Image input in 2x2 blocks: pairs of 8-bit pixels from the stream, rounded to A bits, as ``hw.spec.blocks``
 says into the map of 27 channels.
 
-Pixels 2x and 2x + 1 of a row, with pixel 2x - 1 kept from the pair before, are what pixel x of the map gets of
-that row. From the cycle t in which the pair's last beat is taken:
+Pixels 2x and 2x + 1 of a row, with pixel 2x - 1 kept from the pair before, are what pixel x of the map gets
+of that row. From the cycle t in which the pair's last beat is taken:
 
     t              the nine activations move into the registers that are written
     t + 1 ..       one word a cycle (``pair_words``), while the beats of the next pair come
     t + n          the n-th and last word; the next pair's last beat may be taken from this cycle on
 
-An odd row is set 1 of its own row of blocks and set 2 of the next one. These lie in two banks, in words of the
-same number and in different lanes of them, so that one cycle serves both. In the first row of the image set 2
-is written with pad values besides, in the last one of an odd height set 1.
+An odd row is set 1 of its own row of blocks and set 2 of the next one. These lie in two banks, in words of
+the same number and in different lanes of them, so that one cycle serves both. In the first row of the image
+set 2 is written with pad values besides, in the last one of an odd height set 1.
 """
 
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ class _Pair:
 class BlockInput(wiring.Component):
     """Takes a visit's rows of the image, three colours a pixel, ``stream_bytes`` colours a beat.
 
-    A pixel begins with a new beat. TLAST and frames that are too long are dealt with as in ``ImageInput``. The
-    stream waits only where the words of a pair take longer than the beats of the next one
+    A pixel begins with a new beat. TLAST and frames that are too long are dealt with as in ``ImageInput``.
+    The stream waits only where the words of a pair take longer than the beats of the next one
     (``block_input_cycles``).
 
     A visit's ``first_row`` and ``rows`` count rows of blocks, and ``write_bank`` and ``write_slot`` are those
@@ -61,8 +61,8 @@ class BlockInput(wiring.Component):
     -------
     As those of ``ImageInput``. Of ``layer``, height and width are the image's, ``out_width`` is the map's
     width, and ``block_pad_0``, ``_1`` and ``_2`` are the activations outside the image; in_groups and
-    last_in_lanes are not looked at. ``ending`` is high in the cycle in which the visit's last word is written.
-    After an ``error`` the words of the last pair may still be written.
+    last_in_lanes are not looked at. ``ending`` is high in the cycle in which the visit's last word is
+    written. After an ``error`` the words of the last pair may still be written.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -310,7 +310,7 @@ class BlockInput(wiring.Component):
             ]
 
     def _lane(self, pair: _Pair, lane: int) -> tuple[Value, Value, Value]:
-        """What a lane of the word holds, and whether it is written in the row of blocks and in the next one."""
+        """What a lane of the word holds; whether it is written in the row of blocks, and in the next one."""
         a = self.config.activation_bits
         nothing: Value = Const(0, 1)
         values: list[Value] = []

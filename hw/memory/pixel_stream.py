@@ -48,9 +48,16 @@ def rounded_bytes(m: Module, config: EngineConfig, tdata: Signal, activation_bit
 
 
 def check_frame_end(
-    m: Module, *, tlast: Value, image_end: Value, error: Signal, flushing: Signal, ending: Signal, visit_end: Value
+    m: Module,
+    *,
+    tlast: Value,
+    image_end: Value,
+    visit_end: Value,
+    error: Signal,
+    flushing: Signal,
+    ending: Signal,
 ) -> None:
-    """Next statements for a beat that is taken: TLAST must come with the frame's last beat and with no other.
+    """Statements for a beat that is taken: TLAST must come with the frame's last beat and with no other.
     If it does, ``ending`` becomes ``visit_end``; otherwise ``error`` tells the cause, and ``flushing`` begins
     to throw the rest of a frame that is too long away."""
     with m.If(tlast & ~image_end):

@@ -6,8 +6,8 @@ Channel (set * 3 + stream) * 3 + colour of the map's pixel (y, x) is that colour
     column  2x in stream 0, 2x + 1 in stream 1, 2x - 1 in stream 2
 
 or the colour's pad value outside the image. A 3x3 convolution of this map can be any 7x7 one of stride 2 and
-padding 3 of the image. A row of the image belongs to one or two sets, and a pair of its pixels, 2x and 2x + 1,
-together with pixel 2x - 1 to all the streams of pixel x.
+padding 3 of the image. A row of the image belongs to one or two sets, and a pair of its pixels, 2x and
+2x + 1, together with pixel 2x - 1 to all the streams of pixel x.
 """
 
 from kestrel.hw.spec.engine_config import EngineConfig
@@ -31,10 +31,10 @@ def set_words(config: EngineConfig, number: int) -> range:
 
 
 def pair_words(config: EngineConfig, *, odd: bool, top: bool, last: bool) -> range:
-    """The words of a pixel that are written for a pair of the image's pixels in an odd or even row: those from
-    its first set to its last one. In the image's first row (``top``) set 2, in its last one set 1 if the row is
-    even, are pad values. An odd row belongs to set 1, and unless it is the last one to set 2 of the next row
-    of blocks."""
+    """The words of a pixel that are written for a pair of the image's pixels in an odd or even row: those
+    from its first set to its last one. An even row belongs to set 0; in the image's first row (``top``) set 2
+    is written with pad values besides, in its ``last`` one set 1. An odd row belongs to set 1, and unless it
+    is the last one to set 2 of the next row of blocks."""
     if odd:
         sets = (1, 1 if last else 2)
     else:

@@ -44,8 +44,9 @@ def start_cycles(config: EngineConfig) -> int:
 
 
 def block_input_cycles(config: EngineConfig, height: int, width: int, first_row: int, rows: int) -> int:
-    """Cycles of a visit to an image of ``height`` x ``width`` pixels that is stored in blocks, while the stream
-    does not pause: ``rows`` rows of blocks from ``first_row`` on.
+    """Cycles of a visit to an image of ``height`` x ``width`` pixels that is stored in blocks, if the stream
+    does not pause: ``rows`` rows of blocks from ``first_row`` on. Like those of other visits they are counted
+    from the cycle after ``go`` to that of ``ending``.
 
     Pair i of the visit has b(i) beats and n(i) words. Its last beat is taken max(b(i), n(i - 1)) cycles after
     that of the pair before, and the visit ends n cycles after the last one. In a row of the image all pairs

@@ -29,7 +29,7 @@ BEATS = -(-3 // WIDTH)
 CHANNELS = 27
 WORDS = -(-CHANNELS // LANES)
 PHASES = ((0, 0), (1, 0), (1, 1))
-"""Of a set the rows, and of a stream the columns: the pixel's place in its block, and how many blocks before."""
+"""Of a set (rows) and of a stream (columns): the pixel's place in its block, and how many blocks before."""
 NOTHING: dict[str, Any] = {"en": 0, "part": None, "addr": None, "lanes": None, "data": None}
 
 
@@ -40,8 +40,8 @@ def split(channel: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the stream carries it (by row, column and colour), and where its map in blocks goes. Visits:
-    first row of blocks and rows of each."""
+    """A picture as the stream carries it (by row, column and colour), and where its map in blocks goes.
+    visits: first row of blocks and rows of each."""
 
     pixels: list[list[list[int]]]
     bits: int
@@ -74,7 +74,7 @@ class Picture:
             return rounded(self.pixels[row][column][colour], self.bits)
         return self.pad[colour]
 
-    def places(self, row: int, x: int) -> list[tuple[int, int]]:
+    def places(self, row: int) -> list[tuple[int, int]]:
         """Rows of the map and channels of them that a pair of pixels of a row of the image decides upon."""
         y, found = row // 2, []
         for channel in range(CHANNELS):
@@ -88,7 +88,7 @@ class Picture:
 
     def writes(self, row: int, x: int) -> list[dict[str, Any]]:
         """The writes of a pair, a word of the map's pixel after the other."""
-        places = self.places(row, x)
+        places = self.places(row)
         words = [channel // LANES for _, channel in places]
         found = []
         for word in range(min(words), max(words) + 1):
@@ -113,10 +113,9 @@ class Picture:
 
     def check_complete(self) -> None:
         """Raises AssertionError unless the pairs of all rows decide upon the whole map, once each."""
-        for x in range(self.region.width):
-            decided = sorted(place for row in range(self.height) for place in self.places(row, x))
-            if decided != [(y, channel) for y in range(self.block_rows) for channel in range(CHANNELS)]:
-                raise fail(f"a map of {self.block_rows} rows is not covered")
+        decided = sorted(place for row in range(self.height) for place in self.places(row))
+        if decided != [(y, channel) for y in range(self.block_rows) for channel in range(CHANNELS)]:
+            raise fail(f"a map of {self.block_rows} rows is not covered")
 
     def beats(self, source: Random, row: int) -> list["Beat"]:
         """A row of the picture; anything in the bytes that carry no colour."""
