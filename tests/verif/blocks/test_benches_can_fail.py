@@ -112,8 +112,8 @@ FAULTS = {
         "memory.block_input", RESIDUAL, "block_input",
         r"assign tready = [^;]+;", "assign tready = taking | flushing;", "tready: item"
     ),
-    "the last row of an odd height is not padded": (
-        "memory.block_input", RESIDUAL, "block_input", r"sets <= [^;]+;", "sets <= 3'h1;", "write: item"
+    "what lies outside a picture in blocks is taken from within": (
+        "memory.block_input", RESIDUAL, "block_input", r"pads <= [^;]+;", "pads <= 3'h0;", "write: item"
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
