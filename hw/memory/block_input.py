@@ -312,10 +312,12 @@ class BlockInput(wiring.Component):
     def _lane(self, pair: _Pair, lane: int) -> tuple[Value, Value, Value]:
         """What a lane of the word holds; whether it is written in the row of blocks, and in the next one."""
         a = self.config.activation_bits
-        nothing: Value = Const(0, 1)
+        nothing = Const(0, 1)
         values: list[Value] = []
-        in_row, in_next_row = [nothing] * block_words(self.config), [nothing] * block_words(self.config)
-        for number in range(block_words(self.config)):
+        words = block_words(self.config)
+        in_row: list[Value] = [nothing] * words
+        in_next_row: list[Value] = [nothing] * words
+        for number in range(words):
             which, channel = divmod(number * self.config.word_lanes + lane, SET_CHANNELS)
             if which < SETS:
                 stream, colour = divmod(channel, COLOURS)
