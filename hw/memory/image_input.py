@@ -2,15 +2,12 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.handover import layer_layout, visit_layout
 from kestrel.hw.common.place import place
-from kestrel.hw.memory.feature_memory import feature_write
+from kestrel.hw.memory.pixel_stream import check_frame_end, image_ports, rounded_bytes
 from kestrel.hw.memory.raster import Raster, connect_raster
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
-from kestrel.hw.spec.status import ERROR_BITS, ERROR_FRAME_LONG, ERROR_FRAME_SHORT
-from kestrel.hw.spec.widths import ACTIVATION_BITS_MAX, ACTIVATION_BITS_MIN, PIXEL_BITS, bits_for
+from kestrel.hw.spec.widths import bits_for
 
 
 class ImageInput(wiring.Component):
@@ -46,22 +43,7 @@ class ImageInput(wiring.Component):
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        super().__init__(
-            {
-                "go": In(1),
-                "visit": In(visit_layout(config)),
-                "layer": In(layer_layout(config)),
-                "activation_bits": In(4),
-                "active": Out(1),
-                "ending": Out(1),
-                "error": Out(ERROR_BITS),
-                "tdata": In(PIXEL_BITS * config.stream_bytes),
-                "tvalid": In(1),
-                "tlast": In(1),
-                "tready": Out(1),
-                "write": Out(feature_write(config)),
-            }
-        )
+        super().__init__(image_ports(config))
         lanes = config.word_lanes
         self._taking = Signal(name="taking")  # beats of the visit are still to come
         self._flushing = Signal(name="flushing")  # the rest of a frame that is too long is thrown away
@@ -77,7 +59,8 @@ class ImageInput(wiring.Component):
         place(m, "raster", raster)
         connect_raster(m, raster, self.visit, self.layer, "write")
         self._take(m, raster)
-        word = self._assemble(m, [self._rounded(m, byte) for byte in range(self.config.stream_bytes)])
+        pixels = rounded_bytes(m, self.config, self.tdata, self.activation_bits)
+        word = self._assemble(m, pixels)
         self._write(m, raster, word)
         return m
 
@@ -103,33 +86,21 @@ class ImageInput(wiring.Component):
             m.d.sync += position.eq(Mux(word_end, 0, position + 1))
             with m.If(strip_end | self.tlast):
                 m.d.sync += [self._taking.eq(0), closing.eq(1)]
-            with m.If(self.tlast & ~image_end):
-                m.d.sync += self.error.eq(ERROR_FRAME_SHORT)
-            with m.Elif(image_end & ~self.tlast):
-                m.d.sync += [self.error.eq(ERROR_FRAME_LONG), self._flushing.eq(1)]
-            with m.Else():
-                m.d.sync += self.ending.eq(strip_end)
+            check_frame_end(
+                m,
+                tlast=self.tlast,
+                image_end=image_end,
+                error=self.error,
+                flushing=self._flushing,
+                ending=self.ending,
+                visit_end=strip_end,
+            )
         with m.If(self._flushing & self.tvalid & self.tlast):
             m.d.sync += self._flushing.eq(0)
         with m.If(closing):
             m.d.sync += self.active.eq(0)
         with m.If(self.go):
             m.d.sync += [self.active.eq(1), self._taking.eq(1), position.eq(0)]
-
-    def _rounded(self, m: Module, byte: int) -> Signal:
-        """x = min((p + 2**(7 - A)) >> (8 - A), 2**A - 1) for one byte of the beat."""
-        a = self.config.activation_bits
-        pixel = self.tdata.word_select(byte, PIXEL_BITS)
-        value = Signal(a, name=f"value_{byte}")
-        with m.Switch(self.activation_bits):
-            for bits in range(ACTIVATION_BITS_MIN, min(a, ACTIVATION_BITS_MAX - 1) + 1):
-                with m.Case(bits):
-                    rounded = (pixel + (1 << (PIXEL_BITS - 1 - bits))) >> (PIXEL_BITS - bits)
-                    m.d.comb += value.eq(Mux(rounded[bits], (1 << bits) - 1, rounded))
-            if a == ACTIVATION_BITS_MAX:
-                with m.Default():
-                    m.d.comb += value.eq(pixel)
-        return value
 
     def _assemble(self, m: Module, pixels: list[Signal]) -> Signal:
         """The word: each beat's pixels into their lanes, 0 into those beyond the word's channels."""
@@ -157,6 +128,15 @@ class ImageInput(wiring.Component):
             with m.If(self._taken):
                 m.d.sync += next_address.eq(raster.next_address)
             self._write_groups(m, word, write_en, bank, address, next_address)
+            return
+        if self.config.writes_banks:
+            for n in range(BANKS):
+                m.d.comb += [
+                    self.write.en[n].eq(write_en & (bank == n)),
+                    self.write.addr[n].eq(address),
+                    self.write.lanes[n].eq(~0),
+                    self.write.data[n].eq(word),
+                ]
             return
         m.d.comb += [
             self.write.en.eq(write_en),

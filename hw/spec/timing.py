@@ -1,5 +1,6 @@
 """Latencies. The Verilog is built from them, and ``kestrel.sw.planning.cycles`` counts with them."""
 
+from kestrel.hw.spec.blocks import COLOURS, pair_words
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.table import HEADER_WORDS_USED, layer_words, visit_words_used
 from kestrel.hw.spec.widths import tree_levels
@@ -40,6 +41,28 @@ def layer_fetch(config: EngineConfig) -> int:
 def start_cycles(config: EngineConfig) -> int:
     """Cycles from the start of a frame to the first hand-over."""
     return HEADER_WORDS_USED + 2 + visit_fetch(config) + layer_fetch(config) + 2
+
+
+def block_input_cycles(config: EngineConfig, height: int, width: int, first_row: int, rows: int) -> int:
+    """Cycles of a visit to an image of ``height`` x ``width`` pixels that is stored in blocks, if the stream
+    does not pause: ``rows`` rows of blocks from ``first_row`` on. Like those of other visits they are counted
+    from the cycle after ``go`` to that of ``ending``.
+
+    Pair i of the visit has b(i) beats and n(i) words. Its last beat is taken max(b(i), n(i - 1)) cycles after
+    that of the pair before, and the visit ends n cycles after the last one. In a row of the image all pairs
+    have as many words, and all but the last one of an odd width as many beats.
+    """
+    beats = -(-COLOURS // config.stream_bytes)
+    pairs = -(-width // 2)
+    last_beats = beats if width % 2 else 2 * beats
+    first_beats = last_beats if pairs == 1 else 2 * beats
+    cycles = words = 0
+    for row in range(2 * first_row, min(2 * (first_row + rows), height)):
+        cycles += max(first_beats, words)
+        words = len(pair_words(config, odd=row % 2 == 1, top=row == 0, last=row == height - 1))
+        if pairs > 1:
+            cycles += (pairs - 2) * max(2 * beats, words) + max(last_beats, words)
+    return cycles + words
 
 
 def lane_latency(input_lanes: int) -> int:

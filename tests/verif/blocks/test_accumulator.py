@@ -18,6 +18,7 @@ def test_accumulator_lane_equals_its_model(config, tmp_path, seed):
         block_config(1, 1, 4, partial_depth=4, max_width=4),
         block_config(2, 4, 8),
         block_config(3, 3, 5, mask_bits_max=1),
+        block_config(2, 2, 5, residual=True),
     ],
     ids=config_label,
 )

@@ -15,8 +15,13 @@ ROOMY = replace(
     feature_words=(1024, 1024), weight_words=2048, table_words=1024,
 )  # fmt: skip
 
-# By fault: block, configuration, the module in it to break, pattern in its Verilog, replacement, what the
-# bench must say.
+RESIDUAL = replace(
+    block_config(2, 4, 8, 2, max_width=7, residual=True),
+    feature_words=(1024, 1024), weight_words=2048, stream_bytes=2,
+)  # fmt: skip
+
+# By fault: block (and its bench, if there are several), configuration, the module in it to break, pattern in
+# its Verilog, replacement, what the bench must say.
 FAULTS = {
     "a tap takes its neighbour's activation": (
         "compute.kernel_unit", CONFIG, "kernel_unit", r"magnitude_0 \^", "magnitude_1 ^", "product: item"
@@ -89,6 +94,27 @@ FAULTS = {
     "a crop of another rotation continues the sum": (
         "descriptor.unit", CONFIG, "descriptor_unit", r"command\[2\] == begun_first", "1'h1", "not error 4"
     ),
+    "a diagonal tile keeps kernels of the tile before": (
+        "memory.weight_loader:residual_bench", RESIDUAL, "weight_loader",
+        r"(clear_phase = )1'h1;", r"\g<1>1'h0;", "registers: item"
+    ),
+    "a diagonal tile's kernels stay in one input lane": (
+        "memory.weight_loader:residual_bench", RESIDUAL, "weight_loader",
+        r"assign here = 1'h1 << cut_lane_1;", "assign here = 1'h1;", "registers: item"
+    ),
+    "a word of the pooling line is read while it is written": (
+        "compute.pool", RESIDUAL, "pool", r"assign meets = [^;]+;", "assign meets = 1'h0;", "data: item"
+    ),
+    "output groups share a word of the pooling line": (
+        "compute.pool", RESIDUAL, "pool", r"next_base = \\\$\d+ *\[\d:0\];", "next_base = base;", "data: item"
+    ),
+    "a pair is overwritten before its words are written": (
+        "memory.block_input", RESIDUAL, "block_input",
+        r"assign tready = [^;]+;", "assign tready = taking | flushing;", "tready: item"
+    ),
+    "what lies outside a picture in blocks is taken from within": (
+        "memory.block_input", RESIDUAL, "block_input", r"pads <= [^;]+;", "pads <= 3'h0;", "write: item"
+    ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
         r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
@@ -98,7 +124,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bench_sees_a_fault(fault, tmp_path, seed):
-    block, config, module, pattern, replacement, message = FAULTS[fault]
+    which, config, module, pattern, replacement, message = FAULTS[fault]
+    block, _, bench = which.partition(":")
     files = []
     found = 0
     for source in sources_of(block, config):
@@ -109,4 +136,4 @@ def test_bench_sees_a_fault(fault, tmp_path, seed):
         files[-1].write_text(text, encoding="utf-8")
     assert found == 1, f"{block}: the place to break has changed"
     with pytest.raises(BenchFailed, match=message):
-        run_block(block, config, tmp_path / "run", seed, files)
+        run_block(block, config, tmp_path / "run", seed, files, bench or "bench")

@@ -11,6 +11,7 @@ from kestrel.verif.blocks.support.run import block_config, config_label, run_blo
         replace(block_config(1, 1, 4), feature_words=(2, 9)),
         block_config(2, 6, 5),
         block_config(3, 6, 5, row_groups=True),
+        block_config(2, 2, 5, residual=True),
     ],
     ids=config_label,
 )

@@ -22,6 +22,7 @@ def test_requantise_lane_equals_its_model(config, tmp_path, seed):
         block_config(4, 2, 4, 4),
         block_config(2, 4, 8, 2),
         block_config(6, 3, 8, 2, row_groups=True),
+        block_config(2, 2, 5, residual=True),
     ],
     ids=config_label,
 )

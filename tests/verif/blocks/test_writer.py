@@ -11,6 +11,7 @@ from kestrel.verif.blocks.support.run import block_config, config_label, run_blo
         block_config(2, 4, 8, max_width=8),
         block_config(6, 2, 5, max_width=8, row_groups=True),
         block_config(3, 6, 8, max_width=8, row_groups=True),
+        block_config(2, 4, 8, max_width=8, residual=True),
     ],
     ids=config_label,
 )

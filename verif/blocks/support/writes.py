@@ -1,4 +1,4 @@
-"""Writes into the feature memory as benches expect them: into one bank, or or, where an engine can, into several."""
+"""Writes into the feature memory as benches expect them: into one bank, or into several."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -30,7 +30,7 @@ async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], li
 
 
 async def one_pass(block: Block, **inputs: int) -> tuple[int, list[int]]:
-    """The scalar and the nine digits of a pass; a kernel of 3x3 taps unless ``centre`` is among the inputs."""
+    """Scalar and digits of a pass; of a kernel of 3x3 taps unless ``centre`` is among the inputs."""
     block.drive({"centre": 0, "tap": 0} | inputs if CONFIG.residual else inputs)
     await Timer(1, unit="ns")
     kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())

@@ -108,7 +108,7 @@ class Pool:
         rows[-1].append(y)
         row, column = len(rows) - 1, self.column
         assert row % 2 == pixel.odd
-        emits = row % 2 == 1 or pixel.bottom
+        emits = row % 2 == 1 or pixel.bottom == 1
         if emits and (column % 2 == 1 or pixel.row_end):
             self.data = self.maps[self.group].window(row - row % 2, column - column % 2)
         row_end = pixel.row_end and emits

@@ -1,5 +1,6 @@
 """Bench of the weight loader of an engine for residual networks: tiles of all kinds in any order."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -120,12 +121,10 @@ async def tiles_of_all_kinds(dut):
             stream = Stream(source)
             work = [any_tile(stream, source) for _ in range(20)]
             loader.rom = stream.words
-            for number, load in enumerate(work):
-                follows = number and source.random() < 0.8
-                if not follows:
-                    load = source.choice(work[number:])  # from here on nothing follows the last tile
-                    await loader.load(load, board, source, source.choice((None, 0, 2)))
-                    load = work[number]
-                else:
-                    load = Load(**vars(load) | {"base": None})
+            for number, tile in enumerate(work):
+                if number and source.random() < 0.8:
+                    load = replace(tile, base=None)
+                else:  # another one comes before it
+                    load = tile
+                    await loader.load(source.choice(work), board, source, source.choice((None, 0, 2)))
                 await loader.load(load, board, source, source.choice((None, 0, source.randint(0, 3))))
