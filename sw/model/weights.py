@@ -143,8 +143,9 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
     shortcuts: list[np.ndarray | None] = []
     for number, layer in enumerate(shape.layers):
         if layer.shares is not None:
-            for part in (weights, biases, shortcuts):
-                part.append(part[layer.shares])
+            weights.append(weights[layer.shares])
+            biases.append(biases[layer.shares])
+            shortcuts.append(shortcuts[layer.shares])
             continue
         weight, bias = _random_layer(layer, generator, pixel_step)
         if shape.blocks and number == 0:
@@ -164,6 +165,7 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
 
 
 def _has_shortcuts(shape: NetworkShape) -> bool:
+    """Whether any layer of ``shape`` has a shortcut."""
     return any(layer.shortcut is not None for layer in shape.layers)
 
 
