@@ -13,6 +13,7 @@ from kestrel.sw.compress.calibrate import generated_pictures
 from kestrel.sw.compress.dequantise import dequantise, real_parameters, real_shortcuts
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.compress.sequential import SequentialFit
 from kestrel.sw.model.blocks import blocks_kernel
 from kestrel.sw.model.compressed import CompressedNetwork, load_network, same, save_network
 from kestrel.sw.model.float_network import FloatModel, real_batch, shortcut_sums
@@ -165,3 +166,33 @@ def test_what_cannot_take_graphs_says_so() -> None:
     with pytest.raises(InputError, match=r"network resnet18: layer conv1 is not a plain 3x3 .* in training"):
         check_plain(parse_network("resnet18"), "training")
     check_plain(parse_network("vgg16"), "training")
+
+
+def test_the_residual_is_what_the_shortcut_lost() -> None:
+    """The mean of x' (c - c')^T of a layer with an identity, by plain loops over all windows."""
+    shape = parse_network("resnet18/32:layer1.0")
+    network = random_network(shape, 3, min(TORCHVISION.scale))
+    pictures = generated_pictures(24, 20, count=2)
+    seen = {}
+
+    class Watched(SequentialFit):
+        def _moments(self, position, maps, added, scale):
+            seen[position] = super()._moments(position, maps, added, scale)
+            return seen[position]
+
+    layers = [c.folded.layer for c in Watched(network, TORCHVISION, 8, pictures, 99.99).run((2,) * 3)]
+    integers, _ = compress(network, (2,) * 3, pictures, preprocessing="torchvision", fit="sequential")
+    assert seen[1][2] is None
+    found = seen[2][2]
+    wanted = np.zeros_like(found)
+    for n in range(2):
+        rgb = pictures.load(n)
+        x = first_map(rgb, TORCHVISION, 8, blocks=True)
+        maps = Reference(integers).run(torch.from_numpy(x)[None])
+        real = FloatModel(network).run(real_batch([rgb], TORCHVISION))
+        lost = (real[0].double() - maps[0].double() * layers[0].scale)[0].numpy()
+        read = np.pad(maps[1][0].numpy() * layers[1].scale, ((0, 0), (1, 1), (1, 1)))
+        places = list(np.ndindex(lost.shape[1:]))
+        for r, c in places:
+            wanted += np.outer(read[:, r : r + 3, c : c + 3].ravel(), lost[:, r, c]) / len(places) / 2
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * float(np.abs(wanted).max()))
