@@ -112,7 +112,6 @@ def find_network(text: str, source: str) -> NetworkShape:
     family = re.split("[/:]", text)[0]
     if family != COUNTED_RESNET or source.startswith(RANDOM_PREFIX):
         return parse_network(text)
-    parse_network(text.replace(COUNTED_RESNET, "resnet_99_99_99_99", 1))  # the rest of the name is all right
     path = _existing(source)
     if is_onnx(path):
         raise InputError(f"{source}: weights of {text} from ONNX; allowed: files of named arrays")

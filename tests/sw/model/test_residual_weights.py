@@ -125,7 +125,7 @@ BAD = {
                   r"no key layer2\.0\.downsample\.1"),
     "resnet/16:layer2.0": (lambda: {"features.0.weight": torch.zeros(4, 3, 3, 3)}, r"blocks \[\] of layer1"),
     "resnet/8": (resnet_state, r"conv1\.weight \(conv1\) has shape 4 x 3 x 7 x 7; allowed: 8 x 3 x 7 x 7"),
-    "resnet/16:layer9.0": (resnet_state, r"no block 'layer9\.0'; allowed cuts: layer1\.0"),
+    "resnet/16:layer9.0": (resnet_state, r"resnet_2_1_1_2/16:layer9.*no block 'layer9\.0'; allowed cuts: layer1"),
     "repvgg_a0/16": (resnet_state, r"no stage0\.rbr_dense\.conv\.weight of repvgg_a0/16"),
 }
 
