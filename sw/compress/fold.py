@@ -146,7 +146,7 @@ def _identity_raise(shortcut: ShortcutInput | None, fit: Fit, inputs: InputScale
     nearest = float(np.round(scalar))
     if abs(scalar - nearest) < 1e-9 * scalar or scalar < SCALAR_MAX / 4:
         return 1.0
-    return scalar / np.floor(scalar)
+    return scalar / float(np.floor(scalar))
 
 
 @dataclass(frozen=True)

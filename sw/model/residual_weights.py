@@ -110,8 +110,9 @@ class _Reader:
                     and np.array_equal(bias.astype(np.float32), found.biases[layer.shares])):
                 raise InputError(f"{self.stored.source}: {name}.weight or its batch norm differs from "
                                  f"{owner}'s; allowed in {self.shape.name}: the same, or none")
-        for part in (found.weights, found.biases, found.shortcuts):
-            part.append(part[layer.shares])  # type: ignore[arg-type]
+        found.weights.append(found.weights[layer.shares])
+        found.biases.append(found.biases[layer.shares])
+        found.shortcuts.append(found.shortcuts[layer.shares])
 
     # ------------------------------------------------------------------------------------------------
     # RepVGG
@@ -182,10 +183,13 @@ class _Reader:
 
     def _norm(self, norm: str, layer: ConvShape, weight: np.ndarray,
               bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = [self._read(f"{norm}.{part}", layer, (layer.out_channels,))
-                 for part in ("weight", "bias", "running_mean", "running_var")]
+        gain, offset, mean, variance = (
+            self._read(f"{norm}.{part}", layer, (layer.out_channels,))
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
         self.found.used.add(f"{norm}.num_batches_tracked")
-        return fold_batch_norm(weight, bias, BatchNorm(*parts), f"{self.stored.source}: {norm}.running_var")
+        where = f"{self.stored.source}: {norm}.running_var"
+        return fold_batch_norm(weight, bias, BatchNorm(gain, offset, mean, variance), where)
 
     def _read(self, key: str, layer: ConvShape, size: tuple[int, ...]) -> np.ndarray:
         if key not in self.stored.entries:

@@ -112,7 +112,6 @@ def find_network(text: str, source: str) -> NetworkShape:
     family = re.split("[/:]", text)[0]
     if family != COUNTED_RESNET or source.startswith(RANDOM_PREFIX):
         return parse_network(text)
-    parse_network(text.replace(COUNTED_RESNET, "resnet_99_99_99_99", 1))  # the rest of the name is all right
     path = _existing(source)
     if is_onnx(path):
         raise InputError(f"{source}: weights of {text} from ONNX; allowed: files of named arrays")
@@ -143,8 +142,9 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
     shortcuts: list[np.ndarray | None] = []
     for number, layer in enumerate(shape.layers):
         if layer.shares is not None:
-            for part in (weights, biases, shortcuts):
-                part.append(part[layer.shares])
+            weights.append(weights[layer.shares])
+            biases.append(biases[layer.shares])
+            shortcuts.append(shortcuts[layer.shares])
             continue
         weight, bias = _random_layer(layer, generator, pixel_step)
         if shape.blocks and number == 0:
@@ -164,6 +164,7 @@ def random_network(shape: NetworkShape, seed: int, pixel_step: float = 1.0) -> F
 
 
 def _has_shortcuts(shape: NetworkShape) -> bool:
+    """Whether any layer of ``shape`` has a shortcut."""
     return any(layer.shortcut is not None for layer in shape.layers)
 
 

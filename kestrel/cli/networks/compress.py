@@ -28,7 +28,7 @@ def compress(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
     network: Annotated[
-        str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
+        str, typer.Option(help="Network: vgg16, resnet18, ..., a cut (vgg16:pool3), a width (vgg16/8).")
     ] = "vgg16",
     mask_bits: Annotated[str, typer.Option(help="Mask bits by layer, BITS*LAYERS,... or one number.")] = "3",
     fit: Annotated[

@@ -62,8 +62,8 @@ def test_moments_pair_the_integers_with_the_float_maps(activation_bits):
     seen = {}
 
     class Watched(SequentialFit):
-        def _moments(self, position, maps, scale):
-            seen[position] = super()._moments(position, maps, scale)
+        def _moments(self, position, maps, added, scale):
+            seen[position] = super()._moments(position, maps, added, scale)
             return seen[position]
 
     layers = [c.folded.layer for c in Watched(network, CAFFE, activation_bits, pictures, 99.99).run((2,) * 4)]
@@ -72,7 +72,8 @@ def test_moments_pair_the_integers_with_the_float_maps(activation_bits):
     for mine, other in zip(layers, integers.layers, strict=True):
         np.testing.assert_array_equal(mine.mask, other.mask)
     assert set(seen) == {1, 2, 3}
-    for position, (inputs, pairs) in seen.items():
+    for position, (inputs, pairs, rest) in seen.items():
+        assert rest is None
         wanted = np.zeros((2, *inputs.shape))
         for n in range(2):
             rgb = pictures.load(n)
