@@ -87,6 +87,7 @@ def test_shortcuts_use_the_resolution() -> None:
     for layer, weight in zip(integers.layers, real_shortcuts(integers), strict=True):
         if layer.shape.shortcut is None or weight is None:
             continue
+        assert layer.shortcut_alpha is not None
         assert layer.shortcut_alpha.max() > SCALAR_MAX // 2
         if not layer.shape.shortcut.projection:
             np.testing.assert_allclose(weight, 1.0, rtol=1e-12)

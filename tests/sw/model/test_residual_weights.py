@@ -34,8 +34,10 @@ def conv_keys(state: State, name: str, norm: str, size: tuple[int, ...], draw: t
 
 
 def normed(state: State, x: torch.Tensor, name: str) -> torch.Tensor:
-    parts = (state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-    return functional.batch_norm(x, *parts)
+    mean, variance, gain, offset = (
+        state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+    )
+    return functional.batch_norm(x, mean, variance, gain, offset)
 
 
 RESNET_COUNTS, RESNET_WIDTHS = (2, 1, 1, 2), (4, 8, 16, 32)
@@ -125,7 +127,7 @@ BAD = {
                   r"no key layer2\.0\.downsample\.1"),
     "resnet/16:layer2.0": (lambda: {"features.0.weight": torch.zeros(4, 3, 3, 3)}, r"blocks \[\] of layer1"),
     "resnet/8": (resnet_state, r"conv1\.weight \(conv1\) has shape 4 x 3 x 7 x 7; allowed: 8 x 3 x 7 x 7"),
-    "resnet/16:layer9.0": (resnet_state, r"resnet_2_1_1_2/16:layer9.*no block 'layer9\.0'; allowed cuts: layer1"),
+    "resnet/16:layer9.0": (resnet_state, r"resnet_2_1_1_2/16:lay.*no block 'layer9\.0'; allowed cuts: lay"),
     "repvgg_a0/16": (resnet_state, r"no stage0\.rbr_dense\.conv\.weight of repvgg_a0/16"),
 }
 
