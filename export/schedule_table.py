@@ -148,6 +148,7 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
             "blocks": 1,
             "in_groups": group_count(record.channels, config.word_lanes),
             "last_in_lanes": IMAGE_CHANNELS,
+            **{f"block_pad_{colour}": value for colour, value in enumerate(plan.block_pads)},
         }
     if record.layer is None:
         return values | {

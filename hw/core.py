@@ -19,6 +19,7 @@ from kestrel.hw.compute.requantise import Requantise
 from kestrel.hw.compute.window import Window
 from kestrel.hw.control.counters import Counters
 from kestrel.hw.control.sequencer import Sequencer
+from kestrel.hw.memory.block_input import BlockInput
 from kestrel.hw.memory.feature_memory import FeatureMemory, feature_write
 from kestrel.hw.memory.feature_output import FeatureOutput
 from kestrel.hw.memory.image_input import ImageInput
@@ -115,7 +116,8 @@ class Core(wiring.Component):
         m = Module()
         blocks = Blocks.of(self.config)
         for name, block in vars(blocks).items():
-            place(m, name, block)
+            if block is not None:
+                place(m, name, block)
         self._course(m, blocks)
         self._counts(m, blocks)
         self._weights(m, blocks)
@@ -134,6 +136,9 @@ class Core(wiring.Component):
         output = blocks.feature_output
         ending = image_input.ending | reader.ending | output.ending
         input_error, is_output = image_input.error, sequencer.visit.kind == KIND_OUTPUT
+        if blocks.block_input is not None:
+            ending |= blocks.block_input.ending
+            input_error |= blocks.block_input.error
         if self.other_output:
             ending |= self.other_ending
             input_error |= self.other_error
@@ -147,6 +152,11 @@ class Core(wiring.Component):
             feed(m, block, go=sequencer.go & (sequencer.visit.kind == kind))
         for block in (image_input, reader, output):
             feed(m, block, visit=sequencer.visit, layer=sequencer.layer)
+        if blocks.block_input is not None:
+            is_input, in_blocks = sequencer.visit.kind == KIND_INPUT, sequencer.layer.blocks
+            feed(m, image_input, go=sequencer.go & is_input & ~in_blocks)
+            feed(m, blocks.block_input, go=sequencer.go & is_input & in_blocks)
+            feed(m, blocks.block_input, visit=sequencer.visit, layer=sequencer.layer)
         feed(m, reader, tile=sequencer.tile, next_layer=sequencer.load_layer)
 
         m.d.comb += [
@@ -164,7 +174,10 @@ class Core(wiring.Component):
     def _counts(self, m: Module, blocks: "Blocks") -> None:
         """What each cycle goes into."""
         image_input, output = blocks.image_input, blocks.feature_output
-        waits = image_input.tready & ~self.s_axis_tvalid
+        takes, active = image_input.tready, image_input.active
+        if blocks.block_input is not None:
+            takes, active = self.s_axis_tready, active | blocks.block_input.active
+        waits = takes & ~self.s_axis_tvalid
         output_waits = output.tvalid & ~self.m_axis_tready
         sends = output.active & ~output_waits
         if self.other_output:
@@ -181,8 +194,8 @@ class Core(wiring.Component):
         )
         events = {
             "array": blocks.reader.active,
-            "input": image_input.active & ~waits,
-            "input_stall": image_input.active & waits,
+            "input": active & ~waits,
+            "input_stall": active & waits,
             "output": sends,
             "output_stall": output.active & output_waits,
             "weight_stall": blocks.sequencer.starved,
@@ -243,7 +256,14 @@ class Core(wiring.Component):
     def _streams(self, m: Module, blocks: "Blocks") -> None:
         """Image in, features out."""
         config = self.config
-        join(m, image_stream(config), source=(self, "s_axis_"), sink=(blocks.image_input, ""))
+        if blocks.block_input is None:
+            join(m, image_stream(config), source=(self, "s_axis_"), sink=(blocks.image_input, ""))
+        else:  # one of them takes what comes, while it has a visit or throws the rest of a frame away
+            for block in (blocks.image_input, blocks.block_input):
+                beat = {name: getattr(self, f"s_axis_{name}") for name in ("tdata", "tvalid", "tlast")}
+                feed(m, block, **beat)
+            feed(m, blocks.block_input, activation_bits=blocks.sequencer.activation_bits)
+            m.d.comb += self.s_axis_tready.eq(blocks.image_input.tready | blocks.block_input.tready)
         join(m, feature_stream(config), source=(blocks.feature_output, ""), sink=(self, "m_axis_"))
         feed(m, blocks.image_input, activation_bits=blocks.sequencer.activation_bits)
 
@@ -260,10 +280,14 @@ class Core(wiring.Component):
                 self.other_layer.eq(layer),
                 self.other_banks.eq(memory.banks),
             ]
+        written = Mux(image_input.write.en.any(), image, result)
+        if blocks.block_input is not None:
+            in_blocks = blocks.block_input.write
+            written = Mux(in_blocks.en.any(), in_blocks.as_value(), written)
         feed(
             m,
             memory,
-            write=Mux(image_input.write.en.any(), image, result),
+            write=written,
             read_en=read_en,
             read_part=reader.part if self.config.residual else layer.read_part,
         )
@@ -305,6 +329,8 @@ class Core(wiring.Component):
             last_out_lanes=layer.last_out_lanes,
         )
         feed(m, pool, ahead=requantise.y_ahead, y=requantise.y, pool=layer.pool)
+        if self.config.residual:
+            feed(m, pool, pool_3x3=layer.pool_3x3)
         feed(
             m,
             blocks.writer,
@@ -361,6 +387,7 @@ class Blocks:
     weight_loader: WeightLoader
     sequencer: Sequencer
     counters: Counters
+    block_input: BlockInput | None
 
     @classmethod
     def of(cls, config: EngineConfig) -> "Blocks":
@@ -379,4 +406,5 @@ class Blocks:
             WeightLoader(config),
             Sequencer(config),
             Counters(),
+            BlockInput(config) if config.residual else None,
         )

@@ -179,13 +179,16 @@ class Reader(wiring.Component):
         groups always to the next slot."""
         offset = self._tile.group_offset
         bank, slot_end = Signal(2, name="next_bank"), Signal(name="slot_end")
-        m.d.comb += [bank.eq(self.top_bank + 1), slot_end.eq(self.top_bank == BANKS - 1)]
+        last = BANKS - 1
+        m.d.comb += [
+            bank.eq(Mux(self.top_bank == last, 0, self.top_bank + 1)),
+            slot_end.eq(self.top_bank == last),
+        ]
         with m.If(path.double):
-            m.d.comb += [bank.eq(self.top_bank + 2), slot_end.eq(self.top_bank != 0)]
-            with m.If(slot_end):
-                m.d.comb += bank.eq(self.top_bank - 1)
-        with m.Elif(slot_end):
-            m.d.comb += bank.eq(0)
+            m.d.comb += [
+                bank.eq(Mux(self.top_bank == 0, last, self.top_bank - 1)),
+                slot_end.eq(self.top_bank != 0),
+            ]
         if self.config.row_groups:
             with m.If(self.layer.row_groups != 0):
                 m.d.comb += [bank.eq(0), slot_end.eq(1)]

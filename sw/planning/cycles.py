@@ -25,6 +25,7 @@ from kestrel.hw.spec.timing import (
     INPUT_LATENCY,
     OUTPUT_LATENCY,
     bias_hold_cycles,
+    block_input_cycles,
     drain_cycles,
     layer_fetch,
     start_cycles,
@@ -184,7 +185,8 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
     record = plan.records[visit.record]
     if record.layer is None:
         if plan.blocks and record.kind == KIND_INPUT:
-            only = _Pass(block_input_cycles(plan, visit), False, 0, 0)
+            cycles = block_input_cycles(config, plan.height, plan.width, visit.first_row, visit.rows)
+            only = _Pass(cycles, False, 0, 0)
             return _VisitPasses(only, only, 0, 0, only.streaming)
         pixels = visit.rows * record.width
         extra = INPUT_LATENCY if record.kind == KIND_INPUT else OUTPUT_LATENCY
@@ -215,11 +217,6 @@ def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
         exposed=sum(count * waited for count, _, waited in intervals),
         streaming=sum(kinds[number].streaming for number in order),
     )
-
-
-def block_input_cycles(plan: Plan, visit: Visit) -> int:
-    """Cycles of a visit to an image that is stored in 2x2 blocks."""
-    raise NotImplementedError
 
 
 def _beats_per_pixel(record: Record, config: EngineConfig) -> int:

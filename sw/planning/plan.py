@@ -13,7 +13,7 @@ from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.network import ConvShape, map_sizes, source_of
+from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, map_sizes, source_of
 from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
 from kestrel.sw.planning.maps import readings
 from kestrel.sw.planning.remedies import larger
@@ -68,7 +68,7 @@ class Record:
 @dataclass(frozen=True)
 class Plan:
     """Everything that a frame needs, in the order in which it happens. ``blocks``: the image is stored in 2x2
-    blocks."""
+    blocks, with ``block_pads``, by colour, outside of it."""
 
     config: EngineConfig
     activation_bits: int
@@ -77,6 +77,7 @@ class Plan:
     records: tuple[Record, ...]
     visits: tuple[Visit, ...]
     blocks: bool = False
+    block_pads: tuple[int, ...] = ()
 
     @property
     def row_groups(self) -> bool:
@@ -144,9 +145,12 @@ def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, wid
             f"{larger(config, activation_bits=network.activation_bits)}"
         )
     layers = plan_layers(network)
-    return plan_frame(
+    plan = plan_frame(
         network.name, layers, network.activation_bits, config, height, width, blocks=network.blocks
     )
+    if not network.blocks:
+        return plan
+    return replace(plan, block_pads=tuple(int(value) for value in network.pad[:IMAGE_CHANNELS]))
 
 
 def plan_frame(

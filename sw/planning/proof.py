@@ -9,6 +9,7 @@ from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.planning.geometry import Region, Visit
 from kestrel.sw.planning.plan import Plan, Record
+from kestrel.sw.planning.visit_order import keeps_pooled_rows
 
 
 class PlanError(RuntimeError):
@@ -48,6 +49,9 @@ def check_plan(plan: Plan) -> None:
         if record.write is not None:
             for row, place in _rows_written(plan, visit):
                 _words(owners, record.write, place)[:] = _owner(visit.record, row)
+    layers = [record.layer for record in plan.records if record.layer is not None]
+    if not keeps_pooled_rows(layers, plan.visits):
+        raise PlanError("another layer pools between the strips of a 3x3 pooling")
     for record, rows in zip(plan.records, done, strict=True):
         if rows != record.rows:
             raise PlanError(f"{record.name}: {rows} of {record.rows} rows are visited")

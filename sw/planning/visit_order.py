@@ -111,13 +111,28 @@ def depth_first_schedules(
     """Schedules whose segments begin at the start and where maps become smaller, in every
     combination."""
     ends = [n for n in range(1, len(layers)) if layers[n - 1].shape.pool or layers[n].shape.stride > 1]
-    return [
+    found = (
         schedule(name, layers, config, height, width, cuts, rows, blocks)
         for count in range(len(ends) + 1)
         for cuts in combinations(ends, count)
         for rows in STRIPS
         if rows <= height
-    ]
+    )
+    return [one for one in found if keeps_pooled_rows(layers, one.visits)]
+
+
+def keeps_pooled_rows(layers: Sequence[PlanLayer], visits: Sequence[Visit]) -> bool:
+    """Whether no other layer pools between the strips of one whose 3x3 pooling keeps a row from strip to
+    strip: there is one line memory."""
+    keeper = -1  # the layer whose row the line memory holds
+    for visit in visits:
+        number = visit.record - 1
+        if not 0 <= number < len(layers) or not layers[number].shape.pool:
+            continue
+        if visit.first_row and layers[number].shape.pool_size == 3 and keeper != number:
+            return False
+        keeper = number
+    return True
 
 
 def _fits(found: Schedule, config: EngineConfig) -> bool:
