@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kestrel.export.descriptor_rom import fit_descriptor
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
 from kestrel.hw.emit.integration import integration_files
@@ -17,16 +18,28 @@ from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
 from kestrel.sw.pictures.sizes import Size, height_width
+from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
 from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
-from kestrel.sw.retrieval.describe.chip_constants import trained_constants
+from kestrel.sw.retrieval.describe.chip_constants import (
+    chip_regions,
+    make_constants,
+    plain_quantiser,
+    trained_constants,
+)
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors
+from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 FILE_LIST = "files.f"
+CONFIG_FILE = "config.toml"
+FITTED = "-fitted"
+"""What the name of a fitted configuration ends in."""
+
 NETWORK_SUFFIX = ".safetensors"
 TOPS = ("engine", "chip")
 
@@ -120,10 +133,57 @@ def export_network(
     loaded, (height, width) = find_network(network), height_width(size)
     constants: DescriptorConstants | None = None
     if descriptors is not None:
-        given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
-        white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
-        constants = trained_constants(loaded, given, _label(descriptors), height, width, white, threshold)
+        constants = _trained(loaded, height, width, descriptors, whitening, threshold)
     return write_export(loaded, find_config(config), height, width, Path(folder), constants)
+
+
+def _trained(network: CompressedNetwork, height: int, width: int, descriptors: Descriptors | str | Path,
+             whitening: Whitening | str | Path | None, threshold: str = "median") -> DescriptorConstants:
+    given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
+    white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
+    return trained_constants(network, given, _label(descriptors), height, width, white, threshold)
+
+
+def fit_config(
+    network: Network, config: Config = "edge", size: Size = 224, *,
+    descriptors: Descriptors | str | Path | None = None, pooling: str | None = None,
+    whitening: Whitening | str | Path | None = None, progress: Progress | None = None,
+) -> FittedConfig:
+    """``config`` with the smallest memories with which a frame takes no more cycles.
+
+    Feature memory and partial sums, which trade words for cycles, are at most those of ``config``; ROMs and
+    the widest row are what the network asks for.
+
+    Parameters: size: of the image, pixels; for a chip with a descriptor unit, which is fitted too: either
+    descriptors, those of training photographs (or their file) as ``export_network`` takes them, or pooling, a
+    preset; whitening: of mode "after". Raises InputError where the network does not fit ``config``.
+    """
+    if descriptors is not None and pooling is not None:
+        raise InputError(f"pooling {pooling} with training {_label(descriptors)}; allowed: one of them")
+    if whitening is not None and descriptors is None and pooling is None:
+        raise InputError(f"whitening {_label(whitening)}; allowed: with training descriptors or a pooling")
+    loaded, base, (height, width) = find_network(network), find_config(config), height_width(size)
+    with (progress or silent)("fitting memories", None):
+        fitted = fit_memories(loaded, base, height, width)
+        if descriptors is not None:
+            fitted = fit_descriptor(fitted, _trained(loaded, height, width, descriptors, whitening))
+        elif pooling is not None:
+            fitted = fit_descriptor(fitted, _untrained(loaded, height, width, pooling, whitening))
+    name = f"{base.name.removesuffix(FITTED)}{FITTED}"
+    return FittedConfig(fitted.with_options(name=name), base, loaded.name, height, width)
+
+
+def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str,
+               whitening: Whitening | str | Path | None) -> DescriptorConstants:
+    """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
+    options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
+    describer = make_describer(network, options)
+    pools = sum(layer.shape.pool for layer in network.layers)
+    size = height >> pools, width >> pools
+    quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
+    channels = network.layers[-1].shape.out_channels
+    return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,
+                          describer.whitening)
 
 
 def _label(value: object) -> str:
@@ -135,7 +195,7 @@ def _label(value: object) -> str:
 class VerilogReport:
     """What was written. files: of Verilog, the top last, as ``file_list`` lists them; integration: with a
     chip, a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys; top:
-    the top module; lines: of Verilog."""
+    the top module; lines: of Verilog; config_file: the configuration, if it was fitted to a network."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -144,19 +204,23 @@ class VerilogReport:
     top: str
     lines: int
     config: EngineConfig
+    config_file: Path | None = None
 
 
 def write_verilog(
-    folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
-    startup_check: bool = False, progress: Progress | None = None,
+    folder: str | Path, config: Config | FittedConfig = "edge", *, top: str = "engine",
+    descriptor: bool = False, startup_check: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
 
-    Parameters: folder: to write, new, empty or written before; top: "engine", or "chip" for what goes round
-    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
+    Parameters: folder: to write, new, empty or written before; config: one that is fitted to a network is
+    written too, as a file for ``load_config``; top: "engine", or "chip" for what goes round it; descriptor:
+    the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
     Raises InputError; nothing is written then.
     """
-    chosen, output = find_config(config), Path(folder)
+    fitted = config if isinstance(config, FittedConfig) else None
+    chosen = find_config(config) if not isinstance(config, FittedConfig) else config.config
+    output = Path(folder)
     if top not in TOPS:
         raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
     for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
@@ -175,8 +239,10 @@ def write_verilog(
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         (temporary / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")
+        if fitted is not None:
+            (temporary / CONFIG_FILE).write_text(fitted.text, encoding="utf-8")
     return VerilogReport(
         output, tuple(output / file.name for file in files), tuple(output / file.name for file in others),
         output / FILE_LIST, CHIP_TOP if top == "chip" else TOP,
-        sum(file.text.count("\n") for file in files), chosen,
+        sum(file.text.count("\n") for file in files), chosen, output / CONFIG_FILE if fitted else None,
     )  # fmt: skip
