@@ -46,8 +46,8 @@ TOPS = ("engine", "chip")
 Network = CompressedNetwork | str | Path
 """In memory, as a file, or ``embedded``, the one that comes along."""
 
-Config = EngineConfig | str | Path
-"""An engine's configuration, the name of one, or a .toml file."""
+Config = EngineConfig | FittedConfig | str | Path
+"""An engine's configuration, one that is fitted to a network, the name of one, or a .toml file."""
 
 
 def find_network(network: Network) -> CompressedNetwork:
@@ -57,6 +57,8 @@ def find_network(network: Network) -> CompressedNetwork:
 
 def find_config(config: Config) -> EngineConfig:
     """In memory. Raises InputError."""
+    if isinstance(config, FittedConfig):
+        return config.config
     return config if isinstance(config, EngineConfig) else load_config(str(config))
 
 
@@ -149,7 +151,8 @@ def fit_config(
     descriptors: Descriptors | str | Path | None = None, pooling: str | None = None,
     whitening: Whitening | str | Path | None = None, progress: Progress | None = None,
 ) -> FittedConfig:
-    """``config`` with the smallest memories with which a frame takes no more cycles.
+    """``config`` with the smallest memories with which a frame takes no more cycles: with one word less in
+    any of them the network is refused, or slower.
 
     Feature memory and partial sums, which trade words for cycles, are at most those of ``config``; ROMs and
     the widest row are what the network asks for.
@@ -208,7 +211,7 @@ class VerilogReport:
 
 
 def write_verilog(
-    folder: str | Path, config: Config | FittedConfig = "edge", *, top: str = "engine",
+    folder: str | Path, config: Config = "edge", *, top: str = "engine",
     descriptor: bool = False, startup_check: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
@@ -219,8 +222,7 @@ def write_verilog(
     Raises InputError; nothing is written then.
     """
     fitted = config if isinstance(config, FittedConfig) else None
-    chosen = find_config(config) if not isinstance(config, FittedConfig) else config.config
-    output = Path(folder)
+    chosen, output = find_config(config), Path(folder)
     if top not in TOPS:
         raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
     for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
