@@ -2,9 +2,9 @@
 
     python bench/memories.py [--config nano] [--network embedded] [--size 64] [--pooling rnip5x]
 
-The memories are those that the chip's Verilog has. yosys maps each of them on its own to ECP5 cells (wrapper and
-parameters as in the chip, ROMs filled at random): DP16KD of 18 kbit, and TRELLIS_DPR16X4 of 16 x 4 bits for the
-small ones. Prints a table, writes ``build/bench/memories.json``.
+The memories are those that the chip's Verilog has. yosys maps each of them on its own to ECP5 cells (wrapper
+and parameters as in the chip, ROMs filled at random): DP16KD of 18 kbit, and TRELLIS_DPR16X4 of 16 x 4 bits
+for the small ones. Prints a table, writes ``build/bench/memories.json``.
 """
 
 import argparse
@@ -35,9 +35,14 @@ from kestrel.verif.physical.synthesis import run_yosys, yosys_available
 
 OUTPUT = Path("build/bench/memories.json")
 WORK = Path("build/bench/memories")
+LARGEST = 1 << 24
+"""Bits of the largest memory that is synthesised; the largest ECP5 has 208 block RAMs, 3.8 Mbit in all."""
+
 INSTALL = "pip install 'kestrel-engine[synthesis]'"
 
-_INSTANCE = re.compile(rf"^  {PREFIX}({'|'.join(MEMORIES)}) #\((.*?)\n  \) \\?(\w+)", re.MULTILINE | re.DOTALL)
+_INSTANCE = re.compile(
+    rf"^  {PREFIX}({'|'.join(MEMORIES)}) #\((.*?)\n  \) \\?(\w+)", re.MULTILINE | re.DOTALL
+)
 _PARAMETER = re.compile(r"\.(\w+)\(32'd(\d+)\)")
 
 
@@ -101,13 +106,15 @@ def ecp5(memory: Memory, folder: Path) -> Cells:
         source = random.Random(1)
         words = (source.getrandbits(memory.word_bits) for _ in range(memory.words))
         write_words(Words.from_ints(memory.word_bits, words), folder / "rom.mem")
-    set_all = " ".join(f"-chparam {name} {value}" for name, value in parameters.items())
-    image = ' -chparam INIT_FILE "rom.mem"' if memory.wrapper == "rom" else ""
+    settings = [f"-set {name} {value}" for name, value in parameters.items()]
+    if memory.wrapper == "rom":
+        settings.append('-set INIT_FILE "rom.mem"')
     top = PREFIX + memory.wrapper
     run_yosys(
         [
             f"read_verilog {file.name}",
-            f"hierarchy -check -top {top} {set_all}{image}",
+            f"chparam {' '.join(settings)} {top}",
+            f"hierarchy -check -top {top}",
             f"synth_ecp5 -noiopad -noabc9 -run begin:map_ffs -top {top}",
             "tee -q -o stat.json stat -json",
         ],
@@ -123,7 +130,7 @@ def measure(config: EngineConfig, folder: Path, known: dict[Memory, Cells]) -> l
     found = chip_memories(config)
     counts = Counter(memory.kind for memory in found)
     for memory in {memory.kind: memory for memory in found}.values():
-        if memory not in known and yosys_available():
+        if memory not in known and memory.bits <= LARGEST and yosys_available():
             known[memory] = ecp5(memory, folder)
         count, cells = counts[memory.kind], known.get(memory)
         rows.append({
@@ -138,21 +145,28 @@ def total(rows: list[dict[str, object]], key: str) -> int:
     return sum(value for row in rows if isinstance(value := row.get(key), int))
 
 
-def show(console: Console, name: str, before: list[dict[str, object]], after: list[dict[str, object]]) -> None:
+Rows = list[dict[str, object]]
+
+
+def show(console: Console, name: str, before: Rows, after: Rows) -> None:
     table = Table("memory", "each", title=name)
     for column in ("words", "fitted", "kbit", "fitted", "block RAMs", "fitted", "LUT RAMs", "fitted"):
         table.add_column(column, justify="right")
+    keys = ("words", "bits", "block", "distributed")
     for old, new in zip(before, after, strict=True):
-        table.add_row(
-            str(old["memory"]), f"{old['instances']} x {old['word_bits']}", *(
-                f"{row[key]:,}" if key != "bits" else f"{total([row], key) / 1000:,.1f}"
-                for key in ("words", "bits", "block", "distributed") if key in old for row in (old, new)
-            )
-        )  # fmt: skip
-    sums = [total(rows, key) for key in ("bits", "block", "distributed") for rows in (before, after)]
-    table.add_row("all", "", "", "", *(f"{value / 1000:,.1f}" for value in sums[:2]),
-                  *(f"{value:,}" for value in sums[2:]))
+        cells = [_cell(row, key) for key in keys for row in (old, new)]
+        table.add_row(str(old["memory"]), f"{old['instances']} x {old['word_bits']}", *cells)
+    sums = [_cell({key: total(rows, key)}, key) for key in keys[1:] for rows in (before, after)]
+    table.add_row("all", "", "", "", *sums)
     console.print(table)
+
+
+def _cell(row: dict[str, object], key: str) -> str:
+    """A dash for what was not synthesised."""
+    value = row.get(key)
+    if not isinstance(value, int):
+        return "-"
+    return f"{value / 1000:,.1f}" if key == "bits" else f"{value:,}"
 
 
 def main() -> int:

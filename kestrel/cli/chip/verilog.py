@@ -48,8 +48,8 @@ def verilog(
     """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
     with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys.
 
-    With --fit its memories are as large as one network needs them, and no frame takes longer for it. plan,
-    export and simulate then take the configuration that is written: --config FOLDER/config.toml.
+    With --fit the memories are as large as the network needs them, and no frame takes longer.
+    plan, export and simulate then need the configuration that is written: --config FOLDER/config.toml.
     """
     chosen: EngineConfig | FittedConfig = chosen_config(config, settings)
     described = {"training": training, "pooling": pooling, "whitening": whitening}
