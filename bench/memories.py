@@ -35,8 +35,8 @@ from kestrel.verif.physical.synthesis import run_yosys, yosys_available
 
 OUTPUT = Path("build/bench/memories.json")
 WORK = Path("build/bench/memories")
-LARGEST = 1 << 24
-"""Bits of the largest memory that is synthesised; the largest ECP5 has 208 block RAMs, 3.8 Mbit in all."""
+LARGEST = 1 << 22
+"""Bits of the largest memory that is synthesised: more than the 208 block RAMs of the largest ECP5 together."""
 
 INSTALL = "pip install 'kestrel-engine[synthesis]'"
 
