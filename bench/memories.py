@@ -36,7 +36,7 @@ from kestrel.verif.physical.synthesis import run_yosys, yosys_available
 OUTPUT = Path("build/bench/memories.json")
 WORK = Path("build/bench/memories")
 LARGEST = 1 << 22
-"""Bits of the largest memory that is synthesised: more than the 208 block RAMs of the largest ECP5 together."""
+"""Bits of the largest memory that is synthesised: more than all 208 block RAMs of the largest ECP5 hold."""
 
 INSTALL = "pip install 'kestrel-engine[synthesis]'"
 
