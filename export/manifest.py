@@ -225,8 +225,10 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
 
 def _config(values: dict[str, Any]) -> EngineConfig:
     kinds: dict[str, type] = {f.name: int for f in fields(EngineConfig)}
-    kinds |= {"name": str, "feature_words": list, "row_groups": bool}
-    checked = _checked(values, "config.", kinds)
+    kinds |= {"name": str, "feature_words": list, "row_groups": bool, "descriptor_whitening": bool}
+    # Exports from before the descriptor unit was configured do not tell of it.
+    added = {f.name: f.default for f in fields(EngineConfig) if f.name.startswith("descriptor_")}
+    checked = _checked(added | values, "config.", kinds)
     return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})
 
 

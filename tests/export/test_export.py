@@ -169,6 +169,16 @@ def change(manifest: dict[str, Any], path: tuple[str | int, ...], value: object)
         place[path[-1]] = value
 
 
+def test_an_export_from_before_the_descriptor_unit_was_configured_is_read(exported: ExportReport) -> None:
+    file = exported.directory / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for name in ("descriptor_channels", "descriptor_words", "descriptor_whitening"):
+        del manifest["config"][name]
+    file.write_text(json.dumps(manifest))
+    assert read_manifest(exported.directory) == exported.manifest
+    import_network(exported.directory)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

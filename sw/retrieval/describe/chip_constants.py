@@ -191,6 +191,13 @@ def make_constants(
     )
 
 
+def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
+    """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
+    even = dimension**-0.5
+    low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
+    return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
+
+
 def trained_constants(
     network: CompressedNetwork,
     descriptors: Descriptors,
