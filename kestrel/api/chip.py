@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kestrel.api.contents import chip_contents
+from kestrel.api.pictures import Pictures
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
-from kestrel.hw.emit.integration import integration_files
-from kestrel.hw.emit.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
+from kestrel.hw.emit.packaging.names import DEFAULT, Names
+from kestrel.hw.emit.packaging.package import package
+from kestrel.hw.emit.packaging.wrapper import WRAPPER
+from kestrel.hw.emit.verilog import VerilogFile, engine_files
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import load_config
 from kestrel.hw.spec.descriptor import descriptor_unit
@@ -134,49 +138,58 @@ def _label(value: object) -> str:
 @dataclass(frozen=True)
 class VerilogReport:
     """What was written. files: of Verilog, the top last, as ``file_list`` lists them; integration: with a
-    chip, a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys; top:
-    the top module; lines: of Verilog."""
+    chip, what goes with it: FuseSoC core, constraints, descriptions of the registers, scripts, and with
+    ``roms`` ROM images and test bench; top: the top module; core: the FuseSoC core's name, "" for an engine;
+    lines: of Verilog."""
 
     folder: Path
     files: tuple[Path, ...]
     integration: tuple[Path, ...]
     file_list: Path
     top: str
+    core: str
     lines: int
     config: EngineConfig
 
 
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
-    startup_check: bool = False, progress: Progress | None = None,
+    startup_check: bool = False, prefix: str = DEFAULT, roms: str | Path | None = None,
+    picture: Pictures = "random:1", progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
 
     Parameters: folder: to write, new, empty or written before; top: "engine", or "chip" for what goes round
-    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
-    Raises InputError; nothing is written then.
+    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset;
+    prefix: with which the names of all modules and files begin, so that two chips can stand in one design;
+    roms: with a chip, an export for this configuration, whose images go with it, and with them a test bench;
+    picture: one, which that bench sends. Raises InputError; nothing is written then.
     """
     chosen, output = find_config(config), Path(folder)
     if top not in TOPS:
         raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
-    for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
+    options = (("descriptor", descriptor), ("startup-check", startup_check), ("roms", roms is not None))
+    for option, given in options:
         if given and top == "engine":
             raise InputError(f"{option} with top engine; allowed: with top chip")
+    names = Names(prefix)
     check_output_directory(output)
     others: tuple[VerilogFile, ...] = ()
+    core = ""
     with (progress or silent)("generating Verilog", None):
         if top == "chip":
             chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
-            files = chip_files(chip)
-            others = integration_files(chip, files)
+            contents = None if roms is None else chip_contents(chip, Path(roms), picture)
+            made = package(chip, names, contents)
+            files, others, core = made.rtl, made.others, made.core
         else:
-            files = engine_files(chosen)
+            files = tuple(names.renamed(file) for file in engine_files(chosen))
     with atomic_directory(output) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         (temporary / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")
     return VerilogReport(
         output, tuple(output / file.name for file in files), tuple(output / file.name for file in others),
-        output / FILE_LIST, CHIP_TOP if top == "chip" else TOP,
+        output / FILE_LIST, names.module(WRAPPER if top == "chip" else "engine"), core,
         sum(file.text.count("\n") for file in files), chosen,
     )  # fmt: skip
