@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from kestrel.hw.emit.packaging.constraints import constraints
 from kestrel.hw.emit.packaging.core import CoreFiles, core, core_name
+from kestrel.hw.emit.packaging.ip_xact import ip_xact
 from kestrel.hw.emit.packaging.names import Names
 from kestrel.hw.emit.packaging.synthesis import edalize_template, synthesis_script
+from kestrel.hw.emit.packaging.system_rdl import system_rdl
 from kestrel.hw.emit.packaging.testbench import BenchFrame, bench, bench_data
 from kestrel.hw.emit.packaging.wrapper import rom_names, wrapper
 from kestrel.hw.emit.rom_parameters import SUFFIX
@@ -55,7 +57,7 @@ def package(chip: ChipConfig, names: Names | None = None, contents: Contents | N
     )  # fmt: skip
     others = (
         *(file for _, file in roms), *benches, *data, core(name, names, listed), *sdc,
-        synthesis_script(files, names),
+        synthesis_script(files, names), system_rdl(names), ip_xact(chip, names),
         *([edalize_template(names, f"{name.file_stem}.v")] if roms else []),
     )  # fmt: skip
     return Package(rtl, others, name.text)

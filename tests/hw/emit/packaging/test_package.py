@@ -96,7 +96,8 @@ def test_the_wrapper_connects_every_port_of_the_chip(descriptor, smallest, folde
 
 def test_vivado_learns_what_each_port_is(folder, chip):
     text = (folder / "kestrel_axi.v").read_text()
-    pattern = r'\(\* X_INTERFACE_INFO = "([\w.:]+) (\w+) (\w+)" \*\)\n(?:.*X_INTERFACE_PARAMETER.*\n)?.* (\w+),?\n'
+    info = r'\(\* X_INTERFACE_INFO = "([\w.:]+) (\w+) (\w+)" \*\)\n'
+    pattern = rf"{info}(?:.*X_INTERFACE_PARAMETER.*\n)?.* (\w+),?\n"
     found = {port: (kind, bus, logical) for kind, bus, logical, port in re.findall(pattern, text)}
     assert list(found) == [port.name for port in wrapper_ports(chip)]
     assert found["aclk"] == ("xilinx.com:signal:clock:1.0", "aclk", "CLK")
