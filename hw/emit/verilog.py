@@ -9,12 +9,16 @@ from amaranth.lib import wiring
 
 from kestrel.hw.chip.top import Top
 from kestrel.hw.common.place import PREFIX, Emission, module_name, use_ports_only
+from kestrel.hw.emit.rom_parameters import with_rom_parameters
 from kestrel.hw.engine import Engine
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 
 MEMORIES = ("ram_1rw", "ram_1r1w", "rom")
 """Wrappers with behavioural bodies, to be replaced by macros."""
+
+TIMESCALE = "`timescale 1ns / 1ps\n\n"
+"""At the head of every file: a simulator refuses a design in which some modules have one and others not."""
 
 TOP = PREFIX + "engine"
 CHIP_TOP = PREFIX + "top"
@@ -80,4 +84,4 @@ def _module_file(component: wiring.Component, emission: Emission) -> VerilogFile
     """
     name = module_name(component)
     text = verilog.convert(component, name=name, platform=emission, emit_src=False, strip_internal_attrs=True)
-    return VerilogFile(f"{name}.v", _INITIAL.sub(r"\1;", text))
+    return VerilogFile(f"{name}.v", TIMESCALE + with_rom_parameters(_INITIAL.sub(r"\1;", text)))

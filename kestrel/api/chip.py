@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from kestrel.api.contents import chip_contents
+from kestrel.api.pictures import Pictures
 from kestrel.export.descriptor_rom import fit_descriptor
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
-from kestrel.hw.emit.integration import integration_files
-from kestrel.hw.emit.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
+from kestrel.hw.emit.packaging.names import DEFAULT, Names
+from kestrel.hw.emit.packaging.package import package
+from kestrel.hw.emit.packaging.wrapper import WRAPPER
+from kestrel.hw.emit.verilog import VerilogFile, engine_files
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import load_config
 from kestrel.hw.spec.descriptor import descriptor_unit
@@ -204,10 +208,11 @@ def _label(value: object) -> str:
 class VerilogReport:
     """The files that were written.
 
-    ``files`` are those of Verilog, the top module last, as in ``file_list``. ``integration`` are, for a chip,
-    a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys. ``top`` is
-    the name of the top module. ``lines`` is the number of lines of Verilog.
-    ``config_file`` holds the configuration, if it was fitted to a network.
+    ``files`` are those of Verilog, the top module last, as in ``file_list``. ``integration`` is what goes
+    with a chip: a FuseSoC core, constraints, descriptions of the registers, scripts, and with ``roms`` the
+    ROM images and a test bench. ``top`` is the name of the top module, ``core`` that of the FuseSoC core, ""
+    for an engine. ``lines`` is the number of lines of Verilog. ``config_file`` holds the configuration, if it
+    was fitted to a network.
     """
 
     folder: Path
@@ -215,39 +220,46 @@ class VerilogReport:
     integration: tuple[Path, ...]
     file_list: Path
     top: str
+    core: str
     lines: int
     config: EngineConfig
     config_file: Path | None = None
 
 
 def write_verilog(
-    folder: str | Path, config: Config = "edge", *, top: str = "engine",
-    descriptor: bool = False, startup_check: bool = False, progress: Progress | None = None,
+    folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
+    startup_check: bool = False, prefix: str = DEFAULT, roms: str | Path | None = None,
+    picture: Pictures = "random:1", progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: one file for each module, and a file list.
 
-    ``folder`` is written; it must be new, empty or written before. A ``config``
-    that is fitted to a network is written too, as a file for ``load_config``. ``top`` is "engine", or "chip" for the
-    engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
-    ``startup_check`` it checks its ROMs after every reset. Raises InputError, in which case nothing is
-    written.
+    ``folder`` is written; it must be new, empty or written before. A ``config`` that is fitted to a network
+    is written too, as a file for ``load_config``. ``top`` is "engine", or "chip" for the engine with
+    everything around it. With ``descriptor`` the chip has a descriptor unit; with ``startup_check`` it checks
+    its ROMs after every reset. The names of all modules and files begin with ``prefix``, so that two chips
+    can stand in one design. ``roms`` is an export for this configuration: its images go with a chip, and with
+    them a test bench, which sends ``picture``. Raises InputError, in which case nothing is written.
     """
     fitted = config if isinstance(config, FittedConfig) else None
     chosen, output = find_config(config), Path(folder)
     if top not in TOPS:
         raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
-    for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
+    options = (("descriptor", descriptor), ("startup-check", startup_check), ("roms", roms is not None))
+    for option, given in options:
         if given and top == "engine":
             raise InputError(f"{option} with top engine; allowed: with top chip")
+    names = Names(prefix)
     check_output_directory(output)
     others: tuple[VerilogFile, ...] = ()
+    core = ""
     with (progress or silent)("generating Verilog", None):
         if top == "chip":
             chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
-            files = chip_files(chip)
-            others = integration_files(chip, files)
+            contents = None if roms is None else chip_contents(chip, Path(roms), picture)
+            made = package(chip, names, contents)
+            files, others, core = made.rtl, made.others, made.core
         else:
-            files = engine_files(chosen)
+            files = tuple(names.renamed(file) for file in engine_files(chosen))
     with atomic_directory(output) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
@@ -256,6 +268,6 @@ def write_verilog(
             (temporary / CONFIG_FILE).write_text(fitted.text, encoding="utf-8")
     return VerilogReport(
         output, tuple(output / file.name for file in files), tuple(output / file.name for file in others),
-        output / FILE_LIST, CHIP_TOP if top == "chip" else TOP,
+        output / FILE_LIST, names.module(WRAPPER if top == "chip" else "engine"), core,
         sum(file.text.count("\n") for file in files), chosen, output / CONFIG_FILE if fitted else None,
     )  # fmt: skip

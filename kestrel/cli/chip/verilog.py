@@ -11,6 +11,7 @@ from kestrel.api.chip import fit_config, write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.hw.emit.packaging.names import DEFAULT
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output_directory
@@ -43,10 +44,22 @@ def verilog(
     whitening: Annotated[
         Path | None, typer.Option(help="With --training or --pooling: whitening file of mode after.")
     ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="With which the names of all modules and files begin.")
+    ] = DEFAULT,
+    roms: Annotated[
+        Path | None,
+        typer.Option(help="With top chip: folder of `kestrel export` for this configuration. Its ROM images "
+                     "and a test bench go with the chip."),
+    ] = None,
+    picture: Annotated[
+        str, typer.Option(help="With --roms: image file, or random:SEED, that the test bench sends.")
+    ] = "random:1",
     json: JsonOption = False,
 ) -> None:
     """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
-    with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys.
+    with the usual AXI names, a FuseSoC core, constraints, descriptions of the registers and scripts for
+    yosys; with --roms the ROM images and a test bench.
 
     With --fit the memories are as large as the network needs them, and no frame takes longer.
     plan, export and simulate then need the configuration that is written: --config FOLDER/config.toml.
@@ -63,14 +76,15 @@ def verilog(
         check_output_directory(output)
         chosen = fit_config(fit, chosen, parse_size(size), descriptors=training, pooling=pooling,
                             whitening=whitening, progress=progress)
-    made = write_verilog(output, chosen, top=top, descriptor=descriptor,
-                         startup_check=startup_check, progress=progress)
+    made = write_verilog(output, chosen, top=top, descriptor=descriptor, startup_check=startup_check,
+                         prefix=prefix, roms=roms, picture=picture, progress=progress)
     fitted = chosen if isinstance(chosen, FittedConfig) else None
     payload: dict[str, Any] = {
         "files": made.files,
         "integration": made.integration,
         "file_list": made.file_list,
         "top": made.top,
+        "core": made.core,
         "lines": made.lines,
         "config": asdict(made.config),
     }
@@ -80,6 +94,8 @@ def verilog(
     def show(console: Console) -> None:
         console.print(
             f"{len(made.files)} files, {made.lines:,} lines of Verilog in {output}, top module {made.top}"
+            + (f", FuseSoC core {made.core}" if made.core else ""),
+            soft_wrap=True,
         )
         if fitted is not None:
             options = " ".join(f"--set {setting}" for setting in (*(settings or ()), *fitted.settings))
