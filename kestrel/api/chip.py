@@ -1,6 +1,6 @@
 """The chip: plan, ROM images and Verilog."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kestrel.export.export import ExportReport
@@ -13,6 +13,7 @@ from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory, check_output_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
@@ -104,14 +105,15 @@ def _flaw(planned: Plan) -> str | None:
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *,
     descriptors: Descriptors | str | Path | None = None, whitening: Whitening | str | Path | None = None,
-    threshold: str = "median",
+    threshold: str = "median", force: bool = False,
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
-    Parameters: folder: to write, new, empty or an earlier export; size: of the image, pixels; descriptors:
-    for a chip with a descriptor unit, those of training photographs (or their file), made with this network,
-    size, pooling and whitening; whitening: theirs, of mode "after"; threshold: of the bits, "median" or
-    "mean". Raises InputError; nothing is written then.
+    Parameters: folder: to write, new, empty or an earlier export of the same network and settings; size: of
+    the image, pixels; descriptors: for a chip with a descriptor unit, those of training photographs (or their
+    file), made with this network, size, pooling and whitening; whitening: theirs, of mode "after"; threshold:
+    of the bits, "median" or "mean"; force: an output of another run in the folder is replaced too. Raises
+    InputError; nothing is written then.
     """
     if threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
@@ -123,7 +125,8 @@ def export_network(
         given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
         white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
         constants = trained_constants(loaded, given, _label(descriptors), height, width, white, threshold)
-    return write_export(loaded, find_config(config), height, width, Path(folder), constants)
+    return write_export(loaded, find_config(config), height, width, Path(folder), constants,
+                        force=force)
 
 
 def _label(value: object) -> str:
@@ -148,13 +151,14 @@ class VerilogReport:
 
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
-    startup_check: bool = False, progress: Progress | None = None,
+    startup_check: bool = False, force: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
 
-    Parameters: folder: to write, new, empty or written before; top: "engine", or "chip" for what goes round
-    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
-    Raises InputError; nothing is written then.
+    Parameters: folder: to write, new, empty or written before with the same settings; top: "engine", or
+    "chip" for what goes round it; descriptor: the chip has a descriptor unit; startup_check: the chip checks
+    its ROMs after every reset; force: an output of another run in the folder is replaced too. Raises
+    InputError; nothing is written then.
     """
     chosen, output = find_config(config), Path(folder)
     if top not in TOPS:
@@ -162,7 +166,9 @@ def write_verilog(
     for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
         if given and top == "engine":
             raise InputError(f"{option} with top engine; allowed: with top chip")
-    check_output_directory(output)
+    origin = Origin("Verilog", {"config": asdict(chosen), "top": top, "descriptor": descriptor,
+                                "startup check": startup_check})
+    check_output_directory(output, origin, force=force)
     others: tuple[VerilogFile, ...] = ()
     with (progress or silent)("generating Verilog", None):
         if top == "chip":
@@ -171,7 +177,7 @@ def write_verilog(
             others = integration_files(chip, files)
         else:
             files = engine_files(chosen)
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, origin, force=force) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         (temporary / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")

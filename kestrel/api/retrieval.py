@@ -10,7 +10,6 @@ import numpy as np
 from kestrel.api.chip import Network
 from kestrel.api.descriptors import check_bits_of, check_threshold
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output, check_output_directory
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import Evaluation, check_codes
@@ -21,7 +20,7 @@ from kestrel.sw.retrieval.describe.extract import Describer, Skip
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
 from kestrel.sw.retrieval.report.measure import FEATURES, ReportRequest, check_request, make_report
-from kestrel.sw.retrieval.report.pages import HTML, write_report
+from kestrel.sw.retrieval.report.pages import write_report
 from kestrel.sw.retrieval.report.rows import Report
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
@@ -195,15 +194,12 @@ def report(
     """Writes the tables of a benchmark as HTML, Markdown, JSON and plots.
 
     Parameters: keep_features: what the backend computed stays, for another report; skip: told of pictures
-    that cannot be used (None: they are errors). A stopped run continues from its features.
+    that cannot be used (None: they are errors). A stopped run continues from its features; a folder of
+    another run is refused unless ``request.force``.
     Returns the figures and the files written. Raises InputError.
     """
     check_request(request)
     check_threshold(request.threshold)
-    if request.output.is_dir():
-        check_output(request.output / HTML)
-    else:
-        check_output_directory(request.output)
     found = make_report(request, progress or silent, skip)
     files = write_report(found, request.output)
     if not keep_features:

@@ -10,14 +10,23 @@ from kestrel.api.chip import export_network
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit
-from kestrel.export.exchange.write import check_exchange, write_floats, write_integers
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, FolderOutput, ForceOption
+from kestrel.export.exchange.write import ONNX, SAFETENSORS, check_exchange, write_floats, write_integers
 from kestrel.export.export import ExportReport
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import FLOAT_MODEL, INTEGER_MODEL, WEIGHTS
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 
+@declares(writes={
+    "output": FolderOutput(),
+    "onnx": FileOutput(INTEGER_MODEL, (ONNX,)),
+    "floats": FileOutput(lambda values: FLOAT_MODEL if Path(values["floats"]).suffix == ONNX else WEIGHTS,
+                         (SAFETENSORS, ONNX)),
+})
 def export(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     output: Annotated[
@@ -47,6 +56,7 @@ def export(
         typer.Option("--float", help="File to write: the dequantised network, weights with torchvision's key "
                      "names (.safetensors) or a float model (.onnx)."),
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write weight ROM, schedule table, C header and manifest, or the network for other programs.
@@ -66,7 +76,7 @@ def export(
     if output is not None:
         report = export_network(
             loaded, output, chosen_config(config, settings), parse_size(size), descriptors=descriptor,
-            whitening=whitening, threshold=threshold,
+            whitening=whitening, threshold=threshold, force=force,
         )  # fmt: skip
         payload |= _payload(report)
     if onnx is not None:

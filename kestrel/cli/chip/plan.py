@@ -14,8 +14,10 @@ from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import atomic_write, check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
@@ -23,6 +25,7 @@ from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
 EXIT_UNPROVED = 1
 
 
+@declares(writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)})
 def plan(
     network: Annotated[
         str,
@@ -39,6 +42,7 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plot of the memory in use to write (.svg, .png).")
     ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Show strips, order of visits, memory and cycles of a frame, and prove that no row is lost.
@@ -46,11 +50,6 @@ def plan(
     The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
     """
     chosen = chosen_config(config, settings)
-    if output is not None:
-        if output.suffix not in PLOT_SUFFIXES:
-            allowed = ", ".join(PLOT_SUFFIXES)
-            raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {allowed}")
-        check_output(output)
     found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:

@@ -7,13 +7,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.simulation import EngineProof, simulate_chip, simulate_descriptors
+from kestrel.api.simulation import WAVES_SUFFIX, EngineProof, simulate_chip, simulate_descriptors
 from kestrel.api.simulation import simulate as simulate_engine
 from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import WAVES
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
@@ -25,6 +28,7 @@ from kestrel.verif.simulate.frame import Waves
 EXIT_MISMATCH = 1
 
 
+@declares(writes={"waves": FileOutput(WAVES, (WAVES_SUFFIX,))})
 def simulate(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
@@ -52,6 +56,7 @@ def simulate(
         Path | None,
         typer.Option(help="With pooling: descriptor file with codes, whose ranges and thresholds are used."),
     ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Simulate the engine in Verilator and compare every element of every layer with the reference; or the

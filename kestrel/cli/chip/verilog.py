@@ -9,8 +9,11 @@ import typer
 from kestrel.api.chip import write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 
 
+@declares(writes={"output": FolderOutput()})
 def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",
@@ -18,12 +21,13 @@ def verilog(
     top: Annotated[Top, typer.Option(help="The engine alone, or the chip round it.")] = Top.ENGINE,
     descriptor: Annotated[bool, typer.Option(help="The chip has a descriptor unit.")] = False,
     startup_check: Annotated[bool, typer.Option(help="The chip checks its ROMs after every reset.")] = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
     with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys."""
     made = write_verilog(output, chosen_config(config, settings), top=top, descriptor=descriptor,
-                         startup_check=startup_check, progress=progress)
+                         startup_check=startup_check, force=force, progress=progress)
     payload = {
         "files": made.files,
         "integration": made.integration,

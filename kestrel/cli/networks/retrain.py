@@ -13,14 +13,22 @@ from rich.table import Table
 from kestrel.api.networks import retrain as train_network
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import JsonOption, emit, note, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
+from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
 from kestrel.sw.model.weights import save_weights
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrain.losses import LossSettings, parse_losses
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
-from kestrel.sw.retrain.run import SUFFIX, PictureSettings, Retrained, RetrainFiles, RetrainSettings
+from kestrel.sw.retrain.run import (
+    CURVE_SUFFIXES,
+    SUFFIX,
+    PictureSettings,
+    Retrained,
+    RetrainFiles,
+    RetrainSettings,
+)
 from kestrel.sw.retrain.samples.batches import UNREADABLE_SHARE
 from kestrel.sw.retrain.samples.folder import AUTO, LAYOUTS
 from kestrel.sw.retrain.samples.triplets import MINERS
@@ -28,6 +36,13 @@ from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.start import StudentSettings, TeacherSettings
 
 
+@declares(writes={
+    "output": FileOutput(lambda values: WEIGHTS if values["float_only"] else NETWORK, (SUFFIX,)),
+    "save_classifier": FileOutput(CLASSIFIER),
+    "checkpoint": ContinuedOutput(),
+    "log": FileOutput(LOG),
+    "plot": FileOutput(plot_kind("retrain"), CURVE_SUFFIXES),
+})
 def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
@@ -116,6 +131,7 @@ def retrain(
         Path | None, typer.Option("--log-file", help="File of JSON lines to write, one a step.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log-file.")] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Retrain a network so that its integers retrieve like floats.
@@ -123,9 +139,6 @@ def retrain(
     The forward pass computes the integers that are written in the end; gradients go to float weights behind
     them. With several processes (torchrun) each takes its part of every batch.
     """
-    check_output(output)
-    if output.suffix != SUFFIX:
-        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {SUFFIX}")
     settings = RetrainSettings(
         StudentSettings(network, weights, start_from, float_only, shape_name, mask_bits, activation_bits,
                         preprocessing),

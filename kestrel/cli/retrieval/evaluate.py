@@ -21,8 +21,10 @@ from kestrel.api.retrieval import evaluate as run_benchmark
 from kestrel.api.retrieval import load_benchmark, own_quantiser
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.sw.common.kinds import DESCRIPTORS, PER_QUERY
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.benchmark.bootstrap import SAMPLES
 from kestrel.sw.retrieval.benchmark.evaluate import (
@@ -61,6 +63,7 @@ class _Source:
     describer: Describer | None
 
 
+@declares(writes={"save": FileOutput(DESCRIPTORS, (".npz",)), "per_query": FileOutput(PER_QUERY)})
 def evaluate(
     dataset: DatasetOption,
     network: Annotated[
@@ -108,13 +111,14 @@ def evaluate(
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Measure retrieval: mean average precision, recall at 1, 5 and 10.
 
     Equal scores rank in the order of the database, which is that of the file names.
     """
-    _check(network, descriptors, codes, threshold, average_precision, save, per_query)
+    _check(network, descriptors, codes, threshold, average_precision, save)
     check_bits_of(codes, bits)
     check_asymmetric(asymmetric, codes)
     other = None if compare_with is None else read_per_query(compare_with)
@@ -174,7 +178,7 @@ def evaluate(
 
 
 def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str, average_precision: str,
-           save: Path | None, per_query: Path | None) -> None:
+           save: Path | None) -> None:
     """What can be refused before anything is computed."""
     if (network is None) == (descriptors is None):
         raise InputError(f"network {network} and descriptors {descriptors}; allowed: one of a network and "
@@ -183,14 +187,8 @@ def _check(network: Path | None, descriptors: Path | None, codes: str, threshold
     check_threshold(threshold)
     if average_precision not in AVERAGE_PRECISIONS:
         raise InputError(f"average precision {average_precision!r}; allowed: {', '.join(AVERAGE_PRECISIONS)}")
-    if save is not None:
-        if descriptors is not None:
-            raise InputError(f"save {save}: nothing is described with --descriptors; allowed: with a network")
-        if save.suffix != ".npz":
-            raise InputError(f"save {save}: suffix {save.suffix!r}; allowed: .npz")
-        check_output(save)
-    if per_query is not None:
-        check_output(per_query)
+    if save is not None and descriptors is not None:
+        raise InputError(f"save {save}: nothing is described with --descriptors; allowed: with a network")
 
 
 def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:

@@ -11,8 +11,9 @@ from rich.console import Console
 from kestrel.api.retrieval import IndexOptions, add_to_index, new_index
 from kestrel.cli.options.retrieval import BitsOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import DeclaredCommand, declares
+from kestrel.cli.rules.outputs import ContinuedOutput
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
@@ -25,7 +26,8 @@ IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index file
 WILDCARDS = "*?["
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares(writes={"path": ContinuedOutput()})
 def add(
     path: IndexArgument,
     descriptors: Annotated[list[Path], typer.Argument(help="Descriptor files, from `kestrel describe`.")],
@@ -50,7 +52,6 @@ def add(
 
     Ranges and thresholds are learned once, when the index is created.
     """
-    check_output(path)
     exists = path.exists()
     found = DescriptorIndex.load(path) if exists else None
     if found is not None:
@@ -70,7 +71,8 @@ def add(
         highlight=False, soft_wrap=True), json)
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares(writes={"path": ContinuedOutput()})
 def remove(
     path: IndexArgument,
     names: Annotated[list[str], typer.Argument(help="Names, or patterns as in 'beach/*.jpg'.")],
@@ -80,7 +82,6 @@ def remove(
 
     A graph (hnsw) is built anew from the descriptors that stay; the others are only closed up.
     """
-    check_output(path)
     found = DescriptorIndex.load(path)
     gone = _matching(found.names, names)
     with progress("removing", len(found) - len(gone)) as advance:
@@ -92,7 +93,8 @@ def remove(
         f"removed {len(gone)}: {path} holds {len(found)} descriptors", highlight=False, soft_wrap=True), json)
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares()
 def info(
     path: IndexArgument,
     names: Annotated[bool, typer.Option("--names", help="Also list the names.")] = False,
