@@ -73,7 +73,7 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
-        if isinstance(network, CompressedNetwork) or _is_file(str(network)):
+        if isinstance(network, CompressedNetwork) or is_network_file(str(network)):
             if mask_bits is not None:
                 raise InputError(f"--mask-bits {mask_bits}: {_name(network)} has its own; "
                                  "allowed with a network's name")
@@ -86,7 +86,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
-def _is_file(network: str) -> bool:
+def is_network_file(network: str) -> bool:
+    """Whether a file is meant, and not a name as ``vgg16/8:pool3``."""
     return network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
 
 
@@ -105,20 +106,22 @@ def _flaw(planned: Plan) -> str | None:
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *,
     descriptors: Descriptors | str | Path | None = None, whitening: Whitening | str | Path | None = None,
-    threshold: str = "median", force: bool = False,
+    threshold: str | None = None, force: bool = False,
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
     Parameters: folder: to write, new, empty or an earlier export of the same network and settings; size: of
     the image, pixels; descriptors: for a chip with a descriptor unit, those of training photographs (or their
     file), made with this network, size, pooling and whitening; whitening: theirs, of mode "after"; threshold:
-    of the bits, "median" or "mean"; force: an output of another run in the folder is replaced too. Raises
-    InputError; nothing is written then.
+    of the bits, "median" or "mean" (None: as the descriptors' codes have, else "median"); force: an output of
+    another run in the folder is replaced too. Raises InputError; nothing is written then.
     """
-    if threshold not in THRESHOLDS:
+    if threshold is not None and threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if whitening is not None and descriptors is None:
         raise InputError(f"whitening {_label(whitening)}; allowed: with --descriptor")
+    if threshold is not None and descriptors is None:
+        raise InputError(f"threshold {threshold}; allowed: with --descriptor")
     loaded, (height, width) = find_network(network), height_width(size)
     constants: DescriptorConstants | None = None
     if descriptors is not None:

@@ -175,12 +175,20 @@ def evaluate(
                          average_precision=average_precision, what=what, progress=progress or silent)
 
 
+def quantiser_is_new(descriptors: Descriptors, threshold: str | None, bits: int | None) -> bool:
+    """Whether ``own_quantiser`` learns one, as the descriptors' codes, if any, are not what is wanted."""
+    codes = descriptors.codes
+    return codes is None or threshold is not None or bits not in (None, codes.quantiser.bits)
+
+
 def own_quantiser(benchmark: Benchmark, descriptors: Descriptors,
-                  threshold: str = THRESHOLDS[0], bits: int | None = None) -> Quantiser:
+                  threshold: str | None = None, bits: int | None = None) -> Quantiser:
     """For want of training photographs: that of the descriptors' codes, else learned from the benchmark's
-    own images. ``bits``: how many (None: one a dimension, or as the codes have)."""
-    if descriptors.codes is not None and bits in (None, descriptors.codes.quantiser.bits):
+    own images. ``threshold``: of the bits (None: as the codes have, else "median"); ``bits``: how many
+    (None: one a dimension, or as the codes have)."""
+    if descriptors.codes is not None and not quantiser_is_new(descriptors, threshold, bits):
         return descriptors.codes.quantiser
+    threshold = threshold or THRESHOLDS[0]
     images = set(benchmark.images)
     own = [row for row, name in enumerate(descriptors.names) if name in images]
     return fit_quantiser(descriptors.vectors[own], threshold,

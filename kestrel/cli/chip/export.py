@@ -11,6 +11,7 @@ from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FileOutput, FolderOutput, ForceOption
 from kestrel.export.exchange.write import ONNX, SAFETENSORS, check_exchange, write_floats, write_integers
 from kestrel.export.export import ExportReport
@@ -21,12 +22,19 @@ from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 
-@declares(writes={
-    "output": FolderOutput(),
-    "onnx": FileOutput(INTEGER_MODEL, (ONNX,)),
-    "floats": FileOutput(lambda values: FLOAT_MODEL if Path(values["floats"]).suffix == ONNX else WEIGHTS,
-                         (SAFETENSORS, ONNX)),
-})
+@declares(
+    "output onnx floats",
+    writes={
+        "output": FolderOutput(),
+        "onnx": FileOutput(INTEGER_MODEL, (ONNX,)),
+        "floats": FileOutput(lambda values: FLOAT_MODEL if Path(values["floats"]).suffix == ONNX else WEIGHTS,
+                             (SAFETENSORS, ONNX)),
+    },
+    effects={
+        "config settings size descriptor": Given("output"),
+        "whitening threshold": Given("descriptor"),
+    },
+)
 def export(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     output: Annotated[
@@ -46,8 +54,10 @@ def export(
         Path | None, typer.Option(help="With --descriptor: the whitening file, trained with --mode after.")
     ] = None,
     threshold: Annotated[
-        str, typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}.")
-    ] = "median",
+        str | None,
+        typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}; default: "
+                     f"those of its codes, else {THRESHOLDS[0]}."),
+    ] = None,
     onnx: Annotated[
         Path | None, typer.Option(help="File (.onnx) to write: the integer network, for any ONNX runtime.")
     ] = None,
@@ -65,10 +75,6 @@ def export(
     """
     if output is None and onnx is None and floats is None:
         raise InputError("nothing to write; allowed: -o FOLDER, --onnx FILE or --float FILE")
-    if output is None and descriptor is not None:
-        raise InputError(f"descriptor {descriptor}; allowed: with -o FOLDER")
-    if whitening is not None and descriptor is None:
-        raise InputError(f"whitening {whitening}; allowed: with --descriptor")
     check_exchange(onnx, floats)
     loaded = load_network(network)
     payload: dict[str, Any] = {"network": loaded.name, "onnx": onnx, "float": floats}

@@ -9,12 +9,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.chip import FramePlan
+from kestrel.api.chip import FramePlan, is_network_file
 from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import plot_kind
@@ -25,7 +26,14 @@ from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
 EXIT_UNPROVED = 1
 
 
-@declares(writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)})
+@declares(
+    "config settings size output",
+    writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
+    effects={
+        "mask_bits": When(lambda values: not is_network_file(values["network"]),
+                          "with a network file, which has its own", "with a network's name"),
+    },
+)
 def plan(
     network: Annotated[
         str,

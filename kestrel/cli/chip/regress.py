@@ -16,6 +16,7 @@ from rich.table import Table
 
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
@@ -29,7 +30,13 @@ EXIT_FAILED = 1
 RESULTS, JUNIT = "results.jsonl", "junit.xml"
 
 
-@declares(writes={"output": FolderOutput(((RESULTS, REGRESS_RESULTS), (JUNIT, REGRESS_JUNIT)))})
+@declares(
+    "seeds filter configs list_",
+    writes={"output": FolderOutput(((RESULTS, REGRESS_RESULTS), (JUNIT, REGRESS_JUNIT)))},
+    effects={
+        "jobs output again force": Absent("list_"),
+    },
+)
 def regress(
     seeds: Annotated[str, typer.Option(metavar="N|A..B", help="Seeds 1..N, or A..B.")] = "20",
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor.")] = None,

@@ -10,10 +10,17 @@ from kestrel.api.chip import write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 
 
-@declares(writes={"output": FolderOutput()})
+@declares(
+    "output config settings top",
+    writes={"output": FolderOutput()},
+    effects={
+        "descriptor startup_check": Among("top", Top.CHIP),
+    },
+)
 def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",

@@ -27,7 +27,14 @@ from kestrel.sw.model.weights import parse_seed
 from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
-@declares(writes={"plot": FileOutput(plot_kind("allocate"), PLOT_SUFFIXES)})
+@declares(
+    "calibrate network bits_per_weight size_bytes size_of cosine mask_widths max_cycles fit "
+    "activation_bits preprocessing pictures size percentile rounds trials compare held_out plot",
+    writes={"plot": FileOutput(plot_kind("allocate"), PLOT_SUFFIXES)},
+    effects={
+        "fill_missing": options.WEIGHTS_FROM_FILE,
+    },
+)
 def allocate(
     weights: Annotated[str, typer.Argument(help="Float weights, as for compress, or random:SEED.")],
     calibrate: Annotated[Path, typer.Option(help="Folder of photographs to measure on.")],

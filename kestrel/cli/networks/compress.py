@@ -13,6 +13,7 @@ from kestrel.api.networks import load_weights, mask_plan
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.kinds import NETWORK
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
@@ -24,7 +25,14 @@ from kestrel.sw.model.weights import FloatNetwork, parse_seed
 from kestrel.sw.pictures.sizes import parse_size
 
 
-@declares(writes={"output": FileOutput(NETWORK, (".safetensors",))})
+@declares(
+    "output network mask_bits fit activation_bits preprocessing calibrate size percentile",
+    writes={"output": FileOutput(NETWORK, (".safetensors",))},
+    effects={
+        "fill_missing": options.WEIGHTS_FROM_FILE,
+        "seed": Absent("calibrate"),
+    },
+)
 def compress(
     weights: Annotated[
         str, typer.Argument(help="Float weights: PyTorch, safetensors, ONNX, Keras, npz, or random:SEED.")

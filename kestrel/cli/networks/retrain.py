@@ -14,12 +14,13 @@ from kestrel.api.networks import retrain as train_network
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent, Given, When
 from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
 from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
 from kestrel.sw.model.weights import save_weights
 from kestrel.sw.pictures.sizes import parse_size
-from kestrel.sw.retrain.losses import LossSettings, parse_losses
+from kestrel.sw.retrain.losses import LOSSES, TEACHER_TERMS, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
 from kestrel.sw.retrain.run import (
     CURVE_SUFFIXES,
@@ -36,13 +37,44 @@ from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.start import StudentSettings, TeacherSettings
 
 
-@declares(writes={
-    "output": FileOutput(lambda values: WEIGHTS if values["float_only"] else NETWORK, (SUFFIX,)),
-    "save_classifier": FileOutput(CLASSIFIER),
-    "checkpoint": ContinuedOutput(),
-    "log": FileOutput(LOG),
-    "plot": FileOutput(plot_kind("retrain"), CURVE_SUFFIXES),
-})
+def _with_term(*terms: str) -> When:
+    """Only in a loss that has one of ``terms``."""
+    names = " or ".join(name for name, parts in LOSSES.items() if set(terms) & parts.keys())
+    return When(lambda values: bool(set(terms) & parse_losses(values["loss"]).keys()),
+                f"in a loss without {' or '.join(terms)}", f"with {names} in --loss")
+
+
+@declares(
+    "images output weights loss freeze steps batch size optimiser rate schedule warmup "
+    "weight_decay layout augment held_out precision device workers unreadable_share seed "
+    "checkpoint log",
+    writes={
+        "output": FileOutput(lambda values: WEIGHTS if values["float_only"] else NETWORK, (SUFFIX,)),
+        "save_classifier": FileOutput(CLASSIFIER),
+        "checkpoint": ContinuedOutput(),
+        "log": FileOutput(LOG),
+        "plot": FileOutput(plot_kind("retrain"), CURVE_SUFFIXES),
+    },
+    effects={
+        "shape_name float_only preprocessing": Absent("network"),
+        "mask_bits activation_bits": (Absent("network"), Absent("float_only")),
+        "start_from fit learn_ranges learn_scalars gradual": Absent("float_only"),
+        "range_rate": (Absent("float_only"), Given("learn_ranges")),
+        "teacher": _with_term(*TEACHER_TERMS),
+        "teacher_network teacher_preprocessing": Given("teacher"),
+        "feature_layers": _with_term("features"),
+        "classifier save_classifier": _with_term("labels"),
+        "mining margin": _with_term("triplet"),
+        "crop_area": Given("augment"),
+        "validation_size": When(lambda v: v["held_out"] > 0 or (v["augment"] and v["crop_area"] is None),
+                                "with --held-out 0", "with --held-out above 0"),
+        "validate_every": When(lambda v: v["held_out"] > 0 or v["checkpoint"] is not None,
+                               "with --held-out 0 and no --checkpoint",
+                               "with --held-out above 0, or with --checkpoint"),
+        "patience": When(lambda v: v["held_out"] > 0, "with --held-out 0", "with --held-out above 0"),
+        "plot": Given("log"),
+    },
+)
 def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],

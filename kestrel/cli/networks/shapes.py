@@ -14,7 +14,7 @@ from kestrel.sw.pictures.shapes import CLASSES
 from kestrel.sw.pictures.sizes import parse_size
 
 
-@declares(writes={"output": FolderOutput()})
+@declares("output classes per_class seed size", writes={"output": FolderOutput()})
 def shapes(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     classes: Annotated[int, typer.Option(help=f"Classes, 2..{len(CLASSES)}.")] = 20,

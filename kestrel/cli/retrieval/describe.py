@@ -20,6 +20,7 @@ from kestrel.api.descriptors import describe as describe_pictures
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among, Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import DESCRIPTORS
@@ -33,7 +34,18 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 RATE = "images/s"
 
 
-@declares(writes={"output": FileOutput(DESCRIPTORS, (".npz",))})
+@declares(
+    "output rotations backend size whitening crops rois moment across region_norm border fit "
+    "resize_filter codes workers strict",
+    writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
+    effects={
+        "pooling": options.POOLING_SHOWS,
+        "weights": options.OWN_WEIGHTS,
+        "backend_set": options.BACKEND_OPTIONS,
+        "train threshold": Given("codes"),
+        "bits": Among("codes", "bits"),
+    },
+)
 def describe(
     network: options.NetworkArgument,
     images: options.ImagesArgument,

@@ -12,12 +12,27 @@ from kestrel.api.retrieval import IndexOptions, add_to_index, new_index
 from kestrel.cli.options.retrieval import BitsOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import DeclaredCommand, declares
+from kestrel.cli.rules.effects import Values, When
 from kestrel.cli.rules.outputs import ContinuedOutput
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES
+
+
+def _learns(values: Values) -> bool:
+    """Whether a new index learns anything; one that is there has learned, and refuses by itself."""
+    return values["codes"] in ("bytes", "bits") or values["structure"] == "ivf" or _exists(values)
+
+
+def _has_bits(values: Values) -> bool:
+    return values["codes"] == "bits" or _exists(values)
+
+
+def _exists(values: Values) -> bool:
+    return Path(values["path"]).exists()
+
 
 index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
 
@@ -27,7 +42,15 @@ WILDCARDS = "*?["
 
 
 @index.command(cls=DeclaredCommand)
-@declares(writes={"path": ContinuedOutput()})
+@declares(
+    "codes structure",
+    writes={"path": ContinuedOutput()},
+    effects={
+        "train": When(_learns, "in a new index of floats whose structure has no cells",
+                       "with --codes bytes or bits, or --structure ivf"),
+        "threshold bits": When(_has_bits, "in a new index without --codes bits", "with --codes bits"),
+    },
+)
 def add(
     path: IndexArgument,
     descriptors: Annotated[list[Path], typer.Argument(help="Descriptor files, from `kestrel describe`.")],
@@ -94,7 +117,7 @@ def remove(
 
 
 @index.command(cls=DeclaredCommand)
-@declares()
+@declares("names")
 def info(
     path: IndexArgument,
     names: Annotated[bool, typer.Option("--names", help="Also list the names.")] = False,

@@ -15,6 +15,7 @@ from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.sizes import parse_size
@@ -25,7 +26,14 @@ from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, fir
 KINDS = ("retrieval",)
 
 
-@declares(writes={"output": FolderOutput()})
+@declares(
+    "dataset network output weights protocol train poolings size rotations threshold seed "
+    "keep_features strict",
+    writes={"output": FolderOutput()},
+    effects={
+        "train_images whitening_mode whitening_dimension": Given("train"),
+    },
+)
 def report(
     kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
     dataset: DatasetOption,

@@ -13,7 +13,7 @@ from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.sw.pictures.sizes import parse_size
 
 
-@declares(writes={"output": FolderOutput()})
+@declares("output groups views seed size", writes={"output": FolderOutput()})
 def scenes(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     groups: Annotated[int, typer.Option(help="Places, 1..999.")] = 12,

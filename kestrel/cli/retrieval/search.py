@@ -18,6 +18,7 @@ from kestrel.api.retrieval import search as search_index
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import PAGE
@@ -31,8 +32,19 @@ from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, backend_like
 
 DESCRIPTOR_SUFFIX = ".npz"
 
+PICTURES_ASKED = When(lambda values: any(Path(q).suffix != DESCRIPTOR_SUFFIX for q in values["queries"]),
+                      "with descriptor files alone", "with pictures among the queries")
 
-@declares(writes={"html": FileOutput(PAGE)})
+
+@declares(
+    "count effort html dataset asymmetric",
+    writes={"html": FileOutput(PAGE)},
+    effects={
+        "network weights whitening backend backend_set": PICTURES_ASKED,
+        "images": Given("html"),
+        "protocol": Given("dataset"),
+    },
+)
 def search(
     index: Annotated[Path, typer.Argument(help="Index file, from `kestrel index add`.")],
     queries: Annotated[

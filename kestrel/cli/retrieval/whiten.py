@@ -20,7 +20,16 @@ from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import save_whitening
 
 
-@declares(writes={"output": FileOutput(WHITENING, (".safetensors",))})
+@declares(
+    "output dimension mode limit rotations backend size crops rois moment across region_norm "
+    "border fit resize_filter workers strict",
+    writes={"output": FileOutput(WHITENING, (".safetensors",))},
+    effects={
+        "pooling": options.POOLING_SHOWS,
+        "weights": options.OWN_WEIGHTS,
+        "backend_set": options.BACKEND_OPTIONS,
+    },
+)
 def whiten(
     network: options.NetworkArgument,
     images: options.ImagesArgument,
