@@ -158,8 +158,9 @@ REFUSED = [
     (["photos", "-o", "d.npz", "--backend-set", "config"], "--backend-set 'config'; allowed: NAME=VALUE"),
     (["photos", "-o", "d.npz", "--codes", "bits"], "codes 'bits' need ranges and thresholds"),
     (["photos", "-o", "d.npz", "--codes", "nibbles", "--train", "train"], "codes 'nibbles'; allowed"),
-    (["photos", "-o", "d.npz", "--train", "train"], "train train: "),
-    (["photos", "-o", "d.npz", "--threshold", "mode"], "threshold 'mode'; allowed: median, mean"),
+    (["photos", "-o", "d.npz", "--train", "train"], "--train has no effect without --codes"),
+    (["photos", "-o", "d.npz", "--codes", "bits", "--train", "train", "--threshold", "mode"],
+     "threshold 'mode'; allowed: median, mean"),
     (["photos", "-o", "d.npz", "--whitening", "n.safetensors"], "n.safetensors: not a whitening file"),
 ]
 

@@ -250,8 +250,8 @@ CASES = {
                        shown=True),
     "search": Case(
         "retrieval.search", "DescriptorIndex load_truth query_describer describe collect_pictures "
-        "search_index load_descriptors check_comparable picture_finder warn_of_missing write_page backend_like "
-        "np",
+        "search_index load_descriptors check_comparable picture_finder warn_of_missing write_page "
+        "backend_like np",
         contexts=("i.index d.npz", "i.index q.jpg --network n.safetensors", "i.index d.npz --html h.html",
                   "i.index q.jpg d.npz --network n.safetensors --dataset s"),
         values={

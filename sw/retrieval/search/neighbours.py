@@ -120,7 +120,7 @@ class Neighbours:
         the lesser of ``count`` and all there are. Equal scores are ranked by row. Where an approximate search
         finds fewer, the row is -1 and the score NaN.
 
-        ``effort``: candidates kept (hnsw) or cells visited (ivf); flat has none and refuses it. Raises
+        ``effort``: candidates kept (hnsw) or cells visited (ivf); flat has none and ignores it. Raises
         InputError.
         """
         if not 1 <= count <= COUNT_MAX:
@@ -200,9 +200,6 @@ class Neighbours:
     def _set_effort(self, effort: int | None) -> None:
         if effort is not None and not 1 <= effort <= EFFORT_MAX:
             raise InputError(f"effort {effort}; allowed: 1..{EFFORT_MAX}")
-        if effort is not None and self.kind.structure == "flat":
-            raise InputError(f"effort {effort} in a flat index, which is searched whole; allowed: in one "
-                             "of structure hnsw or ivf")
         if self.kind.structure == "hnsw":
             self._index.hnsw.efSearch = effort or HNSW_EFFORT
         elif self.kind.structure == "ivf":
