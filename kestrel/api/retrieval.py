@@ -130,6 +130,9 @@ def search(
     """
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
+    if effort is not None and index.kind.structure == "flat":
+        raise InputError(f"effort {effort} in a flat index, which is searched whole; allowed: in one "
+                         "of structure hnsw or ivf")
     vectors = queries
     if isinstance(queries, Descriptors):
         check_comparable(queries.settings, index.settings, "the query", "the index")

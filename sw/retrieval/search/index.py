@@ -141,9 +141,6 @@ class DescriptorIndex:
         if not self.names:
             raise InputError("the index is empty; allowed: at least one descriptor (kestrel index add)")
         self._check_dimension(vectors, "the query")
-        if effort is not None and self.kind.structure == "flat":
-            raise InputError(f"effort {effort} in a flat index, which is searched whole; allowed: in one "
-                             "of structure hnsw or ivf")
         if asymmetric:
             if self.kind.codes != "bits":
                 raise InputError(f"asymmetric scores of {self.kind.codes}; allowed: of an index of bits")
