@@ -280,7 +280,7 @@ BAD = {
     "export: a model, but no ROM": ([*EXPORT, "--onnx", "n.onnx", "--set", "weight_words=4"], "weight ROM"),
     "export: descriptor without a ROM": (
         [*EXPORT[:2], "--onnx", "n.onnx", "--descriptor", "d.npz"],
-        "descriptor d.npz; allowed: with -o FOLDER",
+        "--descriptor has no effect without --output; allowed: with --output",
     ),
     "verilog: value out of range": ([*VERILOG, "--set", "activation_bits=9"], "allowed: 4..8"),
     "verilog: lanes out of range": ([*VERILOG, "--set", "input_lanes=0"], "allowed: 1..128"),
