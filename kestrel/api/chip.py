@@ -1,6 +1,6 @@
 """The chip: plans, ROM images and Verilog."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kestrel.api.contents import chip_contents
@@ -18,6 +18,7 @@ from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory, check_output_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
@@ -96,7 +97,7 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
-        if isinstance(network, CompressedNetwork) or _is_file(str(network)):
+        if isinstance(network, CompressedNetwork) or is_network_file(str(network)):
             if mask_bits is not None:
                 raise InputError(f"--mask-bits {mask_bits}: {_name(network)} has its own; "
                                  "allowed with a network's name")
@@ -109,7 +110,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
-def _is_file(network: str) -> bool:
+def is_network_file(network: str) -> bool:
+    """Whether a file is meant, and not a name as ``vgg16/8:pool3``."""
     return network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
 
 
@@ -128,29 +130,33 @@ def _flaw(planned: Plan) -> str | None:
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *,
     descriptors: Descriptors | str | Path | None = None, whitening: Whitening | str | Path | None = None,
-    threshold: str = "median",
+    threshold: str | None = None, force: bool = False,
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
-    ``folder`` is written; it must be new, empty or an earlier export. ``size`` is that of the image, in
-    pixels. A chip with a descriptor unit needs ``descriptors``, those of training photographs (or their
-    file), made with this network, size, pooling and whitening; ``whitening``, with which they were made, of
-    mode "after"; and ``threshold``, that of the bits, "median" or "mean". Raises InputError, in which case
-    nothing is written.
+    ``folder`` is written; it must be new, empty or an earlier export of the same network and settings.
+    ``size`` is that of the image, in pixels. A chip with a descriptor unit needs ``descriptors``, those of
+    training photographs (or their file), made with this network, size, pooling and whitening; ``whitening``,
+    with which they were made, of mode "after"; and ``threshold``, that of the bits, "median" or "mean" (None:
+    as the codes of the descriptors have, or else "median"). With ``force`` an output of another run in the
+    folder is replaced too. Raises InputError, in which case nothing is written.
     """
-    if threshold not in THRESHOLDS:
+    if threshold is not None and threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if whitening is not None and descriptors is None:
         raise InputError(f"whitening {_label(whitening)}; allowed: with --descriptor")
+    if threshold is not None and descriptors is None:
+        raise InputError(f"threshold {threshold}; allowed: with --descriptor")
     loaded, (height, width) = find_network(network), height_width(size)
     constants: DescriptorConstants | None = None
     if descriptors is not None:
         constants = _trained(loaded, height, width, descriptors, whitening, threshold)
-    return write_export(loaded, find_config(config), height, width, Path(folder), constants)
+    return write_export(loaded, find_config(config), height, width, Path(folder), constants,
+                        force=force)
 
 
 def _trained(network: CompressedNetwork, height: int, width: int, descriptors: Descriptors | str | Path,
-             whitening: Whitening | str | Path | None, threshold: str = "median") -> DescriptorConstants:
+             whitening: Whitening | str | Path | None, threshold: str | None = None) -> DescriptorConstants:
     given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
     white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
     return trained_constants(network, given, _label(descriptors), height, width, white, threshold)
@@ -229,16 +235,17 @@ class VerilogReport:
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
     startup_check: bool = False, prefix: str = DEFAULT, roms: str | Path | None = None,
-    picture: Pictures = "random:1", progress: Progress | None = None,
+    picture: Pictures = "random:1", force: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: one file for each module, and a file list.
 
-    ``folder`` is written; it must be new, empty or written before. A ``config`` that is fitted to a network
-    is written too, as a file for ``load_config``. ``top`` is "engine", or "chip" for the engine with
-    everything around it. With ``descriptor`` the chip has a descriptor unit; with ``startup_check`` it checks
-    its ROMs after every reset. The names of all modules and files begin with ``prefix``, so that two chips
-    can stand in one design. ``roms`` is an export for this configuration: its images go with a chip, and with
-    them a test bench, which sends ``picture``. Raises InputError, in which case nothing is written.
+    ``folder`` is written; it must be new, empty or written before with the same settings. A ``config`` that
+    is fitted to a network is written too, as a file for ``load_config``. ``top`` is "engine", or "chip" for
+    the engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
+    ``startup_check`` it checks its ROMs after every reset. The names of all modules and files begin with
+    ``prefix``, so that two chips can stand in one design. ``roms`` is an export for this configuration: its
+    images go with a chip, and with them a test bench, which sends ``picture``. With ``force`` an output of
+    another run in the folder is replaced too. Raises InputError, in which case nothing is written.
     """
     fitted = config if isinstance(config, FittedConfig) else None
     chosen, output = find_config(config), Path(folder)
@@ -249,7 +256,10 @@ def write_verilog(
         if given and top == "engine":
             raise InputError(f"{option} with top engine; allowed: with top chip")
     names = Names(prefix)
-    check_output_directory(output)
+    origin = Origin("Verilog", {"config": asdict(chosen), "top": top, "descriptor": descriptor,
+                                "startup check": startup_check, "prefix": prefix,
+                                "roms": None if roms is None else str(roms)})
+    check_output_directory(output, origin, force=force)
     others: tuple[VerilogFile, ...] = ()
     core = ""
     with (progress or silent)("generating Verilog", None):
@@ -260,7 +270,7 @@ def write_verilog(
             files, others, core = made.rtl, made.others, made.core
         else:
             files = tuple(names.renamed(file) for file in engine_files(chosen))
-    with atomic_directory(output) as temporary:
+    with atomic_directory(output, origin, force=force) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         (temporary / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")

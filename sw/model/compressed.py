@@ -6,6 +6,7 @@ l the file holds the tensors ``l.mask`` (int8), ``l.alpha`` (uint8) and ``l.bias
 tensor ``pad`` (uint8) and, in its metadata under the key ``kestrel``, a JSON object with everything else.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -30,12 +31,13 @@ from kestrel.hw.spec.widths import (
     kernel_bits,
 )
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 
 FORMAT_VERSION = 1
-METADATA_KEY = "kestrel"
+METADATA_KEY = SAFETENSORS_KEY
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,25 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 def save_network(network: CompressedNetwork, path: str | Path) -> None:
     """Writes ``path``, either completely or not at all; the same network always gives the same bytes.
     Raises InputError if the network is not valid or the file cannot be written."""
+    content = _content(network)
+    with atomic_write(Path(path)) as temporary:
+        # save_file is not used because the files it writes can be read only by their owner.
+        temporary.write_bytes(content)
+
+
+def content_digest(network: CompressedNetwork) -> str:
+    """SHA-256 of the file that ``save_network`` writes. Raises InputError for a network that is not valid."""
+    return hashlib.sha256(_content(network)).hexdigest()
+
+
+def _content(network: CompressedNetwork) -> bytes:
     validate(network)
     tensors = {"pad": np.ascontiguousarray(network.pad)}
     for n, layer in enumerate(network.layers):
         tensors[f"{n}.mask"] = np.ascontiguousarray(layer.mask)
         tensors[f"{n}.alpha"] = np.ascontiguousarray(layer.alpha)
         tensors[f"{n}.bias"] = np.ascontiguousarray(layer.bias)
-    with atomic_write(Path(path)) as temporary:
-        # save_file is not used because the files it writes can be read only by their owner.
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))}))
+    return save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))})
 
 
 def load_network(path: str | Path) -> CompressedNetwork:

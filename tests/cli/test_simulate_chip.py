@@ -91,7 +91,7 @@ def test_what_does_not_fit_the_chip_is_refused(network_file, tmp_path, capsys):
 @pytest.mark.parametrize("option", [["--descriptor"], ["--startup-check"], ["--roms", "rom"]])
 def test_options_of_the_chip_are_refused_for_the_engine(option, tmp_path, capsys):
     assert run(["verilog", "--config", "nano", *option, "-o", str(tmp_path / "rtl")]) == 2
-    assert "allowed: with top chip" in capsys.readouterr().err
+    assert "allowed: with --top chip" in capsys.readouterr().err
 
 
 SMALL = [
@@ -133,4 +133,4 @@ def test_descriptors_of_several_crops_through_the_chip(network_file, capsys):
 
 def test_a_pooling_needs_the_chip(network_file, capsys):
     assert run(["simulate", str(network_file), "random:1", "--pooling", "nip"]) == 2
-    assert "allowed: with top chip" in capsys.readouterr().err
+    assert "allowed: with --top chip" in capsys.readouterr().err

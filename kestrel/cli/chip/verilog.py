@@ -11,15 +11,27 @@ from kestrel.api.chip import fit_config, write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among, Given
+from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.emit.packaging.names import DEFAULT
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output_directory
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.fit import FittedConfig
 from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 
+@declares(
+    "output config settings top fit prefix",
+    writes={"output": FolderOutput()},
+    effects={
+        "descriptor startup_check roms": Among("top", Top.CHIP),
+        "size": Given("fit"),
+        "training pooling whitening": (Given("fit"), Given("descriptor")),
+        "picture": Given("roms"),
+    },
+)
 def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     config: ConfigOption = "edge",
@@ -55,6 +67,7 @@ def verilog(
     picture: Annotated[
         str, typer.Option(help="With --roms: image file, or random:SEED, that the test bench sends.")
     ] = "random:1",
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
@@ -65,19 +78,14 @@ def verilog(
     plan, export and simulate then need the configuration that is written: --config FOLDER/config.toml.
     """
     chosen: EngineConfig | FittedConfig = chosen_config(config, settings)
-    described = {"training": training, "pooling": pooling, "whitening": whitening}
-    for option, value in described.items():
-        if value is not None and (fit is None or not descriptor):
-            raise InputError(f"{option} {value}; allowed: with --fit and --descriptor")
     if fit is not None:
         if descriptor and training is None and pooling is None:
             raise InputError(f"fit {fit} with --descriptor; allowed: with --training FILE or --pooling NAME, "
                              "on which the size of the descriptor ROM depends")
-        check_output_directory(output)
         chosen = fit_config(fit, chosen, parse_size(size), descriptors=training, pooling=pooling,
                             whitening=whitening, progress=progress)
     made = write_verilog(output, chosen, top=top, descriptor=descriptor, startup_check=startup_check,
-                         prefix=prefix, roms=roms, picture=picture, progress=progress)
+                         prefix=prefix, roms=roms, picture=picture, force=force, progress=progress)
     fitted = chosen if isinstance(chosen, FittedConfig) else None
     payload: dict[str, Any] = {
         "files": made.files,
