@@ -94,7 +94,8 @@ def test_rows_are_those_of_evaluate(here, tmp_path, capsys, small_large):
     ):  # fmt: skip
         mine = row(found, **wanted)
         learned = [] if mine["codes"] == "floats" else ["--train", "train"]
-        theirs = evaluated(capsys, "--rotations", "2", *learned, "--pooling", mine["pooling"], "--codes", mine["codes"],
+        theirs = evaluated(capsys, "--rotations", "2", *learned, "--pooling", mine["pooling"],
+                           "--codes", mine["codes"],
                            *arguments)
         assert mine["map"] == theirs["map"], wanted
         assert mine["recall"] == theirs["recall"]
