@@ -29,7 +29,7 @@ def lower_choices(netlist: Netlist) -> None:
             for assign in assignments(driver.body):
                 edges |= {assign.target.low, assign.target.low + assign.target.width}
             bounds = sorted(edges)
-            if (len(bounds) - 1) * _cases(driver.body) > CASES_MAX:
+            if _cases(driver.body, bounds) > CASES_MAX:
                 netlist.drivers[wire] = Lookup(merged(driver.body))
                 continue
             parts = [_evaluate(netlist, driver.body, low, high - low, ()) for low, high in pairwise(bounds)]
@@ -74,15 +74,17 @@ def tested(switch: Switch, pattern: str) -> Iterator[tuple[Bits, Const]]:
             begin = end
 
 
-def _cases(body: Sequence[Statement]) -> int:
-    """Patterns of the cases in which something is assigned."""
-    return sum(
-        len(case.patterns)
-        for statement in body
-        if isinstance(statement, Switch)
-        for case in statement.cases
-        if next(assignments(case.body), None)
-    ) + sum(_cases(case.body) for s in body if isinstance(s, Switch) for case in s.cases)
+def _cases(body: Sequence[Statement], bounds: Sequence[int], patterns: int = 0) -> int:
+    """Values that are chosen in the cases of switches, each as often as it has patterns and parts."""
+    total = 0
+    for statement in body:
+        if isinstance(statement, Assign):
+            first = statement.target.low
+            total += patterns * sum(first <= bound < first + statement.target.width for bound in bounds)
+        else:
+            for case in statement.cases:
+                total += _cases(case.body, bounds, max(patterns, 1) * max(len(case.patterns), 1))
+    return total
 
 
 def _evaluate(netlist: Netlist, body: Sequence[Statement], low: int, width: int, before: Bits) -> Bits:
@@ -165,6 +167,11 @@ def _mux(netlist: Netlist, condition: Bits, yes: Bits, no: Bits) -> Bits:
             if value == 1:
                 return netlist.compute(1, "or", condition, no)
             return netlist.compute(1, "and", _not(netlist, condition), no)
+    inner = whole(netlist, yes)
+    driver = netlist.drivers.get(inner) if inner and inner.startswith("$new") else None
+    if isinstance(driver, Operation) and driver.kind == "mux" and driver.operands[2] == no:
+        condition = netlist.compute(1, "and", condition, driver.operands[0])
+        yes = driver.operands[1]
     return netlist.compute(width_of(yes), "mux", condition, yes, no)
 
 

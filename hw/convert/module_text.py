@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from kestrel.hw.convert.clocked import Block, clocked_blocks
+from kestrel.hw.convert.expression import operand
 from kestrel.hw.convert.names import legal
 from kestrel.hw.convert.naming import Naming
 from kestrel.hw.convert.netlist import Instance, Lookup, Netlist, whole
@@ -137,7 +138,7 @@ class _Module:
         naming, current = self._naming, driver
         while current.kind == "mux":
             condition, yes = (self._naming.text(bits) for bits in current.operands[:2])
-            choices.append(f"{condition[0]} ? {yes[0]}")
+            choices.append(f"{condition[0]} ? {operand(yes)}")
             following = naming.choice(current.operands[2])
             if following is None or not naming.inlined(whole(self._netlist, current.operands[2]) or ""):
                 choices.append(naming.text(current.operands[2])[0])

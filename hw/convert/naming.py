@@ -33,9 +33,10 @@ _GENERIC = {
     "add": "sum", "sub": "difference", "mul": "product", "mux": "choice", "hold": "word", "pick": "element",
     "shl": "shifted", "shr": "shifted", "sshr": "shifted", "neg": "negative",
 }  # fmt: skip
+_VAGUE = {*_GENERIC.values(), "condition"}
 _WORDS = {
     "add": "plus", "sub": "minus", "mul": "times", "neg": "minus", "eq": "is", "ne": "is_not", "lt": "below",
-    "le": "up_to", "gt": "above", "ge": "from", "shl": "up", "shr": "down", "sshr": "down", "mux": "or",
+    "le": "up_to", "gt": "above", "ge": "from", "shl": "up", "shr": "down", "sshr": "down",
     "all": "all_of", "any": "any_of",
 }  # fmt: skip
 
@@ -66,6 +67,7 @@ class Naming:
         self.cells: dict[str, str] = {}
         self.aliases: dict[Part, str] = {}
         self._signals: dict[Part, str] = {}
+        self._vague: set[str] = set()
         self._name_all()
 
     def take(self, wanted: str) -> str:
@@ -253,14 +255,14 @@ class Naming:
                 driver = netlist.drivers.get(name)
                 wanted = self._describe(driver) if isinstance(driver, Operation) else "register"
                 self.called[name] = self._names.take(wanted)
+                if wanted in _VAGUE:
+                    self._vague.add(name)
 
     def _describe(self, operation: Operation) -> str:
         """A name for the result of an operation: what it is, if that is short."""
         generic = _GENERIC.get(operation.kind, "condition" if operation.kind != "xor" else "difference")
         words = [self._word(bits) for bits in operation.operands]
-        if operation.kind == "mux":
-            words = words[1:]
-        if operation.kind in {"hold", "pick"} or not all(words):
+        if operation.kind in {"hold", "pick", "mux"} or not all(words):
             return generic
         between = _WORDS.get(operation.kind, operation.kind)
         name = f"{between}_{words[0]}" if len(words) == 1 else f"_{between}_".join(words)
@@ -278,10 +280,10 @@ class Naming:
             driver = self._netlist.drivers[part.wire]
             assert isinstance(driver, Operation)
             name = self._describe(driver)
-            return "" if name in {*_GENERIC.values(), "condition"} else name
+            return "" if name in _VAGUE else name
         if part in self._signals:
             return legal(self._signals[part])
-        name = self.called.get(part.wire, "")
+        name = "" if part.wire in self._vague else self.called.get(part.wire, "")
         return name and name + self.range(part).replace("[", "_").replace("]", "").replace(":", "_")
 
 

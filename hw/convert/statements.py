@@ -83,25 +83,28 @@ def _if_lines(
     switch: Switch, target: Callable[[Part], str], text: BitsText, equals: str, indent: str
 ) -> list[str]:
     lines: list[str] = []
-    for n, case in enumerate(asked(switch)):
+    excluded: list[Text] = []
+    for case in asked(switch):
+        tests = [*excluded, _condition(switch, case.patterns, text)] if case.patterns else excluded
         inner = statement_lines(case.body, target, text, equals, indent + "  ")
-        word = "" if not n else "else" if not case.patterns else "else "
-        if case.patterns:
-            word += f"if ({_condition(switch, case.patterns, text)})"
-        if n and lines[-1] == f"{indent}end":
+        if not inner:
+            excluded.append(_not(tests[-1]))
+            continue
+        word = f"if ({_all(tests, ' & ')[0]})" if tests else ""
+        if lines:
             lines.pop()
-            word = f"end {word}"
+            word = f"end else {word}".rstrip()
         lines += [f"{indent}{word} begin", *inner, f"{indent}end"]
     return lines
 
 
-def _condition(switch: Switch, patterns: Sequence[str], text: BitsText) -> str:
+def _condition(switch: Switch, patterns: Sequence[str], text: BitsText) -> Text:
     """The selector matches one of the patterns."""
     matches = []
     for pattern in patterns:
         tests = [_equal(text(bits), value) for bits, value in tested(switch, pattern)]
         matches.append(_all(tests, " & ") if tests else ("1'b1", "atom"))
-    return _all(matches, " | ")[0]
+    return _all(matches, " | ")
 
 
 def _equal(text: Text, value: Const) -> Text:
@@ -109,6 +112,10 @@ def _equal(text: Text, value: Const) -> Text:
         return f"{operand(text)} == {literal(value)}", "eq"
     if value.bits == "1":
         return text
+    return _not(text)
+
+
+def _not(text: Text) -> Text:
     return f"~{text[0] if text[1] == 'atom' else f'({text[0]})'}", "unary"
 
 
