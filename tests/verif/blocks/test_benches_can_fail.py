@@ -49,7 +49,8 @@ FAULTS = {
         "(read_en|tvalid|tdata|tlast|tkeep): item",
     ),
     "a visit to the output ends before its last beat": (
-        "memory.feature_output", CONFIG, "feature_output", r"& ~reading & ~fetched;", "& ~reading;", "ending: item"
+        "memory.feature_output", CONFIG, "feature_output",
+        r"& ~reading & ~fetched;", "& ~reading;", "ending: item"
     ),
     "the output ends with every visit": (
         "memory.feature_output", CONFIG, "raster",
@@ -87,7 +88,8 @@ FAULTS = {
         "bad_map",
     ),
     "a crop of another rotation continues the sum": (
-        "descriptor.unit", CONFIG, "descriptor_unit", r"command_first_rotation == begun_first", "1'h1", "not error 4"
+        "descriptor.unit", CONFIG, "descriptor_unit",
+        r"command_first_rotation == begun_first", "1'h1", "not error 4"
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
