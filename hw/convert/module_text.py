@@ -220,7 +220,7 @@ def _wrapped(text: str) -> list[str]:
             place = _best_break(rest, len(indent))
             lines.append(rest[:place])
             rest = indent + rest[place + 1 :]
-        lines.append(rest)
+        lines.append(rest.rstrip())
     return lines
 
 

@@ -148,12 +148,13 @@ class VerilogReport:
 
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
-    startup_check: bool = False, progress: Progress | None = None,
+    startup_check: bool = False, source_lines: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: a file a module, and a file list.
 
     Parameters: folder: to write, new, empty or written before; top: "engine", or "chip" for what goes round
-    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset.
+    it; descriptor: the chip has a descriptor unit; startup_check: the chip checks its ROMs after every reset;
+    source_lines: comments name the lines of Python that declarations and instances come from.
     Raises InputError; nothing is written then.
     """
     chosen, output = find_config(config), Path(folder)
@@ -167,10 +168,10 @@ def write_verilog(
     with (progress or silent)("generating Verilog", None):
         if top == "chip":
             chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
-            files = chip_files(chip)
+            files = chip_files(chip, sources=source_lines)
             others = integration_files(chip, files)
         else:
-            files = engine_files(chosen)
+            files = engine_files(chosen, sources=source_lines)
     with atomic_directory(output) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")

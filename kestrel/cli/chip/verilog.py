@@ -18,12 +18,15 @@ def verilog(
     top: Annotated[Top, typer.Option(help="The engine alone, or the chip round it.")] = Top.ENGINE,
     descriptor: Annotated[bool, typer.Option(help="The chip has a descriptor unit.")] = False,
     startup_check: Annotated[bool, typer.Option(help="The chip checks its ROMs after every reset.")] = False,
+    source_lines: Annotated[
+        bool, typer.Option(help="Comments name the lines of Python that declarations come from.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
     with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys."""
     made = write_verilog(output, chosen_config(config, settings), top=top, descriptor=descriptor,
-                         startup_check=startup_check, progress=progress)
+                         startup_check=startup_check, source_lines=source_lines, progress=progress)
     payload = {
         "files": made.files,
         "integration": made.integration,
