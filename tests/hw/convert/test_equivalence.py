@@ -79,8 +79,8 @@ def renames(text: str) -> list[str]:
 
 
 def prove(name: str, verilog: str, folder) -> None:
-    """Register by register, output by output: every next value is the same function. Instances become ports.
-    Raises SynthesisError if that cannot be shown."""
+    """Register by register, output by output: every next value is the same function of known values.
+    Instances become ports. Raises SynthesisError if that cannot be shown."""
     (folder / "module.v").write_text(verilog)
     boxes = sorted(set(re.findall(r"^  (kestrel_\w+) (?:#|\w)", verilog, re.MULTILINE)))
     cells = "gold/t:kestrel_* gate/t:kestrel_*"
@@ -91,9 +91,9 @@ def prove(name: str, verilog: str, folder) -> None:
             "cd gold", *renames(FORMS[name]), "cd ..",
             "read_verilog module.v", f"rename {name} gate",
             "hierarchy", "proc gold gate", "opt_clean gold gate", f"expose -evert {cells}",
-            "opt_clean gold gate", "opt_expr gold gate",
+            "opt_clean gold gate", "opt_expr gold gate", "memory gold gate",
             "equiv_make gold gate both", "hierarchy -top both", "opt_expr -undriven", "opt_clean",
-            "equiv_simple -undef", "equiv_status -assert",
+            "equiv_simple", "equiv_status -assert",
         ],
         folder,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_module_does_what_amaranth_says(name, folder):
         ("kestrel_axi_lite", "has_address & has_data", "has_address | has_data"),
         ("kestrel_kernel_unit", "tap_sum <= ", "tap_sum <= ~"),
         ("kestrel_digit_decoder", "value_of = 3'h5", "value_of = 3'h4"),
-        ("kestrel_top", ".abort(core_abort)", ".abort(1'b0)"),
+        ("kestrel_top", "stream_output_closing | o_tvalid", "stream_output_closing & o_tvalid"),
     ],
 )
 def test_a_wrong_text_is_not_proven(name, right, wrong, folder):
