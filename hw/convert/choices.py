@@ -13,7 +13,7 @@ from kestrel.hw.convert.clocked import merged
 from kestrel.hw.convert.netlist import Lookup, Netlist, Operation, assignments, constant, known, whole
 from kestrel.hw.convert.rtlil import Assign, Bits, Const, Statement, Switch, joined, slice_of, width_of
 
-CASES_MAX = 12
+CASES_MAX = 4
 """A choice among more values than this, all its parts together, is written as a list of cases."""
 
 
