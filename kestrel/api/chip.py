@@ -235,7 +235,8 @@ class VerilogReport:
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
     startup_check: bool = False, prefix: str = DEFAULT, roms: str | Path | None = None,
-    picture: Pictures = "random:1", force: bool = False, progress: Progress | None = None,
+    picture: Pictures = "random:1", source_lines: bool = False,
+    force: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: one file for each module, and a file list.
 
@@ -244,8 +245,9 @@ def write_verilog(
     the engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
     ``startup_check`` it checks its ROMs after every reset. The names of all modules and files begin with
     ``prefix``, so that two chips can stand in one design. ``roms`` is an export for this configuration: its
-    images go with a chip, and with them a test bench, which sends ``picture``. With ``force`` an output of
-    another run in the folder is replaced too. Raises InputError, in which case nothing is written.
+    images go with a chip, and with them a test bench, which sends ``picture``. With ``source_lines`` comments
+    name the lines of Python that declarations and instances come from. With ``force`` an output of another
+    run in the folder is replaced too. Raises InputError, in which case nothing is written.
     """
     fitted = config if isinstance(config, FittedConfig) else None
     chosen, output = find_config(config), Path(folder)
@@ -258,6 +260,7 @@ def write_verilog(
     names = Names(prefix)
     origin = Origin("Verilog", {"config": asdict(chosen), "top": top, "descriptor": descriptor,
                                 "startup check": startup_check, "prefix": prefix,
+                                "source lines": source_lines,
                                 "roms": None if roms is None else str(roms)})
     check_output_directory(output, origin, force=force)
     others: tuple[VerilogFile, ...] = ()
@@ -266,10 +269,10 @@ def write_verilog(
         if top == "chip":
             chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
             contents = None if roms is None else chip_contents(chip, Path(roms), picture)
-            made = package(chip, names, contents)
+            made = package(chip, names, contents, sources=source_lines)
             files, others, core = made.rtl, made.others, made.core
         else:
-            files = tuple(names.renamed(file) for file in engine_files(chosen))
+            files = tuple(names.renamed(file) for file in engine_files(chosen, sources=source_lines))
     with atomic_directory(output, origin, force=force) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")

@@ -170,10 +170,15 @@ CASES = {
             "threshold": "--threshold mean", "onnx": "--onnx i.onnx", "floats": "--float f.safetensors"},
     ),
     "verilog": Case(
-        "chip.verilog", "write_verilog", blank="asdict", contexts=("-o rtl", "-o rtl --top chip"),
+        "chip.verilog", "write_verilog fit_config", blank="asdict",
+        contexts=("-o rtl", "-o rtl --top chip", "-o rtl --top chip --roms r", "-o rtl --fit n.safetensors",
+                  "-o rtl --top chip --descriptor --fit n.safetensors --pooling nip"),
         values={
             "output": "-o other", "config": "--config nano", "settings": "--set activation_bits=5",
-            "top": "--top chip", "descriptor": "--descriptor", "startup_check": "--startup-check"},
+            "top": "--top chip", "descriptor": "--descriptor", "startup_check": "--startup-check",
+            "fit": "--fit m.safetensors", "size": "--size 32", "training": "--training t.npz",
+            "pooling": "--pooling rnip5x", "whitening": "--whitening w.safetensors", "prefix": "--prefix other",
+            "roms": "--roms other", "picture": "--picture p.jpg", "source_lines": "--source-lines"},
     ),
     "simulate": Case(
         "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser",

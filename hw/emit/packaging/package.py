@@ -36,11 +36,14 @@ class Package:
     core: str
 
 
-def package(chip: ChipConfig, names: Names | None = None, contents: Contents | None = None) -> Package:
+def package(
+    chip: ChipConfig, names: Names | None = None, contents: Contents | None = None, *, sources: bool = False
+) -> Package:
     """The files of a chip, under names that begin with the prefix. Without ``contents`` there are neither ROM
-    images nor a test bench, and the core is for lint only."""
+    images nor a test bench, and the core is for lint only. With ``sources`` declarations name the lines of
+    Python that they come from."""
     names = names or Names()
-    files = tuple(names.renamed(file) for file in chip_files(chip))
+    files = tuple(names.renamed(file) for file in chip_files(chip, sources=sources))
     rtl = (*files, wrapper(chip, names))
     sdc = constraints(chip, names)
     roms = [] if contents is None else [

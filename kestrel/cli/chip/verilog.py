@@ -23,7 +23,7 @@ from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 
 @declares(
-    "output config settings top fit prefix",
+    "output config settings top fit prefix source_lines",
     writes={"output": FolderOutput()},
     effects={
         "descriptor startup_check roms": Among("top", Top.CHIP),
@@ -67,6 +67,9 @@ def verilog(
     picture: Annotated[
         str, typer.Option(help="With --roms: image file, or random:SEED, that the test bench sends.")
     ] = "random:1",
+    source_lines: Annotated[
+        bool, typer.Option(help="Comments name the lines of Python that declarations come from.")
+    ] = False,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -85,7 +88,8 @@ def verilog(
         chosen = fit_config(fit, chosen, parse_size(size), descriptors=training, pooling=pooling,
                             whitening=whitening, progress=progress)
     made = write_verilog(output, chosen, top=top, descriptor=descriptor, startup_check=startup_check,
-                         prefix=prefix, roms=roms, picture=picture, force=force, progress=progress)
+                         prefix=prefix, roms=roms, picture=picture, source_lines=source_lines, force=force,
+                         progress=progress)
     fitted = chosen if isinstance(chosen, FittedConfig) else None
     payload: dict[str, Any] = {
         "files": made.files,
