@@ -29,6 +29,11 @@ _CHECKS = (
     "no_clock", "unconstrained_endpoints", "no_input_delay", "no_output_delay", "multiple_clock", "loops",
 )  # fmt: skip
 _CLOCK_PIN = "clk"
+_THRESHOLDS = (
+    ("input_threshold", 50), ("output_threshold", 50), ("slew_lower_threshold", 30),
+    ("slew_upper_threshold", 70),
+)  # fmt: skip
+"""Where times are taken, in percent of the supply: those of NanGate45."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ def write_netlist(chip: ChipConfig, folder: Path, liberty: Path, period_ns: floa
     made = package(chip)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (*made.rtl, *made.others):
-        (folder / file.name).write_text(file.text, encoding="utf-8")
+        # Without the images of the ROMs, which become boxes here.
+        text = re.sub(r'"\w+\.mem"', '""', file.text)
+        (folder / file.name).write_text(text, encoding="utf-8")
     top = PREFIX + WRAPPER
     script = "strash;ifraig;scorr;dc2;dch -f;map -B 0.9;topo;buffer;topo;upsize {D};dnsize {D}"
     (folder / "abc.script").write_text(
@@ -64,17 +71,18 @@ def write_netlist(chip: ChipConfig, folder: Path, liberty: Path, period_ns: floa
     )
     run_yosys(
         [
-            *(f"read_verilog -DBLACKBOX {file.name}" for file in made.rtl),
+            *(f"read_verilog {file.name}" for file in made.rtl),
             f"hierarchy -check -top {top}",
             *(f"blackbox */{PREFIX}{memory} $paramod*{PREFIX}{memory}*" for memory in MEMORIES),
-            f"synth -flatten -top {top}",
+            f"synth -flatten -noabc -top {top}",
             f"dfflibmap -liberty {liberty}",
             f"abc -liberty {liberty} -script abc.script",
-            "opt_clean -purge",
+            "setundef -zero",
             "splitnets",
+            "opt_clean -purge",
             "write_json modules.json",
             f"select {top}",
-            "write_verilog -noattr -noexpr -nohex -selected netlist.v",
+            "write_verilog -noattr -noexpr -nohex -simple-lhs -selected netlist.v",
         ],
         folder,
     )
@@ -85,8 +93,8 @@ def write_netlist(chip: ChipConfig, folder: Path, liberty: Path, period_ns: floa
         ports = modules[name]["ports"]
         cells[f"memory_{number}"] = {p: (port["direction"], len(port["bits"])) for p, port in ports.items()}
         netlist = netlist.replace(f"\\{name} ", f"memory_{number} ")
-    if not cells:
-        raise SynthesisError(f"{top}: a chip without memories")
+    if f"{PREFIX}rom" in netlist or not cells:
+        raise SynthesisError(f"{top}: memories that are no cells of the netlist")
     (folder / "netlist.v").write_text(netlist, encoding="utf-8")
     (folder / MEMORY_LIBRARY).write_text(memory_library(cells), encoding="utf-8")
 
@@ -98,6 +106,7 @@ def memory_library(cells: Mapping[str, Mapping[str, tuple[str, int]]]) -> str:
     lines = [
         "library (memories) {", '  time_unit : "1ns";', "  capacitive_load_unit (1, ff);",
         '  delay_model : "table_lookup";',
+        *(f"  {at}_pct_{edge} : {percent};" for edge in ("rise", "fall") for at, percent in _THRESHOLDS),
     ]  # fmt: skip
     lines += [
         f"  type (word{bits}) {{ base_type : array; data_type : bit; bit_width : {bits}; "
@@ -151,10 +160,11 @@ exit
         encoding="utf-8",
     )
     done = subprocess.run(
-        [PROGRAM, "-no_splash", "-exit", "sta.tcl"], cwd=folder, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, preexec_fn=lambda: os.nice(10),
+        [PROGRAM, "-no_splash", "-exit", "sta.tcl"], cwd=folder, text=True, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: os.nice(10),
     )  # fmt: skip
-    text = done.stdout + done.stderr
+    text = done.stdout
     (folder / "sta.log").write_text(text, encoding="utf-8")
     if done.returncode or "END" not in text.splitlines():
         raise SynthesisError(f"OpenSTA: {text.strip()[-300:]}")

@@ -68,7 +68,7 @@ def test_synthesis_with_generic_gates(chip, fusesoc, tmp_path):
 
 @needs_yosys
 def test_synthesis_for_ecp5(chip, fusesoc, tmp_path):
-    """The ROMs' contents are in the netlist: only the RAMs have none."""
+    """Memories and ROM images included: nothing is left that is no cell of the ECP5."""
     done = fusesoc("--target", "synth_ecp5", chip.core, roots=[chip.folder])
     assert done.returncode == 0, done.stdout[-3000:]
     stem = chip.core.replace(":", "_")
