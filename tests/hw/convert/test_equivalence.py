@@ -11,6 +11,7 @@ from kestrel.hw.chip.top import Top
 from kestrel.hw.common.place import Emission, module_name, use_ports_only
 from kestrel.hw.convert.clocked import clocked_blocks
 from kestrel.hw.convert.component import netlists
+from kestrel.hw.convert.names import legal
 from kestrel.hw.convert.naming import Naming
 from kestrel.hw.convert.rtlil import parse
 from kestrel.hw.emit.verilog import chip_files
@@ -58,7 +59,9 @@ def folder(tmp_path_factory):
     for file in chip_files(CHIP):
         (path / file.name).write_text(file.text)
     for name, text in FORMS.items():
-        (path / f"{name}.il").write_text(text)
+        # Ports of instances, whose names in Verilog may differ: a port may not be called output there.
+        renamed = re.sub(r"(?m)^( +connect )\\(\w+)(?= )", lambda m: f"{m[1]}\\{legal(m[2])}", text)
+        (path / f"{name}.il").write_text(renamed)
     return path
 
 
