@@ -179,7 +179,7 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_done(world, tmp_pa
 @pytest.mark.parametrize("command", [
     "compress mine.safetensors --network vgg16/32:pool1 -o {}",
     "retrain mine.safetensors --images photos -o {}",
-    "whiten mine.safetensors photos -o {} --weights floats.safetensors",
+    "whiten mine.safetensors photos -o {}",
 ])
 @pytest.mark.parametrize("way", ["same", "./same", "absolute", "link", "hard link", "folder link"])
 def test_an_input_of_the_same_command_is_refused_however_it_is_named(here, capsys, command, way):
