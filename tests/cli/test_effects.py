@@ -178,7 +178,8 @@ CASES = {
             "top": "--top chip", "descriptor": "--descriptor", "startup_check": "--startup-check",
             "fit": "--fit m.safetensors", "size": "--size 32", "training": "--training t.npz",
             "pooling": "--pooling rnip5x", "whitening": "--whitening w.safetensors",
-            "prefix": "--prefix other", "roms": "--roms other", "picture": "--picture p.jpg", "source_lines": "--source-lines"},
+            "prefix": "--prefix other", "roms": "--roms other", "picture": "--picture p.jpg",
+            "source_lines": "--source-lines"},
     ),
     "simulate": Case(
         "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser",
