@@ -40,10 +40,8 @@ LARGEST = 1 << 22
 
 INSTALL = "pip install 'kestrel-engine[synthesis]'"
 
-_INSTANCE = re.compile(
-    rf"^  {PREFIX}({'|'.join(MEMORIES)}) #\((.*?)\n  \) \\?(\w+)", re.MULTILINE | re.DOTALL
-)
-_PARAMETER = re.compile(r"\.(\w+)\(32'd(\d+)\)")
+_INSTANCE = re.compile(rf"^  {PREFIX}({'|'.join(MEMORIES)}) #\((.*?)\) (\w+) \($", re.MULTILINE | re.DOTALL)
+_PARAMETER = re.compile(r"\.(\w+)\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,8 @@ def memories(files: Iterable[VerilogFile]) -> list[Memory]:
             value = {key: int(number) for key, number in _PARAMETER.findall(parameters)}
             lanes = value.get("LANES", 1)
             bits = value["WIDTH"] if "WIDTH" in value else lanes * value["LANE_BITS"]
-            found.append(Memory(name, wrapper, value["DEPTH"], bits, lanes))
+            # A name that Verilog reserves, such as table, has an underscore behind it.
+            found.append(Memory(name.rstrip("_"), wrapper, value["DEPTH"], bits, lanes))
     return found
 
 

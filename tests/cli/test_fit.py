@@ -46,8 +46,8 @@ def test_the_memories_of_the_verilog_are_those_of_the_file(folder):
     config = load_config(str(folder / "config.toml"))
     text = (folder / "kestrel_top.v").read_text()
     for words in (config.weight_words, config.table_words, config.descriptor_words):
-        assert f".DEPTH(32'd{words})" in text
-    assert f".DEPTH(32'd{config.partial_depth})" in (folder / "kestrel_accumulator.v").read_text()
+        assert f".DEPTH({words})" in text
+    assert f".DEPTH({config.partial_depth})" in (folder / "kestrel_accumulator.v").read_text()
 
 
 def test_export_plan_and_simulation_take_it(folder, tmp_path, capsys):
@@ -77,11 +77,11 @@ def test_without_fit_nothing_is_written_but_the_verilog(tmp_path, capsys):
 
 @pytest.mark.parametrize(("options", "message"), [
     ([*FIT, "--top", "chip", "--descriptor"], "allowed: with --training FILE or --pooling NAME"),
-    ([*FIT, "--top", "chip", "--pooling", "nip"], "pooling nip; allowed: with --fit and --descriptor"),
-    (["--top", "chip", "--descriptor", "--training", "t.npz"], "allowed: with --fit and --descriptor"),
-    (["--whitening", "w.npz"], "whitening w.npz; allowed: with --fit and --descriptor"),
+    ([*FIT, "--top", "chip", "--pooling", "nip"], "--pooling has no effect without --descriptor; allowed: with --descriptor"),
+    (["--top", "chip", "--descriptor", "--training", "t.npz"], "--training has no effect without --fit"),
+    (["--whitening", "w.npz"], "--whitening has no effect without --fit; allowed: with --fit"),
     ([*FIT, "--top", "chip", "--descriptor", "--pooling", "rmac"], "allowed on the chip: sqrt or sqrt-sum"),
-    ([*FIT, "--descriptor", "--pooling", "nip"], "descriptor with top engine; allowed: with top chip"),
+    ([*FIT, "--descriptor", "--pooling", "nip"], "--descriptor has no effect with --top engine; allowed: with --top chip"),
     (["--fit", "embedded", "--size", "32x400"], "width 1..128; allowed: --set max_width=400"),
     (["--fit", "missing.safetensors"], "missing.safetensors"),
 ])
