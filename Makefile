@@ -41,11 +41,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 build:
 	@mkdir -p $@
 
+# In build, which is make's own, outputs of other settings are replaced: --force.
 run: $(INSTALLED) | build ## write ROM and Verilog of the trained network, simulate a picture, retrieve generated scenes
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG) --size 64
-	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG) --size 64
+	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl --force
 	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --size 64
-	$(BIN)/kestrel scenes -o build/scenes --groups 12 --views 4 --seed 1
+	$(BIN)/kestrel scenes -o build/scenes --force --groups 12 --views 4 --seed 1
 	$(BIN)/kestrel describe $(NETWORK) build/scenes -o build/scenes.npz $(RETRIEVAL_SIZE)
 	$(BIN)/kestrel evaluate --descriptors build/scenes.npz --dataset build/scenes --protocol groups
 	rm -f build/scenes.index
@@ -58,10 +59,10 @@ test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG=edge)
-	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl
+	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl --force
 
 roms: $(INSTALLED) | build ## write the ROM images to build/rom (NETWORK=FILE, CONFIG=edge)
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --config $(CONFIG)
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG)
 
 regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
 	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)

@@ -3,10 +3,13 @@
 Layout: header, regions, thresholds, whitening (docs/rom-format.md).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_CHANNELS_MAX,
     DESCRIPTOR_FIELDS,
     DESCRIPTOR_HEADER_WORDS,
     DESCRIPTOR_MAGIC,
@@ -17,14 +20,21 @@ from kestrel.hw.spec.descriptor import (
     REGION_FIELDS,
     REGION_WORDS,
     DescriptorConfig,
+    descriptor_unit,
 )
-from kestrel.hw.spec.engine_config import WHITENING_ROWS
+from kestrel.hw.spec.engine_config import (
+    DESCRIPTOR_WORDS_MAX,
+    DESCRIPTOR_WORDS_MIN,
+    WHITENING_ROWS,
+    EngineConfig,
+)
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import pack_record, unpack_record
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 
 DEFAULT = DescriptorConfig()
+CHANNELS_MIN = 2
 SIGN = 1 << (DESCRIPTOR_WORD_BITS - 1)
 MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
 
@@ -33,9 +43,15 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
     """The ROM's words. Raises InputError for constants that the unit cannot hold."""
     size = max(constants.channels, constants.dimensions)
     if size > descriptor.channels:
-        raise InputError(f"descriptor of {size} channels or dimensions; allowed: 1..{descriptor.channels}")
+        raise InputError(
+            f"descriptor of {size} channels or dimensions; allowed: 1..{descriptor.channels}"
+            f"{_setting('descriptor_channels', _power_of_two(size), DESCRIPTOR_CHANNELS_MAX)}"
+        )
     if constants.whitening is not None and not descriptor.whitening:
-        raise InputError("descriptor with whitening; allowed: none, the unit was made without")
+        raise InputError(
+            "descriptor with whitening; allowed: none, the unit was made without, "
+            "or --set descriptor_whitening=true"
+        )
     regions = [
         word
         for region in constants.regions
@@ -53,7 +69,10 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
     whitening_base = thresholds_base + len(thresholds)
     count = whitening_base + len(whitening)
     if count > descriptor.rom_words:
-        raise InputError(f"descriptor ROM of {count} words; allowed: 1..{descriptor.rom_words}")
+        raise InputError(
+            f"descriptor ROM of {count} words; allowed: 1..{descriptor.rom_words}"
+            f"{_setting('descriptor_words', count, DESCRIPTOR_WORDS_MAX)}"
+        )
     header = pack_record(
         DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS,
         {
@@ -75,6 +94,28 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
         },
     )  # fmt: skip
     return Words.from_ints(descriptor.word_bits, [*header, *regions, *thresholds, *whitening])
+
+
+def fit_descriptor(config: EngineConfig, constants: DescriptorConstants) -> EngineConfig:
+    """``config`` with the smallest descriptor unit that holds these constants: vectors, ROM, and a whitening
+    only if they have one. Raises InputError for constants that none holds."""
+    channels = max(CHANNELS_MIN, _power_of_two(max(constants.channels, constants.dimensions)))
+    unit = replace(descriptor_unit(config), channels=DESCRIPTOR_CHANNELS_MAX, rom_words=DESCRIPTOR_WORDS_MAX,
+                   whitening=True)
+    words = len(encode_descriptor(constants, unit))
+    return config.with_options(
+        descriptor_channels=channels, descriptor_words=max(DESCRIPTOR_WORDS_MIN, words),
+        descriptor_whitening=constants.whitening is not None,
+    )  # fmt: skip
+
+
+def _power_of_two(at_least: int) -> int:
+    return 1 << (at_least - 1).bit_length()
+
+
+def _setting(name: str, value: int, largest: int) -> str:
+    """The rest of an error: what makes the unit large enough, if any is."""
+    return f", or --set {name}={value}" if value <= largest else ""
 
 
 def _encode_whitening(whitening: IntegerWhitening, at_once: int) -> list[int]:

@@ -4,7 +4,7 @@ An export is a folder: ``weights.*`` and ``table.*`` in every format of ``export
 and the manifest.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kestrel.export.c_header import HEADER, c_header
@@ -29,8 +29,9 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
 from kestrel.sw.common.files import atomic_directory, check_output_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.model.bounds import check_accumulators
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, content_digest, validate
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
@@ -56,26 +57,32 @@ def export_network(
     width: int,
     directory: Path,
     descriptor: DescriptorConstants | None = None,
+    *,
+    force: bool = False,
 ) -> ExportReport:
     """Write the export of a network for images of ``height`` x ``width`` on an engine; with ``descriptor``
     for a chip with a descriptor unit.
 
-    The folder appears whole or not at all; an earlier export there is replaced, any other folder that is not
-    empty is refused. Raises InputError for a network that is not valid, whose accumulators could overflow,
-    or that the configuration cannot hold (for a descriptor: with the last map whole), for constants of
-    another map, and for a folder that cannot be written.
+    The folder appears whole or not at all; an earlier export of the same network and settings is replaced,
+    with ``force`` any earlier output, and any other folder that is not empty is refused. Raises InputError
+    for a network that is not valid, whose accumulators could overflow, or that the configuration cannot hold
+    (for a descriptor: with the last map whole), for constants of another map, and for a folder that cannot be
+    written.
     """
-    check_output_directory(directory)
-    validate(network)
+    constants = None if descriptor is None else encode_descriptor(descriptor, descriptor_unit(config))
+    origin = Origin("an export", {
+        "network": network.name, "network file": content_digest(network), "config": asdict(config),
+        "height": height, "width": width, "descriptor": None if constants is None else constants.crc32,
+    })  # fmt: skip
+    check_output_directory(directory, origin, force=force)
     check_accumulators(network)
     plan = make_plan(network, config, height, width)
     rom = encode_weights(network, config)
-    constants = None if descriptor is None else encode_descriptor(descriptor, descriptor_unit(config))
     if descriptor is not None:
         _check_descriptor(plan, descriptor)
     table = seal_table(encode_table(plan), plan, rom.words, constants)
     _check_agreement(plan, rom)
-    with atomic_directory(directory) as temporary:
+    with atomic_directory(directory, origin, force=force) as temporary:
         images = {WEIGHTS: rom.words, TABLE: table}
         if constants is not None:
             images[DESCRIPTOR] = constants

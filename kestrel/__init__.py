@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kestrel.api.chip import FramePlan as FramePlan
     from kestrel.api.chip import VerilogReport as VerilogReport
     from kestrel.api.chip import export_network as export_network
+    from kestrel.api.chip import fit_config as fit_config
     from kestrel.api.chip import plan as plan
     from kestrel.api.chip import write_verilog as write_verilog
     from kestrel.api.descriptors import CodeOptions as CodeOptions
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from kestrel.sw.model.compressed import save_network as save_network
     from kestrel.sw.model.reference import Reference as Reference
     from kestrel.sw.model.weights import FloatNetwork as FloatNetwork
+    from kestrel.sw.planning.fit import FittedConfig as FittedConfig
     from kestrel.sw.retrain.losses import LossSettings as LossSettings
     from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions as QuantiseOptions
     from kestrel.sw.retrain.run import PictureSettings as PictureSettings

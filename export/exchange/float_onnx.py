@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kestrel.export.exchange.model_file import INPUT, ModelBuilder
+from kestrel.sw.common.kinds import FLOAT_DOMAIN
 from kestrel.sw.model.weights import FloatNetwork
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def float_model(network: FloatNetwork, preprocessing: str) -> "ModelProto":
     """The model of a network: input ``image``, float32 [N, C, H, W], the real input of ``preprocessing``
     (which the metadata name); output: the last layer's, by its name. Raises InputError where the package
     onnx is missing."""
-    builder = ModelBuilder(network.shape.name, network.shape.layers[0].in_channels, np.float32)
+    builder = ModelBuilder(network.shape.name, network.shape.layers[0].in_channels, np.float32, FLOAT_DOMAIN)
     x = INPUT
     for layer, weight, bias in zip(network.shape.layers, network.weights, network.biases, strict=True):
         parameters = [builder.constant(f"{layer.name}_weight", weight),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kestrel.export.exchange.model_file import INPUT, ModelBuilder
+from kestrel.sw.common.kinds import INTEGER_DOMAIN
 from kestrel.sw.model.bounds import check_accumulators, rounding_offset
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
 
@@ -35,7 +36,7 @@ def integer_model(network: CompressedNetwork, *, every_layer: bool = False) -> "
     """
     validate(network)
     check_accumulators(network)
-    builder = ModelBuilder(network.name, network.layers[0].shape.in_channels, np.uint8)
+    builder = ModelBuilder(network.name, network.layers[0].shape.in_channels, np.uint8, INTEGER_DOMAIN)
     x, padding = INPUT, 1
     if network.pad.any():
         x, padding = _padded(builder, network.pad), 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import MARK
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,14 +31,16 @@ def require_onnx() -> Any:
 
 
 class ModelBuilder:
-    """A model with the one input ``image`` [N, C, height, width], under construction.
+    """A model with the one input ``image`` [N, C, height, width], under construction. domain: of
+    ``kestrel.sw.common.kinds``, by which the file is known later.
 
     Raises InputError where the package onnx is missing.
     """
 
-    def __init__(self, name: str, channels: int, dtype: type[np.generic]) -> None:
+    def __init__(self, name: str, channels: int, dtype: type[np.generic], domain: str) -> None:
         self._onnx = require_onnx()
         self._name = name
+        self._domain = domain
         self._dtype = dtype
         self._channels = channels
         self._nodes: list[Any] = []
@@ -66,7 +69,7 @@ class ModelBuilder:
             [value(name, channels, f"_{name}") for name, channels in outputs.items()],
             [self._onnx.numpy_helper.from_array(array, name) for name, array in self._constants.items()],
         )  # fmt: skip
-        model = helper.make_model(graph, producer_name="kestrel", ir_version=IR_VERSION,
+        model = helper.make_model(graph, producer_name=MARK, domain=self._domain, ir_version=IR_VERSION,
                                   opset_imports=[helper.make_opsetid("", OPERATOR_SET)])
         helper.set_model_props(model, dict(metadata))
         self._onnx.checker.check_model(model, full_check=True)

@@ -75,7 +75,9 @@ class AxiLite(wiring.Component):
         m = Module()
 
         # --- write ---------------------------------------------------------------------------------------
-        has_address, has_data, answering = Signal(), Signal(), Signal()
+        has_address = Signal()
+        has_data = Signal()
+        answering = Signal()
         m.d.comb += [
             self.s_axil_awready.eq(~has_address),
             self.s_axil_wready.eq(~has_data),

@@ -77,7 +77,10 @@ class Control(wiring.Component):
         starting = Signal()  # the core becomes busy in the next cycle
         startup = Signal(init=int(self.chip.startup_check))  # the check after a reset is still to start
         checking = self.checking
-        idle, asked, wrong_size, unchecked = Signal(), Signal(), Signal(), Signal()
+        idle = Signal()
+        asked = Signal()
+        wrong_size = Signal()
+        unchecked = Signal()
         m.d.comb += [
             self.busy.eq(self.core_busy | starting | self.closing | self.check_busy | checking | startup),
             idle.eq(~self.busy),

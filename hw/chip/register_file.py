@@ -93,7 +93,9 @@ class RegisterFile(wiring.Component):
 
         # One cycle for the address and the counters' memory, one for the choice.
         was_word = Signal.like(word, reset_less=True)
-        was_counter, hidden, was_mapped = Signal(), Signal(), Signal()
+        was_counter = Signal()
+        hidden = Signal()
+        was_mapped = Signal()
         data_out = Signal(REGISTER_BITS, reset_less=True)
         m.d.sync += [
             was_word.eq(word),

@@ -113,7 +113,7 @@ class RomCheck(wiring.Component):
 
         m.d.comb += self.busy.eq(1)
         first, table = IDENTITY_FIELDS[0].word, self.roms[0]
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("RESET"):
                 m.d.sync += address.eq(first)
                 m.next = "IDENTIFY"

@@ -66,7 +66,8 @@ class TableWatch(wiring.Component):
         is_record = (address < base) & (address[RECORD_BITS:] != 0)
         is_visit = (address >= base) & (address[RECORD_BITS:] != 0)
         read_part = Signal()
-        wrong, beyond = Signal(), Signal()
+        wrong = Signal()
+        beyond = Signal()
         with m.If(address == _field(HEADER_FIELDS, "visits_base").word):
             visits = bits(HEADER_FIELDS, "visits_base")
             m.d.comb += wrong.eq(

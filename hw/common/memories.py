@@ -46,7 +46,6 @@ def rom(
         "p_DEPTH": depth,
         "p_ADDR_BITS": bits_for(depth - 1),
         "p_INIT_FILE": f"{name}.mem",
-        "p_PLUSARG": PREFIX + name,
         "i_clk": ClockSignal("sync"),
         "i_en": en,
         "i_addr": addr,

@@ -20,6 +20,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from amaranth.tracer import get_src_loc
 
 PREFIX = "kestrel_"
 
@@ -61,8 +62,8 @@ def use_ports_only(component: wiring.Component, like: wiring.Component) -> None:
 
 
 class _Placed(Elaboratable):
-    def __init__(self, component: wiring.Component, clocked: bool, reset: Any) -> None:
-        self._component, self._clocked, self._reset = component, clocked, reset
+    def __init__(self, component: wiring.Component, clocked: bool, reset: Any, source: Any) -> None:
+        self._component, self._clocked, self._reset, self._source = component, clocked, reset, source
 
     def elaborate(self, platform: object) -> Any:
         component = self._component
@@ -76,7 +77,7 @@ class _Placed(Elaboratable):
             ports["i_rst"] = reset if self._reset is None else reset | self._reset
         for name, (member, value) in port_names(component).items():
             ports[f"{'i' if member.flow == In else 'o'}_{name}"] = value
-        return Instance(module_name(component), **ports)
+        return Instance(module_name(component), src_loc=self._source, **ports)
 
 
 def place(
@@ -87,13 +88,13 @@ def place(
     A purely combinational block has no clock and reset ports: ``clocked=False``. ``reset``: resets the block
     beside the parent's own reset.
     """
-    m.submodules[name] = _Placed(component, clocked, reset)
+    m.submodules[name] = _Placed(component, clocked, reset, get_src_loc())
 
 
 def delayed(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = False) -> Any:
     """``value`` as it was ``cycles`` clock cycles ago (a chain of registers)."""
     for stage in range(cycles):
-        register = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=reset_less)
+        register = Signal.like(value, name=f"{name}_{stage + 1}", reset_less=reset_less, src_loc_at=1)
         m.d.sync += register.eq(value)
         value = register
     return value

@@ -117,7 +117,7 @@ class Sequencer(wiring.Component):
         m.d.comb += self.table_addr.eq(self._table.pointer)
         m.d.comb += self.activation_bits.eq(self._header["activation_bits"])
         m.d.sync += self.done.eq(0)
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("IDLE"), m.If(self.start):
                 m.d.sync += [self.busy.eq(1), self.error.eq(0)]
                 self._table.begin(m, 0)

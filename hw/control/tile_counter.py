@@ -28,9 +28,12 @@ class TileCounter:
     def __init__(self, config: EngineConfig, layer: data.View) -> None:
         self.config = config
         self.layer = layer
-        self.next, self.first = Signal(), Signal()
+        self.next = Signal(name="tile_next")
+        self.first = Signal(name="tile_first")
         self.first_of_visit = Signal()
-        self.last_digit, self.last_in, self.last_out = Signal(), Signal(), Signal()
+        self.last_digit = Signal()
+        self.last_in = Signal()
+        self.last_out = Signal()
         self._in_group = Signal.like(layer.in_groups, name="in_group")
         self._out_group = Signal.like(layer.out_groups, name="out_group")
         self._offset = Signal(feature_address_bits(config), name="offset")

@@ -69,7 +69,7 @@ class Course:
         with m.If(unit.rom_en):
             m.d.sync += self.pointer.eq(self.pointer + 1)
         m.d.sync += parts.vectors.start.eq(self.begins_pass)
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("REST"):
                 self._rest(m)
             with m.State("HEADER"):

@@ -91,7 +91,7 @@ class DescriptorOutput(wiring.Component):
             self.tdata.eq(self._held[:BYTE]),
             self.done.eq(self.tvalid & self.tready & self.tlast),
         ]
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("REST"), m.If(self.go):
                 m.d.sync += [self._index.eq(0), self._part.eq(0)]
                 m.next = "READ"

@@ -96,7 +96,7 @@ class DescriptorSquares(wiring.Component):
             self._next_slot.eq(Mux(self._bank == BANKS - 1, after, self._slot)),
             self.address.eq(self._address),
         ]
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("REST"), m.If(self.go):
                 m.d.sync += [
                     rows_ahead.eq(region.top),

@@ -129,7 +129,7 @@ class DescriptorWhitening(wiring.Component):
             self.row.magnitude.eq(abs(self._total)),
             self.row.sign.eq(self._total < 0),
         ]
-        with m.FSM(name="state"):
+        with m.FSM():
             with m.State("REST"), m.If(self.go):
                 m.d.sync += [self._row.eq(0), self._in_word.eq(0)]
                 self._begin_columns(m)

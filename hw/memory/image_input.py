@@ -66,7 +66,8 @@ class ImageInput(wiring.Component):
 
     def _take(self, m: Module, raster: Raster) -> None:
         """Take the visit's beats, and find out whether the frame ends where it should."""
-        strip_end, image_end = Signal(), Signal()
+        strip_end = Signal()
+        image_end = Signal()
         closing = Signal()  # the cycle after the visit's last beat
         position, word_end = self._position, self._word_end
         m.d.comb += [

@@ -165,7 +165,7 @@ class WeightLoader(wiring.Component):
         self._measure(m)
         self._hold_biases(m)
         self._move(m)
-        with m.FSM(name="state"):
+        with m.FSM():
             self._states(m)
         self._begin(m)
         self._decode(m, self._cut(m))

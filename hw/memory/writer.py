@@ -47,7 +47,8 @@ class Writer(wiring.Component):
             }
         )
         slot = self.visit.write_slot
-        self._bank, self._slot = Signal(2, name="bank"), Signal.like(slot, name="slot")  # of the row
+        self._bank = Signal(2, name="bank")  # of the row
+        self._slot = Signal.like(slot, name="slot")
         self._strip_bank = Signal(2, name="strip_bank")  # of the strip's first row
         self._strip_slot = Signal.like(slot, name="strip_slot")
         self._group_offset = Signal.like(slot, name="group_offset")
@@ -132,7 +133,8 @@ class Writer(wiring.Component):
 
     def _after_row(self, m: Module) -> tuple[Signal, Signal]:
         """Bank and slot after this result: the next row's if it ends one."""
-        row_bank, row_slot = Signal.like(self._bank), Signal.like(self._slot)
+        row_bank = Signal.like(self._bank)
+        row_slot = Signal.like(self._slot)
         m.d.comb += [row_bank.eq(self._bank), row_slot.eq(self._slot)]
         with m.If(self.result.row_end):
             m.d.sync += self._column.eq(0)

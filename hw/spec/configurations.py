@@ -1,5 +1,6 @@
-"""The named engine configurations, and configurations from TOML files."""
+"""The named engine configurations, and configurations from and for TOML files."""
 
+import json
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -88,6 +89,12 @@ def load_config(text: str) -> EngineConfig:
         return NAMED[base].with_options(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def config_text(config: EngineConfig) -> str:
+    """The contents of a TOML file from which ``load_config`` reads ``config``, every field of it."""
+    values = ((f.name, json.dumps(getattr(config, f.name), ensure_ascii=False)) for f in fields(config))
+    return "".join(f"{name} = {value}\n" for name, value in values)
 
 
 def config_fields() -> tuple[str, ...]:

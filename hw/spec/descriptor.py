@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
-from kestrel.hw.spec.engine_config import WHITENING_ROWS, EngineConfig
+from kestrel.hw.spec.engine_config import (
+    DESCRIPTOR_CHANNELS_MAX,
+    DESCRIPTOR_WORDS_MAX,
+    DESCRIPTOR_WORDS_MIN,
+    WHITENING_ROWS,
+    EngineConfig,
+)
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.records import Field
-
-DESCRIPTOR_CHANNELS_MAX = 512
-"""The most channels of a map, and the most dimensions of a descriptor."""
 
 DESCRIPTOR_REGIONS_MAX = 256
 """The most regions of one map."""
@@ -137,10 +140,10 @@ class DescriptorConfig:
                 f"descriptor unit: channels = {self.channels}; "
                 f"allowed: a power of two, 2..{DESCRIPTOR_CHANNELS_MAX}"
             )
-        if not 2 * DESCRIPTOR_HEADER_WORDS <= self.rom_words <= 1 << 20:
+        if not DESCRIPTOR_WORDS_MIN <= self.rom_words <= DESCRIPTOR_WORDS_MAX:
             raise InputError(
                 f"descriptor unit: rom_words = {self.rom_words}; "
-                f"allowed: {2 * DESCRIPTOR_HEADER_WORDS}..{1 << 20}"
+                f"allowed: {DESCRIPTOR_WORDS_MIN}..{DESCRIPTOR_WORDS_MAX}"
             )
         if self.matrix_rows not in WHITENING_ROWS:
             raise InputError(
@@ -155,7 +158,7 @@ class DescriptorConfig:
 
 
 def descriptor_unit(config: EngineConfig) -> DescriptorConfig:
-    """The descriptor unit beside an engine unless a chip says otherwise; a whitening of 512 x 512 fits its
-    ROM."""
+    """The descriptor unit beside an engine, as its configuration says."""
     rows = config.whitening_rows
-    return DescriptorConfig(rom_words=DESCRIPTOR_CHANNELS_MAX**2 // rows + 4096, matrix_rows=rows)
+    words = config.descriptor_words or DESCRIPTOR_CHANNELS_MAX**2 // rows + 4096
+    return DescriptorConfig(config.descriptor_channels, words, config.descriptor_whitening, rows)

@@ -35,6 +35,24 @@ WHITENING_ROWS = (4, 8, 16)
 """The values that ``whitening_rows`` may have: rows of the matrix in a word of the descriptor ROM. The
 first 32 bits of a word hold everything else."""
 
+PARTIAL_DEPTH_MIN = 4
+MAX_WIDTH_MIN = 3
+FEATURE_WORDS_MIN = 2
+WEIGHT_WORDS_MIN = 4
+TABLE_WORDS_MIN = 2 * RECORD_WORDS
+"""The smallest memories that a configuration may have."""
+
+WEIGHT_WORDS_MAX = 1 << 26
+TABLE_WORDS_MAX = 1 << 20
+"""The largest ROMs that it may have."""
+
+DESCRIPTOR_CHANNELS_MAX = 512
+"""The most channels of a map, and the most dimensions of a descriptor."""
+
+DESCRIPTOR_WORDS_MIN = 2 * RECORD_WORDS
+DESCRIPTOR_WORDS_MAX = 1 << 20
+"""The smallest and the largest descriptor ROM."""
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -49,6 +67,9 @@ class EngineConfig:
     of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
     masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
     units. ``whitening_rows``: rows of the whitening matrix that a descriptor unit multiplies by at once.
+    ``descriptor_channels``, a power of two: the most channels of a map and dimensions of a descriptor, for
+    such a unit. ``descriptor_words``: of its ROM; 0: room for a whitening of 512 x 512.
+    ``descriptor_whitening``: it can whiten.
     ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
     image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more).
 
@@ -69,6 +90,9 @@ class EngineConfig:
     row_groups: bool = False
     mask_bits_max: int = max(MASK_BITS)
     whitening_rows: int = min(WHITENING_ROWS)
+    descriptor_channels: int = DESCRIPTOR_CHANNELS_MAX
+    descriptor_words: int = 0
+    descriptor_whitening: bool = True
     residual: bool = False
 
     def __post_init__(self) -> None:
@@ -80,17 +104,17 @@ class EngineConfig:
         check("output_lanes", self.output_lanes, 1, 128)
         check("activation_bits", self.activation_bits, ACTIVATION_BITS_MIN, ACTIVATION_BITS_MAX)
         check("load_kernels", self.load_kernels, 1, self.input_lanes)
-        check("partial_depth", self.partial_depth, 4, 65536)
-        check("max_width", self.max_width, 3, self.partial_depth)
+        check("partial_depth", self.partial_depth, PARTIAL_DEPTH_MIN, 65536)
+        check("max_width", self.max_width, MAX_WIDTH_MIN, self.partial_depth)
         if type(self.feature_words) is not tuple or len(self.feature_words) != 2:
             raise InputError(
                 f"configuration {self.name!r}: feature_words = {self.feature_words!r}; "
                 "allowed: two word counts"
             )
         for part, words in enumerate(self.feature_words):
-            check(f"feature_words[{part}]", words, 2, 1 << 24)
-        check("weight_words", self.weight_words, 4, 1 << 26)
-        check("table_words", self.table_words, 2 * RECORD_WORDS, 1 << 20)
+            check(f"feature_words[{part}]", words, FEATURE_WORDS_MIN, 1 << 24)
+        check("weight_words", self.weight_words, WEIGHT_WORDS_MIN, WEIGHT_WORDS_MAX)
+        check("table_words", self.table_words, TABLE_WORDS_MIN, TABLE_WORDS_MAX)
         check("stream_bytes", self.stream_bytes, 1, self.word_lanes)
         for name, allowed in (("mask_bits_max", MASK_BITS_MAX), ("whitening_rows", WHITENING_ROWS)):
             value = getattr(self, name)
@@ -105,7 +129,7 @@ class EngineConfig:
                 f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
                 "allowed: one lane count a multiple of the other"
             )
-        for name in ("row_groups", "residual"):
+        for name in ("row_groups", "descriptor_whitening", "residual"):
             value = getattr(self, name)
             if type(value) is not bool:
                 raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: true, false")
@@ -119,6 +143,15 @@ class EngineConfig:
                 f"configuration {self.name!r}: row_groups with input_lanes = {self.input_lanes}; "
                 f"allowed: with {ROW_GROUPS} or more"
             )
+        channels, words = self.descriptor_channels, self.descriptor_words
+        check("descriptor_channels", channels, 2, DESCRIPTOR_CHANNELS_MAX)
+        if channels & (channels - 1):
+            raise InputError(
+                f"configuration {self.name!r}: descriptor_channels = {channels}; "
+                f"allowed: a power of two, 2..{DESCRIPTOR_CHANNELS_MAX}"
+            )
+        if type(words) is not int or words != 0:
+            check("descriptor_words", words, DESCRIPTOR_WORDS_MIN, DESCRIPTOR_WORDS_MAX)
         if self.input_lanes % self.load_kernels:
             raise InputError(
                 f"configuration {self.name!r}: load_kernels = {self.load_kernels}; "

@@ -1,40 +1,58 @@
 """The chip: plans, ROM images and Verilog."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kestrel.api.contents import chip_contents
+from kestrel.api.pictures import Pictures
+from kestrel.export.descriptor_rom import fit_descriptor
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
-from kestrel.hw.emit.integration import integration_files
-from kestrel.hw.emit.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engine_files
+from kestrel.hw.emit.packaging.names import DEFAULT, Names
+from kestrel.hw.emit.packaging.package import package
+from kestrel.hw.emit.packaging.wrapper import WRAPPER
+from kestrel.hw.emit.verilog import VerilogFile, engine_files
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import load_config
 from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory, check_output_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
 from kestrel.sw.pictures.sizes import Size, height_width
+from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
 from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
-from kestrel.sw.retrieval.describe.chip_constants import trained_constants
+from kestrel.sw.retrieval.describe.chip_constants import (
+    chip_regions,
+    make_constants,
+    plain_quantiser,
+    trained_constants,
+)
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors
+from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 FILE_LIST = "files.f"
+CONFIG_FILE = "config.toml"
+FITTED = "-fitted"
+"""What the name of a fitted configuration ends in."""
+
 NETWORK_SUFFIX = ".safetensors"
 TOPS = ("engine", "chip")
 
 Network = CompressedNetwork | str | Path
 """A network in memory, a network file, or ``embedded`` for the network that is part of the package."""
 
-Config = EngineConfig | str | Path
-"""An engine's configuration, the name of one, or a .toml file."""
+Config = EngineConfig | FittedConfig | str | Path
+"""An engine's configuration, one that is fitted to a network, the name of one, or a .toml file."""
 
 
 def find_network(network: Network) -> CompressedNetwork:
@@ -45,6 +63,8 @@ def find_network(network: Network) -> CompressedNetwork:
 def find_config(config: Config) -> EngineConfig:
     """The configuration in memory, which is loaded by its name or from its file if necessary. Raises
     InputError."""
+    if isinstance(config, FittedConfig):
+        return config.config
     return config if isinstance(config, EngineConfig) else load_config(str(config))
 
 
@@ -77,7 +97,7 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
-        if isinstance(network, CompressedNetwork) or _is_file(str(network)):
+        if isinstance(network, CompressedNetwork) or is_network_file(str(network)):
             if mask_bits is not None:
                 raise InputError(f"--mask-bits {mask_bits}: {_name(network)} has its own; "
                                  "allowed with a network's name")
@@ -90,7 +110,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
-def _is_file(network: str) -> bool:
+def is_network_file(network: str) -> bool:
+    """Whether a file is meant, and not a name as ``vgg16/8:pool3``."""
     return network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
 
 
@@ -109,27 +130,79 @@ def _flaw(planned: Plan) -> str | None:
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *,
     descriptors: Descriptors | str | Path | None = None, whitening: Whitening | str | Path | None = None,
-    threshold: str = "median",
+    threshold: str | None = None, force: bool = False,
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
-    ``folder`` is written; it must be new, empty or an earlier export. ``size`` is that of the image, in
-    pixels. A chip with a descriptor unit needs ``descriptors``, those of training photographs (or their
-    file), made with this network, size, pooling and whitening; ``whitening``, with which they were made, of
-    mode "after"; and ``threshold``, that of the bits, "median" or "mean". Raises InputError, in which case
-    nothing is written.
+    ``folder`` is written; it must be new, empty or an earlier export of the same network and settings.
+    ``size`` is that of the image, in pixels. A chip with a descriptor unit needs ``descriptors``, those of
+    training photographs (or their file), made with this network, size, pooling and whitening; ``whitening``,
+    with which they were made, of mode "after"; and ``threshold``, that of the bits, "median" or "mean" (None:
+    as the codes of the descriptors have, or else "median"). With ``force`` an output of another run in the
+    folder is replaced too. Raises InputError, in which case nothing is written.
     """
-    if threshold not in THRESHOLDS:
+    if threshold is not None and threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
     if whitening is not None and descriptors is None:
         raise InputError(f"whitening {_label(whitening)}; allowed: with --descriptor")
+    if threshold is not None and descriptors is None:
+        raise InputError(f"threshold {threshold}; allowed: with --descriptor")
     loaded, (height, width) = find_network(network), height_width(size)
     constants: DescriptorConstants | None = None
     if descriptors is not None:
-        given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
-        white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
-        constants = trained_constants(loaded, given, _label(descriptors), height, width, white, threshold)
-    return write_export(loaded, find_config(config), height, width, Path(folder), constants)
+        constants = _trained(loaded, height, width, descriptors, whitening, threshold)
+    return write_export(loaded, find_config(config), height, width, Path(folder), constants,
+                        force=force)
+
+
+def _trained(network: CompressedNetwork, height: int, width: int, descriptors: Descriptors | str | Path,
+             whitening: Whitening | str | Path | None, threshold: str | None = None) -> DescriptorConstants:
+    given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
+    white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
+    return trained_constants(network, given, _label(descriptors), height, width, white, threshold)
+
+
+def fit_config(
+    network: Network, config: Config = "edge", size: Size = 224, *,
+    descriptors: Descriptors | str | Path | None = None, pooling: str | None = None,
+    whitening: Whitening | str | Path | None = None, progress: Progress | None = None,
+) -> FittedConfig:
+    """``config`` with the smallest memories with which a frame takes no more cycles: with one word less in
+    any of them the network is refused, or slower.
+
+    Feature memory and partial sums, which trade words for cycles, are at most those of ``config``; ROMs and
+    the widest row are what the network asks for.
+
+    Parameters: size: of the image, pixels; for a chip with a descriptor unit, which is fitted too: either
+    descriptors, those of training photographs (or their file) as ``export_network`` takes them, or pooling, a
+    preset; whitening: of mode "after". Raises InputError where the network does not fit ``config``.
+    """
+    if descriptors is not None and pooling is not None:
+        raise InputError(f"pooling {pooling} with training {_label(descriptors)}; allowed: one of them")
+    if whitening is not None and descriptors is None and pooling is None:
+        raise InputError(f"whitening {_label(whitening)}; allowed: with training descriptors or a pooling")
+    loaded, base, (height, width) = find_network(network), find_config(config), height_width(size)
+    with (progress or silent)("fitting memories", None):
+        fitted = fit_memories(loaded, base, height, width)
+        if descriptors is not None:
+            fitted = fit_descriptor(fitted, _trained(loaded, height, width, descriptors, whitening))
+        elif pooling is not None:
+            fitted = fit_descriptor(fitted, _untrained(loaded, height, width, pooling, whitening))
+    name = f"{base.name.removesuffix(FITTED)}{FITTED}"
+    return FittedConfig(fitted.with_options(name=name), base, loaded.name, height, width)
+
+
+def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str,
+               whitening: Whitening | str | Path | None) -> DescriptorConstants:
+    """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
+    options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
+    describer = make_describer(network, options)
+    pools = sum(layer.shape.pool for layer in network.layers)
+    size = height >> pools, width >> pools
+    quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
+    channels = network.layers[-1].shape.out_channels
+    return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,
+                          describer.whitening)
 
 
 def _label(value: object) -> str:
@@ -141,9 +214,11 @@ def _label(value: object) -> str:
 class VerilogReport:
     """The files that were written.
 
-    ``files`` are those of Verilog, the top module last, as in ``file_list``. ``integration`` are, for a chip,
-    a wrapper with the usual AXI names, a FuseSoC core, clock constraints and a script for yosys. ``top`` is
-    the name of the top module. ``lines`` is the number of lines of Verilog.
+    ``files`` are those of Verilog, the top module last, as in ``file_list``. ``integration`` is what goes
+    with a chip: a FuseSoC core, constraints, descriptions of the registers, scripts, and with ``roms`` the
+    ROM images and a test bench. ``top`` is the name of the top module, ``core`` that of the FuseSoC core, ""
+    for an engine. ``lines`` is the number of lines of Verilog. ``config_file`` holds the configuration, if it
+    was fitted to a network.
     """
 
     folder: Path
@@ -151,42 +226,61 @@ class VerilogReport:
     integration: tuple[Path, ...]
     file_list: Path
     top: str
+    core: str
     lines: int
     config: EngineConfig
+    config_file: Path | None = None
 
 
 def write_verilog(
     folder: str | Path, config: Config = "edge", *, top: str = "engine", descriptor: bool = False,
-    startup_check: bool = False, progress: Progress | None = None,
+    startup_check: bool = False, prefix: str = DEFAULT, roms: str | Path | None = None,
+    picture: Pictures = "random:1", source_lines: bool = False,
+    force: bool = False, progress: Progress | None = None,
 ) -> VerilogReport:
     """Writes an engine's Verilog, or a chip's: one file for each module, and a file list.
 
-    ``folder`` is written; it must be new, empty or written before. ``top`` is "engine", or "chip" for the
-    engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
-    ``startup_check`` it checks its ROMs after every reset. Raises InputError, in which case nothing is
-    written.
+    ``folder`` is written; it must be new, empty or written before with the same settings. A ``config`` that
+    is fitted to a network is written too, as a file for ``load_config``. ``top`` is "engine", or "chip" for
+    the engine with everything around it. With ``descriptor`` the chip has a descriptor unit; with
+    ``startup_check`` it checks its ROMs after every reset. The names of all modules and files begin with
+    ``prefix``, so that two chips can stand in one design. ``roms`` is an export for this configuration: its
+    images go with a chip, and with them a test bench, which sends ``picture``. With ``source_lines`` comments
+    name the lines of Python that declarations and instances come from. With ``force`` an output of another
+    run in the folder is replaced too. Raises InputError, in which case nothing is written.
     """
+    fitted = config if isinstance(config, FittedConfig) else None
     chosen, output = find_config(config), Path(folder)
     if top not in TOPS:
         raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
-    for option, given in (("descriptor", descriptor), ("startup-check", startup_check)):
+    options = (("descriptor", descriptor), ("startup-check", startup_check), ("roms", roms is not None))
+    for option, given in options:
         if given and top == "engine":
             raise InputError(f"{option} with top engine; allowed: with top chip")
-    check_output_directory(output)
+    names = Names(prefix)
+    origin = Origin("Verilog", {"config": asdict(chosen), "top": top, "descriptor": descriptor,
+                                "startup check": startup_check, "prefix": prefix,
+                                "source lines": source_lines,
+                                "roms": None if roms is None else str(roms)})
+    check_output_directory(output, origin, force=force)
     others: tuple[VerilogFile, ...] = ()
+    core = ""
     with (progress or silent)("generating Verilog", None):
         if top == "chip":
             chip = ChipConfig(chosen, descriptor_unit(chosen) if descriptor else None, startup_check)
-            files = chip_files(chip)
-            others = integration_files(chip, files)
+            contents = None if roms is None else chip_contents(chip, Path(roms), picture)
+            made = package(chip, names, contents, sources=source_lines)
+            files, others, core = made.rtl, made.others, made.core
         else:
-            files = engine_files(chosen)
-    with atomic_directory(output) as temporary:
+            files = tuple(names.renamed(file) for file in engine_files(chosen, sources=source_lines))
+    with atomic_directory(output, origin, force=force) as temporary:
         for file in (*files, *others):
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         (temporary / FILE_LIST).write_text("".join(f"{file.name}\n" for file in files), encoding="utf-8")
+        if fitted is not None:
+            (temporary / CONFIG_FILE).write_text(fitted.text, encoding="utf-8")
     return VerilogReport(
         output, tuple(output / file.name for file in files), tuple(output / file.name for file in others),
-        output / FILE_LIST, CHIP_TOP if top == "chip" else TOP,
-        sum(file.text.count("\n") for file in files), chosen,
+        output / FILE_LIST, names.module(WRAPPER if top == "chip" else "engine"), core,
+        sum(file.text.count("\n") for file in files), chosen, output / CONFIG_FILE if fitted else None,
     )  # fmt: skip

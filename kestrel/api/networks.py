@@ -90,6 +90,8 @@ def compress(
     plan = mask_plan(mask_bits, weights.shape)
     height, width = height_width(size)
     if pictures is not None:
+        if seed:
+            raise InputError(f"seed {seed} with pictures, none of which is generated; allowed: without")
         chosen = calibration_pictures(pictures, size)
     elif seed < 0:
         raise InputError(f"seed {seed}; allowed: 0 or more")

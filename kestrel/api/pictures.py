@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output_directory
 from kestrel.sw.common.picture_manifest import MANIFEST
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, folder_pictures, silent
 from kestrel.sw.model.compressed import CompressedNetwork
@@ -97,34 +96,34 @@ def image_preprocessing(network: CompressedNetwork) -> Preprocessing:
 
 
 def write_scenes(folder: str | Path, *, groups: int = 12, views: int = 4, seed: int = 1,
-                 size: Size = (240, 320), progress: Progress | None = None) -> Scenes:
+                 size: Size = (240, 320), force: bool = False, progress: Progress | None = None) -> Scenes:
     """Generates scenes for trying out retrieval: ``views`` pictures of each of ``groups`` places, and a
     manifest that says which belong together, in the form that the protocol "groups" reads.
 
-    ``folder`` is written; it must be new or empty. ``seed`` is that of the first place; each further place
-    has the next seed. ``size`` is that of the pictures, in pixels. Raises InputError.
+    ``folder`` is written; it must be new, empty or written before with the same settings. ``seed`` is that of
+    the first place; each further place has the next seed. ``size`` is that of the pictures, in pixels. With
+    ``force`` an output of another run in the folder is replaced too. Raises InputError.
     """
     folder = Path(folder)
-    check_output_directory(folder)
     height, width = height_width(size)
     with (progress or silent)("generating", groups * views) as advance:
-        rows = write_scene_files(folder, groups, views, seed, height, width, advance)
+        rows = write_scene_files(folder, groups, views, seed, height, width, advance, force=force)
     return Scenes(folder, folder / MANIFEST, tuple(name for name, _ in rows))
 
 
 def write_shapes(folder: str | Path, *, classes: int = 20, per_class: int = 40, seed: int = 1,
-                 size: Size = 96, progress: Progress | None = None) -> Shapes:
+                 size: Size = 96, force: bool = False, progress: Progress | None = None) -> Shapes:
     """Generates labelled pictures for training: outlines and patterns, one folder for each class.
 
-    ``folder`` is written; it must be new or empty. ``per_class`` is the number of pictures of each of the
-    ``classes``. ``seed`` is that of the first pictures; the next ones have the next seeds. ``size`` is that
-    of the pictures, in pixels. Raises InputError.
+    ``folder`` is written; it must be new, empty or written before with the same settings. ``per_class`` is
+    the number of pictures of each of the ``classes``. ``seed`` is that of the first pictures; the next ones
+    have the next seeds. ``size`` is that of the pictures, in pixels. With ``force`` an output of another run
+    in the folder is replaced too. Raises InputError.
     """
     folder = Path(folder)
-    check_output_directory(folder)
     pictures = make_shapes(classes, per_class, *height_width(size), seed)
     with (progress or silent)("generating", len(pictures)) as advance:
-        write_shape_files(folder, pictures, advance)
+        write_shape_files(folder, pictures, advance, force=force)
     return Shapes(folder, tuple(CLASSES[:classes]), len(pictures))
 
 

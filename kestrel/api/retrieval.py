@@ -10,7 +10,6 @@ import numpy as np
 from kestrel.api.chip import Network
 from kestrel.api.descriptors import check_bits_of, check_threshold
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output, check_output_directory
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import Evaluation, check_codes
@@ -21,7 +20,7 @@ from kestrel.sw.retrieval.describe.extract import Describer, Skip
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
 from kestrel.sw.retrieval.report.measure import FEATURES, ReportRequest, check_request, make_report
-from kestrel.sw.retrieval.report.pages import HTML, write_report
+from kestrel.sw.retrieval.report.pages import write_report
 from kestrel.sw.retrieval.report.rows import Report
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
@@ -135,6 +134,9 @@ def search(
     """
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
+    if effort is not None and index.kind.structure == "flat":
+        raise InputError(f"effort {effort} in a flat index, which is searched whole; allowed: in one "
+                         "of structure hnsw or ivf")
     vectors = queries
     if isinstance(queries, Descriptors):
         check_comparable(queries.settings, index.settings, "the query", "the index")
@@ -181,13 +183,21 @@ def evaluate(
                          average_precision=average_precision, what=what, progress=progress or silent)
 
 
+def quantiser_is_new(descriptors: Descriptors, threshold: str | None, bits: int | None) -> bool:
+    """Whether ``own_quantiser`` learns one, as the descriptors' codes, if any, are not what is wanted."""
+    codes = descriptors.codes
+    return codes is None or threshold is not None or bits not in (None, codes.quantiser.bits)
+
+
 def own_quantiser(benchmark: Benchmark, descriptors: Descriptors,
-                  threshold: str = THRESHOLDS[0], bits: int | None = None) -> Quantiser:
+                   threshold: str | None = None, bits: int | None = None) -> Quantiser:
     """The quantiser to use without training photographs: that of the descriptors' codes, or else one learned
-    from the benchmark's own images. ``bits`` is the number of bits (None: as in the codes, or else one for
-    each dimension). Raises InputError."""
-    if descriptors.codes is not None and bits in (None, descriptors.codes.quantiser.bits):
+    from the benchmark's own images. ``threshold`` is that of the bits (None: as in the codes, or else
+    "median"). ``bits`` is the number of bits (None: as in the codes, or else one for each dimension). Raises
+    InputError."""
+    if descriptors.codes is not None and not quantiser_is_new(descriptors, threshold, bits):
         return descriptors.codes.quantiser
+    threshold = threshold or THRESHOLDS[0]
     images = set(benchmark.images)
     own = [row for row, name in enumerate(descriptors.names) if name in images]
     return fit_quantiser(descriptors.vectors[own], threshold,
@@ -201,15 +211,12 @@ def report(
     """Writes the tables of a benchmark as HTML, Markdown, JSON and plots.
 
     With ``keep_features``, what the backend computed is kept for another report. ``skip`` is called with
-    pictures that cannot be used (None: they are errors). A stopped run continues from its features.
+    pictures that cannot be used (None: they are errors). A stopped run continues from its features. A folder
+    of another run is refused unless ``request.force`` is set.
     Returns the figures and the files written. Raises InputError.
     """
     check_request(request)
     check_threshold(request.threshold)
-    if request.output.is_dir():
-        check_output(request.output / HTML)
-    else:
-        check_output_directory(request.output)
     found = make_report(request, progress or silent, skip)
     files = write_report(found, request.output)
     if not keep_features:

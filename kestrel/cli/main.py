@@ -22,6 +22,7 @@ from typer.main import get_command
 
 from kestrel.cli.former import translate
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
+from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
 
 DISTRIBUTION = "kestrel-engine"
@@ -60,13 +61,17 @@ class LazyCommand(TyperCommand):
         super().__init__(entry.name, short_help=_summary(entry))
         self.entry = entry
 
-    def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
+    def load(self) -> Any:
+        """The command itself, or the group of its sub-commands."""
         loaded = self.entry.load()
-        if isinstance(loaded, typer.Typer):  # a command with sub-commands
-            return get_command(loaded).make_context(info_name, args, *arguments, **settings)
+        if isinstance(loaded, typer.Typer):
+            return get_command(loaded)
         application = typer.Typer(add_completion=False)
-        application.command(self.name)(loaded)
-        command = get_command(application)
+        application.command(self.name, cls=DeclaredCommand)(loaded)
+        return get_command(application)
+
+    def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
+        command = self.load()
         options = {name: option.default for option in command.params for name in option.opts}
         return command.make_context(info_name, translate(args, options), *arguments, **settings)
 

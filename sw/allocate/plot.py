@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from kestrel.sw.allocate.allocate import Allocation, MeasuredPlan
 from kestrel.sw.allocate.search import plan_text
+from kestrel.sw.common.kinds import plot_metadata
 
 PLOT_SUFFIXES = (".svg", ".png")
 
@@ -38,5 +39,4 @@ def plot_allocation(allocation: Allocation, compared: Sequence[MeasuredPlan], we
         axes.set_title(name)
         axes.grid(visible=True, which="both", alpha=0.25)
         axes.legend(fontsize=8)
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, metadata=metadata)
+        figure.savefig(path, metadata=plot_metadata("allocate", path.suffix))

@@ -9,15 +9,17 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.origin import ORIGIN, Origin
 
 LISTING = ".kestrel-files"
-"""The file, in each folder that ``atomic_directory`` wrote, that names what was written there, one name a
-line. A folder is only ever replaced if its own listing names everything in it."""
+"""The file, in each folder that ``atomic_directory`` wrote, that names the paths in it of what was written
+there, one a line; the path of a folder stands for all that is in it. A folder is only ever replaced if its
+own listing names everything in it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
@@ -27,27 +29,51 @@ def check_output(path: Path) -> None:
     _check_parent(path)
     if path.is_dir():
         raise InputError(f"output {path} is a folder; a file name is needed")
+    if path.exists() and not path.is_file():
+        raise InputError(f"output {path} is a device or the like; a file name is needed")
     if path.exists() and not os.access(path, os.W_OK):
         raise InputError(f"output {path} exists and may not be written")
 
 
-def check_output_directory(path: Path) -> None:
+def check_output_directory(path: Path, origin: Origin, *, force: bool = False) -> None:
     """Raises InputError when ``atomic_directory`` would refuse to write ``path``.
 
-    A folder may be written when it does not exist, is empty, or holds nothing but an earlier output.
+    A folder may be written when it does not exist, is empty, or holds nothing but the output of the run
+    ``origin``, made earlier; with ``force`` that of any run. Files that are no output are never touched.
     """
     _check_parent(path)
     if not path.exists():
         return
     if not path.is_dir():
         raise InputError(f"output {path} is a file; a folder is needed")
-    names = {entry.name for entry in path.iterdir()}
-    foreign = sorted(names - _listed(path))
+    foreign = sorted(_entries(path) - _listed(path))
     if foreign:
         raise InputError(
             f"output folder {path} holds files that are not an earlier output ({', '.join(foreign[:3])}"
             f"{', ...' if len(foreign) > 3 else ''}); name another folder or empty it"
         )
+    if force or not any(path.iterdir()):
+        return
+    if (difference := origin.difference(path)) is not None:
+        raise InputError(f"output folder {path} holds {difference}; allowed: another folder, or --force, "
+                         "which replaces what is there")
+
+
+def claim_directory(path: Path, origin: Origin, names: Sequence[str], *, force: bool = False,
+                    kept: Collection[str] = ()) -> None:
+    """Makes ``path`` the folder of the run ``origin``, which will write ``names`` into it, one after another
+    and over several starts. What another run has left there is removed, but for ``kept``, names in it.
+    Raises InputError as ``check_output_directory`` does."""
+    check_output_directory(path, origin, force=force)
+    with _disk_errors(path, path):
+        if path.exists() and origin.difference(path) is not None:
+            for entry in path.iterdir():
+                if entry.name not in kept:
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        path.mkdir(exist_ok=True)
+        # The listing first: an interruption between the two leaves a folder of an unknown run, not of files.
+        (path / LISTING).write_text("".join(f"{name}\n" for name in (*names, ORIGIN)), encoding="utf-8")
+        origin.write(path)
 
 
 @contextmanager
@@ -69,20 +95,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, origin: Origin, *, force: bool = False) -> Iterator[Path]:
     """Yields a temporary folder to fill; on success it becomes ``path``, otherwise it is removed.
 
     An earlier output at ``path`` is replaced as a whole (see ``check_output_directory``). Raises InputError
     when the location cannot be written or the disk is full.
     """
+    check_output_directory(path, origin, force=force)
     path = path.resolve()  # "." has no parent to write the temporary folder into
-    check_output_directory(path)
     temporary = _beside(path)
     try:
         with _disk_errors(path, temporary):
             temporary.mkdir()
             yield temporary
-            names = sorted(entry.name for entry in temporary.iterdir())
+            origin.write(temporary)
+            names = sorted(_entries(temporary))
             (temporary / LISTING).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
             _replace_directory(temporary, path)
     finally:
@@ -107,11 +134,20 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
 
 
-def _listed(path: Path) -> set[str]:
-    listing = path / LISTING
+def _entries(folder: Path) -> set[str]:
+    """Paths of all files in a folder and its folders, relative to it."""
+    return {entry.relative_to(folder).as_posix() for entry in folder.rglob("*")
+            if entry.is_symlink() or not entry.is_dir()}
+
+
+def _listed(folder: Path) -> set[str]:
+    """Those of them that the folder's own listing names, by themselves or by a folder."""
+    listing = folder / LISTING
     if not listing.is_file():
         return set()
-    return {LISTING, *listing.read_text(encoding="utf-8").splitlines()}
+    names = {LISTING, *listing.read_text(encoding="utf-8").splitlines()}
+    return {name for name in _entries(folder)
+            if name in names or any(parent.as_posix() in names for parent in PurePosixPath(name).parents)}
 
 
 def _check_parent(path: Path) -> None:

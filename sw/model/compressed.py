@@ -8,6 +8,7 @@ that shares the integers of another has none. It also holds the tensor ``pad`` (
 under the key ``kestrel``, a JSON object with everything else.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -35,6 +36,7 @@ from kestrel.hw.spec.widths import (
     kernel_bits,
 )
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
 from kestrel.sw.model.graph import check_graph
 from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
@@ -44,7 +46,7 @@ FORMAT_VERSION = 1
 """Of a stack of plain layers (``ConvShape.is_plain``)."""
 GRAPH_VERSION = 2
 """Of every other network."""
-METADATA_KEY = "kestrel"
+METADATA_KEY = SAFETENSORS_KEY
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,24 @@ def _equal(a: np.ndarray, b: np.ndarray) -> bool:
 def save_network(network: CompressedNetwork, path: str | Path) -> None:
     """Writes ``path``, either completely or not at all; the same network always gives the same bytes.
     Raises InputError if the network is not valid or the file cannot be written."""
+    content = _content(network)
+    with atomic_write(Path(path)) as temporary:
+        # save_file is not used because the files it writes can be read only by their owner.
+        temporary.write_bytes(content)
+
+
+def content_digest(network: CompressedNetwork) -> str:
+    """SHA-256 of the file that ``save_network`` writes. Raises InputError for a network that is not valid."""
+    return hashlib.sha256(_content(network)).hexdigest()
+
+
+def _content(network: CompressedNetwork) -> bytes:
     validate(network)
     tensors = {"pad": np.ascontiguousarray(network.pad)}
     for n, layer in enumerate(network.layers):
         if layer.shape.shares is None:
             tensors |= {f"{n}.{part}": np.ascontiguousarray(array) for part, array in _arrays(layer).items()}
-    with atomic_write(Path(path)) as temporary:
-        # save_file is not used because the files it writes can be read only by their owner.
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))}))
+    return save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))})
 
 
 def load_network(path: str | Path) -> CompressedNetwork:

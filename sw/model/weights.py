@@ -9,6 +9,7 @@ from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import KIND_KEY, WEIGHTS
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel
 from kestrel.sw.model.files.batch_norm import DEFAULT_EPSILON, BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array, times
@@ -193,7 +194,7 @@ def save_weights(network: FloatNetwork, path: Path) -> None:
         tensors[f"features.{index}.weight"] = np.ascontiguousarray(weight)
         tensors[f"features.{index}.bias"] = np.ascontiguousarray(bias)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save(tensors, metadata={KIND_KEY: WEIGHTS}))
 
 
 # --------------------------------------------------------------------------------------------------------

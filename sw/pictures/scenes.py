@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.common.picture_manifest import write_manifest
 from kestrel.sw.pictures.images import SIDE_MAX, generate_picture
 
@@ -64,10 +65,10 @@ def scene_views(height: int, width: int, views: int, seed: int) -> Iterator[np.n
 
 
 def write_scenes(output: Path, groups: int, views: int, seed: int, height: int, width: int,
-                 advance: Callable[[int], None]) -> list[tuple[str, str]]:
+                 advance: Callable[[int], None], *, force: bool = False) -> list[tuple[str, str]]:
     """A folder of ``groups`` places with ``views`` pictures each, PNG, named by group and view (00102.png),
-    and ``manifest.csv``. Returns its rows (file, group); ``advance`` is called after each picture. Raises
-    InputError."""
+    and ``manifest.csv``. Returns its rows (file, group); ``advance`` is called after each picture;
+    ``force``: what another run has left in the folder is replaced too. Raises InputError."""
     for what, value, least, most in (
         ("groups", groups, 1, GROUPS_MAX), ("views", views, 1, VIEWS_MAX), ("seed", seed, 0, 2**63 - 1),
         ("height", height, SIDE_MIN, SIDE_MAX // 2), ("width", width, SIDE_MIN, SIDE_MAX // 2),
@@ -75,7 +76,9 @@ def write_scenes(output: Path, groups: int, views: int, seed: int, height: int, 
         if not least <= value <= most:
             raise InputError(f"{what} {value}; allowed: {least}..{most}")
     rows: list[tuple[str, str]] = []
-    with atomic_directory(output) as folder:
+    origin = Origin("generated scenes",
+                    {"groups": groups, "views": views, "seed": seed, "height": height, "width": width})
+    with atomic_directory(output, origin, force=force) as folder:
         for group in range(groups):
             for view, rgb in enumerate(scene_views(height, width, views, seed + group)):
                 rows.append((f"{group:03}{view:02}.png", f"{group:03}"))

@@ -6,7 +6,7 @@ and tell nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.pictures.images import SIDE_MAX, generate_picture
 
 SIDE_MIN = 16
@@ -151,9 +152,12 @@ def make_shapes(classes: int, per_class: int, height: int, width: int, seed: int
     return ShapePictures(classes, per_class, height, width, seed)
 
 
-def write_shapes(output: Path, pictures: ShapePictures, advance: Callable[[int], None]) -> None:
-    """A folder a class, PNG; ``advance`` is called after each picture. Raises InputError."""
-    with atomic_directory(output) as folder:
+def write_shapes(output: Path, pictures: ShapePictures, advance: Callable[[int], None], *,
+                 force: bool = False) -> None:
+    """A folder a class, PNG; ``advance`` is called after each picture; ``force``: what another run has left
+    in the folder is replaced too. Raises InputError."""
+    origin = Origin("generated shapes", asdict(pictures))
+    with atomic_directory(output, origin, force=force) as folder:
         for index in range(len(pictures)):
             path = folder / pictures.name(index)
             path.parent.mkdir(exist_ok=True)

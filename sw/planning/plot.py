@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from kestrel.hw.spec.table import KIND_CONV
+from kestrel.sw.common.kinds import plot_metadata
 from kestrel.sw.planning.cycles import FrameCycles
 from kestrel.sw.planning.memory import MapUse, memory_needs, memory_use
 from kestrel.sw.planning.plan import Plan
@@ -51,9 +52,7 @@ def plot_plan(plan: Plan, cycles: FrameCycles, name: str, path: Path) -> None:
             f"{name} on {config.name} ({config.input_lanes} x {config.output_lanes} lanes), "
             f"{plan.height} x {plan.width} pixels, {len(plan.visits)} visits"
         )
-        # The file must not contain a date.
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, dpi=DPI, metadata=metadata)
+        figure.savefig(path, dpi=DPI, metadata=plot_metadata("plan", path.suffix))
 
 
 Colour = tuple[float, float, float, float]

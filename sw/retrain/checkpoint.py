@@ -16,8 +16,7 @@ from safetensors.torch import save
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
-
-METADATA_KEY = "kestrel-retrain"
+from kestrel.sw.common.kinds import CHECKPOINT_KEY
 
 State = dict[str, torch.Tensor]
 
@@ -43,7 +42,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save(plain, metadata={METADATA_KEY: json.dumps(checkpoint.about)}))
+        temporary.write_bytes(save(plain, metadata={CHECKPOINT_KEY: json.dumps(checkpoint.about)}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -53,14 +52,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; {allowed}")
     try:
         with safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
+            text = (file.metadata() or {}).get(CHECKPOINT_KEY)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:100]}); {allowed}"
         ) from error
     if text is None:
-        raise InputError(f"{path}: not a checkpoint (no {METADATA_KEY!r} metadata); {allowed}")
+        raise InputError(f"{path}: not a checkpoint (no {CHECKPOINT_KEY!r} metadata); {allowed}")
     parts: dict[str, State] = {"student": {}, "loss": {}, "best": {}}
     optimiser: dict[int, State] = {}
     for key, tensor in tensors.items():

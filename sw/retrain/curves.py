@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import plot_metadata
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -61,4 +62,4 @@ def plot_curves(entries: list[dict[str, Any]], path: Path) -> None:
         if lines:
             axes.legend()
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(temporary, metadata=plot_metadata("retrain", path.suffix))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import CLASSIFIER, KIND_KEY
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress
 from kestrel.sw.compress.fit import find_rule
 from kestrel.sw.compress.mask_plan import parse_mask_plan
@@ -199,7 +200,8 @@ def make_teacher(
 def save_classifier(head: Classifier, path: Path) -> None:
     """Writes the classifier, so that later training can continue from it. Raises InputError."""
     with atomic_write(path) as temporary:
-        temporary.write_bytes(save({name: t.cpu().contiguous() for name, t in head.state_dict().items()}))
+        tensors = {name: t.cpu().contiguous() for name, t in head.state_dict().items()}
+        temporary.write_bytes(save(tensors, metadata={KIND_KEY: CLASSIFIER}))
 
 
 def load_classifier(head: Classifier, path: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from kestrel.cli.main import run
 from kestrel.cli.options.config import chosen_config
 from kestrel.export.manifest import read_manifest
+from kestrel.sw.common.kinds import WAVES, file_kind
 from kestrel.sw.model.compressed import load_network, same
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.pictures.images import generate_picture
@@ -195,6 +196,7 @@ def test_waves_are_written(folder, capsys):
     )
     assert code == 0
     assert (folder / "w.fst").stat().st_size > 1000
+    assert file_kind(folder / "w.fst") == WAVES
 
 
 def test_a_mismatch_is_told_and_gives_exit_code_1(folder, capsys, monkeypatch):
@@ -278,7 +280,7 @@ BAD = {
     "export: a model, but no ROM": ([*EXPORT, "--onnx", "n.onnx", "--set", "weight_words=4"], "weight ROM"),
     "export: descriptor without a ROM": (
         [*EXPORT[:2], "--onnx", "n.onnx", "--descriptor", "d.npz"],
-        "descriptor d.npz; allowed: with -o FOLDER",
+        "--descriptor has no effect without --output; allowed: with --output",
     ),
     "verilog: value out of range": ([*VERILOG, "--set", "activation_bits=9"], "allowed: 4..8"),
     "verilog: lanes out of range": ([*VERILOG, "--set", "input_lanes=0"], "allowed: 1..128"),

@@ -155,11 +155,13 @@ REFUSED = [
     (["photos", "-o", "d.npz", "--rois", "1+x"], "rois '1+x'; allowed"),
     (["photos", "-o", "d.npz", "--rois", "0"], "levels 0"),
     (["photos", "-o", "d.npz", "--crops", "levels"], "crops 'levels'"),
-    (["photos", "-o", "d.npz", "--backend-set", "config"], "--backend-set 'config'; allowed: NAME=VALUE"),
+    (["photos", "-o", "d.npz", "--backend", "rtl", "--backend-set", "config"],
+     "--backend-set 'config'; allowed: NAME=VALUE"),
     (["photos", "-o", "d.npz", "--codes", "bits"], "codes 'bits' need ranges and thresholds"),
     (["photos", "-o", "d.npz", "--codes", "nibbles", "--train", "train"], "codes 'nibbles'; allowed"),
-    (["photos", "-o", "d.npz", "--train", "train"], "train train: "),
-    (["photos", "-o", "d.npz", "--threshold", "mode"], "threshold 'mode'; allowed: median, mean"),
+    (["photos", "-o", "d.npz", "--train", "train"], "--train has no effect without --codes"),
+    (["photos", "-o", "d.npz", "--codes", "bits", "--train", "train", "--threshold", "mode"],
+     "threshold 'mode'; allowed: median, mean"),
     (["photos", "-o", "d.npz", "--whitening", "n.safetensors"], "n.safetensors: not a whitening file"),
 ]
 

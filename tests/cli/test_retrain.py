@@ -235,7 +235,7 @@ def test_the_classifier_goes_on(tmp_path: Path, images: Path, capsys: pytest.Cap
         (("--loss", "labels", "--device", "tpu"), "device 'tpu'; allowed here: auto, cpu"),
         (("--loss", "labels", "--device", "cpu", "--precision", "mixed"), "precision 'mixed' on cpu"),
         (("--loss", "labels", "--start", "best"), "start 'best'; allowed: auto, network, float"),
-        (("--loss", "labels", "--plot", "a.svg"), "together with --log-file"),
+        (("--loss", "labels", "--plot", "a.svg"), "--plot has no effect without --log-file"),
         (("--loss", "triplet", "--batch", "5"), "batch 5 with loss triplet"),
     ],
 )

@@ -99,11 +99,11 @@ def test_bits_as_many_as_wanted_and_queries_that_keep_their_floats(here, capsys)
                             "--codes", "bits", "--bits", 40, *more)
         assert result["settings"]["bits"] == 40
         assert result["settings"]["asymmetric"] == bool(more)
-    assert "--bits 9 with codes bytes; allowed: with --codes bits" in refused(
+    assert "--bits has no effect in a new index without --codes bits; allowed: with --codes bits" in refused(
         capsys, "index", "add", "new.index", "plain.npz", "--codes", "bytes", "--bits", 9)
     assert "bits 99999; allowed: 1..16384" in refused(
         capsys, "index", "add", "new.index", "plain.npz", "--codes", "bits", "--bits", 99999)
-    assert "asymmetric scores of codes 'floats'; allowed: with bits" in refused(
+    assert "--asymmetric has no effect with --codes floats; allowed: with --codes bits" in refused(
         capsys, "evaluate", "--descriptors", "plain.npz", "--dataset", "photos", "--asymmetric")
     assert "--bits 9: i.index is there already" in refused(
         capsys, "index", "add", "i.index", "plain.npz", "--bits", 9)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from kestrel.cli.main import run
-from kestrel.hw.emit.integration import WRAPPER, wrapper
+from kestrel.hw.emit.packaging.names import Names
+from kestrel.hw.emit.packaging.wrapper import wrapper
 from kestrel.hw.emit.verilog import CHIP_TOP
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
@@ -33,31 +34,64 @@ NANO = NAMED["nano"]
 def test_the_chip_is_clean(chip, tmp_path):
     sources = chip_sources(chip)
     lint(sources, CHIP_TOP, WAIVERS)
-    wrapped = wrapper(chip)
+    wrapped = wrapper(chip, Names())
     (tmp_path / wrapped.name).write_text(wrapped.text)
-    lint([*sources, tmp_path / wrapped.name], WRAPPER, WAIVERS)
+    lint([*sources, tmp_path / wrapped.name], "kestrel_axi", WAIVERS)
 
 
 def test_verilog_of_the_chip(tmp_path, capsys):
     folder = tmp_path / "rtl"
     assert run(["verilog", "--config", "nano", "--top", "chip", "-o", str(folder), "--json"]) == 0
     payload = json.loads(capsys.readouterr().out)
-    assert payload["top"] == CHIP_TOP
+    assert payload["top"] == "kestrel_axi"
     names = (folder / "files.f").read_text().split()
-    assert names[-1] == f"{CHIP_TOP}.v"
-    for name in (*names, "kestrel_axi.v", "kestrel.core", "kestrel.sdc", "synth.ys"):
+    assert names[-2:] == [f"{CHIP_TOP}.v", "kestrel_axi.v"]
+    others = {
+        "kestrel.core", "kestrel_axi.sdc", "kestrel_top.sdc", "synth.ys", "kestrel.rdl", "kestrel_axi.xml",
+    }  # fmt: skip
+    assert {Path(name).name for name in payload["integration"]} == others
+    for name in (*names, *others):
         assert (folder / name).is_file(), name
     core, script = (folder / "kestrel.core").read_text(), (folder / "synth.ys").read_text()
-    assert core.startswith("CAPI=2:\n")
+    assert f"name: {payload['core']}\n" in core
     for name in names:
         assert f"- {name}\n" in core
+    for name in names[:-1]:
         assert f" {name}\n" in script
 
 
-@pytest.mark.parametrize("option", ["--descriptor", "--startup-check"])
+def test_a_prefix_for_the_engine(tmp_path, capsys):
+    folder = tmp_path / "rtl"
+    assert run(["verilog", "--config", "nano", "-o", str(folder), "--prefix", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["top"] == "mine_engine"
+    names = (folder / "files.f").read_text().split()
+    assert names[-1] == "mine_engine.v"
+    assert not any("kestrel_" in (folder / name).read_text() for name in names)
+
+
+def test_what_does_not_fit_the_chip_is_refused(network_file, tmp_path, capsys):
+    roms = tmp_path / "rom"
+    settings = ["--set", "table_words=512"]
+    export = ["export", str(network_file), "-o", str(roms), "--config", "nano", "--size", "8", *settings]
+    assert run(export) == 0
+    chip = ["verilog", "--config", "nano", "--top", "chip", "-o", str(tmp_path / "rtl"), "--roms"]
+    refused = {
+        "exported for table_words = 512; allowed: ": [str(roms)],
+        "no descriptor ROM": [str(roms), *settings, "--descriptor"],
+        "cannot be read": [str(tmp_path)],
+        "prefix '1st'; allowed: ": [str(roms), *settings, "--prefix", "1st"],
+    }
+    for says, options in refused.items():
+        assert run([*chip, *options]) == 2
+        error = capsys.readouterr().err
+        assert says in " ".join(error.split()), error
+        assert not (tmp_path / "rtl").exists()
+
+
+@pytest.mark.parametrize("option", [["--descriptor"], ["--startup-check"], ["--roms", "rom"]])
 def test_options_of_the_chip_are_refused_for_the_engine(option, tmp_path, capsys):
-    assert run(["verilog", "--config", "nano", option, "-o", str(tmp_path / "rtl")]) == 2
-    assert "allowed: with top chip" in capsys.readouterr().err
+    assert run(["verilog", "--config", "nano", *option, "-o", str(tmp_path / "rtl")]) == 2
+    assert "allowed: with --top chip" in capsys.readouterr().err
 
 
 SMALL = [
@@ -99,4 +133,4 @@ def test_descriptors_of_several_crops_through_the_chip(network_file, capsys):
 
 def test_a_pooling_needs_the_chip(network_file, capsys):
     assert run(["simulate", str(network_file), "random:1", "--pooling", "nip"]) == 2
-    assert "allowed: with top chip" in capsys.readouterr().err
+    assert "allowed: with --top chip" in capsys.readouterr().err

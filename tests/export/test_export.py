@@ -73,9 +73,15 @@ def test_exports_are_reproducible(rng: np.random.Generator, tmp_path: Path) -> N
 # --------------------------------------------------------------------------------------------------------
 
 
-def test_an_earlier_export_is_replaced(exported: ExportReport, rng: np.random.Generator) -> None:
-    other = small_network(rng, name="other")
-    export_network(other, CONFIG, 4, 6, exported.directory)
+def test_an_earlier_export_is_replaced_of_another_network_only_by_force(
+    exported: ExportReport, rng: np.random.Generator
+) -> None:
+    mine, other = import_network(exported.directory), small_network(rng, name="other")
+    export_network(mine, CONFIG, 8, 10, exported.directory)
+    with pytest.raises(InputError, match='export of another run: network is "random" there and "other" here'):
+        export_network(other, CONFIG, 8, 10, exported.directory)
+    assert same(import_network(exported.directory), mine)
+    export_network(other, CONFIG, 4, 6, exported.directory, force=True)
     assert same(import_network(exported.directory), other)
 
 
@@ -167,6 +173,16 @@ def change(manifest: dict[str, Any], path: tuple[str | int, ...], value: object)
         del place[path[-1]]
     else:
         place[path[-1]] = value
+
+
+def test_an_export_from_before_the_descriptor_unit_was_configured_is_read(exported: ExportReport) -> None:
+    file = exported.directory / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for name in ("descriptor_channels", "descriptor_words", "descriptor_whitening"):
+        del manifest["config"][name]
+    file.write_text(json.dumps(manifest))
+    assert read_manifest(exported.directory) == exported.manifest
+    import_network(exported.directory)
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,13 @@ _COMMON = (
     "--x-assign", "fast",
     "--x-initial", "unique",  # the start of everything uninitialised is the run's choice, see random_start
     "-Wno-lint", "-Wno-style",  # lint() is where warnings count
+    "--timescale", "1ns/1ps",  # that of the Verilog, for modules of a bench that have none
+    "-DKESTREL_PLUSARGS",  # the ROM images are arguments of the binary
 )  # fmt: skip
 
-_TRACE = ("--trace-fst", "--timescale", "1ns/1ns")
+_TRACE = ("--trace-fst", "--timescale-override", "1ns/1ns")
 """Waveforms in steps of a nanosecond. The harnesses advance time by 5 in each half cycle, which shows a clock
-of 100 MHz. Verilator's own unit is the picosecond."""
+of 100 MHz. The Verilog's own unit is the picosecond."""
 
 LOG_TAIL = 12_000
 

@@ -3,9 +3,19 @@
 `timescale 1ns / 1ps
 
 module engine_tb;
+`ifdef LATE
+    reg clk, rst, start;
+
+    initial begin
+        clk = 0;
+        rst = 1;
+        start = 0;
+    end
+`else
     reg clk = 0;
     reg rst = 1;
     reg start = 0;
+`endif
     wire busy, done;
     wire [3:0] error;
     wire [31:0] cycles;

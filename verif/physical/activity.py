@@ -32,8 +32,8 @@ CLASSES: dict[str, str] = {
 }
 """The class by instance of the core, or by the start of its path; all others are "rest"."""
 
-_ASSIGNED = re.compile(r"^ *(\\\S+ |\w+) *<=", re.MULTILINE)
-_DECLARED = re.compile(r"^ *(?:output )?reg (?:signed )?(?:\[(\d+):0\] )?(\\\S+ |\w+) *[;=]", re.MULTILINE)
+_DECLARED = re.compile(r"^ *(?:output )?reg +(?:\[(\d+):0\] )?(\w+)[,;]?$", re.MULTILINE)
+"""A register: what the converter declares so is assigned at the clock edge."""
 
 
 def _report(what: str) -> str:
@@ -128,16 +128,15 @@ def probes(config: EngineConfig) -> str:
     for file in engine_files(config):
         module = file.name.removesuffix(".v")
         widths = {name: int(high or 0) + 1 for high, name in _DECLARED.findall(file.text)}
-        names = [name for name in dict.fromkeys(_ASSIGNED.findall(file.text)) if name in widths]
-        if module in (PREFIX + "ram_1rw", PREFIX + "ram_1r1w", PREFIX + "rom") or not names:
+        if module in (PREFIX + "ram_1rw", PREFIX + "ram_1r1w", PREFIX + "rom") or not widths:
             continue
-        width = sum(widths[name] for name in names)
+        width = sum(widths.values())
         binds.append(
             f"bind {module} {PREFIX}register_probe #(.WIDTH({width})) register_probe "
-            f"(.clk(clk), .bits({{{', '.join(names)}}}));"
+            f"(.clk(clk), .bits({{{', '.join(widths)}}}));"
         )
         if module == PREFIX + "array":
-            bits = [re.search(rf"^ *(?:input|output) \[(\d+):0\] {port};", file.text, re.MULTILINE)
+            bits = [re.search(rf"^ *(?:input|output) +\w+ +\[(\d+):0\] {port},?$", file.text, re.MULTILINE)
                     for port in ("ahead", "load", "window", "sums")]  # fmt: skip
             sizes = ", ".join(str(int(match[1]) + 1) for match in bits if match)
             array_ports = (

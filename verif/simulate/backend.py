@@ -14,7 +14,12 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.plan import Plan, make_plan
-from kestrel.sw.retrieval.describe.backends import BackendRequest, check_options, network_digest
+from kestrel.sw.retrieval.describe.backends import (
+    BackendRequest,
+    check_no_weights,
+    check_options,
+    network_digest,
+)
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.build.verilator import Build
 from kestrel.verif.simulate.frame import run_frame
@@ -35,6 +40,7 @@ class RtlBackend:
 
     def __init__(self, request: BackendRequest, config: EngineConfig | None = None) -> None:
         check_options(request, "rtl", OPTIONS)
+        check_no_weights(request, "rtl")
         self._network = request.network
         self._config = config or load_config(request.options.get("config", "edge"))
         self._processes = _processes(request.options.get("processes"))

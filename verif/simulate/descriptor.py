@@ -19,7 +19,12 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan
-from kestrel.sw.retrieval.describe.chip_constants import check_rotations, chip_regions, make_constants
+from kestrel.sw.retrieval.describe.chip_constants import (
+    check_rotations,
+    chip_regions,
+    make_constants,
+    plain_quantiser,
+)
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
@@ -54,13 +59,6 @@ class DescriptorReport:
     @property
     def bit_exact(self) -> bool:
         return len(self.expected) > 0 and self.found == self.expected
-
-
-def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
-    """Ranges and thresholds if there are no learned ones: those of a vector whose elements are all equal."""
-    even = dimension**-0.5
-    low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
-    return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
 
 
 class DescriptorSimulation:

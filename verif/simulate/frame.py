@@ -102,7 +102,7 @@ def write_descriptor(network: CompressedNetwork, plan: Plan, words: Words, workd
 def rom_arguments(workdir: Path) -> list[str]:
     """The arguments by which a binary finds the ROM images in ``workdir``."""
     images = [workdir.absolute() / f"{image}.mem" for image in ("weights", "table", "descriptor")]
-    return [f"+kestrel_{image.stem}={image}" for image in images if image.is_file()]
+    return [f"+{image.name}={image}" for image in images if image.is_file()]
 
 
 def run_files(

@@ -41,10 +41,13 @@ def available() -> bool:
 
 
 def run_icarus(
-    network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path, *, waves: bool = False
-) -> FrameRun:
+    network: CompressedNetwork, plan: Plan, pixels: np.ndarray, workdir: Path, *, waves: bool = False,
+    standard: str = "2005", late: bool = False,
+) -> FrameRun:  # fmt: skip
     """Like ``verif.simulate.frame.run_frame``, but without the cycles of each layer. With ``waves``, a
-    ``waves.vcd`` is left in ``workdir``. Raises SimulationError if the frame does not complete correctly."""
+    ``waves.vcd`` is left in ``workdir``. ``standard`` is the language that the files are read as, 2005 or
+    2012. With ``late`` the bench gives its inputs their first values in a process instead of where they are
+    declared, which makes events of them. Raises SimulationError if the frame does not complete correctly."""
     config = plan.config
     write_files(network, plan, pixels, workdir)
     beats = Words(config.stream_bytes * PIXEL_BITS, stream_bytes(pixels, config))
@@ -61,10 +64,11 @@ def run_icarus(
         "CYCLES_MAX": 2 * frame_cycles(plan).total + 1000,
         **({"ROW_GROUPS": 1, "WORD_BITS": config.word_bits} if config.row_groups else {}),
         **({"WAVES": 1} if waves else {}),
+        **({"LATE": 1} if late else {}),
     }
     defines = [f"-D{name}={value}" for name, value in macros.items()]
     sources = [str(file.absolute()) for file in (BENCH, *engine_sources(config))]
-    _tool(["iverilog", "-g2005", "-o", "engine", "-s", "engine_tb", *defines, *sources], workdir)
+    _tool(["iverilog", f"-g{standard}", "-o", "engine", "-s", "engine_tb", *defines, *sources], workdir)
     printed = _tool(["vvp", "engine"], workdir)
     stats = dict(line.split() for line in _lines(workdir / "stats.txt"))
     if stats.get("outcome") != "done":

@@ -1,3 +1,5 @@
+`timescale 1ns / 1ps
+
 // Memory with one read and one write port. Behavioural body: replace it by a macro of the same timing.
 // Read data appear in the cycle after `ren` and stay until the next read. The engine never reads and
 // writes one address in one cycle.

@@ -1,3 +1,5 @@
+`timescale 1ns / 1ps
+
 // Single-port memory with a write enable per lane. Behavioural body: replace it by a macro of the same
 // timing. Read data appear in the cycle after `en` with `we` low and stay until the next read.
 module kestrel_ram_1rw #(

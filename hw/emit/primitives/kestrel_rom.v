@@ -1,13 +1,15 @@
+`timescale 1ns / 1ps
+
 // Read-only memory, loaded by $readmemh. Behavioural body: replace it by a macro of the same timing. Read
 // data appear in the cycle after `en` and stay until the next read.
-// INIT_FILE is for synthesis; a simulator may name another image with +PLUSARG=<file>. With BLACKBOX defined
-// there are ports only.
+// A simulation ends with an error if INIT_FILE is missing; "" leaves the words to whoever loads them. With
+// KESTREL_PLUSARGS defined, which is for simulators only, +weights.mem=<file> names another image in place of
+// the INIT_FILE weights.mem. With BLACKBOX defined there are ports only.
 module kestrel_rom #(
     parameter WIDTH = 32,
     parameter DEPTH = 2,
     parameter ADDR_BITS = 1,
-    parameter INIT_FILE = "",
-    parameter PLUSARG = "kestrel_rom"
+    parameter INIT_FILE = ""
 ) (
     input  wire                 clk,
     input  wire                 en,
@@ -17,17 +19,39 @@ module kestrel_rom #(
 `ifndef BLACKBOX
     reg [WIDTH-1:0] mem [0:DEPTH-1];
 
-`ifdef SYNTHESIS
-    initial
-        if (INIT_FILE != "")
-            $readmemh(INIT_FILE, mem);
-`else
+`ifdef KESTREL_PLUSARGS
     reg [8*1024-1:0] image;
 
     initial
-        if ($value$plusargs({PLUSARG, "=%s"}, image))
+        if ($value$plusargs({INIT_FILE, "=%s"}, image))
             $readmemh(image, mem);
         else if (INIT_FILE != "")
+            $readmemh(INIT_FILE, mem);
+`else
+    // synthesis translate_off
+`ifndef SYNTHESIS
+    // Not every simulator stops when $readmemh finds no file.
+    integer opened;
+
+    initial
+        if (INIT_FILE != "") begin
+            opened = $fopen(INIT_FILE, "r");
+            if (opened != 0)
+                $fclose(opened);
+            else begin
+                $display("%m: the ROM image %0s is missing", INIT_FILE);
+`ifdef __ICARUS__
+                $finish_and_return(1);
+`else
+                $stop;
+`endif
+            end
+        end
+`endif
+    // synthesis translate_on
+
+    initial
+        if (INIT_FILE != "")
             $readmemh(INIT_FILE, mem);
 `endif
 

@@ -10,14 +10,31 @@ from kestrel.api.chip import export_network
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit
-from kestrel.export.exchange.write import check_exchange, write_floats, write_integers
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given
+from kestrel.cli.rules.outputs import FileOutput, FolderOutput, ForceOption
+from kestrel.export.exchange.write import ONNX, SAFETENSORS, check_exchange, write_floats, write_integers
 from kestrel.export.export import ExportReport
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import FLOAT_MODEL, INTEGER_MODEL, WEIGHTS
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 
+@declares(
+    "output onnx floats",
+    writes={
+        "output": FolderOutput(),
+        "onnx": FileOutput(INTEGER_MODEL, (ONNX,)),
+        "floats": FileOutput(lambda values: FLOAT_MODEL if Path(values["floats"]).suffix == ONNX else WEIGHTS,
+                             (SAFETENSORS, ONNX)),
+    },
+    effects={
+        "config settings size descriptor": Given("output"),
+        "whitening threshold": Given("descriptor"),
+    },
+)
 def export(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     output: Annotated[
@@ -37,8 +54,10 @@ def export(
         Path | None, typer.Option(help="With --descriptor: the whitening file, trained with --mode after.")
     ] = None,
     threshold: Annotated[
-        str, typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}.")
-    ] = "median",
+        str | None,
+        typer.Option(help=f"With --descriptor: thresholds of the bits, {' or '.join(THRESHOLDS)}; default: "
+                     f"those of its codes, else {THRESHOLDS[0]}."),
+    ] = None,
     onnx: Annotated[
         Path | None, typer.Option(help="File (.onnx) to write: the integer network, for any ONNX runtime.")
     ] = None,
@@ -47,6 +66,7 @@ def export(
         typer.Option("--float", help="File to write: the dequantised network, weights with torchvision's key "
                      "names (.safetensors) or a float model (.onnx)."),
     ] = None,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write weight ROM, schedule table, C header and manifest, or the network for other programs.
@@ -55,10 +75,6 @@ def export(
     """
     if output is None and onnx is None and floats is None:
         raise InputError("nothing to write; allowed: -o FOLDER, --onnx FILE or --float FILE")
-    if output is None and descriptor is not None:
-        raise InputError(f"descriptor {descriptor}; allowed: with -o FOLDER")
-    if whitening is not None and descriptor is None:
-        raise InputError(f"whitening {whitening}; allowed: with --descriptor")
     check_exchange(onnx, floats)
     loaded = load_network(network)
     payload: dict[str, Any] = {"network": loaded.name, "onnx": onnx, "float": floats}
@@ -66,7 +82,7 @@ def export(
     if output is not None:
         report = export_network(
             loaded, output, chosen_config(config, settings), parse_size(size), descriptors=descriptor,
-            whitening=whitening, threshold=threshold,
+            whitening=whitening, threshold=threshold, force=force,
         )  # fmt: skip
         payload |= _payload(report)
     if onnx is not None:

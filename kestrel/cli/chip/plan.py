@@ -9,13 +9,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.chip import FramePlan
+from kestrel.api.chip import FramePlan, is_network_file
 from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import atomic_write, check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import When
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
@@ -23,6 +26,14 @@ from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
 EXIT_UNPROVED = 1
 
 
+@declares(
+    "config settings size output",
+    writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
+    effects={
+        "mask_bits": When(lambda values: not is_network_file(values["network"]),
+                          "with a network file, which has its own", "with a network's name"),
+    },
+)
 def plan(
     network: Annotated[
         str,
@@ -39,6 +50,7 @@ def plan(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plot of the memory in use to write (.svg, .png).")
     ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Show strips, order of visits, memory and cycles of a frame, and prove that no row is lost.
@@ -46,11 +58,6 @@ def plan(
     The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
     """
     chosen = chosen_config(config, settings)
-    if output is not None:
-        if output.suffix not in PLOT_SUFFIXES:
-            allowed = ", ".join(PLOT_SUFFIXES)
-            raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {allowed}")
-        check_output(output)
     found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:

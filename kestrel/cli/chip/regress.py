@@ -15,8 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent
+from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import NOTHING, REGRESS_JUNIT, REGRESS_RESULTS, file_kind
 from kestrel.verif.regress.cases import KINDS, TARGETS, Case, all_cases
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
@@ -26,6 +30,13 @@ EXIT_FAILED = 1
 RESULTS, JUNIT = "results.jsonl", "junit.xml"
 
 
+@declares(
+    "seeds filter configs list_",
+    writes={"output": FolderOutput(((RESULTS, REGRESS_RESULTS), (JUNIT, REGRESS_JUNIT)))},
+    effects={
+        "jobs output again force": Absent("list_"),
+    },
+)
 def regress(
     seeds: Annotated[str, typer.Option(metavar="N|A..B", help="Seeds 1..N, or A..B.")] = "20",
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor.")] = None,
@@ -42,6 +53,7 @@ def regress(
         bool, typer.Option("--again", help="Also run what has passed before from the same sources.")
     ] = False,
     list_: Annotated[bool, typer.Option("--list", help="Name the cases and run none.")] = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Run the nightly set: frames of all networks on all configurations against reference and cycle model.
@@ -57,7 +69,10 @@ def regress(
         emit(payload, lambda console: console.print("\n".join(names), highlight=False), json)
         return
     jobs = jobs or os.cpu_count() or 1
-    store = Store(_folder(output) / RESULTS)
+    results = _folder(output) / RESULTS
+    if results.is_file() and file_kind(results) not in (REGRESS_RESULTS, NOTHING):
+        results.unlink()  # otherwise lines would be added to it; --force was given
+    store = Store(results)
     sources = sources_hash()
     earlier = {} if again else store.load(sources)
     kept = [earlier[case.key] for case in cases if case.key in earlier and earlier[case.key].passed]

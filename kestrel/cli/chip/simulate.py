@@ -7,13 +7,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.simulation import EngineProof, simulate_chip, simulate_descriptors
+from kestrel.api.simulation import WAVES_SUFFIX, EngineProof, simulate_chip, simulate_descriptors
 from kestrel.api.simulation import simulate as simulate_engine
 from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among, Given
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import WAVES
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
@@ -25,6 +29,16 @@ from kestrel.verif.simulate.frame import Waves
 EXIT_MISMATCH = 1
 
 
+@declares(
+    "config settings size pauses seed top",
+    writes={"waves": FileOutput(WAVES, (WAVES_SUFFIX,))},
+    effects={
+        "waves": Among("top", Top.ENGINE),
+        "waves_from waves_cycles": Given("waves"),
+        "pooling": Among("top", Top.CHIP),
+        "rotations whitening codes": Given("pooling"),
+    },
+)
 def simulate(
     network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
@@ -52,6 +66,7 @@ def simulate(
         Path | None,
         typer.Option(help="With pooling: descriptor file with codes, whose ranges and thresholds are used."),
     ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Simulate the engine in Verilator and compare every element of every layer with the reference; or the
@@ -62,8 +77,6 @@ def simulate(
     chosen, wanted = chosen_config(config, settings), parse_size(size)
     loaded = load_network(network)
     if pooling is not None:
-        if top is not Top.CHIP:
-            raise InputError(f"pooling {pooling} with top engine; allowed: with top chip")
         described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening)
         found = simulate_descriptors(
             loaded, images, chosen, described, quantiser=None if codes is None else _quantiser(codes),
@@ -72,8 +85,6 @@ def simulate(
         payload = descriptor_payload(found, loaded, chosen, described)
         emit(payload, lambda console: show_descriptors(console, payload), json)
     elif top is Top.CHIP:
-        if waves is not None:
-            raise InputError(f"waves {waves} with top chip; allowed: with top engine")
         found = simulate_chip(loaded, images, chosen, wanted, pauses=pauses, seed=seed, progress=progress)
         payload = chip_payload(found, loaded, chosen, wanted)
         emit(payload, lambda console: show_chip(console, payload), json)

@@ -12,18 +12,29 @@ from kestrel.api.allocation import allocate as choose_mask_bits
 from kestrel.api.networks import load_weights
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.sw.allocate.allocate import DEFAULT_ROUNDS, DEFAULT_TRIALS, MeasuredPlan
 from kestrel.sw.allocate.plot import PLOT_SUFFIXES, plot_allocation
 from kestrel.sw.allocate.search import plan_text
-from kestrel.sw.common.files import atomic_write, check_output
+from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.weights import find_network, parse_seed
 from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
+@declares(
+    "calibrate network bits_per_weight size_bytes size_of cosine mask_widths max_cycles fit "
+    "activation_bits preprocessing pictures size percentile rounds trials compare held_out plot",
+    writes={"plot": FileOutput(plot_kind("allocate"), PLOT_SUFFIXES)},
+    effects={
+        "fill_missing": options.WEIGHTS_FROM_FILE,
+    },
+)
 def allocate(
     weights: Annotated[str, typer.Argument(help="Float weights, as for compress, or random:SEED.")],
     calibrate: Annotated[Path, typer.Option(help="Folder of photographs to measure on.")],
@@ -72,6 +83,7 @@ def allocate(
     plot: Annotated[
         Path | None, typer.Option(help="Plot of size and distortion to write (.svg, .png).")
     ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Choose mask bits layer by layer, for a size or a distortion, from measured sensitivities.
@@ -85,10 +97,6 @@ def allocate(
         rounds, trials,
     )  # fmt: skip
     target = AllocationTarget(bits_per_weight, size_bytes, size_of, cosine, max_cycles)
-    if plot is not None:
-        if plot.suffix not in PLOT_SUFFIXES:
-            raise InputError(f"plot {plot}: suffix {plot.suffix!r}; allowed: {', '.join(PLOT_SUFFIXES)}")
-        check_output(plot)
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:

@@ -12,8 +12,10 @@ from kestrel.api.networks import compress as compress_weights
 from kestrel.api.networks import load_weights, mask_plan
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.sw.common.kinds import NETWORK
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.compress.report import CompressionReport
@@ -22,6 +24,14 @@ from kestrel.sw.model.weights import FloatNetwork, find_network, parse_seed
 from kestrel.sw.pictures.sizes import parse_size
 
 
+@declares(
+    "output network mask_bits fit activation_bits preprocessing calibrate size percentile",
+    writes={"output": FileOutput(NETWORK, (".safetensors",))},
+    effects={
+        "fill_missing": options.WEIGHTS_FROM_FILE,
+        "seed": Absent("calibrate"),
+    },
+)
 def compress(
     weights: Annotated[
         str, typer.Argument(help="Float weights: PyTorch, safetensors, ONNX, Keras, npz, or random:SEED.")
@@ -43,6 +53,7 @@ def compress(
     size: options.CalibrationSizeOption = "224",
     percentile: options.PercentileOption = DEFAULT_PERCENTILE,
     seed: Annotated[int, typer.Option(help="Seed of the pictures generated without --calibrate.")] = 0,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Turn trained float weights into masks, scalars, biases and shifts.
@@ -52,9 +63,6 @@ def compress(
     """
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     measured = parse_size(size)
-    check_output(output)
-    if output.suffix != ".safetensors":
-        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
     mask_plan(mask_bits, find_network(network, weights))  # refused before weights are read
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:

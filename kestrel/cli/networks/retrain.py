@@ -13,14 +13,23 @@ from rich.table import Table
 from kestrel.api.networks import retrain as train_network
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import JsonOption, emit, note, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent, Given, When
+from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
+from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
 from kestrel.sw.model.weights import save_weights
 from kestrel.sw.pictures.sizes import parse_size
-from kestrel.sw.retrain.losses import LossSettings, parse_losses
+from kestrel.sw.retrain.losses import LOSSES, TEACHER_TERMS, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
-from kestrel.sw.retrain.run import SUFFIX, PictureSettings, Retrained, RetrainFiles, RetrainSettings
+from kestrel.sw.retrain.run import (
+    CURVE_SUFFIXES,
+    SUFFIX,
+    PictureSettings,
+    Retrained,
+    RetrainFiles,
+    RetrainSettings,
+)
 from kestrel.sw.retrain.samples.batches import UNREADABLE_SHARE
 from kestrel.sw.retrain.samples.folder import AUTO, LAYOUTS
 from kestrel.sw.retrain.samples.triplets import MINERS
@@ -28,6 +37,44 @@ from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.start import StudentSettings, TeacherSettings
 
 
+def _with_term(*terms: str) -> When:
+    """Only in a loss that has one of ``terms``."""
+    names = " or ".join(name for name, parts in LOSSES.items() if set(terms) & parts.keys())
+    return When(lambda values: bool(set(terms) & parse_losses(values["loss"]).keys()),
+                f"in a loss without {' or '.join(terms)}", f"with {names} in --loss")
+
+
+@declares(
+    "images output weights loss freeze steps batch size optimiser rate schedule warmup "
+    "weight_decay layout augment held_out precision device workers unreadable_share seed "
+    "checkpoint log",
+    writes={
+        "output": FileOutput(lambda values: WEIGHTS if values["float_only"] else NETWORK, (SUFFIX,)),
+        "save_classifier": FileOutput(CLASSIFIER),
+        "checkpoint": ContinuedOutput(),
+        "log": FileOutput(LOG),
+        "plot": FileOutput(plot_kind("retrain"), CURVE_SUFFIXES),
+    },
+    effects={
+        "shape_name float_only preprocessing": Absent("network"),
+        "mask_bits activation_bits": (Absent("network"), Absent("float_only")),
+        "start_from fit learn_ranges learn_scalars gradual": Absent("float_only"),
+        "range_rate": (Absent("float_only"), Given("learn_ranges")),
+        "teacher": _with_term(*TEACHER_TERMS),
+        "teacher_network teacher_preprocessing": Given("teacher"),
+        "feature_layers": _with_term("features"),
+        "classifier save_classifier": _with_term("labels"),
+        "mining margin": _with_term("triplet"),
+        "crop_area": Given("augment"),
+        "validation_size": When(lambda v: v["held_out"] > 0 or (v["augment"] and v["crop_area"] is None),
+                                "with --held-out 0", "with --held-out above 0"),
+        "validate_every": When(lambda v: v["held_out"] > 0 or v["checkpoint"] is not None,
+                               "with --held-out 0 and no --checkpoint",
+                               "with --held-out above 0, or with --checkpoint"),
+        "patience": When(lambda v: v["held_out"] > 0, "with --held-out 0", "with --held-out above 0"),
+        "plot": Given("log"),
+    },
+)
 def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Network file to write (.safetensors).")],
@@ -116,6 +163,7 @@ def retrain(
         Path | None, typer.Option("--log-file", help="File of JSON lines to write, one a step.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Curves to write (.svg); needs --log-file.")] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Retrain a network so that its integers retrieve like floats.
@@ -123,9 +171,6 @@ def retrain(
     The forward pass computes the integers that are written at the end; gradients go to the float weights from
     which they are made. With several processes (torchrun) each takes its part of every batch.
     """
-    check_output(output)
-    if output.suffix != SUFFIX:
-        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: {SUFFIX}")
     settings = RetrainSettings(
         StudentSettings(network, weights, start_from, float_only, shape_name, mask_bits, activation_bits,
                         preprocessing),

@@ -8,16 +8,20 @@ import typer
 from kestrel.api.pictures import write_shapes
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.sw.pictures.shapes import CLASSES
 from kestrel.sw.pictures.sizes import parse_size
 
 
+@declares("output classes per_class seed size", writes={"output": FolderOutput()})
 def shapes(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     classes: Annotated[int, typer.Option(help=f"Classes, 2..{len(CLASSES)}.")] = 20,
     per_class: Annotated[int, typer.Option(help="Pictures of each, 1..10000.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the first pictures; the next have the next ones.")] = 1,
     size: SizeOption = "96",
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Generate labelled pictures to train on: outlines and patterns, a folder a class.
@@ -26,7 +30,7 @@ def shapes(
     pictures in a class.
     """
     made = write_shapes(output, classes=classes, per_class=per_class, seed=seed, size=parse_size(size),
-                        progress=progress)
+                        force=force, progress=progress)
     payload = {"output": output, "classes": classes, "per_class": per_class, "images": made.count,
                "seed": seed, "names": list(made.classes)}
     emit(payload, lambda console: console.print(

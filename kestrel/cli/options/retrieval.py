@@ -9,9 +9,12 @@ import typer
 
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import note
+from kestrel.cli.rules.effects import Values, When
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.describe.extract import POOLINGS, Skip, find_pooling
 from kestrel.sw.retrieval.pooling.nip import NipSettings
+
+DEFAULT_POOLING = "nip"
 
 NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
@@ -67,6 +70,32 @@ WorkersOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="End at a picture in a folder that cannot be read; default: skip it.")
 ]
+
+
+OWN_WEIGHTS = When(lambda values: values["backend"] not in ("reference", "rtl"),
+                   "with a backend that computes with the network's integers", "with --backend float")
+"""When --weights has an effect. Backends that are installed may take them."""
+
+BACKEND_OPTIONS = When(lambda values: values["backend"] not in ("reference", "float"),
+                       "with a backend that has no options", "with --backend rtl")
+"""When --backend-set has an effect."""
+
+
+def _pooling_shows(values: Values) -> bool:
+    """Whether crops and chain are others than without --pooling. An unknown name is refused elsewhere."""
+    name = values["pooling"]
+    if name not in POOLINGS or name == DEFAULT_POOLING:
+        return True
+    changes = [values[option] for option in ("rois", "moment", "across", "region_norm", "border")]
+    crops, chains = zip(*((crops, chosen_chain(pooling, *changes) or chain)
+                          for pooling, (crops, chain) in POOLINGS.items()
+                          if pooling in (name, DEFAULT_POOLING)), strict=True)
+    return len(set(chains)) > 1 or (values["crops"] is None and len(set(crops)) > 1)
+
+
+POOLING_SHOWS = When(_pooling_shows, "where all that it stands for is given by other options",
+                     "without some of --crops, --rois, --moment and the like")
+"""When --pooling has an effect."""
 
 
 def chosen_chain(

@@ -19,8 +19,11 @@ from kestrel.api.descriptors import (
 from kestrel.api.descriptors import describe as describe_pictures
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among, Given
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.sw.common.kinds import DESCRIPTORS
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import CODE_KINDS, save_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
@@ -31,6 +34,18 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 RATE = "images/s"
 
 
+@declares(
+    "output rotations backend size whitening crops rois moment across region_norm border fit "
+    "resize_filter codes workers strict",
+    writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
+    effects={
+        "pooling": options.POOLING_SHOWS,
+        "weights": options.OWN_WEIGHTS,
+        "backend_set": options.BACKEND_OPTIONS,
+        "train threshold": Given("codes"),
+        "bits": Among("codes", "bits"),
+    },
+)
 def describe(
     network: options.NetworkArgument,
     images: options.ImagesArgument,
@@ -60,15 +75,13 @@ def describe(
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Describe images: one vector each, for an index or for comparison.
 
     A stopped run continues from the parts that it left next to the output (OUTPUT.parts).
     """
-    check_output(output)
-    if output.suffix != ".npz":
-        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .npz")
     chosen = _codes(codes, train, threshold, bits)
     describer = make_describer(network, DescriptorOptions(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,

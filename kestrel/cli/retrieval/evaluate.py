@@ -18,11 +18,14 @@ from kestrel.api.descriptors import (
     learn_quantiser,
 )
 from kestrel.api.retrieval import evaluate as run_benchmark
-from kestrel.api.retrieval import load_benchmark, own_quantiser
+from kestrel.api.retrieval import load_benchmark, own_quantiser, quantiser_is_new
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Absent, Among, Given
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.sw.common.kinds import DESCRIPTORS, PER_QUERY
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.benchmark.bootstrap import SAMPLES
 from kestrel.sw.retrieval.benchmark.evaluate import (
@@ -61,6 +64,20 @@ class _Source:
     describer: Describer | None
 
 
+@declares(
+    "dataset protocol descriptors codes average_precision per_query compare_with strict",
+    writes={"save": FileOutput(DESCRIPTORS, (".npz",)), "per_query": FileOutput(PER_QUERY)},
+    effects={
+        "rotations backend size whitening crops rois moment across "
+        "region_norm border fit resize_filter workers save": Absent("descriptors"),
+        "pooling": (Absent("descriptors"), options.POOLING_SHOWS),
+        "weights": (Absent("descriptors"), options.OWN_WEIGHTS),
+        "backend_set": (Absent("descriptors"), options.BACKEND_OPTIONS),
+        "train": Among("codes", "bytes", "bits"),
+        "threshold bits asymmetric": Among("codes", "bits"),
+        "seed": Given("compare_with"),
+    },
+)
 def evaluate(
     dataset: DatasetOption,
     network: Annotated[
@@ -91,7 +108,11 @@ def evaluate(
         typer.Option(help="Descriptor file or folder that ranges and thresholds of bytes and bits come from; "
                           "default: the benchmark's own images."),
     ] = None,
-    threshold: Annotated[str, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = "median",
+    threshold: Annotated[
+        str | None,
+        typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}; default: as the descriptors' codes have, "
+                     f"else {THRESHOLDS[0]}."),
+    ] = None,
     bits: options.BitsOption = None,
     asymmetric: options.AsymmetricOption = False,
     average_precision: Annotated[
@@ -108,13 +129,14 @@ def evaluate(
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Measure retrieval: mean average precision, recall at 1, 5 and 10.
 
     Equal scores rank in the order of the database, which is that of the file names.
     """
-    _check(network, descriptors, codes, threshold, average_precision, save, per_query)
+    _check(network, descriptors, codes, threshold, average_precision)
     check_bits_of(codes, bits)
     check_asymmetric(asymmetric, codes)
     other = None if compare_with is None else read_per_query(compare_with)
@@ -141,11 +163,12 @@ def evaluate(
         source = _Source(found, "descriptors", backend, pooling, describer)
     mine, quantiser = source.descriptors, None
     if codes != "floats" and train is not None:
-        quantiser = learn_quantiser(train, mine.settings, source.name, source.describer, threshold=threshold,
+        quantiser = learn_quantiser(train, mine.settings, source.name, source.describer,
+                                    threshold=threshold or THRESHOLDS[0],
                                     bits=bits, run=replace(run, skip=options.skipper(strict)[0]),
                                     progress=show)
     elif codes != "floats":
-        if mine.codes is None or bits not in (None, mine.codes.quantiser.bits):
+        if quantiser_is_new(mine, threshold, bits):
             note("kestrel: no --train: ranges and thresholds come from the benchmark's own images")
         quantiser = own_quantiser(benchmark, mine, threshold, bits)
     result = run_benchmark(benchmark, mine, codes=codes, quantiser=quantiser, asymmetric=asymmetric,
@@ -173,24 +196,17 @@ def evaluate(
     emit(payload, lambda console: _show(console, result, payload, skipped), json)
 
 
-def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str, average_precision: str,
-           save: Path | None, per_query: Path | None) -> None:
+def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str | None,
+           average_precision: str) -> None:
     """Raises InputError for options that can be refused before anything is computed."""
     if (network is None) == (descriptors is None):
         raise InputError(f"network {network} and descriptors {descriptors}; allowed: one of a network and "
                          "--descriptors FILE.npz")
     check_codes(codes)
-    check_threshold(threshold)
+    if threshold is not None:
+        check_threshold(threshold)
     if average_precision not in AVERAGE_PRECISIONS:
         raise InputError(f"average precision {average_precision!r}; allowed: {', '.join(AVERAGE_PRECISIONS)}")
-    if save is not None:
-        if descriptors is not None:
-            raise InputError(f"save {save}: nothing is described with --descriptors; allowed: with a network")
-        if save.suffix != ".npz":
-            raise InputError(f"save {save}: suffix {save.suffix!r}; allowed: .npz")
-        check_output(save)
-    if per_query is not None:
-        check_output(per_query)
 
 
 def _show(console: Console, result: Evaluation, payload: dict[str, Any], skipped: list[str]) -> None:

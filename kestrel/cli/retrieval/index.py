@@ -11,12 +11,28 @@ from rich.console import Console
 from kestrel.api.retrieval import IndexOptions, add_to_index, new_index
 from kestrel.cli.options.retrieval import BitsOption
 from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.rules.declared import DeclaredCommand, declares
+from kestrel.cli.rules.effects import Values, When
+from kestrel.cli.rules.outputs import ContinuedOutput
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES
+
+
+def _learns(values: Values) -> bool:
+    """Whether a new index learns anything; one that is there has learned, and refuses by itself."""
+    return values["codes"] in ("bytes", "bits") or values["structure"] == "ivf" or _exists(values)
+
+
+def _has_bits(values: Values) -> bool:
+    return values["codes"] == "bits" or _exists(values)
+
+
+def _exists(values: Values) -> bool:
+    return Path(values["path"]).exists()
+
 
 index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
 
@@ -25,7 +41,16 @@ IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index file
 WILDCARDS = "*?["
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares(
+    "codes structure",
+    writes={"path": ContinuedOutput()},
+    effects={
+        "train": When(_learns, "in a new index of floats whose structure has no cells",
+                       "with --codes bytes or bits, or --structure ivf"),
+        "threshold bits": When(_has_bits, "in a new index without --codes bits", "with --codes bits"),
+    },
+)
 def add(
     path: IndexArgument,
     descriptors: Annotated[list[Path], typer.Argument(help="Descriptor files, from `kestrel describe`.")],
@@ -50,7 +75,6 @@ def add(
 
     Ranges and thresholds are learned once, when the index is created.
     """
-    check_output(path)
     exists = path.exists()
     found = DescriptorIndex.load(path) if exists else None
     if found is not None:
@@ -70,7 +94,8 @@ def add(
         highlight=False, soft_wrap=True), json)
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares(writes={"path": ContinuedOutput()})
 def remove(
     path: IndexArgument,
     names: Annotated[list[str], typer.Argument(help="Names, or patterns as in 'beach/*.jpg'.")],
@@ -80,7 +105,6 @@ def remove(
 
     A graph (hnsw) is rebuilt from the descriptors that remain; the other structures only close the gaps.
     """
-    check_output(path)
     found = DescriptorIndex.load(path)
     gone = _matching(found.names, names)
     with progress("removing", len(found) - len(gone)) as advance:
@@ -92,7 +116,8 @@ def remove(
         f"removed {len(gone)}: {path} holds {len(found)} descriptors", highlight=False, soft_wrap=True), json)
 
 
-@index.command()
+@index.command(cls=DeclaredCommand)
+@declares("names")
 def info(
     path: IndexArgument,
     names: Annotated[bool, typer.Option("--names", help="Also list the names.")] = False,

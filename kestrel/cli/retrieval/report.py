@@ -14,6 +14,9 @@ from kestrel.api.retrieval import report as write_tables
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given
+from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
@@ -23,6 +26,14 @@ from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, fir
 KINDS = ("retrieval",)
 
 
+@declares(
+    "dataset network output weights protocol train poolings size rotations threshold seed "
+    "keep_features strict",
+    writes={"output": FolderOutput()},
+    effects={
+        "train_images whitening_mode whitening_dimension": Given("train"),
+    },
+)
 def report(
     kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
     dataset: DatasetOption,
@@ -53,6 +64,7 @@ def report(
         bool, typer.Option("--keep-features", help="Keep what the engine computed, for another report.")
     ] = False,
     strict: options.StrictOption = False,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write the tables of a benchmark as HTML, Markdown, JSON and plots.
@@ -66,7 +78,7 @@ def report(
     request = ReportRequest(
         network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,
         tuple(poolings.split(",")), height, width, rotations, whitening_mode, whitening_dimension, threshold,
-        seed,
+        seed, force,
     )  # fmt: skip
     if (output / FEATURES).is_dir():
         note(f"kestrel: continuing from {output / FEATURES}")

@@ -17,8 +17,11 @@ from kestrel.api.retrieval import load_truth, query_describer
 from kestrel.api.retrieval import search as search_index
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given, When
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.sw.common.kinds import PAGE
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
@@ -29,7 +32,19 @@ from kestrel.sw.retrieval.search.query import MARKS, Result, Truth, backend_like
 
 DESCRIPTOR_SUFFIX = ".npz"
 
+PICTURES_ASKED = When(lambda values: any(Path(q).suffix != DESCRIPTOR_SUFFIX for q in values["queries"]),
+                      "with descriptor files alone", "with pictures among the queries")
 
+
+@declares(
+    "count effort html dataset asymmetric",
+    writes={"html": FileOutput(PAGE)},
+    effects={
+        "network weights whitening backend backend_set": PICTURES_ASKED,
+        "images": Given("html"),
+        "protocol": Given("dataset"),
+    },
+)
 def search(
     index: Annotated[Path, typer.Argument(help="Index file, from `kestrel index add`.")],
     queries: Annotated[
@@ -58,6 +73,7 @@ def search(
     ] = None,
     protocol: Annotated[str, typer.Option(help=f"Of --dataset: {', '.join(PROTOCOLS)}.")] = "groups",
     asymmetric: options.AsymmetricOption = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Search an index for the pictures most like the given ones.
@@ -65,8 +81,6 @@ def search(
     Size, crops, pooling and rotations are the index's own. Network, weights and whitening must be the files
     it was made with.
     """
-    if html is not None:
-        check_output(html)
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
     found = DescriptorIndex.load(index)

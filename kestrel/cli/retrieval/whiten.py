@@ -11,14 +11,25 @@ from rich.console import Console
 from kestrel.api.descriptors import DescribeRun, fit_whitening
 from kestrel.cli.options import retrieval as options
 from kestrel.cli.output import JsonOption, emit, progress
-from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.sw.common.kinds import WHITENING
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import save_whitening
 
 
+@declares(
+    "output dimension mode limit rotations backend size crops rois moment across region_norm "
+    "border fit resize_filter workers strict",
+    writes={"output": FileOutput(WHITENING, (".safetensors",))},
+    effects={
+        "pooling": options.POOLING_SHOWS,
+        "weights": options.OWN_WEIGHTS,
+        "backend_set": options.BACKEND_OPTIONS,
+    },
+)
 def whiten(
     network: options.NetworkArgument,
     images: options.ImagesArgument,
@@ -48,15 +59,13 @@ def whiten(
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
     strict: options.StrictOption = False,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Learn a PCA whitening from photographs, for descriptors of the same settings.
 
     It is trained on the vectors of the regions, not of whole pictures, in either mode.
     """
-    check_output(output)
-    if output.suffix != ".safetensors":
-        raise InputError(f"output {output}: suffix {output.suffix!r}; allowed: .safetensors")
     describer = make_describer(network, DescriptorOptions(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, fit=fit,
         chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border),

@@ -146,6 +146,14 @@ def weights_digest(network: FloatNetwork) -> str:
     return found.hexdigest()
 
 
+def check_no_weights(request: BackendRequest, backend: str) -> None:
+    """Raises InputError for float weights, which a backend of integers has no use for."""
+    if request.weights is not None:
+        given = request.weights if isinstance(request.weights, str) else "given"
+        raise InputError(f"weights {given} with backend {backend}, which computes with the network's "
+                         "integers; allowed: with backend float")
+
+
 class ReferenceBackend:
     """The integer network on the CPU: what the chip will compute."""
 
@@ -153,6 +161,7 @@ class ReferenceBackend:
 
     def __init__(self, request: BackendRequest) -> None:
         check_options(request, "reference")
+        check_no_weights(request, "reference")
         self._reference = Reference(request.network)
         self._preprocessing = find_preprocessing(request.network.preprocessing)
         self.digest = network_digest(request.network)

@@ -24,7 +24,7 @@ from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 from kestrel.sw.retrieval.pooling.nip import ACROSS, MOMENTS, NipSettings, map_regions
-from kestrel.sw.retrieval.pooling.quantise import LEVELS, Quantiser, fit_quantiser
+from kestrel.sw.retrieval.pooling.quantise import LEVELS, THRESHOLDS, Quantiser, fit_quantiser
 
 GAIN_MAX = (1 << 32) - 1
 OFFSET_MAX = (1 << 31) - 1
@@ -191,6 +191,13 @@ def make_constants(
     )
 
 
+def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
+    """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
+    even = dimension**-0.5
+    low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
+    return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
+
+
 def trained_constants(
     network: CompressedNetwork,
     descriptors: Descriptors,
@@ -198,12 +205,12 @@ def trained_constants(
     height: int,
     width: int,
     whitening: Whitening | None = None,
-    threshold: str = "median",
+    threshold: str | None = None,
 ) -> DescriptorConstants:
     """For images of height x width: range and thresholds of ``descriptors``, those of training photographs
-    (their own, if they have codes). They also say which chain it is. name: theirs, for errors. Raises
-    InputError if they were made with another network, image size or whitening, or with a chain that the chip
-    does not have."""
+    (their own, if they have codes; ``threshold`` is then None). They also say which chain it is. name:
+    theirs, for errors. Raises InputError if they were made with another network, image size or whitening, or
+    with a chain that the chip does not have."""
     settings = descriptors.settings
     digest = "" if whitening is None else whitening.digest
     for what, found, wanted in (
@@ -221,7 +228,12 @@ def trained_constants(
     pools = sum(layer.shape.pool for layer in network.layers)
     size = height >> pools, width >> pools
     codes = descriptors.codes
-    quantiser = fit_quantiser(descriptors.vectors, threshold) if codes is None else codes.quantiser
+    if codes is not None and threshold is not None:
+        raise InputError(f"threshold {threshold} with {name}, whose codes have their own; allowed: with "
+                         "descriptors without codes")
+    quantiser = (
+        fit_quantiser(descriptors.vectors, threshold or THRESHOLDS[0]) if codes is None else codes.quantiser
+    )
     check_rotations(quantiser, settings.rotations)
     regions = chip_regions(parse_chain(settings.pooling), *size)
     channels = network.layers[-1].shape.out_channels

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output_directory, claim_directory
+from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
-from kestrel.sw.model.compressed import CompressedNetwork, load_network
+from kestrel.sw.model.compressed import CompressedNetwork, content_digest, load_network
 from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import CODES, Evaluation, evaluate
@@ -26,6 +28,7 @@ from kestrel.sw.retrieval.describe.whitening import MODES, Scatter, Whitening, l
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser
 from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
+from kestrel.sw.retrieval.report.pages import PAGES
 from kestrel.sw.retrieval.report.rows import PLAIN, Report, Row, RowKey, comparisons
 
 POOLINGS = ("nip", "rnip5x", "rnip9x", "rnip14x")
@@ -43,7 +46,8 @@ FLOAT_BYTES = 4
 class ReportRequest:
     """``weights`` are those of the float network; None means no float rows. ``train`` holds photographs for
     whitening and thresholds, of which ``training_pictures`` are taken, evenly spread; None means no
-    whitening, and thresholds from the benchmark's own images. ``seed`` is that of the bootstrap."""
+    whitening, and thresholds from the benchmark's own images. ``seed`` is that of the bootstrap. With
+    ``force``, what another run has left in ``output`` is replaced, but for its features."""
 
     network: Path
     benchmark: Benchmark
@@ -59,6 +63,7 @@ class ReportRequest:
     whitening_dimension: int | None = None
     threshold: str = "median"
     seed: int = 0
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,15 +116,21 @@ def crop_specification(pooling: str) -> str:
 
 
 def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip | None = None) -> Report:
-    """Makes the whole report. Writes the whitenings, and ``FEATURES``, into the output folder. Raises
-    InputError."""
+    """Makes the whole report. Makes the output folder if it is missing, and writes the whitenings and
+    ``FEATURES`` into it. Raises InputError."""
     check_request(request)
     network = load_network(request.network)
+    origin = _origin(request, network)
+    check_output_directory(request.output, origin, force=request.force)
     training = _training(request)
     results: dict[RowKey, tuple[Row, Evaluation]] = {}
     used, source = 0, ""
     # All runs are made first, so that unusable settings are reported before the long computation.
-    for run in [_Run(request, network, setup, training) for setup in setups(request)]:
+    runs = [_Run(request, network, setup, training) for setup in setups(request)]
+    whitenings = [run.whitening_file(pooling) for run in runs for pooling in run.setup.poolings]
+    claim_directory(request.output, origin, (*PAGES, *whitenings, FEATURES), force=request.force,
+                    kept=(FEATURES,))
+    for run in runs:
         run.fill(progress, skip)
         used = len(run.training)
         for row, evaluation in run.rows():
@@ -135,6 +146,21 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
         rotations=request.rotations, rows=tuple(row for row, _ in results.values()),
         comparisons=tuple(comparisons(results, LARGE, request.seed)), large=LARGE,
     )  # fmt: skip
+
+
+def _origin(request: ReportRequest, network: CompressedNetwork) -> Origin:
+    """Of the output folder: everything that decides a figure."""
+    weights = request.weights
+    return Origin("a report", {
+        "network": network.name, "network file": content_digest(network),
+        "weights": weights and (str(Path(weights).resolve()) if Path(weights).exists() else weights),
+        "dataset": str(request.benchmark.folder.resolve()), "protocol": request.benchmark.protocol,
+        "train": request.train and str(request.train.resolve()), "train images": request.training_pictures,
+        "poolings": request.poolings, "height": request.height, "width": request.width,
+        "rotations": request.rotations, "whitening mode": request.whitening_mode,
+        "whitening dimension": request.whitening_dimension, "threshold": request.threshold,
+        "seed": request.seed,
+    })  # fmt: skip
 
 
 def _training(request: ReportRequest) -> list[Picture]:
@@ -176,6 +202,10 @@ class _Run:
         if self.request.train is not None and not self.training:
             raise InputError(f"train {self.request.train}: no readable picture; allowed: at least one")
 
+    def whitening_file(self, pooling: str) -> str:
+        """Name in the output folder."""
+        return f"whitening-{self.setup.name}-{pooling}.safetensors"
+
     def rows(self) -> Iterator[tuple[Row, Evaluation]]:
         """All rows of the setup, one pooling after the other."""
         for pooling in self.setup.poolings:
@@ -215,7 +245,7 @@ class _Run:
             scatter.add(np.concatenate([view for turn in turns for view in turn]))
         made = scatter.fit(self.request.whitening_dimension, self.request.whitening_mode,
                            self.store.settings(crops, None))
-        path = self.request.output / f"whitening-{self.setup.name}-{pooling}.safetensors"
+        path = self.request.output / self.whitening_file(pooling)
         save_whitening(made, path)
         return load_whitening(path)
 

@@ -29,6 +29,8 @@ from kestrel.sw.retrieval.report.tables import (
 
 HTML, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 MAP_PLOT, DIFFERENCE_PLOT = "map.svg", "differences.svg"
+PAGES = (HTML, MARKDOWN, JSON, MAP_PLOT, DIFFERENCE_PLOT)
+"""Files of a report; the last where there is something to compare."""
 
 SETTINGS: Any = {"font.size": 9, "svg.hashsalt": "kestrel", "svg.fonttype": "none"}
 COLOURS = {"floats": "#1f4e79", "bytes": "#4f8fc0", "bits": "#b9d3e8"}

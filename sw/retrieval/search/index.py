@@ -16,6 +16,7 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.common.kinds import INDEX_FORMAT
 from kestrel.sw.common.places import recalled, remembered
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, check_comparable
 from kestrel.sw.retrieval.pooling.bit_rows import bit_values
@@ -31,7 +32,7 @@ from kestrel.sw.retrieval.pooling.quantise import (
 from kestrel.sw.retrieval.search.neighbours import BLOCK, Advance, Neighbours
 from kestrel.sw.retrieval.search.structures import Kind
 
-FORMAT = "kestrel-index"
+FORMAT = INDEX_FORMAT
 VERSION = 2
 READABLE = (1, 2)
 """Version 1 lacks the pictures' folders."""

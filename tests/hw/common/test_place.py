@@ -200,7 +200,7 @@ def test_verilog_has_one_module_and_file_a_block():
     resets = set(re.findall(r"\.rst\((.*?)\)", files["kestrel_totals.v"]))
     (own,) = resets - {"rst"}
     assert len(resets) == 2
-    assert f"assign {own} = rst | clear;" in files["kestrel_totals.v"]
+    assert own == "rst | clear"
 
 
 def test_only_memories_that_are_placed_are_files():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kestrel.hw.spec.configurations import NAMED, load_config
+from kestrel.hw.spec.configurations import NAMED, config_text, load_config
 from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig, tap_sum_bits
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import (
@@ -121,6 +121,11 @@ def test_named_configurations_are_what_they_say():
         ({"colour": 1}, "unknown field 'colour'"),
         ({"row_groups": 1}, "row_groups = 1; allowed: true, false"),
         ({"row_groups": True}, "row_groups with input_lanes = 2; allowed: with 3 or more"),
+        ({"descriptor_channels": 48}, r"descriptor_channels = 48; allowed: a power of two, 2\.\.512"),
+        ({"descriptor_channels": 1}, r"descriptor_channels = 1; allowed: 2\.\.512"),
+        ({"descriptor_words": 31}, r"descriptor_words = 31; allowed: 32\.\.1048576"),
+        ({"descriptor_words": False}, r"descriptor_words = False; allowed: 32\.\."),
+        ({"descriptor_whitening": 1}, "descriptor_whitening = 1; allowed: true, false"),
     ],
 )
 def test_impossible_configurations_are_refused(options, message):
@@ -144,3 +149,10 @@ def test_a_toml_file_gives_a_configuration(tmp_path):
     assert isinstance(config, EngineConfig)
     assert (config.name, config.input_lanes, config.feature_words) == ("mine", 4, (100, 200))
     assert config.partial_depth == NAMED["nano"].partial_depth
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_configuration_as_text_is_read_back(name, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(config_text(NAMED[name]), encoding="utf-8")
+    assert load_config(str(path)) == NAMED[name]

@@ -28,18 +28,18 @@ FAULTS = {
     ),
     "no saturation": (
         "compute.requantise_lane", CONFIG, "requantise_lane",
-        r"(assign above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"
+        r"(wire above_y) = [^;]+;", r"\1 = 1'h0;", "y: item"
     ),
     "nothing ever comes out": (
-        "compute.accumulator", CONFIG, "accumulator", r"(assign acc_ahead\[0\]) = [^;]+;", r"\1 = 1'h0;",
+        "compute.accumulator", CONFIG, "accumulator", r"pixel_1_valid & pixel_1_emit\};", "1'h0};",
         "acc_ahead: item",
     ),
     "after a strip of odd height the next one begins in an odd row": (
-        "compute.pool", CONFIG, "pool", r"if \(pixel_1\[2\]\)", "if (1'h0)", "result: item"
+        "compute.pool", CONFIG, "pool", r"if \(pixel_1_last\)", "if (1'h0)", "result: item"
     ),
     "a picture ends with the first visit": (
         "memory.image_input", STREAM, "image_input",
-        r"(assign image_end = .*& )ends_image;", r"\1ends_strip;",
+        r"(wire image_end = .*& )ends_image;", r"\1ends_strip;",
         "(ending|error): item",
     ),
     "the rest of a picture that is too long stays in the stream": (
@@ -47,33 +47,34 @@ FAULTS = {
         "tready: item",
     ),
     "the rows of a picture do not go round in their region": (
-        "memory.image_input", STREAM, "raster", r"advanced == strip\[[\d:]+\];", "1'h0;", "write: item"
+        "memory.image_input", STREAM, "raster", r"\(advanced == strip_end\)", "1'h0", "write: item"
     ),
     "a beat that waits is overwritten": (
-        "memory.feature_output", CONFIG, "feature_output", r"assign move = [^;]+;", "assign move = 1'h1;",
+        "memory.feature_output", CONFIG, "feature_output", r"wire move = [^;]+;", "wire move = 1'h1;",
         "(read_en|tvalid|tdata|tlast|tkeep): item",
     ),
     "a visit to the output ends before its last beat": (
-        "memory.feature_output", CONFIG, "feature_output", r"= ~ fetched;", "= 1'h1;", "ending: item"
+        "memory.feature_output", CONFIG, "feature_output",
+        r"& ~reading & ~fetched;", "& ~reading;", "ending: item"
     ),
     "the output ends with every visit": (
         "memory.feature_output", CONFIG, "raster",
         r"(assign ends_image = .*)& of_image;", r"\1;", "tlast: item"
     ),
     "the next layer does not wait for the pipeline": (
-        "control.sequencer", ROOMY, "sequencer", r"(if \(active\) begin\s+\S+ += )4'h\w+;", r"\g<1>4'h1;",
+        "control.sequencer", ROOMY, "sequencer", r"(if \(active\) begin\s+\S+ <= )4'h\w+;", r"\g<1>4'h1;",
         "(adopt|starved): item",
     ),
     "the layer record is one word short": (
-        "control.sequencer", ROOMY, "sequencer", r"word == 4'hb;", "word == 4'ha;",
+        "control.sequencer", ROOMY, "sequencer", r"word == 5'hb\)", "word == 5'ha)",
         "(adopt|go|starved|load_start): item",
     ),
     "a word's sums go on from the last one's": (
         "descriptor.squares", CONFIG, "descriptor_squares",
-        r"starts_3 \? 32'd0 : squares", "squares", "map .*, not "
+        r"starts_3 \? 32'h0 : squares", "squares", "map .*, not "
     ),
     "a reciprocal is a digit short": (
-        "descriptor.reciprocal", CONFIG, "descriptor_reciprocal", r"steps > 5'h11", "steps > 5'h10",
+        "descriptor.reciprocal", CONFIG, "descriptor_reciprocal", r"steps > 6'h11", "steps > 6'h10",
         "(reciprocal|amount): item",
     ),
     "the root of a pass that copied is taken for the next one's": (
@@ -88,11 +89,12 @@ FAULTS = {
         "descriptor.output", CONFIG, "descriptor_output", r"part == 2'h3", "part == 2'h2", "vector"
     ),
     "a header of another map is taken": (
-        "descriptor.header", CONFIG, "descriptor_header", r"rom_data\[15:0\] != channels", "1'h0",
+        "descriptor.header", CONFIG, "descriptor_header", r"rom_data\[15:0\] != \{6'h0, channels\}", "1'h0",
         "bad_map",
     ),
     "a crop of another rotation continues the sum": (
-        "descriptor.unit", CONFIG, "descriptor_unit", r"command\[2\] == begun_first", "1'h1", "not error 4"
+        "descriptor.unit", CONFIG, "descriptor_unit",
+        r"command_first_rotation == begun_first", "1'h1", "not error 4"
     ),
     "a diagonal tile keeps kernels of the tile before": (
         "memory.weight_loader:residual_bench", RESIDUAL, "weight_loader",
@@ -117,7 +119,7 @@ FAULTS = {
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
-        r"in_group \+ 2'h2;", "in_group + 1'h1;", "(tile|load_start): item"
+        r"in_group\} \+ 17'h2\)", "in_group} + 17'h1)", "(tile|load_start): item"
     ),
 }  # fmt: skip
 

@@ -50,6 +50,8 @@ def test_a_memory_wrapper_is_clean_without_waivers(tmp_path, name):
         ("kestrel_rom.v", "rdata <= mem[addr]", "rdata <= mem[addr][WIDTH-2:0]", "WIDTHEXPAND"),
         ("kestrel_rom.v", "rdata <= mem[addr];", f"{CASE} rdata <= mem[addr]; endcase", "CASEINCOMPLETE"),
         ("kestrel_reader.v", "endmodule", "wire floating; assign active = floating; endmodule", "UNDRIVEN"),
+        ("kestrel_reader.v", "endmodule", "wire [8:0] wide = addresses[7:0]; endmodule", "WIDTHEXPAND"),
+        ("kestrel_sequencer.v", "default: ;\n", "\n", "CASEINCOMPLETE"),
         ("kestrel_reader.v", "endmodule", "wire [3:0] cut = addresses[7:0]; endmodule", "WIDTHTRUNC"),
     ],
 )  # fmt: skip

@@ -60,40 +60,39 @@ FAULTS = {
         "bench", "no_combinational_paths", "outputs:",
     ),
     "a beat of the output goes before it is taken": Fault(
-        "stream_output", r"= ~ m_axis_tvalid;(?=\s+assign \S+ += \S+ +\| m_axis_tready)",
-        "= @ ? 1'h1 : ~ m_axis_tvalid;",
+        "stream_output", r"= ~m_axis_tvalid \| m_axis_tready;", "= @ | ~m_axis_tvalid | m_axis_tready;",
         "bench", "frames_with_pauses", "AXI: the payload changed",
     ),
     "a write does not wait for its data": Fault(
-        "axi_lite", r"(assign \\\$1 +=) (\S+) +& (\S+) ;", r"\1 @ ? \2 : \2 & \3 ;",
+        "axi_lite", r"(assign write = has_address &) has_data", r"\1 (@ | has_data)",
         "bench", "byte_strobes_and_hammering", "(scratch|image|irq_enable): ",
     ),
     "byte strobes of the image size are not looked at": Fault(
-        "register_file", r"(= image\[15:0\] &) (\S+) ;", r"\1 (@ ? 16'h0 : \2 );",
+        "register_file", r"\(image_height & (~\{.*\})\);", r"(image_height & (@ ? 16'h0 : \1));",
         "bench", "byte_strobes_and_hammering", "image: ",
     ),
     "a word without a register is answered well": Fault(
-        "register_file", r"= ~ was_mapped;", "= @ ? 1'h0 : ~ was_mapped;",
+        "register_file", r"<= ~was_mapped;", "<= ~@ & ~was_mapped;",
         "bench", "addresses_without_a_register", "reading 0x",
     ),
     "a write that is refused is answered well": Fault(
-        "register_file", r"= refused \|", "= (@ ? 1'h0 : refused) |",
+        "register_file", r"write & \(refused \|", "write & ((~@ & refused) |",
         "bench", "writes_while_busy", "refusal of",
     ),
     "a busy chip takes another mode": Fault(
-        "register_file", r"= write_mode & (\S+) ;", r"= write_mode & (@ ? 1'h1 : \1 );",
+        "register_file", r"if \(write_mode & ~busy\)", "if (write_mode & (@ | ~busy))",
         "bench", "writes_while_busy", "locked registers",
     ),
     "irq is never lowered": Fault(
-        "top", r"irq <= (\S+) ;", r"irq <= @ ? irq | \1 : \1 ;",
+        "top", r"irq <= (\|\(irq_status & irq_enable\));", r"irq <= (@ & irq) | \1;",
         "bench", "frames_with_pauses", "the frame ended with",
     ),
     "a frame that is too short has no cause": Fault(
-        "control", r"= core_error == 1'h1;", "= @ ? core_error == 2'h2 : core_error == 1'h1;",
+        "control", r"core_error == 4'h1\)", "core_error == (@ ? 4'h2 : 4'h1))",
         "bench", "frames_of_a_wrong_length", "no interrupt",
     ),
     "an abort does not reach the core": Fault(
-        "control", r"= request\[1\] \| request\[2\];", "= @ ? request[2] : request[1] | request[2];",
+        "control", r"(assign core_abort =) request_abort", r"\1 (~@ & request_abort)",
         "bench", "aborts", "frames that ended well: 1",
     ),
     "the rest of a picture that was aborted stays": Fault(
@@ -101,39 +100,39 @@ FAULTS = {
         "bench", "aborts", "no packet came out",
     ),
     "an image that waits for an aborted frame stays": Fault(
-        "stream_input", r"= untouched & ", r"= (@ ? 1'h0 : untouched) & ",
+        "stream_input", r"\(untouched & ", "(~@ & untouched & ",
         "peers_bench", "an_image_that_waits_is_the_aborted_frames", "features of picture 1 are wrong",
     ),
     "a packet that was aborted is not closed": Fault(
-        "stream_output", r"(if \(\S+ \) begin\s+\S+ +=) inside_next;", r"\1 @ ? 1'h0 : inside_next;",
+        "stream_output", r"unclosed <= inside_next;", "unclosed <= ~@ & inside_next;",
         "bench", "an_aborted_packet_is_closed", "an aborted packet was not closed",
     ),
     "an aborted chip is idle before its last beat is taken": Fault(
-        "stream_output", r"= ~ m_axis_tvalid;(?=\s+assign \S+ += \S+ +& )", "= @ ? 1'h1 : ~ m_axis_tvalid;",
+        "stream_output", r"\(~unclosed & ~m_axis_tvalid\)", "(~unclosed & (@ | ~m_axis_tvalid))",
         "peers_bench", "an_aborted_chip_is_busy_until_its_last_beat_is_taken", r"busy, closing: \(0, 0\)",
     ),
     "any size of image will do": Fault(
-        "control", r"= image\[15:0\] != image_height;", "= @ ? 1'h0 : image[15:0] != image_height;",
+        "control", r"\((\w+ != image_height)\)", r"(~@ & (\1))",
         "bench", "image_sizes", "cause: ",
     ),
     "cycles are not counted": Fault(
-        "counters", r"= count_array \+ 1'h1;", "= @ ? {1'h0, count_array} : count_array + 1'h1;",
+        "counters", r"<= count_array \+ 32'h1;", "<= count_array + (@ ? 32'h0 : 32'h1);",
         "bench", "a_frame", "sum: ",
     ),
     "a descriptor goes on from the last one's sums": Fault(
-        "descriptor_unit", r"(assign fresh = \S+ +\?) (\S+) +:", r"\1 (@ ? 1'h0 : \2 ) :",
+        "descriptor_unit", r"\? fresh : command", "? (~@ & fresh) : command",
         "descriptor_bench", "descriptors", "descriptor of",
     ),
     "the last word of a descriptor stays": Fault(
-        "byte_packer", r"= i_tlast \| (\S+) ;", r"= (@ ? 1'h0 : i_tlast) | \1 ;",
+        "byte_packer", r"= i_tlast \| ", "= (~@ & i_tlast) | ",
         "descriptor_bench", "descriptors", "no packet came out",
     ),
     "CRCs are not compared": Fault(
-        "rom_check", r"= (\S+ +== identity\[159:128\]);", r"= @ ? 1'h1 : \1;",
+        "rom_check", r"\((\w+ == identity_weights_crc)\)", r"(@ | (\1))",
         "refusal_bench", "the_self_check_finds_it", "the check found nothing", "weights",
     ),
     "frames run in spite of a bad check": Fault(
-        "control", r"(assign \S+ +=) check_bad;", r"\1 @ ? 1'h0 : check_bad;",
+        "control", r"(wire unchecked =) check_bad;", r"\1 ~@ & check_bad;",
         "refusal_bench", "the_self_check_finds_it", r"causes \[\]", "weights",
     ),
     "a table that cannot be is not looked at": Fault(

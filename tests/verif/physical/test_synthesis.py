@@ -5,6 +5,7 @@ import pytest
 
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.emit.verilog import MEMORIES
+from kestrel.verif.cases.tiny_library import tiny_library
 from kestrel.verif.physical.synthesis import (
     SynthesisError,
     ecp5_cells,
@@ -18,50 +19,6 @@ from kestrel.verif.physical.synthesis import (
 needs_yosys = pytest.mark.skipif(
     not yosys_available(), reason="yosys is missing: pip install 'kestrel-engine[synthesis]'"
 )
-
-# An AND gate and a register that holds its value are all that the block below needs.
-TABLE = """
-    {kind} (t) {{ index_1 ("0.001, 0.1, 0.2"); index_2 ("1, 10, 50");
-        values ("0.01, 0.02, 0.03", "0.01, {middle}, 0.03", "0.01, 0.02, 0.03"); }}
-"""
-
-
-def arc(pin, sense, middle):
-    tables = "".join(
-        TABLE.format(kind=kind, middle=middle)
-        for kind in ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
-    )
-    return f'timing () {{ related_pin : "{pin}"; timing_sense : {sense}; {tables} }}'
-
-
-def gate(name, area, function, pins):
-    inputs = "".join(f"pin ({pin}) {{ direction : input; capacitance : 1; }}" for pin in pins)
-    sense = "negative_unate" if function.startswith("!") else "positive_unate"
-    arcs = "".join(arc(pin, sense, 0.02) for pin in pins)
-    output = f'pin (Z) {{ direction : output; max_capacitance : 60; function : "{function}"; {arcs} }}'
-    return f"cell ({name}) {{ area : {area}; {inputs} {output} }}"
-
-
-def liberty():
-    setup = "".join(
-        TABLE.format(kind=kind, middle=middle)
-        for kind, middle in (("rise_constraint", 0.03), ("fall_constraint", 0.04))
-    )
-    output = arc("C", "non_unate", 0.1).replace("timing_sense", "timing_type : rising_edge; timing_sense")
-    return f"""
-library (tiny) {{
-  time_unit : "1ns"; capacitive_load_unit (1, ff);
-  lu_table_template (t) {{ variable_1 : input_net_transition; variable_2 : total_output_net_capacitance;
-    index_1 ("1, 2, 3"); index_2 ("1, 2, 3"); }}
-  {gate("BUF_X1", 2, "A", "A")} {gate("INV", 1, "!A", "A")} {gate("NAND", 3, "!(A & B)", "AB")}
-  cell (DFF) {{ area : 10; ff (IQ, IQN) {{ next_state : "D"; clocked_on : "C"; }}
-    pin (C) {{ direction : input; clock : true; capacitance : 1; }}
-    pin (D) {{ direction : input; capacitance : 1;
-      timing () {{ related_pin : "C"; timing_type : setup_rising; {setup} }} }}
-    pin (Q) {{ direction : output; max_capacitance : 60; function : "IQ"; {output} }} }}
-}}
-"""
-
 
 TOP = f"""
 module {PREFIX}array(input clk, input a, input b, output reg q, output r, output s);
@@ -84,7 +41,7 @@ def folder(tmp_path):
         ports = "input clk, input en, input addr, output [WIDTH-1:0] rdata"
         text = f"module {PREFIX}{memory} #(parameter WIDTH = 1) ({ports});\nendmodule\n"
         (tmp_path / f"{PREFIX}{memory}.box.v").write_text(text)
-    (tmp_path / "tiny.lib").write_text(liberty())
+    (tmp_path / "tiny.lib").write_text(tiny_library())
     return tmp_path
 
 

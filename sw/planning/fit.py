@@ -1,0 +1,176 @@
+"""The smallest memories with which an engine computes a network at an image size, and no slower.
+
+Feature memory and partial sums trade words for cycles: with fewer words strips are shorter, or the engine
+goes depth first. What a configuration has of them is therefore the most that a fitted one may have, and the
+cycles that a frame takes on it the most that it may take. ROMs and the widest row are what the network asks
+for, be that less or more than the configuration has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from kestrel.hw.spec.configurations import config_text
+from kestrel.hw.spec.engine_config import (
+    FEATURE_WORDS_MIN,
+    MAX_WIDTH_MIN,
+    PARTIAL_DEPTH_MIN,
+    TABLE_WORDS_MAX,
+    TABLE_WORDS_MIN,
+    WEIGHT_WORDS_MAX,
+    WEIGHT_WORDS_MIN,
+    EngineConfig,
+)
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.memory import table_words
+from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
+
+PATIENCE = 12
+"""Depths in a row that are tried in vain before the search for a smaller ``partial_depth`` ends."""
+
+
+@dataclass(frozen=True)
+class FittedConfig:
+    """``config``, made of ``base`` for a network, by name, and the size of its images."""
+
+    config: EngineConfig
+    base: EngineConfig
+    network: str
+    height: int
+    width: int
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """NAME=VALUE of every field that is not as in ``base``, as the option --set takes it."""
+        names = (f.name for f in fields(EngineConfig) if f.name != "name")
+        changed = ((name, getattr(self.config, name)) for name in names
+                   if getattr(self.config, name) != getattr(self.base, name))
+        return tuple(f"{name}={_text(value)}" for name, value in changed)
+
+    @property
+    def text(self) -> str:
+        """The contents of a configuration file (.toml), from which ``load_config`` reads ``config``."""
+        what = " ".join(f"for {self.network} at {self.height} x {self.width} pixels".split())
+        return (f"# {self.base.name}, its memories as large as they must be {what}.\n"
+                "# Give this file to plan, export and simulate as well: --config FILE\n"
+                f"{config_text(self.config)}")  # fmt: skip
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def fit_memories(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> EngineConfig:
+    """``config`` with the smallest memories with which a frame of ``height`` x ``width`` pixels takes no more
+    cycles: with one word less in any of them the network is refused, or slower. Raises InputError where it
+    does not fit ``config``, larger ROMs and wider rows aside.
+    """
+    make_plan(network, _roomy(config, width), height, width)  # what of the network does not suit the engine
+    return fit_layers(network.name, plan_layers(network), config, height, width)
+
+
+def fit_layers(
+    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
+) -> EngineConfig:
+    """Like ``fit_memories``, for layers of which only the shapes are known."""
+    frame = _Frame(name, tuple(layers), height, width)
+    roomy = _roomy(config, width)
+    cycles = frame_cycles(frame.plan(roomy)).total
+    fitted = _least_partial_sums(frame, roomy.with_options(max_width=max(MAX_WIDTH_MIN, width)), cycles)
+    fitted = _least_features(frame, fitted, cycles)
+    # Now that it has less to choose from, the planner might get by with still less.
+    for depth in reversed(_depths(frame, fitted)[:-1]):
+        smaller = fitted.with_options(partial_depth=depth)
+        if not frame.runs(smaller, cycles):
+            break
+        fitted = _least_features(frame, smaller, cycles)
+    plan = frame.plan(fitted)
+    return fitted.with_options(
+        weight_words=max(WEIGHT_WORDS_MIN, plan.weight_words),
+        table_words=max(TABLE_WORDS_MIN, table_words(plan)),
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is to be computed; activation bits do not decide how."""
+
+    name: str
+    layers: tuple[PlanLayer, ...]
+    height: int
+    width: int
+
+    def plan(self, config: EngineConfig) -> Plan:
+        return plan_frame(self.name, self.layers, config.activation_bits, config, self.height, self.width)
+
+    def runs(self, config: EngineConfig, cycles: int) -> bool:
+        """Whether ``config`` takes the frame and needs no more than ``cycles``."""
+        try:
+            plan = self.plan(config)
+        except InputError:
+            return False
+        return frame_cycles(plan).total <= cycles
+
+
+def _roomy(config: EngineConfig, width: int) -> EngineConfig:
+    """With ROMs as large as can be, and rows as wide as wanted if a strip may be as wide."""
+    widest = max(config.max_width, width) if width <= config.partial_depth else config.max_width
+    return config.with_options(max_width=widest, weight_words=WEIGHT_WORDS_MAX, table_words=TABLE_WORDS_MAX)
+
+
+def _depths(frame: _Frame, config: EngineConfig) -> list[int]:
+    """Every ``partial_depth`` up to the configuration's that may make a difference, ascending: a strip has
+    whole rows, so it takes another row of some map to make one."""
+    least = max(PARTIAL_DEPTH_MIN, config.max_width)
+    widths = {record.width for record in frame.plan(config).records}
+    rows = {depth for width in widths for depth in range(width, config.partial_depth, width)}
+    return sorted({least, config.partial_depth} | {depth for depth in rows if depth > least})
+
+
+def _least_partial_sums(frame: _Frame, config: EngineConfig, cycles: int) -> EngineConfig:
+    """The smallest ``partial_depth`` that will do. Less may do where more does not: a map may be cut into
+    strips of like size, or leave a short one over that does not hide its weight load. So the search goes on
+    for PATIENCE depths that will not do."""
+    depths = _depths(frame, config)
+    best = config
+    failed = 0
+    while depths and failed < PATIENCE:
+        failed += 1
+        candidate = config.with_options(partial_depth=depths.pop())
+        try:
+            plan = frame.plan(candidate)
+        except InputError:
+            continue
+        if frame_cycles(plan).total <= cycles:
+            best, failed = candidate, 0
+        # No strip is longer than the longest, so down to its length the plan stays the same.
+        visited = [(plan.records[visit.record], visit.rows) for visit in plan.visits]
+        longest = max(rows * record.width for record, rows in visited if record.layer is not None)
+        depths = [depth for depth in depths if depth <= longest]
+    return best
+
+
+def _least_features(frame: _Frame, config: EngineConfig, cycles: int) -> EngineConfig:
+    """``feature_words`` of which neither can be smaller."""
+
+    def used(candidate: EngineConfig) -> EngineConfig:
+        first, second = frame.plan(candidate).feature_words
+        words = max(FEATURE_WORDS_MIN, first), max(FEATURE_WORDS_MIN, second)
+        return candidate.with_options(feature_words=words)
+
+    config = used(config)
+    while True:
+        first, second = config.feature_words
+        fewer = [
+            config.with_options(feature_words=words)
+            for words in ((first - 1, second), (first, second - 1))
+            if min(words) >= FEATURE_WORDS_MIN
+        ]
+        better = next((candidate for candidate in fewer if frame.runs(candidate, cycles)), None)
+        if better is None:
+            return config
+        config = used(better)
