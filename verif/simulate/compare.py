@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from kestrel.sw.model.blocks import blocks_of
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.pictures.images import round_pixels
@@ -57,8 +58,10 @@ class LayerResult:
 def reference_maps(network: CompressedNetwork, pixels: np.ndarray) -> list[np.ndarray]:
     """The expected maps of all layers, uint8 [C_l, H_l, W_l], for 8-bit pixels uint8 [C, H, W] as they enter
     the engine's image stream."""
-    x = round_pixels(pixels, network.activation_bits)
-    return [y[0].numpy() for y in Reference(network).run(torch.from_numpy(np.ascontiguousarray(x[None])))]
+    x = torch.from_numpy(np.ascontiguousarray(round_pixels(pixels, network.activation_bits)[None]))
+    if network.blocks:
+        x = blocks_of(x, torch.from_numpy(network.pad[: len(pixels)]))
+    return [y[0].numpy() for y in Reference(network).run(x)]
 
 
 def compare_maps(
