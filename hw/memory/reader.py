@@ -38,8 +38,7 @@ class Reader(wiring.Component):
                                                 ``layer``.
     visit : In(visit_layout)                    The next pass's visit, from two cycles before ``go`` on.
     tile : In(tile_layout)                      The next pass's tile, from two cycles before ``go`` on.
-    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
-    next_layer : In(layer_layout) The next pass's layer, from two cycles before ``go`` on.
+    next_layer : In(layer_layout)               The next pass's layer, from two cycles before ``go`` on.
     layer : In(layer_layout)                    The layer of the pass, from ``go`` until the pass is over.
     active : Out(1)                             A column is presented.
     ending : Out(1)                             It is the pass's last one; ``go`` may come in the same cycle.
