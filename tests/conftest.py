@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 
 import numpy as np
 import pytest
+import torch
 
 from kestrel.hw.spec.widths import BIAS_FRACTION
 from kestrel.sw.model.compressed import CompressedNetwork
@@ -28,6 +29,15 @@ def seed(request: pytest.FixtureRequest) -> int:
 def rng(seed: int) -> np.random.Generator:
     """A random generator of the test's own, from ``seed``."""
     return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Generator[None, None, None]:
+    """torch computes in one thread in this module's tests: their maps are too small to be shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,7 @@ from kestrel.hw.convert.rtlil import (
     Switch,
     Wire,
     joined,
+    read_by,
     slice_of,
     width_of,
 )
@@ -198,17 +199,8 @@ def _read(module: Module) -> Iterator[Bits]:
             if port not in {"Q", "Y"} or cell.kind.startswith("\\"):
                 yield bits
 
-    def statements(body: tuple[Statement, ...]) -> Iterator[Bits]:
-        for statement in body:
-            if isinstance(statement, Assign):
-                yield statement.value
-            else:
-                yield statement.selector
-                for case in statement.cases:
-                    yield from statements(case.body)
-
     for body in module.processes:
-        yield from statements(body)
+        yield from read_by(body)
     for _, bits in module.connections:
         yield bits
 

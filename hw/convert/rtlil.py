@@ -5,6 +5,7 @@ connections. Everything else is refused, so that nothing is lost unseen.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -55,6 +56,17 @@ class Switch:
 
 
 Statement = Assign | Switch
+
+
+def read_by(body: Iterable[Statement]) -> Iterator[Bits]:
+    """What statements read."""
+    for statement in body:
+        if isinstance(statement, Assign):
+            yield statement.value
+        else:
+            yield statement.selector
+            for case in statement.cases:
+                yield from read_by(case.body)
 
 
 @dataclass(frozen=True)

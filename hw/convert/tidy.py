@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from kestrel.hw.convert.clocked import Block, mapped
+from kestrel.hw.convert.clocked import mapped
 from kestrel.hw.convert.netlist import (
     Instance,
     Lookup,
@@ -15,7 +15,7 @@ from kestrel.hw.convert.netlist import (
     temporary,
     whole,
 )
-from kestrel.hw.convert.rtlil import Assign, Bits, Const, Part, Statement, joined, slice_of, width_of
+from kestrel.hw.convert.rtlil import Assign, Bits, Const, Part, Statement, joined, read_by, slice_of, width_of
 
 _NARROWING = {"not", "neg", "and", "or", "xor", "add", "sub", "mux", "shl", "mul", "hold"}
 """Operations of which the lower bits of the result depend on the lower bits of the operands only."""
@@ -213,17 +213,6 @@ def read_bits(netlist: Netlist) -> Iterator[Bits]:
                 yield bits
 
 
-def read_by(body: Iterable[Statement]) -> Iterator[Bits]:
-    """What statements read."""
-    for statement in body:
-        if isinstance(statement, Assign):
-            yield statement.value
-        else:
-            yield statement.selector
-            for case in statement.cases:
-                yield from read_by(case.body)
-
-
 def read_up_to(netlist: Netlist) -> dict[str, int]:
     """For each wire how many bits, from the lowest to the highest that is read."""
     uses: dict[str, int] = {}
@@ -263,7 +252,3 @@ def _change_all(netlist: Netlist, change: Callable[[Bits], Bits]) -> None:
         for i in netlist.instances
     ]  # fmt: skip
     netlist.aliases = [(alias, change(bits)) for alias, bits in netlist.aliases]
-
-
-__all__ = ["Block", "keep_what_is_read", "name_after_aliases", "name_after_ports", "plain", "read_bits",
-           "read_by", "read_up_to", "rename", "substitute"]  # fmt: skip

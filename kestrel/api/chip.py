@@ -261,7 +261,8 @@ def write_verilog(
     origin = Origin("Verilog", {"config": asdict(chosen), "top": top, "descriptor": descriptor,
                                 "startup check": startup_check, "prefix": prefix,
                                 "source lines": source_lines,
-                                "roms": None if roms is None else str(roms)})
+                                "roms": None if roms is None else str(roms),
+                                "picture": None if roms is None else _label(picture)})
     check_output_directory(output, origin, force=force)
     others: tuple[VerilogFile, ...] = ()
     core = ""

@@ -26,6 +26,7 @@ from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import table_words
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
+from kestrel.sw.planning.remedies import setting_text
 
 PATIENCE = 12
 """Depths in a row that are tried in vain before the search for a smaller ``partial_depth`` ends."""
@@ -47,7 +48,7 @@ class FittedConfig:
         names = (f.name for f in fields(EngineConfig) if f.name != "name")
         changed = ((name, getattr(self.config, name)) for name in names
                    if getattr(self.config, name) != getattr(self.base, name))
-        return tuple(f"{name}={_text(value)}" for name, value in changed)
+        return tuple(f"{name}={setting_text(value)}" for name, value in changed)
 
     @property
     def text(self) -> str:
@@ -56,12 +57,6 @@ class FittedConfig:
         return (f"# {self.base.name}, its memories as large as they must be {what}.\n"
                 "# Give this file to plan, export and simulate as well: --config FILE\n"
                 f"{config_text(self.config)}")  # fmt: skip
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def fit_memories(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> EngineConfig:

@@ -17,7 +17,7 @@ def larger(config: EngineConfig, **needed: int | Sequence[int]) -> str:
         config.with_options(**options)
     except InputError:
         return "no configuration may have as much; allowed: a smaller network or image"
-    return "allowed: " + " ".join(f"--set {name}={_text(value)}" for name, value in options.items())
+    return "allowed: " + " ".join(f"--set {name}={setting_text(value)}" for name, value in options.items())
 
 
 def _sensible(name: str, value: int | Sequence[int]) -> int | tuple[int, ...]:
@@ -32,7 +32,8 @@ def _rounded(value: int) -> int:
     return value if value < ROUND_FROM else -(-value // ROUND_FROM) * ROUND_FROM
 
 
-def _text(value: int | tuple[int, ...]) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int) else ",".join(map(str, value))
+def setting_text(value: object) -> str:
+    """The value of a field as the option --set takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

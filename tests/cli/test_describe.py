@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from kestrel.cli.main import run
@@ -18,13 +17,7 @@ from kestrel.verif.cases.random_network import random_network
 NAME = "vgg16/32:pool2"
 SMALL = ["--size", "32"]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

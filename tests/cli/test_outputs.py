@@ -38,13 +38,7 @@ from kestrel.verif.regress.results import Result, Store
 SHAPE = "vgg16/32:pool2"
 SMALL = ("--size", "32")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 FOREIGN = {

@@ -1,16 +1,11 @@
 """A library of standard cells that is as small as can be, for tests of synthesis and timing."""
 
+from kestrel.verif.physical.timing import THRESHOLDS
+
 _TABLE = """
     {kind} ({template}) {{ index_1 ("0.001, 0.1, 0.2"); index_2 ("1, 10, 50");
         values ("0.01, 0.02, 0.03", "0.01, {middle}, 0.03", "0.01, 0.02, 0.03"); }}
 """
-
-_THRESHOLDS = " ".join(
-    f"{place}_pct_{edge} : {percent};" for edge in ("rise", "fall") for place, percent in (
-        ("input_threshold", 50), ("output_threshold", 50), ("slew_lower_threshold", 30),
-        ("slew_upper_threshold", 70),
-    )
-)  # fmt: skip
 
 
 def _arc(pin: str, sense: str, middle: float) -> str:
@@ -39,7 +34,7 @@ def tiny_library() -> str:
     output = _arc("C", "non_unate", 0.1).replace("timing_sense", "timing_type : rising_edge; timing_sense")
     return f"""
 library (tiny) {{
-  delay_model : "table_lookup"; time_unit : "1ns"; capacitive_load_unit (1, ff); {_THRESHOLDS}
+  delay_model : "table_lookup"; time_unit : "1ns"; capacitive_load_unit (1, ff); {THRESHOLDS}
   lu_table_template (t) {{ variable_1 : input_net_transition; variable_2 : total_output_net_capacitance;
     index_1 ("1, 2, 3"); index_2 ("1, 2, 3"); }}
   lu_table_template (c) {{ variable_1 : related_pin_transition; variable_2 : constrained_pin_transition;

@@ -29,11 +29,13 @@ _CHECKS = (
     "no_clock", "unconstrained_endpoints", "no_input_delay", "no_output_delay", "multiple_clock", "loops",
 )  # fmt: skip
 _CLOCK_PIN = "clk"
-_THRESHOLDS = (
-    ("input_threshold", 50), ("output_threshold", 50), ("slew_lower_threshold", 30),
-    ("slew_upper_threshold", 70),
+THRESHOLDS = " ".join(
+    f"{place}_pct_{edge} : {percent};" for edge in ("rise", "fall") for place, percent in (
+        ("input_threshold", 50), ("output_threshold", 50), ("slew_lower_threshold", 30),
+        ("slew_upper_threshold", 70),
+    )
 )  # fmt: skip
-"""Where times are taken, in percent of the supply: those of NanGate45."""
+"""Attributes of a library that say where times are taken, in percent of the supply: those of NanGate45."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def memory_library(cells: Mapping[str, Mapping[str, tuple[str, int]]]) -> str:
     lines = [
         "library (memories) {", '  time_unit : "1ns";', "  capacitive_load_unit (1, ff);",
         '  delay_model : "table_lookup";',
-        *(f"  {at}_pct_{edge} : {percent};" for edge in ("rise", "fall") for at, percent in _THRESHOLDS),
+        f"  {THRESHOLDS}",
     ]  # fmt: skip
     lines += [
         f"  type (word{bits}) {{ base_type : array; data_type : bit; bit_width : {bits}; "

@@ -97,6 +97,9 @@ POOLING_SHOWS = When(_pooling_shows, "where all that it stands for is given by o
                      "without some of --crops, --rois, --moment and the like")
 """When --pooling has an effect."""
 
+DESCRIBING = {"pooling": POOLING_SHOWS, "weights": OWN_WEIGHTS, "backend_set": BACKEND_OPTIONS}
+"""When options have an effect that do not always have one, in every command that computes descriptors."""
+
 
 def chosen_chain(
     pooling: str, rois: str | None, moment: str | None, across: str | None, region_norm: bool, border: int

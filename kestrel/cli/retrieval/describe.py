@@ -38,10 +38,7 @@ RATE = "images/s"
     "output rotations backend size whitening crops rois moment across region_norm border fit "
     "resize_filter codes workers strict",
     writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
-    effects={
-        "pooling": options.POOLING_SHOWS,
-        "weights": options.OWN_WEIGHTS,
-        "backend_set": options.BACKEND_OPTIONS,
+    effects=options.DESCRIBING | {
         "train threshold": Given("codes"),
         "bits": Among("codes", "bits"),
     },

@@ -70,9 +70,7 @@ class _Source:
     effects={
         "rotations backend size whitening crops rois moment across "
         "region_norm border fit resize_filter workers save": Absent("descriptors"),
-        "pooling": (Absent("descriptors"), options.POOLING_SHOWS),
-        "weights": (Absent("descriptors"), options.OWN_WEIGHTS),
-        "backend_set": (Absent("descriptors"), options.BACKEND_OPTIONS),
+        **{name: (Absent("descriptors"), condition) for name, condition in options.DESCRIBING.items()},
         "train": Among("codes", "bytes", "bits"),
         "threshold bits asymmetric": Among("codes", "bits"),
         "seed": Given("compare_with"),

@@ -24,11 +24,7 @@ from kestrel.sw.retrieval.describe.whitening import save_whitening
     "output dimension mode limit rotations backend size crops rois moment across region_norm "
     "border fit resize_filter workers strict",
     writes={"output": FileOutput(WHITENING, (".safetensors",))},
-    effects={
-        "pooling": options.POOLING_SHOWS,
-        "weights": options.OWN_WEIGHTS,
-        "backend_set": options.BACKEND_OPTIONS,
-    },
+    effects=options.DESCRIBING,
 )
 def whiten(
     network: options.NetworkArgument,

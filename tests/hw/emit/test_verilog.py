@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from kestrel.hw.emit.verilog import MEMORIES, chip_files, memory_file
+from kestrel.hw.emit.verilog import MEMORIES, TIMESCALE, chip_files, memory_file
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import descriptor_unit
@@ -36,7 +36,8 @@ def test_names_are_plain_and_few_are_vague(texts):
 
 def test_every_file_says_what_its_block_does(texts):
     for name, text in texts.items():
-        comment = text[: text.index("\nmodule ")].splitlines()
+        assert text.startswith(TIMESCALE)
+        comment = text[len(TIMESCALE) : text.index("\nmodule ")].splitlines()
         assert comment[0] == f"// {name.removesuffix('.v')}"
         assert len(comment[2]) > 10, name
         assert all(line.startswith("//") or not line for line in comment)

@@ -25,7 +25,9 @@ def test_slow_and_particular_peers(tmp_path, seed):
 def two_chips(top):
     """Verilog of a module with two instances of the module ``top``, its text given, the ports of each with a
     prefix."""
-    ports = re.findall(r"^  (input|output) (\[\d+:0\] )?(\w+);", top, re.MULTILINE)
+    port = r"^  (input|output) +(?:wire|reg) +(\[\d+:0\] )?(\w+),?$"
+    ports = re.findall(port, top, re.MULTILINE)
+    assert ports
     declared = [f"  {way} {bits}{one}_{name}" for one in "ab" for way, bits, name in ports]
     tied = {one: ", ".join(f".{name}({one}_{name})" for _, _, name in ports) for one in "ab"}
     instances = [f"{CHIP_TOP} {one} ({names});" for one, names in tied.items()]

@@ -27,13 +27,7 @@ HEIGHT, WIDTH = 56, 56
 OPTIONS = {"config": "nano", "processes": "2"}
 RTL: dict[str, Any] = {"backend": "rtl", "backend_options": OPTIONS}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

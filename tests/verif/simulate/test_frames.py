@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from kestrel.hw.emit.verilog import TOP
 from kestrel.hw.spec.configurations import NAMED
@@ -49,14 +48,7 @@ PIXEL_MAX = (1 << PIXEL_BITS) - 1
 
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A map of these is too small to be shared between threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(config):

@@ -28,13 +28,7 @@ NAME = "vgg16/32:pool2"
 NETWORK = random_network(np.random.default_rng(5), parse_network(NAME).layers, 3, name=NAME)
 SMALL: dict[str, Any] = {"size": (40, 36)}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
