@@ -16,8 +16,9 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, find_network
-from kestrel.sw.model.weights import load_weights as load_weight_file
+from kestrel.sw.model.storage.load import find_network
+from kestrel.sw.model.storage.load import load_weights as load_weight_file
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.retrain import run
 from kestrel.sw.retrain.run import Retrained, RetrainFiles, RetrainSettings

@@ -9,10 +9,10 @@ from torch.nn import functional
 from kestrel.sw.allocate.search import Plan
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
 from kestrel.sw.compress.layer_fits import LayerFits
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.preprocessing import Preprocessing
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PIXELS_AT_ONCE = 1 << 16

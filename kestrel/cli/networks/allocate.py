@@ -23,7 +23,8 @@ from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.model.graph import check_plain
-from kestrel.sw.model.weights import find_network, parse_seed
+from kestrel.sw.model.storage.load import find_network
+from kestrel.sw.model.weights import parse_seed
 from kestrel.sw.pictures.sizes import height_width, parse_size
 
 

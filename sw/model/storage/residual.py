@@ -13,13 +13,15 @@ from kestrel.sw.model.files.batch_norm import BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array
 from kestrel.sw.model.residual_networks import COUNTED_RESNET, REPVGG, with_counts
 from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape
+from kestrel.sw.model.storage.missing import unused_remark
+from kestrel.sw.model.weights import FloatNetwork, WeightsOrigin, has_shortcuts
 
 STAGES = 4
 _BLOCK_KEY = re.compile(r"(|.*\.)layer([1-4])\.(\d+)\.(.+)")
 
 
 @dataclass
-class ResidualWeights:
+class _Found:
     """What was read: as in ``FloatNetwork``, and the keys that were used."""
 
     weights: list[np.ndarray] = field(default_factory=list)
@@ -44,7 +46,7 @@ def count_resnet(text: str, stored: StoredArrays) -> str:
     return with_counts([len(found) for found in blocks]) + text.removeprefix(COUNTED_RESNET)
 
 
-def read_residual(stored: StoredArrays, shape: NetworkShape) -> ResidualWeights:
+def read_residual_weights(stored: StoredArrays, shape: NetworkShape) -> FloatNetwork:
     """The weights of ``shape``. Raises InputError for a file that lacks some, or has blocks that ``shape``
     does not have."""
     reader = _Reader(stored, shape)
@@ -52,13 +54,21 @@ def read_residual(stored: StoredArrays, shape: NetworkShape) -> ResidualWeights:
         reader.repvgg()
     else:
         reader.resnet()
-    return reader.found
+    found = reader.found
+    unused = tuple(_unused_keys(stored, found.used))
+    remarks = (
+        *([f"keys begin with {found.prefix!r}"] if found.prefix else []),
+        *unused_remark("keys", unused),
+    )
+    origin = WeightsOrigin(stored.kind, found.prefix, (), unused, remarks)
+    shortcuts = tuple(found.shortcuts) if has_shortcuts(shape) else ()
+    return FloatNetwork(shape, tuple(found.weights), tuple(found.biases), frozenset(), origin, shortcuts)
 
 
 class _Reader:
     def __init__(self, stored: StoredArrays, shape: NetworkShape) -> None:
         self.stored, self.shape = stored, shape
-        self.found = ResidualWeights()
+        self.found = _Found()
 
     # ------------------------------------------------------------------------------------------------
     # ResNet
@@ -220,6 +230,6 @@ def _timm_name(name: str) -> str:
     return f"stages.{int(stage) - 1}.{block}"
 
 
-def unused_keys(stored: StoredArrays, used: set[str]) -> Iterator[str]:
+def _unused_keys(stored: StoredArrays, used: set[str]) -> Iterator[str]:
     """The keys that were not used, in the file's order, but for those that every such file has."""
     return (key for key in stored.entries if key not in used and not key.endswith("num_batches_tracked"))
