@@ -109,6 +109,11 @@ def integers_shape(layers: Sequence[ConvShape], number: int) -> tuple[int, ...]:
     return (layer.in_channels, layer.out_channels, layer.kernel, *kind)
 
 
+def owners(layers: Sequence[ConvShape]) -> list[int]:
+    """The numbers of the layers that have integers of their own."""
+    return [number for number, layer in enumerate(layers) if layer.shares is None]
+
+
 def last_readers(layers: Sequence[ConvShape]) -> list[int]:
     """For every layer the number of the last layer that reads its output; its own if none does."""
     readers = list(range(len(layers)))
