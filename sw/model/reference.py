@@ -26,7 +26,7 @@ maximum of a pooling window may be taken before them, which leaves a quarter of 
 Algorithms that form differences of activations or transform them (Winograd, FFT) and reduced-precision modes
 of the library (bfloat16, TF32) would not be exact. NNPACK, the only library here with such algorithms, is
 switched off during the convolutions. In addition, before a layer first runs on maps of a given size, the same
-convolution is done once with random weights that use the full 24 bits, and is compared with int64 arithmetic.
+convolution is done once with random weights that use the full 24 bits, and is compared with exact sums.
 If the results differ, the layer is computed in float64, with a RuntimeWarning, and is named in
 ``Reference.in_float64``.
 """
