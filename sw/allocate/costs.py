@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, PASSES
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, TAPS, kernel_bits
-from kestrel.sw.model.graph import owners
+from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.sw.model.graph import owners, weight_counts
 from kestrel.sw.model.network import IMAGE, NetworkShape, map_sizes, source_of
 
 LANES = 16
@@ -63,12 +63,9 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
         raise InputError(f"mask widths {','.join(map(str, widths))!r}; allowed: {allowed}")
     cycles = _one_pass(shape, height, width)
     choices: list[tuple[Choice, ...]] = []
-    weights = 0
     for owner in owners(shape.layers):
         layer = shape.layers[owner]
-        kernels, taps = layer.in_channels * layer.out_channels, TAPS if layer.kernel == 3 else 1
-        projected, shortcut_bits = _shortcut(shape, owner)
-        weights += kernels * taps + projected
+        kernels, shortcut_bits = layer.in_channels * layer.out_channels, _shortcut_bits(shape, owner)
         users = [n for n, other in enumerate(shape.layers) if owner in (n, other.shares)]
         found: list[Choice] = []
         for bits in sorted(widths) if layer.kernel == 3 else [POINT_BITS]:
@@ -76,18 +73,16 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
             needed = sum(PASSES[bits] * cycles[n][0] + cycles[n][1] for n in users)
             found.append(Choice(bits, kernels * stored + shortcut_bits, needed))
         choices.append(tuple(found))
-    return Costs(tuple(choices), weights, sum(map(sum, cycles)))
+    return Costs(tuple(choices), sum(weight_counts(shape.layers)), sum(map(sum, cycles)))
 
 
-def _shortcut(shape: NetworkShape, number: int) -> tuple[int, int]:
-    """(weights, bits) of a layer's shortcut; an identity has no weights, but a scalar a channel."""
+def _shortcut_bits(shape: NetworkShape, number: int) -> int:
+    """Stored bits of a layer's shortcut: an identity has a scalar a channel."""
     layer, shortcut = shape.layers[number], shape.layers[number].shortcut
     if shortcut is None:
-        return 0, 0
-    if not shortcut.projection:
-        return 0, layer.out_channels * CENTRE_KERNEL_BITS
-    weights = layer.out_channels * shape.layers[shortcut.source].out_channels
-    return weights, weights * CENTRE_KERNEL_BITS
+        return 0
+    kernels = shape.layers[shortcut.source].out_channels if shortcut.projection else 1
+    return layer.out_channels * kernels * CENTRE_KERNEL_BITS
 
 
 def _one_pass(shape: NetworkShape, height: int, width: int) -> list[tuple[int, int]]:

@@ -129,7 +129,9 @@ def test_a_plan_of_a_size_is_found_and_measured_in_integers(allocator: Allocator
     assert 0 < found.distortion.mean < 0.5
 
 
-@pytest.mark.parametrize("name", ["resnet18/32:layer2.0", "shared_resnet/32:layer2.1", "repvgg_a0/32:stage1.1"])
+@pytest.mark.parametrize(
+    "name", ["resnet18/32:layer2.0", "shared_resnet/32:layer2.1", "repvgg_a0/32:stage1.1"]
+)
 @pytest.mark.parametrize("fit", ["least-squares", "output"])
 def test_named_networks(name: str, fit: str) -> None:
     """Wider masks disturb less, also in the network as a whole."""
