@@ -93,19 +93,21 @@ def _name(layers: tuple[ConvShape, ...], number: int) -> str:
 
 
 def show_structure(found: dict[str, Any], console: Console) -> None:
-    """The table of ``structure``."""
+    """The table of ``structure``, where layers name each other by their numbers."""
     compressed = "mask_bits" in found["layers"][0]
-    table = Table("layer", "reads", "kernel", "channels", "pooling", "shortcut", "shares",
+    table = Table("", "layer", "reads", "kernel", "channels", "pooling", "shortcut", "shares",
                   *(["mask bits"] if compressed else []), title=found["name"], title_justify="left")
+    numbers = {layer["name"]: str(number) for number, layer in enumerate(found["layers"])}
     for layer in found["layers"]:
-        size, pool, shortcut = layer["kernel"], layer["pool"], ""
-        if layer["shortcut"] is not None:
-            given = layer["shortcut"]
-            shortcut = given["source"] + f", 1x1/{given['stride']}" * given["projection"]
+        size, pool, given = layer["kernel"], layer["pool"], layer["shortcut"]
+        shortcut = ""
+        if given is not None:
+            shortcut = numbers[given["source"]] + f", 1x1/{given['stride']}" * given["projection"]
         table.add_row(
-            layer["name"], layer["source"], f"{size}x{size}/{layer['stride']}",
-            f"{layer['in_channels']} to {layer['out_channels']}", f"{pool}x{pool}/2" if pool else "",
-            shortcut, layer["shares"] or "", *([str(layer["mask_bits"])] if compressed else []),
+            numbers[layer["name"]], layer["name"], numbers.get(layer["source"], layer["source"]),
+            f"{size}x{size}/{layer['stride']}", f"{layer['in_channels']} to {layer['out_channels']}",
+            f"{pool}x{pool}/2" if pool else "", shortcut, numbers.get(layer["shares"], ""),
+            *([str(layer["mask_bits"])] if compressed else []),
         )  # fmt: skip
     console.print(table)
     if found["blocks"]:
