@@ -36,7 +36,8 @@ from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan

@@ -21,7 +21,8 @@ from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import resize
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.parameters import network_shape

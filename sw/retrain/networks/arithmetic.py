@@ -27,7 +27,7 @@ import torch
 from torch.nn import functional
 
 from kestrel.hw.spec.widths import BIAS_FRACTION
-from kestrel.sw.model.reference import FLOAT32_EXACT, LAYOUT
+from kestrel.sw.model.exact_convolution import FLOAT32_EXACT, LAYOUT
 from kestrel.sw.retrain.networks.folding import Integers
 
 Exactness = dict[tuple[object, ...], bool]

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.preprocessing import Preprocessing
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
 
 Outputs = dict[int, torch.Tensor]

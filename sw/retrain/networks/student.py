@@ -12,8 +12,8 @@ from kestrel.sw.compress.fit import find_rule
 from kestrel.sw.compress.fold import image_scale
 from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.preprocessing import Preprocessing, find_preprocessing
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.retrain.networks import arithmetic
 from kestrel.sw.retrain.networks.floats import Outputs
