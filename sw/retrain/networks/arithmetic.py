@@ -154,9 +154,17 @@ def _term_gradients(
         dx = grad * term.weight.view(1, -1, 1, 1) if need[0] else None
         return dx, (grad * x).sum(dim=(0, 2, 3)) if need[1] else None
     kind = torch.bfloat16 if mixed else torch.float32
+    stride, size = term.stride, x.shape
+    if term.weight.shape[2] == 1:
+        # The library is not called with a stride here: for 1x1 kernels, maps in channels-last order and a
+        # few channels, its gradient of the weights writes beyond its memory (torch 2.13 with oneDNN).
+        x, stride = x[:, :, ::stride, ::stride].contiguous(memory_format=LAYOUT), 1
     dx, dw, _ = torch.ops.aten.convolution_backward(
-        grad.to(kind), x.to(kind), term.weight.to(kind), None, [term.stride] * 2, [term.padding] * 2, [1, 1],
+        grad.to(kind), x.to(kind), term.weight.to(kind), None, [stride] * 2, [term.padding] * 2, [1, 1],
         False, [0, 0], 1, [*need, False])  # fmt: skip
+    if dx is not None and stride != term.stride:
+        thin, dx = dx, grad.new_zeros(size)
+        dx[:, :, :: term.stride, :: term.stride] = thin
     return dx if dx is None else dx.float(), dw if dw is None else dw.float()
 
 

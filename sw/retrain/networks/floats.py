@@ -12,9 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel, blocks_of
-from kestrel.sw.model.float_network import shortcut_sums
 from kestrel.sw.model.graph import last_readers
-from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, source_of
+from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
@@ -102,10 +101,10 @@ class FloatConvs(nn.Module):
         found: Outputs = {}
         for number, shape in enumerate(shapes[: max(wanted) + 1]):
             conv, source = self._conv(number), maps[source_of(shapes, number)]
-            x = functional.conv2d(source, conv.weight, conv.bias, shape.stride, padding=shape.kernel // 2)
+            x = _convolve(source, conv.weight, conv.bias, shape.stride)
             if shape.shortcut is not None:
                 assert conv.shortcut is not None, "a layer with a shortcut has its weights"
-                x = x + shortcut_sums(maps[shape.shortcut.source], conv.shortcut, shape.shortcut)
+                x = x + _shortcut_sums(maps[shape.shortcut.source], conv.shortcut, shape.shortcut)
             x = x.relu()
             if shape.pool:
                 x = functional.max_pool2d(x, shape.pool_size, 2, shape.pool_size // 3)
@@ -125,6 +124,19 @@ class FloatConvs(nn.Module):
             tuple(_array(conv.bias) for conv in convs),
             shortcuts=shortcuts if any(s is not None for s in shortcuts) else (),
         )
+
+
+def _convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int) -> torch.Tensor:
+    if weight.shape[2] == 1:  # without a stride: see arithmetic.py on the library's gradient
+        x, stride = x[:, :, ::stride, ::stride].contiguous(memory_format=LAYOUT), 1
+    return functional.conv2d(x, weight, bias, stride, padding=weight.shape[2] // 2)
+
+
+def _shortcut_sums(x: torch.Tensor, weight: torch.Tensor, shortcut: Shortcut) -> torch.Tensor:
+    """What a shortcut adds to a layer's sums."""
+    if shortcut.projection:
+        return _convolve(x, weight[:, :, None, None], None, shortcut.stride)
+    return x * weight.view(1, -1, 1, 1)
 
 
 def _array(parameter: torch.Tensor) -> np.ndarray:
