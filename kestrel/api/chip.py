@@ -22,6 +22,7 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
@@ -106,7 +107,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
             made = make_plan(compressed, chosen, height, width)
         else:
             name, layers = str(network), named_layers(str(network), mask_bits or "3")
-            made = plan_frame(name, layers, chosen.activation_bits, chosen, height, width)
+            made = plan_frame(name, layers, chosen.activation_bits, chosen, height, width,
+                              blocks=parse_network(name).blocks)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
@@ -197,8 +199,7 @@ def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str
     """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
     options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
     describer = make_describer(network, options)
-    pools = sum(layer.shape.pool for layer in network.layers)
-    size = height >> pools, width >> pools
+    size = network.map_sizes(height, width)[-1]
     quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
     channels = network.layers[-1].shape.out_channels
     return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,

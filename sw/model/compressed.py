@@ -41,6 +41,7 @@ from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
 from kestrel.sw.model.graph import check_graph
 from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
+from kestrel.sw.model.shapes import first_size, map_sizes
 
 FORMAT_VERSION = 1
 """Of a stack of plain layers (``ConvShape.is_plain``)."""
@@ -108,6 +109,11 @@ class CompressedNetwork:
     @property
     def weight_bits(self) -> int:
         return sum(layer.weight_bits for layer in self.layers)
+
+    def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of every layer's output for an image of ``height`` x ``width`` pixels."""
+        first = first_size(height, width, blocks=self.blocks)
+        return map_sizes([layer.shape for layer in self.layers], *first)
 
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kestrel.sw.compress.mask_plan import parse_mask_plan
-from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.network import first_size, parse_network
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
@@ -77,9 +77,12 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
     return tuple(
-        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0)
+        PlanLayer(
+            layer, b, shift=0, has_pad=n == 0, reads_image=n == 0,
+            shortcut_channels=shape.layers[layer.shortcut.source].out_channels if layer.shortcut else 0,
+        )
         for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
-    )
+    )  # fmt: skip
 
 
 def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
@@ -87,7 +90,8 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
     config = plan.config
     cycles = frame_cycles(plan)
     # The model needs only records and visits, so it does not matter that the maps would not fit.
-    visits = layer_by_layer(name, layers, config, plan.height, plan.width).visits
+    first = first_size(plan.height, plan.width, blocks=plan.blocks)
+    visits = layer_by_layer(name, layers, config, *first, plan.blocks).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []
     for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):

@@ -225,8 +225,7 @@ def trained_constants(
     terms = parse_crops(settings.crops)
     if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
         raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
-    pools = sum(layer.shape.pool for layer in network.layers)
-    size = height >> pools, width >> pools
+    size = network.map_sizes(height, width)[-1]
     codes = descriptors.codes
     if codes is not None and threshold is not None:
         raise InputError(f"threshold {threshold} with {name}, whose codes have their own; allowed: with "
