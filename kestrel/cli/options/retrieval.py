@@ -62,7 +62,7 @@ AsymmetricOption = Annotated[
 BackendSetOption = Annotated[
     list[str] | None,
     typer.Option("--backend-set", metavar="NAME=VALUE",
-                 help="Option of the backend; rtl has config (edge) and processes. May be repeated."),
+                 help="Option of the backend; rtl has config (edge), its fields, and processes. Repeatable."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(help="Processes that read pictures; 0: none. Default: as suits.")
