@@ -197,7 +197,8 @@ def test_verilog_of_a_residual_chip_with_its_roms(residual, tmp_path, capsys):
     network, white = str(residual / "n.safetensors"), str(residual / "w.safetensors")
     descriptors, roms, rtl = str(residual / "d.npz"), str(tmp_path / "rom"), tmp_path / "rtl"
     fit = ["verilog", "--config", "nano", "--fit", network, "--size", "32", "--top", "chip", "--descriptor",
-           "--training", descriptors, "--whitening", white, "-o", str(tmp_path / "fit"), "--json"]  # fmt: skip
+           "--training", descriptors, "--whitening", white, "-o", str(tmp_path / "fit"),
+           "--json"]  # fmt: skip
     capsys.readouterr()
     assert run(fit) == 0
     made = json.loads(capsys.readouterr().out)

@@ -22,7 +22,7 @@ from kestrel.sw.retrieval.describe.backends import (
 )
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.build.verilator import Build
-from kestrel.verif.simulate.frame import run_frame
+from kestrel.verif.simulate.frame import FrameRun, run_frame
 
 OWN_OPTIONS = ("config", "processes")
 OPTIONS = (*OWN_OPTIONS, *config_fields())
@@ -57,18 +57,26 @@ class RtlBackend:
         return self._processes
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return np.stack([run.output for run in self._frames(pictures)])
+
+    def maps(self, pictures: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
+        """As the engine writes them into its feature memory."""
+        runs = self._frames(pictures)
+        return [np.stack([run.maps[number] for run in runs]) for number in layers]
+
+    def _frames(self, pictures: Sequence[np.ndarray]) -> list[FrameRun]:
         if self._build is None:
             self._build = build_engine(self._config)
         # Each simulation is a process of its own; the threads only wait for them.
         with ThreadPoolExecutor(self._processes) as threads:
-            return np.stack(list(threads.map(self._frame, pictures)))
+            return list(threads.map(self._frame, pictures))
 
-    def _frame(self, rgb: np.ndarray) -> np.ndarray:
+    def _frame(self, rgb: np.ndarray) -> FrameRun:
         assert self._build is not None, "built before the first frame"
         pixels = self._preprocessing.pixels(rgb)
         plan = self._plan(*pixels.shape[1:])
         with tempfile.TemporaryDirectory(prefix="kestrel-") as folder:
-            return run_frame(self._build, self._network, plan, pixels, Path(folder)).output
+            return run_frame(self._build, self._network, plan, pixels, Path(folder))
 
     def _make_plan(self, height: int, width: int) -> Plan:
         try:
