@@ -197,8 +197,7 @@ def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str
     """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
     options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
     describer = make_describer(network, options)
-    pools = sum(layer.shape.pool for layer in network.layers)
-    size = height >> pools, width >> pools
+    size = network.map_sizes(height, width)[-1]
     quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
     channels = network.layers[-1].shape.out_channels
     return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,

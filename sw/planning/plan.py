@@ -13,7 +13,7 @@ from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, map_sizes, source_of
+from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, first_size, map_sizes, source_of
 from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
 from kestrel.sw.planning.maps import readings
 from kestrel.sw.planning.remedies import larger
@@ -179,7 +179,7 @@ def plan_frame(
                 f"{larger(config, mask_bits_max=next(b for b in MASK_BITS_MAX if b >= layer.mask_bits))}"
             )
     _check_residual(name, layers, config, blocks)
-    first = ConvShape("", 1, 1, False, stride=2 if blocks else 1).conv_size(height, width)
+    first = first_size(height, width, blocks=blocks)
     sizes = _map_sizes(name, layers, *first)
     schedule = choose_schedule(name, layers, config, *first, blocks)
     regions = schedule.regions
