@@ -140,7 +140,7 @@ class Passes:
                         taps.append([*window(rows, column.row + below, column.column, channel, pad)])
                     if strip.centre:
                         taps[-1] = [tap if n == TAPS // 2 else None for n, tap in enumerate(taps[-1])]
-                edges = column.edges or dict.fromkeys(("left", "right", "top", "bottom"), 0)
+                edges = column.edges or record(source, EDGES)
                 row = cycle(
                     source, pixel=pixel, edges=edges, top_bank=column.top_bank, slice=piece,
                     lanes=lanes, load=beats.popleft() if beats and age >= FIRST_BEAT else NO_LOAD, **settings,
