@@ -1,8 +1,7 @@
 """What the sequencer must hand over for a plan, pass by pass, and what it must read for that."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from kestrel.export.schedule_table import FIRST_RECORD
 from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES
@@ -19,12 +18,7 @@ from kestrel.hw.spec.table import (
 )
 from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
-
-Fields = dict[str, Any]
-"""Values by name; None where they do not matter."""
-
-NOT_OF_A_SHORTCUT = dict.fromkeys(("last_map_group", "first_in", "first_out"))
-"""Fields of a tile that say nothing unless they are set: all for tiles of the convolution."""
+from kestrel.verif.blocks.control.tiles import Fields, LayerTile, LayerWork, ShortcutWork, layer_tiles
 
 
 @dataclass(frozen=True)
@@ -74,77 +68,28 @@ def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
         assert fields["rows"] == group_count(visit.rows, at_once)
         assert fields["new_layer"] == int(visit.record != before)
         before = visit.record
-        tiles = list(_tiles(plan, visit.record)) or [({}, False)]
+        tiles = list(_tiles(plan, visit.record)) or [LayerTile({})]
         found += [
-            HandOver(fields, layer, tile, n == 0, n == len(tiles) - 1, rewind)
-            for n, (tile, rewind) in enumerate(tiles)
+            HandOver(fields, layer, tile.fields, n == 0, n == len(tiles) - 1, tile.rewind)
+            for n, tile in enumerate(tiles)
         ]
     return found
 
 
-def _tiles(plan: Plan, number: int) -> Iterator[tuple[Fields, bool]]:
-    """Output groups, in each the shortcut's tiles, then input groups and digits of a layer, and whether the
-    ROM's tile is the one before once more; nothing for image and output."""
+def _tiles(plan: Plan, number: int) -> Iterator[LayerTile]:
+    """The tiles of a layer; nothing for image and output."""
     record, config = plan.records[number], plan.config
-    if record.layer is None:
+    layer = record.layer
+    if layer is None:
         return
-    shape, passes = record.layer.shape, PASSES[record.layer.mask_bits]
-    in_groups = group_count(shape.in_channels, config.input_lanes)
-    out_groups = group_count(shape.out_channels, config.output_lanes)
-    for out_group in range(out_groups):
-        last_out = int(out_group == out_groups - 1)
-        shortcuts = list(_shortcut_tiles(plan, number, out_group)) if config.residual else []
-        for tile in shortcuts:
-            yield tile | {"last_out": last_out}, False
-        for in_group in range(in_groups):
-            word, piece = divmod(in_group * config.input_lanes, config.word_lanes)
-            for digit in range(passes):
-                yield (
-                    {
-                        "group_offset": word * record.width,
-                        "slice": piece // config.input_lanes,
-                        "digit": digit,
-                        "fresh": int(in_group == digit == 0 and not shortcuts),
-                        "emit": int(in_group == in_groups - 1 and digit == passes - 1),
-                        "last_in": int(in_group == in_groups - 1),
-                        "last_out": last_out,
-                        **({**NOT_OF_A_SHORTCUT, "shortcut": 0} if config.residual else {}),
-                    },
-                    digit > 0,
-                )
-
-
-def _shortcut_tiles(plan: Plan, number: int, out_group: int) -> Iterator[Fields]:
-    """The tiles of a layer's shortcut in an output group: of a projection one for each input group of its
-    map, of an identity one for each input group that holds channels of the output group."""
-    record, config = plan.records[number], plan.config
-    assert record.layer is not None
-    shortcut, lanes = record.layer.shape.shortcut, config.input_lanes
-    if shortcut is None:
-        return
-    assert record.shortcut_read is not None
-    channels = range(record.layer.shortcut_channels)
-    if not shortcut.projection:
-        first = out_group * config.output_lanes
-        channels = range(first, min(first + config.output_lanes, channels.stop))
-    greatest_tap = MASK_MAGNITUDES[config.digit_bits][-1].bit_length() - 1
-    groups = range(channels[0] // lanes, channels[-1] // lanes + 1)
-    for group in groups:
-        word, piece = divmod(group * lanes, config.word_lanes)
-        begins = max(group * lanes, channels[0])
-        diagonal = {"first_in": begins - group * lanes, "first_out": begins - channels[0]}
-        yield {
-            **NOT_OF_A_SHORTCUT,
-            "shortcut": 1,
-            "group_offset": word * record.shortcut_read.width,
-            "slice": piece // lanes,
-            "digit": max(0, record.layer.shortcut_shift - greatest_tap),
-            "fresh": int(group == groups[0]),
-            "emit": 0,
-            "last_in": 0,
-            "last_map_group": int(group == (record.layer.shortcut_channels - 1) // lanes),
-            **({} if shortcut.projection else diagonal),
-        }
+    shortcut, region = layer.shape.shortcut, record.shortcut_read
+    work = LayerWork(layer.shape.in_channels, layer.shape.out_channels, PASSES[layer.mask_bits], record.width)
+    if shortcut is not None and region is not None:
+        greatest_tap = MASK_MAGNITUDES[config.digit_bits][-1].bit_length() - 1
+        digit = max(0, layer.shortcut_shift - greatest_tap)
+        channels = plan.records[shortcut.source + 1].channels
+        work = replace(work, shortcut=ShortcutWork(shortcut.projection, channels, region.width, digit))
+    yield from layer_tiles(work, config)
 
 
 def table_reads(plan: Plan) -> Iterator[int]:
