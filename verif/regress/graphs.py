@@ -46,7 +46,8 @@ def _drawn_graph(
     """A random graph and its plan for a size at which it fits the engine and the budget. The draws become
     smaller the longer nothing fits."""
     config = draw.config
-    channels = lane_channels(config.input_lanes, config.output_lanes)
+    # Of single channels alone no network of several layers is lively.
+    channels = (*lane_channels(config.input_lanes, config.output_lanes), 5, 8)
     for attempt in range(DRAWS):
         kinds = GraphKinds() if draw.rng.random() < 0.6 else _DENSE
         count = draw.number(1, max(2, 10 - attempt // 10))
