@@ -126,7 +126,8 @@ def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
     return tuple(
         PlanLayer(
             layer.shape, layer.mask_bits, layer.shift,
-            has_pad=n == 0 and bool(network.pad.any()), reads_image=n == 0,
+            has_pad=n == 0 and bool(network.pad.any()),
+            reads_image=n == 0 and not network.blocks,
             shortcut_channels=shortcut_channels(shapes, layer.shape), shortcut_shift=layer.shortcut_shift,
         )
         for n, layer in enumerate(network.layers)

@@ -78,7 +78,7 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
     return tuple(
-        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0,
+        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0 and not shape.blocks,
                   shortcut_channels=shortcut_channels(shape.layers, layer))
         for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
     )
