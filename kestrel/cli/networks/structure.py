@@ -95,8 +95,8 @@ def _name(layers: tuple[ConvShape, ...], number: int) -> str:
 def show_structure(found: dict[str, Any], console: Console) -> None:
     """The table of ``structure``, where layers name each other by their numbers."""
     compressed = "mask_bits" in found["layers"][0]
-    table = Table("", "layer", "reads", "kernel", "channels", "pooling", "shortcut", "shares",
-                  *(["mask bits"] if compressed else []), title=found["name"], title_justify="left")
+    table = Table("", "layer", "reads", "kernel", "channels", "pool", "shortcut", "shares",
+                  *(["bits"] if compressed else []), title=found["name"], title_justify="left")
     numbers = {layer["name"]: str(number) for number, layer in enumerate(found["layers"])}
     for layer in found["layers"]:
         size, pool, given = layer["kernel"], layer["pool"], layer["shortcut"]
