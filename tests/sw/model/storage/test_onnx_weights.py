@@ -188,7 +188,7 @@ def test_a_stem_that_is_no_7x7_convolution_is_exported_on_blocks(tmp_path: Path)
         ("vgg16/16", "resnet/16", r"'conv1_1_conv' \(conv1\) has kernel 3, 3; allowed: 7, 7, as resnet_1_1_"),
         ("repvgg_a0/16:stage1.1", "repvgg_b0/16:stage1.1", r"has weights 3 x 3 x 3 x 3; allowed: 4 x 3 x 3"),
         ("resnet34/16:layer1.2", "resnet18/16:layer2.0",
-         r"'layer1_2_conv1_conv' \(layer2_0_conv1\) has strides 1, 1; allowed: 2, 2, as resnet18/16:layer2.0"),
+         r"'layer1_2_conv1_conv' \(layer2_0_conv1\) has strides 1, 1; allowed: 2, 2, as resnet18/16:layer2"),
         ("resnet18/16:layer1.1", "resnet18/16:layer2.0",
          "the graph has 5 convolutions; allowed: 7 convolutions as resnet18/16:layer2.0 has, 5 were found"),
         ("resnet18/16:layer2.1", "shared_resnet/16:layer2.1",
