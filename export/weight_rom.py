@@ -22,8 +22,9 @@ from kestrel.hw.spec.widths import (
     kernel_bits,
     tile_bits,
 )
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, check_masks
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.validation import check_masks
 from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
 from kestrel.sw.planning.remedies import larger
 

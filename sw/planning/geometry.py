@@ -240,6 +240,14 @@ def pool_line_words(config: EngineConfig) -> int:
     return max(2, config.max_width // 2)
 
 
+def line_words(shape: ConvShape, columns: int, config: EngineConfig) -> int:
+    """Words of the line memory of the pooling that a layer takes for an output of ``columns``: a 3x3 pooling
+    keeps a row of every output group."""
+    if not shape.pool:
+        return 0
+    return columns * (group_count(shape.out_channels, config.output_lanes) if shape.pool_size == 3 else 1)
+
+
 def strip_rows(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
@@ -257,7 +265,7 @@ def _check_pool_line(name: str, layer: PlanLayer, width: int, config: EngineConf
     """Raises InputError if the line memory cannot hold a 3x3 pooling's row in all output groups."""
     if not layer.shape.pool or layer.shape.pool_size != 3:
         return
-    words = group_count(layer.shape.out_channels, config.output_lanes) * group_count(width, 2)
+    words = line_words(layer.shape, group_count(width, 2), config)
     if words > pool_line_words(config):
         raise InputError(
             f"network {name}: {layer.shape.name} needs {words} words in the line memory of the pooling; "
