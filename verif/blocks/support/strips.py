@@ -15,7 +15,8 @@ def random_strip(
     virtual rows. stride, centre: those of ``Strip``."""
     widest = _widest(config, groups)
     width = number + 1 if number < min(3, widest) else source.choice((widest, source.randint(1, widest)))
-    height = source.randint(1, 9)
+    # Of maps of four slots and more the reader comes to slots that it has not found ahead.
+    height = source.randint(1, source.choice((9, 9, 21)))
     whole = -(-height // BANKS)
     slots = source.randint(min(2, whole), whole)  # fewer than the map has: rows go round
     region = _region(source, config, groups, width, slots)
@@ -35,11 +36,12 @@ def random_strip(
 
 def shortcut_strip(source: Random, config: EngineConfig, groups: int, rows: int, stride: int) -> Strip:
     """``rows`` rows of another map, from any row on: only the centre tap counts."""
-    first_row, height = source.randint(0, 9), (rows - 1) * stride + 1
-    height += first_row * stride + source.randint(0, 3)
-    least, whole = -(-((rows - 1) * stride + 1 + BANKS - 1) // BANKS), -(-height // BANKS)
-    width = source.randint(1, _widest(config, groups))
-    region = _region(source, config, groups, width, source.randint(min(least, whole), whole))
+    first_row, needed = source.randint(0, 4), (rows - 1) * stride + 1
+    height = first_row * stride + needed + source.randint(0, 3)
+    whole = -(-height // BANKS)
+    slots = source.randint(min(whole, (needed - 1) // BANKS + 2), whole)
+    room = min(config.feature_words) // (slots * groups)
+    region = _region(source, config, groups, source.randint(1, min(room, _widest(config, groups))), slots)
     return Strip(region, height, first_row, rows, stride=stride, centre=True)
 
 
