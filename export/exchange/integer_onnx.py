@@ -18,7 +18,8 @@ import numpy as np
 from kestrel.export.exchange.model_file import INPUT, ModelBuilder
 from kestrel.sw.common.kinds import INTEGER_DOMAIN
 from kestrel.sw.model.bounds import check_accumulators, rounding_offset
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.validation import validate
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -9,7 +9,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.sw.compress.dequantise import dequantise
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.weights import save_weights
+from kestrel.sw.model.storage.save import save_weights
 
 ONNX = ".onnx"
 SAFETENSORS = ".safetensors"

@@ -205,7 +205,8 @@ class BlockInput(wiring.Component):
                 ]
                 self._begin_blocks(m, bank, self._next_slot)
             with m.Else():
-                offset = set_words(self.config, 1).start * self.layer.out_width
+                first = set_words(self.config, 1).start  # a product with 0 would have an operand of no bits
+                offset = first * self.layer.out_width if first else 0
                 m.d.sync += [
                     self._address.eq(self._slot + offset),
                     self._next_address.eq(self._next_slot + offset),

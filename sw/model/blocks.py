@@ -44,9 +44,7 @@ def blocks_kernel(weight: np.ndarray) -> np.ndarray:
     stride 2 and padding 3 on the image. Taps that belong to no tap of ``weight`` are 0."""
     found = np.zeros((len(weight), BLOCK_CHANNELS, 3, 3), dtype=weight.dtype)
     for row, column in product(range(STEM_SIZE), range(STEM_SIZE)):
-        part_row, tap_row = _place(row - STEM_SIZE // 2)
-        part_column, tap_column = _place(column - STEM_SIZE // 2)
-        first = (part_row * len(_PARTS) + part_column) * IMAGE_CHANNELS
+        first, tap_row, tap_column = _tap(row, column)
         found[:, first : first + IMAGE_CHANNELS, tap_row, tap_column] = weight[:, :, row, column]
     return found
 
@@ -55,6 +53,23 @@ def _place(offset: int) -> tuple[int, int]:
     """(part, tap) of a row or column -3..3 from the middle of the window."""
     p, block = offset & 1, offset >> 1
     return (_PARTS.index((1, 1)), 0) if block == -2 else (_PARTS.index((p, 0)), block + 1)
+
+
+def stem_kernel(weight: np.ndarray) -> np.ndarray | None:
+    """The kernels [C_out, 3, 7, 7] whose ``blocks_kernel`` is ``weight`` [C_out, 27, 3, 3]; None if there are
+    none, as taps outside the 7x7 window are not 0."""
+    found = np.zeros((len(weight), IMAGE_CHANNELS, STEM_SIZE, STEM_SIZE), dtype=weight.dtype)
+    for row, column in product(range(STEM_SIZE), range(STEM_SIZE)):
+        first, tap_row, tap_column = _tap(row, column)
+        found[:, :, row, column] = weight[:, first : first + IMAGE_CHANNELS, tap_row, tap_column]
+    return found if np.array_equal(blocks_kernel(found), weight) else None
+
+
+def _tap(row: int, column: int) -> tuple[int, int, int]:
+    """(first of three channels, tap row, tap column) of a tap of the 7x7 window."""
+    part_row, tap_row = _place(row - STEM_SIZE // 2)
+    part_column, tap_column = _place(column - STEM_SIZE // 2)
+    return (part_row * len(_PARTS) + part_column) * IMAGE_CHANNELS, tap_row, tap_column
 
 
 def blocks_pad(pad: np.ndarray) -> np.ndarray:

@@ -109,6 +109,22 @@ def integers_shape(layers: Sequence[ConvShape], number: int) -> tuple[int, ...]:
     return (layer.in_channels, layer.out_channels, layer.kernel, *kind)
 
 
+def owners(layers: Sequence[ConvShape]) -> list[int]:
+    """The numbers of the layers that have integers of their own."""
+    return [number for number, layer in enumerate(layers) if layer.shares is None]
+
+
+def weight_counts(layers: Sequence[ConvShape]) -> list[int]:
+    """The weights of every layer, its projection's included; 0 for one that shares another's."""
+    counts: list[int] = []
+    for layer in layers:
+        count = layer.in_channels * layer.out_channels * layer.kernel**2
+        if layer.shortcut is not None and layer.shortcut.projection:
+            count += layer.out_channels * layers[layer.shortcut.source].out_channels
+        counts.append(0 if layer.shares is not None else count)
+    return counts
+
+
 def last_readers(layers: Sequence[ConvShape]) -> list[int]:
     """For every layer the number of the last layer that reads its output; its own if none does."""
     readers = list(range(len(layers)))

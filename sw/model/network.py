@@ -14,13 +14,15 @@ from kestrel.sw.model.shapes import (
     ConvShape,
     NetworkShape,
     Shortcut,
+    first_size,
     map_sizes,
     source_of,
 )
 
 __all__ = [
     "BLOCK_CHANNELS", "IMAGE", "IMAGE_CHANNELS", "VGG_BLOCKS", "VGG_CHANNELS", "ConvShape", "NetworkShape",
-    "Shortcut", "families_of_pools", "map_sizes", "parse_network", "shape_of_layers", "source_of",
+    "Shortcut", "families_of_pools", "first_size", "map_sizes", "parse_network", "shape_of_layers",
+    "source_of",
 ]  # fmt: skip
 
 VGG_BLOCKS: dict[str, tuple[int, ...]] = {

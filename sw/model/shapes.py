@@ -89,6 +89,11 @@ def source_of(layers: Sequence[ConvShape], number: int) -> int:
     return number - 1 if source is None else source
 
 
+def first_size(height: int, width: int, *, blocks: bool) -> tuple[int, int]:
+    """(height, width) of the first layer's map for an image of ``height`` x ``width`` pixels."""
+    return (-(-height // 2), -(-width // 2)) if blocks else (height, width)
+
+
 def map_sizes(layers: Sequence[ConvShape], height: int, width: int) -> list[tuple[int, int]]:
     """(height, width) of every layer's output for a first map of ``height`` x ``width``."""
     sizes: list[tuple[int, int]] = []

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, plan_frame, shortcut_channels
 from kestrel.sw.planning.visit_order import layer_by_layer
 
 
@@ -77,9 +78,19 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
     return tuple(
-        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0)
+        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0 and not shape.blocks,
+                  shortcut_channels=shortcut_channels(shape.layers, layer))
         for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
     )
+
+
+def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int,
+               width: int) -> tuple[tuple[PlanLayer, ...], Plan]:
+    """The layers of ``named_layers``, and the plan of a frame of ``height`` x ``width`` pixels with as many
+    activation bits as ``config`` has. Raises InputError."""
+    layers = named_layers(name, mask_bits)
+    return layers, plan_frame(name, layers, config.activation_bits, config, height, width,
+                              blocks=parse_network(name).blocks)
 
 
 def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
@@ -87,7 +98,8 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
     config = plan.config
     cycles = frame_cycles(plan)
     # The model needs only records and visits, so it does not matter that the maps would not fit.
-    visits = layer_by_layer(name, layers, config, plan.height, plan.width).visits
+    image = plan.records[0]
+    visits = layer_by_layer(name, layers, config, image.out_height, image.out_width, plan.blocks).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []
     for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):
@@ -109,12 +121,11 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
                 exposed=counted.exposed, utilisation=utilisation(counted.macs, counted.cycles, config),
             )
         )  # fmt: skip
-    image = plan.records[0].write
-    assert image is not None
+    assert image.write is not None
     return PlanReport(
         layers=tuple(planned),
         memory=memory_needs(plan),
-        image_bytes=region_bytes(image, config),
+        image_bytes=region_bytes(image.write, config),
         cycles=cycles,
         whole_maps=whole,
         mac_utilisation=utilisation(sum(r.macs for r in cycles.layers), cycles.compute, config),

@@ -19,7 +19,8 @@ from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, find_network, load_weights
+from kestrel.sw.model.storage.load import find_network, load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import resize
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.parameters import network_shape

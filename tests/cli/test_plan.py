@@ -84,6 +84,22 @@ def test_a_file_is_planned_as_it_will_be_simulated(folder, capsys):
     assert exported["weight_words"] * 64 == found["weight_rom_bytes"] * 8
 
 
+@pytest.mark.parametrize("network", ["resnet18/16:layer3.0", "shared_resnet/16:layer2.1", "repvgg_a0/8"])
+def test_graphs_are_planned_and_drawn(network, tmp_path, capsys):
+    plot = tmp_path / "p.svg"
+    options = ["--config", "nano", "--set", "residual=true", "--set", "partial_depth=512", "--size", "48x40"]
+    code, out, _ = call(["plan", network, *options, "-o", str(plot), "--json"], capsys)
+    assert code == 0
+    found = json.loads(out)
+    assert found["proved"]
+    assert found["ratio"] == 1
+    text = plot.read_text()
+    assert all(layer["name"] in text for layer in found["layers"])
+    code, _, err = call(["plan", network, *options[:2], "--size", "48x40"], capsys)
+    assert code == 2
+    assert "allowed: --set residual=true" in err
+
+
 def test_table_and_verdict_are_for_people(capsys):
     code, out, _ = call(["plan", "vgg11/8:pool3", "--config", "nano", "--size", "32"],
                         capsys)  # fmt: skip

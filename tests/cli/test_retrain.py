@@ -12,7 +12,7 @@ from kestrel.cli import main as cli
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import load_weights
+from kestrel.sw.model.storage.load import load_weights
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrain.curves import plot_curves
 from kestrel.sw.retrain.losses import parse_losses

@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from kestrel.hw.spec.widths import BIAS_FRACTION
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.network import ConvShape
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.retrain.networks.exactness import Exactness, Term, exact_sum
 from kestrel.sw.retrain.networks.folding import Integers
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kestrel.sw.model.reference import FLOAT32_EXACT, LAYOUT
+from kestrel.sw.model.exact_convolution import FLOAT32_EXACT, LAYOUT
 
 Exactness = dict[tuple[object, ...], bool]
 """Results of the exactness test, by shape and device."""

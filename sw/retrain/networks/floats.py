@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel, blocks_of
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.graph import last_readers
 from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import Preprocessing
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
 
 Outputs = dict[int, torch.Tensor]

@@ -12,8 +12,8 @@ from kestrel.hw.spec.masks import MASK_BITS, MASK_MAGNITUDES
 from kestrel.sw.compress.fit import PRESCRIBING_RULES, find_rule
 from kestrel.sw.compress.mask_rules import RULES, fit_kernels, improve, nearest_mask
 from kestrel.sw.model.compressed import CompressedLayer
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.network import ConvShape
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.retrain.networks import arithmetic
 from kestrel.sw.retrain.networks.arithmetic import Inputs, Map
 from kestrel.sw.retrain.networks.exactness import Exactness

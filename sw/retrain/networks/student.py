@@ -14,10 +14,10 @@ from kestrel.sw.compress.fold import InputScale, image_scale, map_scale
 from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.model.blocks import blocks_of
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.graph import last_readers, scale_groups
 from kestrel.sw.model.network import IMAGE, NetworkShape, source_of
 from kestrel.sw.model.preprocessing import Preprocessing, find_preprocessing
-from kestrel.sw.model.reference import LAYOUT
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.retrain.networks.arithmetic import Inputs, Map
 from kestrel.sw.retrain.networks.exactness import Exactness

@@ -8,24 +8,46 @@ from kestrel.verif.blocks.support.column_reader import Strip
 
 
 def random_strip(
-    source: Random, config: EngineConfig, groups: int, number: int, grouped: bool = False
-) -> Strip:
+    source: Random, config: EngineConfig, groups: int, number: int, grouped: bool = False, *,
+    stride: int = 1, centre: bool = False,
+) -> Strip:  # fmt: skip
     """A strip of a map of ``groups`` words a pixel: the narrowest ones first, then any. ``grouped``: of
-    virtual rows."""
-    widest = max(1, config.max_width if groups == 1 else config.max_width // 2)
+    virtual rows. stride, centre: those of ``Strip``."""
+    widest = _widest(config, groups)
     width = number + 1 if number < min(3, widest) else source.choice((widest, source.randint(1, widest)))
     height = source.randint(1, 9)
     whole = -(-height // BANKS)
     slots = source.randint(min(2, whole), whole)  # fewer than the map has: rows go round
-    stride = groups * width
-    base = source.randint(0, min(config.feature_words) - slots * stride)
-    region = Region(0, base, slots, stride, width)
+    region = _region(source, config, groups, width, slots)
     if grouped:
         first = source.randrange(whole)
         count = source.randint(1, min(whole - first, slots))
         rows = min(count * ROW_GROUPS, height - first * ROW_GROUPS)
         return Strip(region, height, first * ROW_GROUPS, rows, grouped=True)
-    first_row = source.randrange(height)
-    # A circular region holds the strip's rows and one on either side.
-    most = height - first_row if slots == whole else min(height - first_row, slots * BANKS - 2)
-    return Strip(region, height, first_row, source.randint(1, most))
+    computed = -(-height // stride)
+    first_row = source.randrange(computed)
+    most = computed - first_row
+    if slots < whole:
+        # A circular region holds the rows that the strip needs, and one on either side.
+        most = min(most, (slots * BANKS - BANKS) // stride + 1)
+    return Strip(region, height, first_row, source.randint(1, most), stride=stride, centre=centre)
+
+
+def shortcut_strip(source: Random, config: EngineConfig, groups: int, rows: int, stride: int) -> Strip:
+    """``rows`` rows of another map, from any row on: only the centre tap counts."""
+    first_row, height = source.randint(0, 9), (rows - 1) * stride + 1
+    height += first_row * stride + source.randint(0, 3)
+    least, whole = -(-((rows - 1) * stride + 1 + BANKS - 1) // BANKS), -(-height // BANKS)
+    width = source.randint(1, _widest(config, groups))
+    region = _region(source, config, groups, width, source.randint(min(least, whole), whole))
+    return Strip(region, height, first_row, rows, stride=stride, centre=True)
+
+
+def _widest(config: EngineConfig, groups: int) -> int:
+    return max(1, config.max_width if groups == 1 else config.max_width // 2)
+
+
+def _region(source: Random, config: EngineConfig, groups: int, width: int, slots: int) -> Region:
+    """A region anywhere in the memory."""
+    stride = groups * width
+    return Region(0, source.randint(0, min(config.feature_words) - slots * stride), slots, stride, width)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.float_network import FloatModel
 from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import load_weights
+from kestrel.sw.model.storage.load import load_weights
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAME = "vgg16/32:pool2"
