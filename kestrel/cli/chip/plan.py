@@ -39,7 +39,7 @@ def plan(
     network: Annotated[
         str,
         typer.Argument(
-            help="Compressed network (.safetensors, or embedded), or a name: vgg16, vgg16/8:pool3."
+            help="Compressed network (.safetensors, or a name in list), or a name: vgg16, vgg16/8:pool3."
         ),
     ],
     config: ConfigOption = "edge",

@@ -16,7 +16,9 @@ from kestrel.sw.retrieval.pooling.nip import NipSettings
 
 DEFAULT_POOLING = "nip"
 
-NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
+NetworkArgument = Annotated[
+    Path, typer.Argument(help="Compressed network (.safetensors, or a name in list).")
+]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
 BackendOption = Annotated[
     str, typer.Option(help="What computes: float (needs --weights), reference or rtl (simulated chip).")
