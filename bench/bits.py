@@ -38,6 +38,7 @@ from kestrel.sw.retrieval.benchmark.metrics import relevant_ranks, trapezoid_ave
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.chip_constants import chip_regions, make_constants
 from kestrel.sw.retrieval.describe.crops import CropSettings, Inputs, crop_grid, cut_crops
+from kestrel.sw.retrieval.describe.descriptor import recorded
 from kestrel.sw.retrieval.describe.extract import Describer, find_pooling, make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening
@@ -80,7 +81,7 @@ class Squares:
     """Sums of squares, uint32 [R, C], of each region of a picture's crops, kept by picture and crop."""
 
     def __init__(self, folder: Path, describer: Describer, regions: Sequence[GridRegion]) -> None:
-        text = json.dumps(asdict(describer.settings), sort_keys=True)
+        text = json.dumps(recorded(describer.settings), sort_keys=True)
         self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
         self._describer = describer
@@ -182,8 +183,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     training = [listed[n * len(listed) // count] for n in range(count)]
     pictures = [benchmark.folder / name for name in benchmark.images]
     describer = make_describer(network, DescriptorOptions(size=arguments.size))
-    scale = sum(layer.shape.pool for layer in network.layers)
-    side = arguments.size >> scale
+    side, _ = network.map_sizes(arguments.size, arguments.size)[-1]
     regions = chip_regions(describer.chain, side, side)
     store = Squares(arguments.features, describer, regions)
     rows: list[Row] = []

@@ -40,8 +40,8 @@ from kestrel.sw.model.storage.load import load_weights
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.plan import Plan, make_plan, plan_frame
-from kestrel.sw.planning.report import named_layers
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.planning.report import plan_named
 from kestrel.verif.physical.accesses import memory_accesses
 from kestrel.verif.physical.activity import Activity, build_probed, run_probed
 from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
@@ -155,9 +155,8 @@ def _ratios(row: dict[str, Any]) -> dict[str, float]:
 def frame_plan(config: EngineConfig) -> Plan | None:
     """FRAME's plan, if it fits the configuration."""
     network, masks, height, width = FRAME
-    layers = named_layers(network, masks)
     try:
-        return plan_frame(network, layers, config.activation_bits, config, height, width)
+        return plan_named(network, masks, config, height, width)[1]
     except InputError as error:
         print(f"no figures of a frame: {error}", file=sys.stderr)
         return None

@@ -1,6 +1,7 @@
 """The C header of an export: what firmware needs to know about the network and the memories."""
 
-from kestrel.export.manifest import Manifest
+from kestrel.export.entries import Manifest
+from kestrel.sw.model.network import IMAGE_CHANNELS
 
 HEADER = "kestrel.h"
 
@@ -16,9 +17,9 @@ def c_header(manifest: Manifest) -> str:
 
     KESTREL_LAYERS(X) expands X(index, name, ...) for every layer; the program defines X.
     """
-    config = manifest.config
+    config, channels = manifest.config, manifest.layers[0].in_channels
     last = manifest.layers[-1]
-    divisor = 2 if last.pool else 1
+    size = manifest.shapes[-1].out_size(last.height, last.width)
     guard = "KESTREL_NETWORK_H"
     values: list[tuple[str, str]] = [
         ("KESTREL_NETWORK", _string(manifest.network)),
@@ -30,12 +31,12 @@ def c_header(manifest: Manifest) -> str:
         ("KESTREL_CONFIG_ACTIVATION_BITS", str(config.activation_bits)),
         ("KESTREL_STREAM_BYTES", str(config.stream_bytes)),
         ("KESTREL_ACTIVATION_BITS", str(manifest.activation_bits)),
-        ("KESTREL_IMAGE_CHANNELS", str(manifest.layers[0].in_channels)),
+        ("KESTREL_IMAGE_CHANNELS", str(IMAGE_CHANNELS if manifest.blocks else channels)),
         ("KESTREL_IMAGE_HEIGHT", str(manifest.height)),
         ("KESTREL_IMAGE_WIDTH", str(manifest.width)),
         ("KESTREL_OUTPUT_CHANNELS", str(last.out_channels)),
-        ("KESTREL_OUTPUT_HEIGHT", str(last.height // divisor)),
-        ("KESTREL_OUTPUT_WIDTH", str(last.width // divisor)),
+        ("KESTREL_OUTPUT_HEIGHT", str(size[0])),
+        ("KESTREL_OUTPUT_WIDTH", str(size[1])),
         ("KESTREL_WEIGHT_WORD_BITS", str(manifest.weights.word_bits)),
         ("KESTREL_WEIGHT_WORDS", f"{manifest.weights.words}UL"),
         ("KESTREL_WEIGHT_CRC32", f"0x{manifest.weights.crc32:08X}UL"),

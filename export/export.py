@@ -9,19 +9,18 @@ from pathlib import Path
 
 from kestrel.export.c_header import HEADER, c_header
 from kestrel.export.descriptor_rom import decode_descriptor, encode_descriptor
-from kestrel.export.formats.files import FORMATS, write_words
-from kestrel.export.formats.words import Words
-from kestrel.export.manifest import (
+from kestrel.export.entries import (
+    GRAPH_VERSION,
     VERSION,
+    GraphEntry,
     LayerEntry,
     Manifest,
     MemoryEntry,
     file_entry,
-    read_manifest,
-    read_memory,
-    verify_files,
-    write_manifest,
 )
+from kestrel.export.formats.files import FORMATS, write_words
+from kestrel.export.formats.words import Words
+from kestrel.export.manifest import read_manifest, read_memory, verify_files, write_manifest
 from kestrel.export.schedule_table import encode_table, network_crc, seal_table
 from kestrel.export.weight_rom import Outline, RomImage, decode_weights, encode_weights, place_layers
 from kestrel.hw.spec.descriptor import descriptor_unit
@@ -32,7 +31,6 @@ from kestrel.sw.common.files import atomic_directory, check_output_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.model.bounds import check_accumulators
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, content_digest
-from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.validation import validate
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
@@ -113,10 +111,7 @@ def import_network(directory: str | Path) -> CompressedNetwork:
         )
     path = directory / f"{WEIGHTS}.bin"
     words = read_memory(path, manifest.weights)
-    shapes = [
-        Outline(ConvShape(e.name, e.in_channels, e.out_channels, e.pool), e.mask_bits, e.has_pad, n == 0)
-        for n, e in enumerate(manifest.layers)
-    ]
+    shapes = _outlines(manifest)
     for entry, placed in zip(manifest.layers, place_layers(shapes, manifest.config), strict=True):
         if (entry.rom_word, entry.rom_words) != (placed.word, placed.words):
             raise InputError(
@@ -129,16 +124,29 @@ def import_network(directory: str | Path) -> CompressedNetwork:
             CompressedLayer(
                 shape=s.shape, mask_bits=s.mask_bits, mask=w.mask, alpha=w.alpha, bias=w.bias,
                 shift=e.shift, scale=e.scale, trained=e.trained,
+                shortcut_alpha=w.shortcut_alpha, shortcut_sign=w.shortcut_sign,
+                shortcut_shift=e.graph.shortcut_shift if e.graph else 0,
             )
             for s, w, e in zip(shapes, weights, manifest.layers, strict=True)
         )  # fmt: skip
         network = CompressedNetwork(
-            manifest.network, manifest.activation_bits, manifest.preprocessing, weights[0].pad, layers
+            manifest.network, manifest.activation_bits, manifest.preprocessing, weights[0].pad, layers,
+            manifest.blocks,
         )
         validate(network)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return network
+
+
+def _outlines(manifest: Manifest) -> list[Outline]:
+    """What ``weight_rom.outlines`` gives of the network."""
+    shapes = manifest.shapes
+    channels = [0 if s.shortcut is None else shapes[s.shortcut.source].out_channels for s in shapes]
+    return [
+        Outline(s, e.mask_bits, e.has_pad, n == 0, c)
+        for n, (s, e, c) in enumerate(zip(shapes, manifest.layers, channels, strict=True))
+    ]
 
 
 def _check_agreement(plan: Plan, rom: RomImage) -> None:
@@ -185,6 +193,7 @@ def _manifest(
 ) -> Manifest:
     """The manifest of the image files in ``directory``; writes the header, which it lists too."""
     records = [record for record in plan.records if record.kind == KIND_CONV]
+    shapes = [layer.shape for layer in network.layers]
     layers = tuple(
         LayerEntry(
             name=layer.shape.name,
@@ -200,13 +209,16 @@ def _manifest(
             trained=layer.trained,
             rom_word=placed.word,
             rom_words=placed.words,
+            graph=None if network.is_plain else GraphEntry.of(shapes, number, layer.shortcut_shift),
         )
-        for layer, record, placed in zip(network.layers, records, rom.layers, strict=True)
+        for number, (layer, record, placed) in enumerate(
+            zip(network.layers, records, rom.layers, strict=True)
+        )
     )
 
     def manifest(files: list[Path]) -> Manifest:
         return Manifest(
-            version=VERSION,
+            version=VERSION if network.is_plain else GRAPH_VERSION,
             network=network.name,
             activation_bits=network.activation_bits,
             preprocessing=network.preprocessing,
@@ -222,6 +234,7 @@ def _manifest(
             network_crc32=network_crc(table),
             descriptor=None if descriptor is None else MemoryEntry.of(descriptor),
             files=tuple(file_entry(path) for path in files),
+            blocks=network.blocks,
         )
 
     (directory / HEADER).write_text(c_header(manifest([])), encoding="ascii")

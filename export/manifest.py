@@ -1,102 +1,44 @@
 """The manifest of an export, ``manifest.json``: what the files hold, and the checksums that verify it."""
 
-import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kestrel.export.entries import (
+    GRAPH_VERSION,
+    SHORTCUTS,
+    VERSION,
+    FileEntry,
+    GraphEntry,
+    LayerEntry,
+    Manifest,
+    MemoryEntry,
+    file_entry,
+)
 from kestrel.export.formats.files import read_words
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.hw.spec.table import LAYERS_MAX
-from kestrel.hw.spec.widths import kernel_bits
+from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.sw.model.graph import check_graph
 
 MANIFEST = "manifest.json"
-VERSION = 2
 CHANNELS_MAX = 1 << 16
-
-
-@dataclass(frozen=True)
-class LayerEntry:
-    """A layer: its shape, the size of the map it works on, what the ROM does not hold, and its ROM words."""
-
-    name: str
-    in_channels: int
-    out_channels: int
-    height: int
-    width: int
-    mask_bits: int
-    shift: int
-    pool: bool
-    has_pad: bool
-    scale: float
-    trained: bool
-    rom_word: int
-    rom_words: int
-
-
-@dataclass(frozen=True)
-class MemoryEntry:
-    """A memory's contents: ``crc32`` is over the little-endian bytes of the words in address order."""
-
-    word_bits: int
-    words: int
-    crc32: int
-
-    @classmethod
-    def of(cls, words: Words) -> "MemoryEntry":
-        return cls(words.word_bits, len(words), words.crc32)
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """A file beside the manifest: its size and, in hexadecimal, its SHA-256."""
-
-    name: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Everything about an export except the images themselves.
-
-    ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is the share
-    by which the ROM is larger than masks, scalars and biases together; ``network_crc32`` is the CRC-32 in the
-    table (``kestrel.export.schedule_table.network_crc``), by which the chip identifies the network.
-    """
-
-    version: int
-    network: str
-    activation_bits: int
-    preprocessing: str
-    config: EngineConfig
-    height: int
-    width: int
-    layers: tuple[LayerEntry, ...]
-    weight_bits: int
-    rom_bits: int
-    overhead: float
-    weights: MemoryEntry
-    table: MemoryEntry
-    network_crc32: int
-    descriptor: MemoryEntry | None
-    files: tuple[FileEntry, ...]
-
-
-def file_entry(path: Path) -> FileEntry:
-    contents = path.read_bytes()
-    return FileEntry(path.name, len(contents), hashlib.sha256(contents).hexdigest())
 
 
 def write_manifest(manifest: Manifest, directory: Path) -> None:
     """Write ``manifest.json``; the same manifest gives the same bytes."""
-    (directory / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    content = asdict(manifest)
+    if manifest.version == VERSION:  # a stack's does not speak of graphs
+        del content["blocks"]
+        for layer in content["layers"]:
+            del layer["graph"]
+    (directory / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -146,15 +88,16 @@ def read_memory(path: Path, memory: MemoryEntry) -> Words:
 # From JSON
 # --------------------------------------------------------------------------------------------------------
 
-Entry = TypeVar("Entry", LayerEntry, MemoryEntry, FileEntry)
+Entry = TypeVar("Entry", LayerEntry, GraphEntry, MemoryEntry, FileEntry)
 
 
 def _manifest(found: object) -> Manifest:
     if not isinstance(found, dict):
         raise InputError(f"{found!r:.40}; allowed: an object")
     version = found.get("version")
-    if version != VERSION:
-        raise InputError(f"version = {version!r:.40}; allowed: {VERSION}")
+    if version not in (VERSION, GRAPH_VERSION):
+        raise InputError(f"version = {version!r:.40}; allowed: {VERSION}, {GRAPH_VERSION}")
+    graph = version == GRAPH_VERSION
     # Exports without a descriptor unit have none.
     given = {name: value for name, value in found.items() if (name, value) != ("descriptor", None)}
     kinds_of_descriptor = {"descriptor": dict} if "descriptor" in given else {}
@@ -165,11 +108,11 @@ def _manifest(found: object) -> Manifest:
             "version": int, "network": str, "activation_bits": int, "preprocessing": str, "config": dict,
             "height": int, "width": int, "layers": list, "weight_bits": int, "rom_bits": int,
             "overhead": float, "weights": dict, "table": dict, "network_crc32": int, "files": list,
-            **kinds_of_descriptor,
+            **kinds_of_descriptor, **({"blocks": bool} if graph else {}),
         },
     )  # fmt: skip
     config = _config(values["config"])
-    layers = tuple(_entry(LayerEntry, v, f"layers[{n}]") for n, v in enumerate(values["layers"]))
+    layers = tuple(_layer(v, f"layers[{n}]", graph=graph) for n, v in enumerate(values["layers"]))
     names = ("weights", "table", *kinds_of_descriptor)
     memories = {name: _entry(MemoryEntry, values[name], name) for name in names}
     files = tuple(_entry(FileEntry, v, f"files[{n}]") for n, v in enumerate(values["files"]))
@@ -199,7 +142,11 @@ def _manifest(found: object) -> Manifest:
     for n, layer in enumerate(layers):
         _check_layer(layer, f"layers[{n}]", config)
     values |= {"descriptor": None} | memories
-    return Manifest(**{**values, "config": config, "layers": layers, "files": files})
+    manifest = Manifest(**{**values, "config": config, "layers": layers, "files": files})
+    check_graph(manifest.shapes, blocks=manifest.blocks)
+    for n in range(len(layers)):
+        _check_words(manifest, n)
+    return manifest
 
 
 def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
@@ -215,12 +162,27 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
     _require(
         f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0"
     )
-    # Before anything as large as the channels say is allocated.
-    least = layer.in_channels * layer.out_channels * kernel_bits(layer.mask_bits)
-    least = -(-least // config.rom_word_bits)
+    if layer.graph is not None:
+        kind = layer.graph.shortcut
+        _require(f"{where}.graph.shortcut", kind, kind in SHORTCUTS, ", ".join(SHORTCUTS))
+
+
+def _check_words(manifest: Manifest, number: int) -> None:
+    """Before anything as large as the channels say is allocated."""
+    layer, shape = manifest.layers[number], manifest.shapes[number]
+    if shape.shares is not None:
+        least = 0
+    else:
+        kernel = kernel_bits(layer.mask_bits) if shape.kernel == 3 else CENTRE_KERNEL_BITS
+        least = layer.in_channels * layer.out_channels * kernel
+        if shape.shortcut is not None:
+            channels = manifest.layers[shape.shortcut.source].out_channels if shape.shortcut.projection else 1
+            least += channels * layer.out_channels * CENTRE_KERNEL_BITS
+        least = -(-least // manifest.config.rom_word_bits)
     _require(
-        f"{where}.rom_words", layer.rom_words, layer.rom_words >= least, f"at least {least} for its kernels"
-    )
+        f"layers[{number}].rom_words", layer.rom_words, layer.rom_words >= least,
+        f"at least {least} for its kernels",
+    )  # fmt: skip
 
 
 def _config(values: dict[str, Any]) -> EngineConfig:
@@ -234,10 +196,19 @@ def _config(values: dict[str, Any]) -> EngineConfig:
     return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})
 
 
+def _layer(value: object, where: str, *, graph: bool) -> LayerEntry:
+    if not isinstance(value, dict) or not graph:
+        return _entry(LayerEntry, value, where)
+    if "graph" not in value:
+        raise InputError(f"{where}.graph: missing")
+    own = {name: part for name, part in value.items() if name != "graph"}
+    return replace(_entry(LayerEntry, own, where), graph=_entry(GraphEntry, value["graph"], f"{where}.graph"))
+
+
 def _entry(kind: type[Entry], value: object, where: str) -> Entry:
     if not isinstance(value, dict):
         raise InputError(f"{where} = {value!r:.40}; allowed: an object")
-    kinds = {f.name: f.type for f in fields(kind)}
+    kinds = {f.name: f.type for f in fields(kind) if f.default is MISSING}
     return kind(**_checked(value, f"{where}.", kinds))
 
 

@@ -123,7 +123,7 @@ def outlines(network: CompressedNetwork) -> tuple[Outline, ...]:
         shortcut = layer.shape.shortcut
         channels = 0 if shortcut is None else network.layers[shortcut.source].shape.out_channels
         has_pad = n == 0 and bool(network.pad.any())
-        found.append(Outline(layer.shape, layer.mask_bits, has_pad, n == 0, channels))
+        found.append(Outline(layer.shape, layer.mask_bits, has_pad, n == 0 and not network.blocks, channels))
     return tuple(found)
 
 

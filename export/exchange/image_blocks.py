@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 
 from kestrel.export.exchange.model_file import ModelBuilder
-from kestrel.sw.model.blocks import PARTS
+from kestrel.hw.spec.blocks import PARTS
 
 FRAME = (2, 2, 1, 1)
 """Rows and columns outside the image that the slices need: at the top, on the left, at the bottom and on the

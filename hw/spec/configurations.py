@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -89,6 +90,31 @@ def load_config(text: str) -> EngineConfig:
         return NAMED[base].with_options(**values)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+_SWITCH = {"true": True, "false": False}
+
+
+def with_settings(config: EngineConfig, settings: Iterable[str], option: str = "--set") -> EngineConfig:
+    """``config`` with ``settings`` such as ``activation_bits=5``, which ``option`` gives. Raises
+    InputError."""
+    options: dict[str, object] = {}
+    for setting in settings:
+        field, _, value = setting.partition("=")
+        where = f"{option} {setting}"
+        if field not in config_fields():
+            raise InputError(f"{where}: unknown field {field!r}; allowed: {', '.join(config_fields())}")
+        if isinstance(getattr(config, field), bool):
+            if value not in _SWITCH:
+                raise InputError(f"{where}: value {value!r}; allowed: {', '.join(_SWITCH)}")
+            options[field] = _SWITCH[value]
+            continue
+        try:
+            numbers = tuple(int(part) for part in value.split(","))
+        except ValueError:
+            raise InputError(f"{where}: value {value!r}; allowed: a whole number") from None
+        options[field] = numbers if field == "feature_words" else numbers[0] if len(numbers) == 1 else numbers
+    return config.with_options(**options) if options else config
 
 
 def config_text(config: EngineConfig) -> str:

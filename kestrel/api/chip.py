@@ -24,9 +24,9 @@ from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig, fit_memories
-from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
+from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
-from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
+from kestrel.sw.planning.report import PlanReport, plan_named, report_plan
 from kestrel.sw.retrieval.describe.chip_constants import (
     chip_regions,
     make_constants,
@@ -105,8 +105,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
             name, layers = compressed.name, plan_layers(compressed)
             made = make_plan(compressed, chosen, height, width)
         else:
-            name, layers = str(network), named_layers(str(network), mask_bits or "3")
-            made = plan_frame(name, layers, chosen.activation_bits, chosen, height, width)
+            name = str(network)
+            layers, made = plan_named(name, mask_bits or "3", chosen, height, width)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
@@ -197,8 +197,7 @@ def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str
     """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
     options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
     describer = make_describer(network, options)
-    pools = sum(layer.shape.pool for layer in network.layers)
-    size = height >> pools, width >> pools
+    size = network.map_sizes(height, width)[-1]
     quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
     channels = network.layers[-1].shape.out_channels
     return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,

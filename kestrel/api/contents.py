@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.api.pictures import Pictures, image_preprocessing, named_pictures
+from kestrel.export.entries import Manifest
 from kestrel.export.export import import_descriptor, import_network
-from kestrel.export.manifest import Manifest, read_manifest
+from kestrel.export.manifest import read_manifest
 from kestrel.hw.emit.packaging.package import Contents
 from kestrel.hw.emit.packaging.testbench import BenchFrame
 from kestrel.hw.emit.packaging.wrapper import rom_names

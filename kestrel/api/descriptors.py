@@ -99,7 +99,8 @@ def fit_whitening(
     descriptors are to be whitened, and ``save_whitening`` saves it.
 
     ``network``, ``pictures`` and ``options`` are as for ``describe``, the options without a whitening.
-    ``dimension`` is the number of dimensions kept (None: all in which the vectors vary). ``mode`` is where it
+    ``dimension`` is the number of dimensions kept, of each map that is pooled (None: all in which the vectors
+    vary). ``mode`` is where it
     will be applied: "roi" (to each region's vector) or "after" (once, to the average; the chip has this one).
     ``limit`` is the largest number of pictures used, spread evenly. Raises InputError.
     """
@@ -107,11 +108,12 @@ def fit_whitening(
     run, progress = run or DescribeRun(), progress or silent
     if mode not in MODES:
         raise InputError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
-    if dimension is not None and not 1 <= dimension <= describer.dimension:
-        raise InputError(f"dimension {dimension}; allowed: 1..{describer.dimension}")
+    most = min(describer.dimensions)
+    if dimension is not None and not 1 <= dimension <= most:
+        raise InputError(f"dimension {dimension}; allowed: 1..{most}")
     if in_memory(pictures):
         chosen = _spread(arrays(pictures), limit)
-        return describer.fit_whitening(describer.regions_of_pictures(chosen), dimension, mode)
+        return describer.fit_whitening(describer.map_regions_of_pictures(chosen), dimension, mode)
     paths, names, single = collect_pictures(_files(pictures))
     return describer.train_whitening(
         _spread(paths, limit), _spread(names, limit), dimension=dimension, mode=mode, progress=progress,

@@ -11,14 +11,11 @@ from itertools import product
 import numpy as np
 import torch
 
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE_CHANNELS
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS, PARTS
+from kestrel.sw.model.shapes import IMAGE_CHANNELS
 
 STEM_SIZE = 7
 """Rows and columns of the kernel that becomes one of 3x3."""
-
-PARTS = ((0, 0), (1, 0), (1, 1))
-"""(p, d) of the three sets, and of the three streams of a set: the part has row (column) 2(y - d) + p of the
-image at row (column) y."""
 
 
 def blocks_of(image: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
 from kestrel.sw.model.network import IMAGE, ConvShape, Shortcut, source_of
+from kestrel.sw.model.shapes import first_size, map_sizes
 from kestrel.sw.model.validation import check, equal_arrays, validate
 
 FORMAT_VERSION = 1
@@ -102,6 +103,11 @@ class CompressedNetwork:
     @property
     def weight_bits(self) -> int:
         return sum(layer.weight_bits for layer in self.layers)
+
+    def map_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """(height, width) of every layer's output for an image of ``height`` x ``width`` pixels."""
+        first = first_size(height, width, blocks=self.blocks)
+        return map_sizes([layer.shape for layer in self.layers], *first)
 
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:

@@ -4,23 +4,25 @@ divisors."""
 import re
 from collections.abc import Sequence
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import LAYERS_MAX
 from kestrel.sw.model.residual_networks import RESIDUAL_FAMILIES, is_residual, residual_shape
 from kestrel.sw.model.shapes import (
-    BLOCK_CHANNELS,
     IMAGE,
     IMAGE_CHANNELS,
     ConvShape,
     NetworkShape,
     Shortcut,
+    first_size,
     map_sizes,
     source_of,
 )
 
 __all__ = [
     "BLOCK_CHANNELS", "IMAGE", "IMAGE_CHANNELS", "VGG_BLOCKS", "VGG_CHANNELS", "ConvShape", "NetworkShape",
-    "Shortcut", "families_of_pools", "map_sizes", "parse_network", "shape_of_layers", "source_of",
+    "Shortcut", "families_of_pools", "first_size", "map_sizes", "parse_network", "shape_of_layers",
+    "source_of",
 ]  # fmt: skip
 
 VGG_BLOCKS: dict[str, tuple[int, ...]] = {

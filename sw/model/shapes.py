@@ -5,10 +5,6 @@ from dataclasses import dataclass
 
 IMAGE_CHANNELS = 3
 
-
-BLOCK_CHANNELS = 9 * IMAGE_CHANNELS
-"""Channels of an image that is stored in 2x2 blocks (``NetworkShape.blocks``)."""
-
 IMAGE = -1
 """In place of a layer's number: the image."""
 
@@ -87,6 +83,11 @@ def source_of(layers: Sequence[ConvShape], number: int) -> int:
     """The number of the layer whose output layer ``number`` reads, or IMAGE."""
     source = layers[number].source
     return number - 1 if source is None else source
+
+
+def first_size(height: int, width: int, *, blocks: bool) -> tuple[int, int]:
+    """(height, width) of the first layer's map for an image of ``height`` x ``width`` pixels."""
+    return (-(-height // 2), -(-width // 2)) if blocks else (height, width)
 
 
 def map_sizes(layers: Sequence[ConvShape], height: int, width: int) -> list[tuple[int, int]]:

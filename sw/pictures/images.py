@@ -13,9 +13,7 @@ from kestrel.sw.model.blocks import blocks_of
 from kestrel.sw.model.preprocessing import Preprocessing, check_activation_bits
 from kestrel.sw.pictures.decode import IMAGE_SUFFIXES, read_picture
 from kestrel.sw.pictures.listing import check_folder
-
-SIDE_MAX = 8192
-"""Longest side of a resized image."""
+from kestrel.sw.pictures.sizes import SIDE_MAX
 
 
 def open_image(path: str | Path) -> np.ndarray:

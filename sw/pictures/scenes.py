@@ -16,7 +16,8 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.common.picture_manifest import write_manifest
-from kestrel.sw.pictures.images import SIDE_MAX, generate_picture
+from kestrel.sw.pictures.images import generate_picture
+from kestrel.sw.pictures.sizes import SIDE_MAX
 
 GROUPS_MAX = 999
 VIEWS_MAX = 99

@@ -15,7 +15,8 @@ from PIL import Image
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory
 from kestrel.sw.common.origin import Origin
-from kestrel.sw.pictures.images import SIDE_MAX, generate_picture
+from kestrel.sw.pictures.images import generate_picture
+from kestrel.sw.pictures.sizes import SIDE_MAX
 
 SIDE_MIN = 16
 PICTURES_MAX = 10_000

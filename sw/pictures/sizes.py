@@ -3,7 +3,9 @@
 import re
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import SIDE_MAX
+
+SIDE_MAX = 8192
+"""Longest side of a resized image."""
 
 Size = int | tuple[int, int]
 """The side of a square, or height and width, in pixels."""

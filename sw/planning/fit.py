@@ -22,8 +22,9 @@ from kestrel.hw.spec.engine_config import (
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import first_size, map_sizes
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.geometry import PlanLayer, line_words
 from kestrel.sw.planning.memory import table_words
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.remedies import setting_text
@@ -61,21 +62,28 @@ class FittedConfig:
 
 def fit_memories(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> EngineConfig:
     """``config`` with the smallest memories with which a frame of ``height`` x ``width`` pixels takes no more
-    cycles: with one word less in any of them the network is refused, or slower. Raises InputError where it
-    does not fit ``config``, larger ROMs and wider rows aside.
+    cycles: with one word less in any of them the network is refused, or slower. A network that is not a stack
+    of plain layers gets ``residual``, whether ``config`` has it or not. Raises InputError where it does not
+    fit ``config``, larger ROMs and wider rows aside.
     """
-    make_plan(network, _roomy(config, width), height, width)  # what of the network does not suit the engine
-    return fit_layers(network.name, plan_layers(network), config, height, width)
+    if not network.is_plain:
+        config = config.with_options(residual=True)
+    layers = plan_layers(network)
+    frame = _Frame(network.name, layers, height, width, network.blocks)
+    make_plan(network, _roomy(frame, config), height, width)  # what of the network does not suit the engine
+    return fit_layers(network.name, layers, config, height, width, blocks=network.blocks)
 
 
 def fit_layers(
-    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int
+    name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int, *,
+    blocks: bool = False,
 ) -> EngineConfig:
-    """Like ``fit_memories``, for layers of which only the shapes are known."""
-    frame = _Frame(name, tuple(layers), height, width)
-    roomy = _roomy(config, width)
+    """Like ``fit_memories``, for layers of which only the shapes are known, and that ``config`` has what they
+    take. ``blocks``: the first one reads the image in 2x2 blocks."""
+    frame = _Frame(name, tuple(layers), height, width, blocks)
+    roomy = _roomy(frame, config)
     cycles = frame_cycles(frame.plan(roomy)).total
-    fitted = _least_partial_sums(frame, roomy.with_options(max_width=max(MAX_WIDTH_MIN, width)), cycles)
+    fitted = _least_partial_sums(frame, roomy.with_options(max_width=frame.widest(config)), cycles)
     fitted = _least_features(frame, fitted, cycles)
     # Now that it has less to choose from, the planner might get by with still less.
     for depth in reversed(_depths(frame, fitted)[:-1]):
@@ -98,9 +106,24 @@ class _Frame:
     layers: tuple[PlanLayer, ...]
     height: int
     width: int
+    blocks: bool
 
     def plan(self, config: EngineConfig) -> Plan:
-        return plan_frame(self.name, self.layers, config.activation_bits, config, self.height, self.width)
+        return plan_frame(
+            self.name, self.layers, config.activation_bits, config, self.height, self.width,
+            blocks=self.blocks,
+        )  # fmt: skip
+
+    def widest(self, config: EngineConfig) -> int:
+        """The ``max_width`` that it needs: for the image's rows, and for the line memory of a 3x3 pooling,
+        which has half as many words."""
+        shapes = [layer.shape for layer in self.layers]
+        first = first_size(self.height, self.width, blocks=self.blocks)
+        words = (
+            line_words(shape, columns, config)
+            for shape, (_, columns) in zip(shapes, map_sizes(shapes, *first), strict=True)
+        )
+        return max(MAX_WIDTH_MIN, self.width, 2 * max(words))
 
     def runs(self, config: EngineConfig, cycles: int) -> bool:
         """Whether ``config`` takes the frame and needs no more than ``cycles``."""
@@ -111,9 +134,10 @@ class _Frame:
         return frame_cycles(plan).total <= cycles
 
 
-def _roomy(config: EngineConfig, width: int) -> EngineConfig:
+def _roomy(frame: _Frame, config: EngineConfig) -> EngineConfig:
     """With ROMs as large as can be, and rows as wide as wanted if a strip may be as wide."""
-    widest = max(config.max_width, width) if width <= config.partial_depth else config.max_width
+    wanted = frame.widest(config)
+    widest = max(config.max_width, wanted) if wanted <= config.partial_depth else config.max_width
     return config.with_options(max_width=widest, weight_words=WEIGHT_WORDS_MAX, table_words=TABLE_WORDS_MAX)
 
 

@@ -13,7 +13,8 @@ from kestrel.sw.planning.remedies import larger
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What the planner must know about a layer. ``reads_image`` says that it is the network's first.
+    """What the planner must know about a layer. ``reads_image`` says that it is the network's first, and that
+    the image is not stored in blocks.
 
     ``shortcut_channels`` are those of its shortcut's map, 0 without one, and ``shortcut_shift`` is the shift
     of the shortcut's products.
@@ -127,8 +128,8 @@ def last_lanes(channels: int, lanes: int) -> int:
 
 def runs_in_row_groups(shape: ConvShape, mask_bits: int, config: EngineConfig) -> bool:
     """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can."""
-    fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1 and not shape.pool
-    return config.row_groups and fits
+    fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1
+    return config.row_groups and fits and not shape.pool and shape.stride == 1 and shape.kernel == 3
 
 
 def lanes_in_row_groups(channels: int, config: EngineConfig) -> int:
@@ -239,6 +240,14 @@ def pool_line_words(config: EngineConfig) -> int:
     return max(2, config.max_width // 2)
 
 
+def line_words(shape: ConvShape, columns: int, config: EngineConfig) -> int:
+    """Words of the line memory of the pooling that a layer takes for an output of ``columns``: a 3x3 pooling
+    keeps a row of every output group."""
+    if not shape.pool:
+        return 0
+    return columns * (group_count(shape.out_channels, config.output_lanes) if shape.pool_size == 3 else 1)
+
+
 def strip_rows(
     name: str, layer: PlanLayer, height: int, width: int, config: EngineConfig, at_least: int
 ) -> int:
@@ -256,7 +265,7 @@ def _check_pool_line(name: str, layer: PlanLayer, width: int, config: EngineConf
     """Raises InputError if the line memory cannot hold a 3x3 pooling's row in all output groups."""
     if not layer.shape.pool or layer.shape.pool_size != 3:
         return
-    words = group_count(layer.shape.out_channels, config.output_lanes) * group_count(width, 2)
+    words = line_words(layer.shape, group_count(width, 2), config)
     if words > pool_line_words(config):
         raise InputError(
             f"network {name}: {layer.shape.name} needs {words} words in the line memory of the pooling; "

@@ -15,7 +15,7 @@ from kestrel.hw.spec.table import visit_words
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS, BIAS_BITS, PAD_BITS, SCALAR_BITS, TAPS
 from kestrel.sw.planning.geometry import (
     Region,
-    group_count,
+    line_words,
     output_group_tiles,
     pool_line_words,
     tile_passes,
@@ -116,14 +116,12 @@ def longest_strip(plan: Plan) -> int:
 
 
 def _pool_words(plan: Plan) -> int:
-    """Words of the pooling's line memory that are used; a 3x3 pooling keeps a row of every output group."""
-    words = 0
-    for record in plan.records:
-        if record.layer is not None and record.layer.shape.pool:
-            large = record.layer.shape.pool_size == 3
-            groups = group_count(record.channels, plan.config.output_lanes) if large else 1
-            words = max(words, groups * record.out_width)
-    return words
+    """Words of the pooling's line memory that are used."""
+    return max(
+        line_words(record.layer.shape, record.out_width, plan.config)
+        for record in plan.records
+        if record.layer is not None
+    )
 
 
 def region_bytes(region: Region, config: EngineConfig) -> int:

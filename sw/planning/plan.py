@@ -13,7 +13,7 @@ from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, map_sizes, source_of
+from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, first_size, map_sizes, source_of
 from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
 from kestrel.sw.planning.maps import readings
 from kestrel.sw.planning.remedies import larger
@@ -122,18 +122,21 @@ def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
 
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
     """A network's layers as the planner sees them; pad values are stored if any of them is not zero."""
+    shapes = [layer.shape for layer in network.layers]
     return tuple(
         PlanLayer(
             layer.shape, layer.mask_bits, layer.shift,
-            has_pad=n == 0 and bool(network.pad.any()), reads_image=n == 0,
-            shortcut_channels=_shortcut_channels(network, layer.shape), shortcut_shift=layer.shortcut_shift,
+            has_pad=n == 0 and bool(network.pad.any()),
+            reads_image=n == 0 and not network.blocks,
+            shortcut_channels=shortcut_channels(shapes, layer.shape), shortcut_shift=layer.shortcut_shift,
         )
         for n, layer in enumerate(network.layers)
     )  # fmt: skip
 
 
-def _shortcut_channels(network: CompressedNetwork, shape: ConvShape) -> int:
-    return 0 if shape.shortcut is None else network.layers[shape.shortcut.source].shape.out_channels
+def shortcut_channels(layers: Sequence[ConvShape], layer: ConvShape) -> int:
+    """Channels of the map of the shortcut of ``layer``, 0 without one."""
+    return 0 if layer.shortcut is None else layers[layer.shortcut.source].out_channels
 
 
 def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:
@@ -177,7 +180,7 @@ def plan_frame(
                 f"{larger(config, mask_bits_max=next(b for b in MASK_BITS_MAX if b >= layer.mask_bits))}"
             )
     _check_residual(name, layers, config, blocks)
-    first = ConvShape("", 1, 1, False, stride=2 if blocks else 1).conv_size(height, width)
+    first = first_size(height, width, blocks=blocks)
     sizes = _map_sizes(name, layers, *first)
     schedule = choose_schedule(name, layers, config, *first, blocks)
     regions = schedule.regions

@@ -13,7 +13,7 @@ from kestrel.hw.spec.table import KIND_CONV
 from kestrel.sw.common.kinds import plot_metadata
 from kestrel.sw.planning.cycles import FrameCycles
 from kestrel.sw.planning.memory import MapUse, memory_needs, memory_use
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, Record
 
 PLOT_SUFFIXES = (".svg", ".png")
 
@@ -30,10 +30,11 @@ def plot_plan(plan: Plan, cycles: FrameCycles, name: str, path: Path) -> None:
         order, *parts = figure.subplots(3, 1, sharex=True, height_ratios=(1.25, 1, 1))
         colours = _colours(plan)
         _draw_order(order, plan, cycles, colours)
-        uses = memory_use(plan, cycles.visit_starts, cycles.total)
+        # All records but the last, the output, write a map.
+        coloured = list(zip(memory_use(plan, cycles.visit_starts, cycles.total), colours[:-1], strict=True))
         sizes = memory_needs(plan).features
         for part, axes in enumerate(parts):
-            _draw_part(axes, part, [u for u in uses if u.part == part], colours)
+            _draw_part(axes, part, [(use, colour) for use, colour in coloured if use.part == part])
             for size, style, label in (
                 (sizes[part].used, "--", "addresses used"),
                 (sizes[part].configured, "-", "configured"),
@@ -74,7 +75,7 @@ def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colou
             if visit.record == number
         ]
         axes.broken_barh(spans, (number - 0.4, 0.8), facecolors=[colour], edgecolor=colour, linewidth=0.4)
-    axes.set_yticks(range(len(plan.records)), [record.name for record in plan.records])
+    axes.set_yticks(range(len(plan.records)), [_label(plan, record) for record in plan.records])
     axes.set_ylim(len(plan.records) - 0.4, -0.6)
     axes.tick_params(axis="y", labelsize=7)
     axes.set_ylabel("visits")
@@ -84,18 +85,22 @@ def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colou
     axes.set_title(f"order of the visits, {layers} layers", loc="left", fontsize=9)
 
 
-def _draw_part(axes: Axes, part: int, uses: list[MapUse], colours: list[Colour]) -> None:
+def _label(plan: Plan, record: Record) -> str:
+    """A record's name, and that of the layer whose output it adds."""
+    return record.name if record.shortcut is None else f"{record.name} + {plan.records[record.shortcut].name}"
+
+
+def _draw_part(axes: Axes, part: int, uses: list[tuple[MapUse, Colour]]) -> None:
     """Draws the maps of one part of the feature memory, stacked."""
-    times = np.unique(np.concatenate([use.cycles for use in uses]))
+    times = np.unique(np.concatenate([use.cycles for use, _ in uses]))
     heights = []
-    for use in uses:
+    for use, _ in uses:
         # The last change at or before each time.
         last = np.searchsorted(use.cycles, times, side="right") - 1
         heights.append(use.bytes[last] / KILO)
-    # The map of record n lies in part n mod 2.
     axes.stackplot(
         times, heights, step="post", linewidth=0,
-        colors=[colours[2 * n + part] for n in range(len(uses))], labels=[use.name for use in uses],
+        colors=[colour for _, colour in uses], labels=[use.name for use, _ in uses],
     )  # fmt: skip
     axes.set_ylabel("in use / kB")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

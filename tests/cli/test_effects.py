@@ -99,8 +99,8 @@ DESCRIBED = {
     "weights": "--weights random:1", "size": "--size 64", "whitening": "--whitening w.safetensors",
     "crops": "--crops grid:2x2", "rois": "--rois 1+2", "moment": "--moment std", "across": "--across std",
     "region_norm": "--no-region-norm", "border": "--border 1", "fit": "--fit keep",
-    "resize_filter": "--filter box", "backend_set": "--backend-set config=nano", "workers": "--workers 3",
-    "strict": "--strict",
+    "resize_filter": "--filter box", "pool_maps": "--pool-maps layer3.0",
+    "backend_set": "--backend-set config=nano", "workers": "--workers 3", "strict": "--strict",
 }  # fmt: skip
 CODED = {"train": "--train t.npz", "threshold": "--threshold mean", "bits": "--bits 9"}
 PICTURES = {"size": "--size 64", "seed": "--seed 7"}
@@ -267,7 +267,7 @@ CASES = {
             "html": "--html g.html", "images": "--images p", "dataset": "--dataset t",
             "protocol": "--protocol ukbench", "asymmetric": "--asymmetric"},
     ),
-    "list": Case("listing", "", ("",), {"network": "--network vgg11"}, blank="_embedded", shown=True),
+    "list": Case("networks.listing", "", ("",), {"network": "--network vgg11"}, blank="_embedded", shown=True),
 }  # fmt: skip
 
 

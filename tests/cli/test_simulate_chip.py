@@ -131,6 +131,88 @@ def test_descriptors_of_several_crops_through_the_chip(network_file, capsys):
         assert result["frames"] == 5
 
 
+RESIDUAL = ["--config", "nano", "--set", "residual=true", "--size", "32"]
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory):
+    """A residual network that reads the image in blocks, and a whitening for its descriptors."""
+    folder = tmp_path_factory.mktemp("residual")
+    network, pictures = folder / "n.safetensors", folder / "scenes"
+    for command in (
+        ["compress", "random:1", "-o", network, "--network", "resnet18/32:layer2.0", "--size", "32"],
+        ["scenes", "-o", pictures, "--groups", "2", "--views", "2", "--size", "48x40"],
+        ["whiten", network, pictures, "-o", folder / "w.safetensors", "--mode", "after", "--size", "32",
+         "--dimension", "3"],
+        ["describe", network, pictures, "-o", folder / "d.npz", "--size", "32", "--whitening",
+         folder / "w.safetensors"],
+    ):  # fmt: skip
+        assert run([str(word) for word in command]) == 0
+    return folder
+
+
+def test_a_residual_network_through_the_chip_to_a_whitened_descriptor(residual, capsys):
+    capsys.readouterr()
+    command = ["simulate", str(residual / "n.safetensors"), "random:1", *RESIDUAL, "--top", "chip",
+               "--pooling", "nip", "--whitening", str(residual / "w.safetensors"), "--json"]  # fmt: skip
+    assert run(command) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert payload["bit_exact"]
+    assert payload["cycles_as_modelled"]
+    assert payload["dimensions"] == 3
+    for kind in ("bytes", "bits"):
+        result = payload["images"][0][kind]
+        assert result["found"] == result["expected"] != ""
+
+
+def test_a_residual_network_through_the_engine(residual, capsys):
+    capsys.readouterr()
+    command = ["simulate", str(residual / "n.safetensors"), "random:1", *RESIDUAL, "--json"]
+    assert run(command) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert payload["bit_exact"]
+    assert payload["cycles_as_modelled"]
+    assert len(payload["layers"]) == 7
+
+
+def test_an_engine_of_stacks_refuses_a_residual_network(residual, tmp_path, capsys):
+    network, folder = str(residual / "n.safetensors"), str(tmp_path / "out")
+    settings = ["--config", "nano", "--size", "32"]
+    for command in (
+        ["simulate", network, "random:1", *settings, "--top", "chip", "--pooling", "nip"],
+        ["export", network, "-o", folder, *settings],
+        ["plan", network, *settings],
+    ):
+        assert run(command) == 2
+        assert "allowed: --set residual=true" in " ".join(capsys.readouterr().err.split())
+    command = ["describe", network, str(residual / "scenes"), "-o", f"{folder}.npz", "--size", "32",
+               "--backend", "rtl", "--backend-set", "config=nano"]  # fmt: skip
+    assert run(command) == 2
+    assert "allowed: --backend-set residual=true" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verilog_of_a_residual_chip_with_its_roms(residual, tmp_path, capsys):
+    """The ROMs of an export, the test bench with what the chip sends, and the memories fitted."""
+    network, white = str(residual / "n.safetensors"), str(residual / "w.safetensors")
+    descriptors, roms, rtl = str(residual / "d.npz"), str(tmp_path / "rom"), tmp_path / "rtl"
+    fit = ["verilog", "--config", "nano", "--fit", network, "--size", "32", "--top", "chip", "--descriptor",
+           "--training", descriptors, "--whitening", white, "-o", str(tmp_path / "fit"),
+           "--json"]  # fmt: skip
+    capsys.readouterr()
+    assert run(fit) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert "residual=true" in made["settings"]
+    config = ["--config", made["config_file"]]
+    assert run(["export", network, "-o", roms, *config, "--size", "32", "--descriptor", descriptors,
+                "--whitening", white]) == 0  # fmt: skip
+    assert run(["verilog", *config, "-o", str(rtl), "--top", "chip", "--descriptor", "--roms", roms]) == 0
+    assert (rtl / "kestrel_block_input.v").is_file()
+    assert (rtl / "description.mem").read_text().split()
+    assert "kestrel_block_input.v" in (rtl / "kestrel.core").read_text()
+    lint([rtl / name for name in (rtl / "files.f").read_text().split()], "kestrel_axi", WAIVERS)
+
+
 def test_a_pooling_needs_the_chip(network_file, capsys):
     assert run(["simulate", str(network_file), "random:1", "--pooling", "nip"]) == 2
     assert "allowed: with --top chip" in capsys.readouterr().err

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from kestrel.export.c_header import c_header
+from kestrel.export.entries import file_entry
 from kestrel.export.export import ExportReport, export_network, import_network
 from kestrel.export.formats.files import FORMATS
-from kestrel.export.manifest import file_entry, read_manifest
+from kestrel.export.manifest import read_manifest
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork, same
+from kestrel.sw.model.network import parse_network
+from kestrel.verif.cases.random_graph import lane_channels, random_graph
 from kestrel.verif.cases.random_network import constant_network, random_network, stack
 
 CONFIG = EngineConfig(
@@ -188,7 +191,8 @@ def test_an_export_from_before_the_descriptor_unit_was_configured_is_read(export
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("version",), 3, r"version = 3; allowed: 2"),
+        (("version",), 4, r"version = 4; allowed: 2, 3"),
+        (("version",), 3, r"blocks: missing"),
         (("network",), ..., r"network: missing"),
         (("network",), 5, r"network = 5; allowed: str"),
         (("surplus",), 1, r"surplus: not known; allowed: version, "),
@@ -244,6 +248,83 @@ def test_import_refuses_what_is_no_manifest(
     spoil(exported.directory / "manifest.json")
     with pytest.raises(InputError, match=message):
         import_network(exported.directory)
+
+
+# --------------------------------------------------------------------------------------------------------
+# Networks that are graphs
+# --------------------------------------------------------------------------------------------------------
+
+RESIDUAL = CONFIG.with_options(
+    residual=True, partial_depth=128, max_width=128, feature_words=(4096, 4096), table_words=4096
+)
+
+
+@pytest.fixture
+def exported_graph(rng: np.random.Generator, tmp_path: Path) -> ExportReport:
+    """With an image in blocks, a 3x3 pooling, a step of two, both kinds of shortcuts and a shared layer."""
+    shapes = parse_network("shared_resnet/32:layer2.1").layers
+    network = random_network(rng, shapes, [int(n) for n in rng.integers(1, 6, len(shapes))], blocks=True)
+    return export_network(network, RESIDUAL, 17, 20, tmp_path / "rom")
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_round_trip_of_random_graphs(blocks: bool, rng: np.random.Generator, tmp_path: Path) -> None:
+    for number in range(4):
+        network = random_graph(rng, 6, lane_channels(2), blocks=blocks)
+        folder = tmp_path / str(number)
+        report = export_network(network, RESIDUAL, 18, 16, folder)
+        assert same(import_network(folder), network)
+        assert read_manifest(folder) == report.manifest
+
+
+def test_header_of_a_graph_speaks_of_the_image_and_of_the_output(exported_graph: ExportReport) -> None:
+    text = c_header(exported_graph.manifest)
+    for name, value in (("IMAGE_CHANNELS", 3), ("OUTPUT_HEIGHT", 3), ("OUTPUT_WIDTH", 3)):
+        assert re.search(rf"#define KESTREL_{name} +{value}\n", text), name
+
+
+def test_shared_layers_are_stored_once(exported_graph: ExportReport) -> None:
+    layers = exported_graph.manifest.layers
+    shared = [entry for n, entry in enumerate(layers) if entry.graph and entry.graph.weights != n]
+    assert shared
+    for entry in shared:
+        assert entry.graph is not None
+        assert (entry.rom_word, entry.rom_words) == (layers[entry.graph.weights].rom_word, 0)
+
+
+def test_an_engine_of_stacks_refuses_a_graph(rng: np.random.Generator, tmp_path: Path) -> None:
+    network = random_network(rng, parse_network("resnet18/32:layer1.0").layers, 2, blocks=True)
+    with pytest.raises(InputError, match=r"conv1 is no plain 3x3 layer.*allowed: --set residual=true"):
+        export_network(network, RESIDUAL.with_options(residual=False), 16, 16, tmp_path / "rom")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("blocks",), 1, r"blocks = 1; allowed: bool"),
+        (("version",), 2, r"blocks: not known"),
+        (("layers", 1, "graph"), ..., r"layers\[1\]\.graph: missing"),
+        (("layers", 1, "graph", "stride"), 3, r"layer1_0_conv1: stride = 3; allowed: 1, 2"),
+        (("layers", 1, "graph", "source"), 5, r"layer1_0_conv1: source = 5; allowed: 0\.\.0"),
+        (("layers", 2, "graph", "shortcut"), "sum", r"layers\[2\]\.graph\.shortcut = 'sum'; allowed: none, "),
+        (("layers", 2, "graph", "shortcut_source"), 9, r"shortcut's source = 9; allowed: 0\.\.1"),
+        (("layers", 2, "graph", "shortcut_shift"), 5, r"shortcut_shift = 5; allowed: 0\.\.4"),
+        (("layers", 3, "graph", "weights"), 2, r"layer1_1_conv1: shares the integers of layer1_0_conv2"),
+        (("layers", 3, "graph", "weights"), 3, r"layers\[3\]\.rom_words = 0; allowed: at least \d+"),
+    ],
+)
+def test_import_refuses_wrong_manifests_of_graphs(
+    path: tuple[str | int, ...], value: object, message: str, exported_graph: ExportReport
+) -> None:
+    file = exported_graph.directory / "manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest, path, value)
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=message) as caught:
+        import_network(exported_graph.directory)
+    assert str(caught.value).startswith(str(exported_graph.directory))
+    assert "\n" not in str(caught.value)
 
 
 # --------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ module engine_tb;
     wire [`TRACE_DATA_BITS-1:0] trace_data;
 
     // Of the banks that are not written nothing is looked at: they may be unknown.
-`ifdef ROW_GROUPS
+`ifdef WRITES_BANKS
     wire [`TRACE_DATA_BITS-1:0] written = trace_data & {
         {`WORD_BITS{trace_bank[2]}}, {`WORD_BITS{trace_bank[1]}}, {`WORD_BITS{trace_bank[0]}}};
 `else

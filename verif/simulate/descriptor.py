@@ -20,6 +20,7 @@ from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.describe.chip_constants import (
+    check_last_map,
     check_rotations,
     chip_regions,
     make_constants,
@@ -77,6 +78,7 @@ class DescriptorSimulation:
         descriptor = descriptor or descriptor_unit(config)
         self.chip = ChipConfig(config, descriptor)
         self.describer: Describer = make_describer(network, options)
+        check_last_map(self.describer.settings, "the descriptor")
         if self.describer.crops.joins:
             raise InputError(f"crops {self.describer.crops.crops!r} join maps; "
                              "allowed on the chip: crops that are summed")

@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.reference import Reference
-from kestrel.sw.pictures.images import round_pixels
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.build.verilator import Build
-from kestrel.verif.simulate.compare import LayerResult, all_equal, compare_run
+from kestrel.verif.simulate.compare import LayerResult, all_equal, compare_run, reference_maps
 from kestrel.verif.simulate.frame import FrameRun, Pauses, Waves, run_frame
 
 
@@ -91,7 +88,6 @@ class Simulation:
         self.network = network
         self.plan: Plan = make_plan(network, config, height, width)
         self.model: FrameCycles = frame_cycles(self.plan)
-        self.reference = Reference(network)
         self.build: Build = build_engine(config, trace=waves)
 
     def run(
@@ -116,9 +112,7 @@ class Simulation:
                 pauses=pauses, waves=waves, seed=seed, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - start
-        x = torch.from_numpy(round_pixels(pixels, self.network.activation_bits))[None]
-        expected = [y[0].numpy() for y in self.reference.run(x)]
-        return self._report(run, expected, seconds)
+        return self._report(run, reference_maps(self.network, pixels), seconds)
 
     def _report(self, run: FrameRun, expected: list[np.ndarray], seconds: float) -> FrameReport:
         config = self.plan.config

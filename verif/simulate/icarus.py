@@ -52,17 +52,17 @@ def run_icarus(
     write_files(network, plan, pixels, workdir)
     beats = Words(config.stream_bytes * PIXEL_BITS, stream_bytes(pixels, config))
     write_words(beats, workdir / "image.mem")
-    banks = BANKS if config.row_groups else 1
+    banks = BANKS if config.writes_banks else 1
     macros = {
         "STREAM_BITS": beats.word_bits,
         "BEATS": len(beats),
         "WORD_LANES": config.word_lanes,
-        "TRACE_BANK_BITS": BANKS if config.row_groups else 2,
-        "TRACE_ADDR_BITS": banks * TRACE_ADDRESS_BITS if config.row_groups else feature_address_bits(config),
+        "TRACE_BANK_BITS": BANKS if config.writes_banks else 2,
+        "TRACE_ADDR_BITS": banks * TRACE_ADDRESS_BITS if banks > 1 else feature_address_bits(config),
         "TRACE_LANES_BITS": banks * config.word_lanes,
         "TRACE_DATA_BITS": banks * config.word_bits,
         "CYCLES_MAX": 2 * frame_cycles(plan).total + 1000,
-        **({"ROW_GROUPS": 1, "WORD_BITS": config.word_bits} if config.row_groups else {}),
+        **({"WRITES_BANKS": 1, "WORD_BITS": config.word_bits} if config.writes_banks else {}),
         **({"WAVES": 1} if waves else {}),
         **({"LATE": 1} if late else {}),
     }

@@ -43,6 +43,11 @@ RegionNormOption = Annotated[
     bool, typer.Option("--region-norm/--no-region-norm", help="L2 normalisation of each region's vector.")
 ]
 BorderOption = Annotated[int, typer.Option(help="Rows and columns left out on every side of a map.")]
+PoolMapsOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Layers or blocks whose maps are pooled and joined: "
+                 "layer3.0,layer4.0. Default: the last."),
+]
 RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1, 2 or 4.")]
 WhiteningOption = Annotated[Path | None, typer.Option(help="Whitening file, from `kestrel whiten`.")]
 FitOption = Annotated[
@@ -62,7 +67,7 @@ AsymmetricOption = Annotated[
 BackendSetOption = Annotated[
     list[str] | None,
     typer.Option("--backend-set", metavar="NAME=VALUE",
-                 help="Option of the backend; rtl has config (edge) and processes. May be repeated."),
+                 help="Option of the backend; rtl has config (edge), its fields, and processes. Repeatable."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(help="Processes that read pictures; 0: none. Default: as suits.")

@@ -27,6 +27,7 @@ from kestrel.sw.common.kinds import DESCRIPTORS
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import CODE_KINDS, save_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.shards import remove_shards
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
@@ -35,7 +36,7 @@ RATE = "images/s"
 
 
 @declares(
-    "output rotations backend size whitening crops rois moment across region_norm border fit "
+    "output rotations backend size whitening pool_maps crops rois moment across region_norm border fit "
     "resize_filter codes workers strict",
     writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
     effects=options.DESCRIBING | {
@@ -53,6 +54,7 @@ def describe(
     weights: options.WeightsOption = None,
     size: options.SizeOption = "224",
     whitening: options.WhiteningOption = None,
+    pool_maps: options.PoolMapsOption = None,
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
     moment: options.MomentOption = None,
@@ -84,7 +86,7 @@ def describe(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
         chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
         resize_filter=resize_filter, backend=backend, weights=weights,
-        backend_options=options.parse_backend_options(backend_set),
+        backend_options=options.parse_backend_options(backend_set), pool_maps=parse_maps(pool_maps),
     ))  # fmt: skip
     show = partial(progress, rate=RATE)
     start = time.perf_counter()

@@ -43,6 +43,7 @@ from kestrel.sw.retrieval.benchmark.metrics import AVERAGE_PRECISIONS
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.shards import remove_shards
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
@@ -68,7 +69,7 @@ class _Source:
     "dataset protocol descriptors codes average_precision per_query compare_with strict",
     writes={"save": FileOutput(DESCRIPTORS, (".npz",)), "per_query": FileOutput(PER_QUERY)},
     effects={
-        "rotations backend size whitening crops rois moment across "
+        "rotations backend size whitening pool_maps crops rois moment across "
         "region_norm border fit resize_filter workers save": Absent("descriptors"),
         **{name: (Absent("descriptors"), condition) for name, condition in options.DESCRIBING.items()},
         "train": Among("codes", "bytes", "bits"),
@@ -92,6 +93,7 @@ def evaluate(
     weights: options.WeightsOption = None,
     size: options.SizeOption = "224",
     whitening: options.WhiteningOption = None,
+    pool_maps: options.PoolMapsOption = None,
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
     moment: options.MomentOption = None,
@@ -150,7 +152,7 @@ def evaluate(
             size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
             chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
             resize_filter=resize_filter, backend=backend, weights=weights,
-            backend_options=options.parse_backend_options(backend_set),
+            backend_options=options.parse_backend_options(backend_set), pool_maps=parse_maps(pool_maps),
         ))  # fmt: skip
         parts = None if save is None else save.with_name(save.name + ".parts")
         benchmark, found = describe_benchmark(describer, benchmark, run=replace(run, parts=parts),

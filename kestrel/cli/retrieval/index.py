@@ -1,6 +1,5 @@
 """``kestrel index``: an index of descriptors, with its sub-commands."""
 
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from kestrel.cli.rules.declared import DeclaredCommand, declares
 from kestrel.cli.rules.effects import Values, When
 from kestrel.cli.rules.outputs import ContinuedOutput
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.retrieval.describe.descriptor import load_descriptors
+from kestrel.sw.retrieval.describe.descriptor import load_descriptors, recorded
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES
@@ -138,7 +137,7 @@ def info(
                 show(key, f"{value['low']:g} .. {value['high']:g}, from {value['source']}")
             elif key not in {"settings", "names", "quantiser"}:
                 show(key, value)
-        for key, value in asdict(found.settings).items():
+        for key, value in recorded(found.settings).items():
             show(key, value)
         for name in found.names if names else ():
             console.print(name, highlight=False, markup=False, soft_wrap=True)

@@ -16,12 +16,13 @@ from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.kinds import WHITENING
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import save_whitening
 
 
 @declares(
-    "output dimension mode limit rotations backend size crops rois moment across region_norm "
+    "output dimension mode limit rotations backend size pool_maps crops rois moment across region_norm "
     "border fit resize_filter workers strict",
     writes={"output": FileOutput(WHITENING, (".safetensors",))},
     effects=options.DESCRIBING,
@@ -31,7 +32,7 @@ def whiten(
     images: options.ImagesArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Whitening file to write (.safetensors).")],
     dimension: Annotated[
-        int | None, typer.Option(help="Dimensions kept; default: all in which the vectors vary.")
+        int | None, typer.Option(help="Dimensions kept, of each map; default: all in which the vectors vary.")
     ] = None,
     mode: Annotated[
         str, typer.Option(help="Where it will be applied: roi (each region) or after (once, the average).")
@@ -44,6 +45,7 @@ def whiten(
     backend: options.BackendOption = "reference",
     weights: options.WeightsOption = None,
     size: options.SizeOption = "224",
+    pool_maps: options.PoolMapsOption = None,
     crops: options.CropsOption = None,
     rois: options.RoisOption = None,
     moment: options.MomentOption = None,
@@ -66,7 +68,7 @@ def whiten(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, fit=fit,
         chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border),
         resize_filter=resize_filter, backend=backend, weights=weights,
-        backend_options=options.parse_backend_options(backend_set),
+        backend_options=options.parse_backend_options(backend_set), pool_maps=parse_maps(pool_maps),
     ))  # fmt: skip
     skip, skipped = options.skipper(strict)
     start = time.perf_counter()

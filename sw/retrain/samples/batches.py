@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import SIDE_MAX
+from kestrel.sw.pictures.sizes import SIDE_MAX
 from kestrel.sw.retrain.samples.augment import Augmentation, prepare
 from kestrel.sw.retrain.samples.folder import Pictures, TrainingSet
 

@@ -9,11 +9,11 @@ that ``sw`` does not import the package that simulates the chip; others through 
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,6 +71,15 @@ class Backend(Protocol):
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Pictures uint8 RGB [H, W, 3], all of one size -> the last layer's maps [N, C, h, w], uint8 for
         integers, float32 for floats."""
+        ...
+
+
+@runtime_checkable
+class MapsBackend(Backend, Protocol):
+    """A backend that also gives the maps of inner layers."""
+
+    def maps(self, pictures: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
+        """As ``features``, the maps of each of ``layers``, whose numbers ascend: one array for each."""
         ...
 
 
@@ -171,10 +180,13 @@ class ReferenceBackend:
         return max(1, BATCH_PIXELS // (height * width))
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return self.maps(pictures, [len(self._reference.network.layers) - 1])[0]
+
+    def maps(self, pictures: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
         network = self._reference.network
         bits, blocks = network.activation_bits, network.blocks
         x = np.stack([first_map(rgb, self._preprocessing, bits, blocks=blocks) for rgb in pictures])
-        return self._reference.last(torch.from_numpy(x)).numpy()
+        return [y.numpy() for y in self._reference.select(torch.from_numpy(x), layers)]
 
 
 class FloatBackend:
@@ -201,7 +213,11 @@ class FloatBackend:
         return max(1, BATCH_PIXELS // (height * width))
 
     def features(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return self.maps(pictures, [len(self._model.shape.layers) - 1])[0]
+
+    def maps(self, pictures: Sequence[np.ndarray], layers: Sequence[int]) -> list[np.ndarray]:
         x = real_batch(list(pictures), self._preprocessing)
-        # Channels innermost: measured faster by a quarter in batches. Only the last layer is kept.
-        layers = self._model.layers(x.contiguous(memory_format=torch.channels_last))
-        return deque(layers, maxlen=1).pop().output.contiguous().numpy()
+        # Channels innermost: measured faster by a quarter in batches.
+        outputs = self._model.layers(x.contiguous(memory_format=torch.channels_last))
+        found = islice(enumerate(outputs), layers[-1] + 1)
+        return [result.output.contiguous().numpy() for number, result in found if number in layers]

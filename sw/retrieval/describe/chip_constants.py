@@ -18,8 +18,8 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.crops import parse_crops
-from kestrel.sw.retrieval.describe.descriptor import FOREIGN, Descriptors, shown
-from kestrel.sw.retrieval.describe.whitening import Whitening
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, shown
+from kestrel.sw.retrieval.describe.whitening import MapWhitening, Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
@@ -59,7 +59,7 @@ def chip_regions(chain: NipSettings, height: int, width: int) -> tuple[GridRegio
     return tuple(GridRegion(r.top + border, r.left + border, r.height, r.width) for r in found)
 
 
-def integer_whitening(whitening: Whitening, pairs: bool | None = None) -> IntegerWhitening:
+def integer_whitening(whitening: MapWhitening, pairs: bool | None = None) -> IntegerWhitening:
     """Each row in steps of its largest element / 127 (a multiple of 2**-16 of the largest row's), rounded as
     ``round_rows`` says. With ``pairs`` a second row takes what rounding the first left over (None: if there
     are rows enough). An offset is the integer row times the mean, so rounding does not move the mean. Raises
@@ -128,13 +128,13 @@ def round_rows(projection: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> n
     return found
 
 
-def with_bit_rows(whitening: Whitening | None, channels: int, quantiser: Quantiser) -> Whitening:
+def with_bit_rows(whitening: MapWhitening | None, channels: int, quantiser: Quantiser) -> MapWhitening:
     """A whitening (None: none, of ``channels``) with a row for each bit: those that bits are the signs of
     (kestrel.sw.retrieval.pooling.bit_rows) times its matrix."""
     dimensions = channels if whitening is None else whitening.dimension
     rows = bit_rows(dimensions, quantiser.bits, quantiser.weights)
     if whitening is None:
-        return Whitening(np.zeros(channels, np.float32), rows.astype(np.float32), "after", FOREIGN, 0, 0)
+        return MapWhitening(np.zeros(channels, np.float32), rows.astype(np.float32), "after")
     projection = (rows @ whitening.projection.astype(np.float64)).astype(np.float32)
     return replace(whitening, projection=projection)
 
@@ -170,11 +170,12 @@ def make_constants(
             f"bits {quantiser.bits}; allowed on the chip: 1..{DESCRIPTOR_CHANNELS_MAX}, one a row"
         )
     low, high = quantiser.low, quantiser.high
+    white = None if whitening is None else whitening.single
     if quantiser.bits != dimensions:
-        whitening = with_bit_rows(whitening, channels, quantiser)
+        white = with_bit_rows(white, channels, quantiser)
         shorter = (dimensions / quantiser.bits) ** 0.5
         low, high = low * shorter, high * shorter
-    made = None if whitening is None else integer_whitening(whitening)
+    made = None if white is None else integer_whitening(white)
     one = 1 << DESCRIPTOR_FRACTION
     step = (high - low) / LEVELS
     gain = round((1 << DESCRIPTOR_GAIN_SHIFT) / (one * step))
@@ -196,6 +197,13 @@ def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
     even = dimension**-0.5
     low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
     return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
+
+
+def check_last_map(settings: DescriptorSettings, name: str) -> None:
+    """Raises InputError for descriptors, called ``name``, of several maps or another than the last."""
+    if settings.maps:
+        raise InputError(f"{name}: maps {settings.maps}; allowed on the chip: the last layer's map alone, "
+                         "without --pool-maps")
 
 
 def trained_constants(
@@ -222,11 +230,11 @@ def trained_constants(
     ):
         if found != wanted:
             raise InputError(f"{name}: {what} is {shown(found)}; allowed: {shown(wanted)}, as of the chip")
+    check_last_map(settings, name)
     terms = parse_crops(settings.crops)
     if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
         raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
-    pools = sum(layer.shape.pool for layer in network.layers)
-    size = height >> pools, width >> pools
+    size = network.map_sizes(height, width)[-1]
     codes = descriptors.codes
     if codes is not None and threshold is not None:
         raise InputError(f"threshold {threshold} with {name}, whose codes have their own; allowed: with "

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.pictures.images import SIDE_MAX
+from kestrel.sw.pictures.sizes import SIDE_MAX
 from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 from kestrel.sw.retrieval.pooling.nip import LEVEL_MAX
 

@@ -34,7 +34,8 @@ class DescriptorSettings:
     crops: specification of kestrel.sw.retrieval.describe.crops; pooling: description of the NIP chain
     (kestrel.sw.retrieval.pooling.nip); rotations: 1, 2 or 4; whitening: SHA-256 of the whitening file, "" for
     none; resize: how a crop becomes the backend's input: fit and filter
-    (kestrel.sw.retrieval.describe.crops).
+    (kestrel.sw.retrieval.describe.crops); maps: those that are pooled, by name
+    (kestrel.sw.retrieval.describe.maps), "" for the last layer's alone.
     """
 
     network: str
@@ -47,11 +48,20 @@ class DescriptorSettings:
     rotations: int
     whitening: str
     resize: str = "stretch, bicubic"
+    maps: str = ""
 
     @property
     def foreign(self) -> bool:
         """Whether another program made them."""
         return self.arithmetic == FOREIGN.arithmetic
+
+
+def recorded(settings: DescriptorSettings) -> dict[str, object]:
+    """As files hold them: ``maps`` only where several maps, or another than the last, are pooled."""
+    values = asdict(settings)
+    if not settings.maps:
+        del values["maps"]
+    return values
 
 
 FOREIGN = DescriptorSettings("foreign", "foreign", 0, 0, "", "", "", 0, "", "")
@@ -110,7 +120,7 @@ def save_descriptors(descriptors: Descriptors, path: str | Path) -> None:
     """Writes an .npz file: ``vectors``, ``names``, ``settings`` (JSON, with the vectors' dimension); where
     known also ``folder`` (JSON), with codes ``codes``, ``thresholds`` and ``quantiser`` (JSON)."""
     path = Path(path)
-    about = {**asdict(descriptors.settings), DIMENSION: descriptors.vectors.shape[1]}
+    about = {**recorded(descriptors.settings), DIMENSION: descriptors.vectors.shape[1]}
     arrays = {
         "vectors": descriptors.vectors,
         "names": np.array(descriptors.names, dtype=np.str_),
@@ -179,6 +189,7 @@ def _settings(values: object, dimension: int) -> DescriptorSettings:
         stated = values.pop(DIMENSION, dimension)
         if stated != dimension:
             raise InputError(f"settings of vectors of {stated!r:.20} dimensions, not of {dimension}")
+        values.setdefault("maps", "")
     kinds = {field.name: field.type for field in fields(DescriptorSettings)}
     if not isinstance(values, dict) or values.keys() != kinds.keys():
         raise InputError(f"settings are {values!r:.60}")

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,15 +16,28 @@ from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.places import common_base
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.retrieval.describe.backends import Backend, BackendRequest, least_side, make_backend
+from kestrel.sw.retrieval.describe.backends import (
+    Backend,
+    BackendRequest,
+    MapsBackend,
+    least_side,
+    make_backend,
+)
 from kestrel.sw.retrieval.describe.batches import Batches
 from kestrel.sw.retrieval.describe.crops import PRESETS, CropSettings, Inputs, cut_crops, join_views
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
+from kestrel.sw.retrieval.describe.maps import SEPARATOR, chosen_maps, map_names
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.reading import read_inputs, usual_workers
 from kestrel.sw.retrieval.describe.shards import Shards
-from kestrel.sw.retrieval.describe.whitening import Scatter, Whitening, load_whitening
-from kestrel.sw.retrieval.pooling.nip import NipSettings, combine, crop_vectors
+from kestrel.sw.retrieval.describe.whitening import (
+    MapWhitening,
+    Scatter,
+    Whitening,
+    fit_maps,
+    load_whitening,
+)
+from kestrel.sw.retrieval.pooling.nip import NipSettings, combine, crop_vectors, join
 
 MOSAIC_LEVELS = (1, 2, 3, 4, 5)
 """A mosaic's map is several times as large as a crop's, and so are the smallest regions that pay."""
@@ -36,6 +50,11 @@ POOLINGS: dict[str, tuple[str, NipSettings]] = {
 }
 """Name -> crops and chain. rmac: maxima over the same regions; sqrt: one root mean square over the map."""
 
+MapVectors = tuple[np.ndarray, ...]
+"""One array for each map that is pooled."""
+
+Result = TypeVar("Result")
+
 Skip = Callable[[str, InputError], None]
 """Called with the name of a picture that cannot be used, and why; it is then left out."""
 
@@ -44,15 +63,22 @@ Skip = Callable[[str, InputError], None]
 class Describer:
     """A network on a backend, with everything that makes pictures descriptors. See ``make_describer``.
 
-    settings: for the file; dimension: D of the descriptors.
+    settings: for the file; dimensions: of each map that is pooled; layers: whose maps are pooled, () for the
+    last one's alone.
     """
 
     settings: DescriptorSettings
-    dimension: int
+    dimensions: tuple[int, ...]
     backend: Backend
     crops: CropSettings
     chain: NipSettings
     whitening: Whitening | None
+    layers: tuple[int, ...] = ()
+
+    @property
+    def dimension(self) -> int:
+        """D of the descriptors."""
+        return sum(self.dimensions)
 
     def describe_picture(self, rgb: np.ndarray) -> np.ndarray:
         """uint8 RGB [H, W, 3] -> float32 [D]. Raises InputError."""
@@ -64,14 +90,22 @@ class Describer:
         return (vector for _, vector in self._pool(inputs, self._combine))
 
     def regions_of_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """As ``describe_pictures``, the vectors of all regions of all crops of each: float64 [R, D]."""
+        """As ``describe_pictures``, the vectors of all regions of all crops of each: float64 [R, D]. Raises
+        InputError where several maps are pooled."""
+        if len(self.layers) > 1:
+            raise InputError(f"regions of the maps {self.settings.maps}; allowed: of one map")
+        return (vectors for (vectors,) in self.map_regions_of_pictures(pictures))
+
+    def map_regions_of_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[MapVectors]:
+        """As ``regions_of_pictures``, float64 [R, D] for each map that is pooled."""
         inputs = ((number, cut_crops(rgb, self.crops)) for number, rgb in enumerate(pictures))
         return (vectors for _, vectors in self._pool(inputs, _regions))
 
     def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
-        """As ``describe_picture``, from the backend's maps of a picture's crops."""
-        views = join_views(maps, inputs) if self.crops.joins else maps
-        return self._combine([crop_vectors(view, self.chain, self.whitening) for view in views], inputs)
+        """As ``describe_picture``, from the last layer's maps of a picture's crops."""
+        crops: list[MapVectors] = [(features,) for features in maps]
+        views = _joined(crops, inputs) if self.crops.joins else crops
+        return self._combine([self._pooled(view) for view in views], inputs)
 
     def describe(
         self,
@@ -135,25 +169,27 @@ class Describer:
             found = self._run(paths, names, todo, _regions, skip, workers, advance)
             return self.fit_whitening((vectors for _, vectors in found), dimension, mode)
 
-    def fit_whitening(self, vectors: Iterable[np.ndarray], dimension: int | None, mode: str) -> Whitening:
-        """As ``train_whitening``, from the vectors of the regions of each picture, float64 [R, D]."""
+    def fit_whitening(self, vectors: Iterable[MapVectors], dimension: int | None, mode: str) -> Whitening:
+        """As ``train_whitening``, from the vectors of the regions of each picture, float64 [R, D] for each
+        map."""
         if self.whitening is not None:
             raise InputError("whitening: cannot be trained on whitened vectors; allowed: no other whitening")
-        scatter = Scatter(self.dimension)
+        scatters = [Scatter(size) for size in self.dimensions]
         for regions in vectors:
-            scatter.add(regions)
-        return scatter.fit(dimension, mode, self.settings)
+            for scatter, found in zip(scatters, regions, strict=True):
+                scatter.add(found)
+        return fit_maps(scatters, dimension, mode, self.settings)
 
     def _run(
         self,
         paths: Sequence[Path],
         names: Sequence[str],
         rows: Sequence[int],
-        finish: "Finish",
+        finish: "Callable[[Sequence[MapVectors], Inputs], Result]",
         skip: Skip | None,
         workers: int | None,
         advance: Callable[[int], None],
-    ) -> Iterator[tuple[int, np.ndarray]]:
+    ) -> "Iterator[tuple[int, Result]]":
         """(row, what ``finish`` makes of its crops) for the files of ``rows``, in their order."""
         workers = usual_workers(len(rows)) if workers is None else workers
 
@@ -175,30 +211,66 @@ class Describer:
             yield row, result
 
     def _pool(
-        self, inputs: "Sequence[tuple[int, Inputs]] | Iterator[tuple[int, Inputs]]", finish: "Finish"
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        def pool(features: np.ndarray) -> np.ndarray:
-            return crop_vectors(features, self.chain, self.whitening)
-
+        self, inputs: Iterable[tuple[int, Inputs]],
+        finish: "Callable[[Sequence[MapVectors], Inputs], Result]",
+    ) -> "Iterator[tuple[int, Result]]":
+        source = _Maps(self.backend, self.layers)
         if not self.crops.joins:
-            return Batches(self.backend, pool, finish).run(inputs)
+            return Batches(source, self._pooled, finish).run(inputs)
 
-        def finish_joined(maps: Sequence[np.ndarray], picture: Inputs) -> np.ndarray:
-            return finish([pool(view) for view in join_views(maps, picture)], picture)
+        def finish_joined(maps: Sequence[MapVectors], picture: Inputs) -> Result:
+            return finish([self._pooled(view) for view in _joined(maps, picture)], picture)
 
-        return Batches(self.backend, lambda features: features, finish_joined).run(inputs)
+        return Batches(source, _unchanged, finish_joined).run(inputs)
 
-    def _combine(self, vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
+    @property
+    def _whitenings(self) -> Sequence[MapWhitening | None]:
+        """One for each map that is pooled."""
+        return [None] * len(self.dimensions) if self.whitening is None else self.whitening.maps
+
+    def _pooled(self, maps: MapVectors) -> MapVectors:
+        """A view's maps [C, h, w], one for each layer, as vectors of their regions."""
+        return tuple(crop_vectors(features, self.chain, whitening)
+                     for features, whitening in zip(maps, self._whitenings, strict=True))
+
+    def _combine(self, vectors: Sequence[MapVectors], inputs: Inputs) -> np.ndarray:
         views = len(inputs.weights)
-        rotations = [vectors[n * views : (n + 1) * views] for n in range(inputs.rotations)]
-        return combine(rotations, inputs.weights, self.chain, self.whitening)
+        parts: list[np.ndarray] = []
+        for number, whitening in enumerate(self._whitenings):
+            rotations = [[view[number] for view in vectors[n * views : (n + 1) * views]]
+                         for n in range(inputs.rotations)]
+            parts.append(combine(rotations, inputs.weights, self.chain, whitening))
+        return parts[0] if len(parts) == 1 else join(parts)
 
 
-Finish = Callable[[Sequence[np.ndarray], Inputs], np.ndarray]
+@dataclass(frozen=True)
+class _Maps:
+    """A backend as Batches takes it: of each picture the maps of ``layers``, () for the last one's."""
+
+    backend: Backend
+    layers: tuple[int, ...]
+
+    def batch(self, height: int, width: int) -> int:
+        return self.backend.batch(height, width)
+
+    def features(self, pictures: Sequence[np.ndarray]) -> Iterable[MapVectors]:
+        if not self.layers:
+            return ((features,) for features in self.backend.features(pictures))
+        assert isinstance(self.backend, MapsBackend), "checked before"
+        return zip(*self.backend.maps(pictures, self.layers), strict=True)
 
 
-def _regions(vectors: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:  # noqa: ARG001
-    return np.concatenate(list(vectors))
+def _joined(maps: Sequence[MapVectors], inputs: Inputs) -> Iterator[MapVectors]:
+    """Maps of the crops -> of the views (``join_views``), layer by layer."""
+    return zip(*(join_views(of_layer, inputs) for of_layer in zip(*maps, strict=True)), strict=True)
+
+
+def _unchanged(maps: MapVectors) -> MapVectors:
+    return maps
+
+
+def _regions(vectors: Sequence[MapVectors], inputs: Inputs) -> MapVectors:  # noqa: ARG001
+    return tuple(np.concatenate(of_map) for of_map in zip(*vectors, strict=True))
 
 
 def make_describer(
@@ -219,6 +291,11 @@ def make_describer(
                             options.fit, options.resize_filter, least_side(network))
     backend = make_backend(options.backend, BackendRequest(network, options.height, options.width,
                                                            options.weights, options.backend_options))
+    shapes = [layer.shape for layer in network.layers]
+    layers = chosen_maps(network.name, shapes, options.pool_maps)
+    if layers and not isinstance(backend, MapsBackend):
+        raise InputError(f"backend {options.backend}: maps {', '.join(options.pool_maps)}; allowed: the last "
+                         "layer's alone, which is all that it gives")
     whitening = options.whitening
     name = "given" if isinstance(whitening, Whitening) else str(whitening)
     if whitening is not None and not isinstance(whitening, Whitening):
@@ -227,13 +304,13 @@ def make_describer(
         network=backend.digest, arithmetic=backend.arithmetic, height=options.height, width=options.width,
         preprocessing=network.preprocessing, crops=cropping.crops, pooling=chain.text,
         rotations=options.rotations, whitening="" if whitening is None else whitening.digest,
-        resize=cropping.resize_text,
+        resize=cropping.resize_text, maps=SEPARATOR.join(map_names(shapes)[number] for number in layers),
     )  # fmt: skip
-    dimension = network.layers[-1].shape.out_channels
+    dimensions = tuple(shapes[number].out_channels for number in layers or (-1,))
     if whitening is not None:
         whitening.check(settings, name, made_with)
-        dimension = whitening.dimension
-    return Describer(settings, dimension, backend, cropping, chain, whitening)
+        dimensions = tuple(part.dimension for part in whitening.maps)
+    return Describer(settings, dimensions, backend, cropping, chain, whitening, layers)
 
 
 def find_pooling(name: str) -> tuple[str, NipSettings]:

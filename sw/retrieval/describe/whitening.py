@@ -2,14 +2,15 @@
 
 The vectors of natural pictures share a large common direction, which whitening takes away: x -> P (x - m),
 m the mean of the training vectors, rows of P their principal axes, each divided by the standard deviation
-along it (Jegou and Chum, ECCV 2012). The file holds m, P and the settings of the vectors that it was trained
-on, and only vectors made with the same settings may be whitened with it.
+along it (Jegou and Chum, ECCV 2012). Descriptors of several maps have a whitening for each. The file holds
+m, P and the settings of the vectors that it was trained on, and only vectors made with the same settings may
+be whitened with it.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,17 @@ from safetensors.numpy import load, save
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.compressed import METADATA_KEY
-from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, shown
+from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, recorded, shown
+from kestrel.sw.retrieval.describe.maps import SEPARATOR
 
 MODES = ("roi", "after")
 """Where in the chain: each region's vector, or once, the average of the regions'."""
 
 KIND = "whitening"
 FORMAT_VERSION = 1
+"""Of a whitening of one map."""
+MAPS_VERSION = 2
+"""Of one of several maps."""
 
 FREE = ("rotations", "whitening")
 """Settings in which a whitening and the descriptors may differ: of the first, vectors are of one kind
@@ -37,18 +42,13 @@ rounding errors only."""
 
 
 @dataclass(frozen=True)
-class Whitening:
-    """mean: float32 [D]; projection: float32 [D2, D]; mode: one of MODES; settings: of the descriptors that
-    its training vectors belong to; pictures, vectors: how many it was trained on; digest: SHA-256 of its
-    file, by which descriptors name it."""
+class MapWhitening:
+    """The whitening of one map's vectors. mean: float32 [D]; projection: float32 [D2, D]; mode: one of
+    MODES."""
 
     mean: np.ndarray
     projection: np.ndarray
     mode: str
-    settings: DescriptorSettings
-    pictures: int
-    vectors: int
-    digest: str = ""
 
     @property
     def dimension(self) -> int:
@@ -59,6 +59,51 @@ class Whitening:
         if vectors.ndim != 2 or vectors.shape[1] != self.mean.size:
             raise InputError(f"whitening of vectors {list(vectors.shape)}; allowed: [R, {self.mean.size}]")
         return (vectors - self.mean.astype(np.float64)) @ self.projection.astype(np.float64).T
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """maps: one whitening for each map that is pooled, all of one mode; settings: of the descriptors that its
+    training vectors belong to; pictures, vectors: how many it was trained on, of all maps together; digest:
+    SHA-256 of its file, by which descriptors name it."""
+
+    maps: tuple[MapWhitening, ...]
+    settings: DescriptorSettings
+    pictures: int
+    vectors: int
+    digest: str = ""
+
+    @property
+    def mode(self) -> str:
+        return self.maps[0].mode
+
+    @property
+    def dimension(self) -> int:
+        """Of all maps together."""
+        return sum(part.dimension for part in self.maps)
+
+    @property
+    def single(self) -> MapWhitening:
+        """Of the only map. Raises InputError where there are several."""
+        if len(self.maps) != 1:
+            raise InputError(f"whitening of {len(self.maps)} maps, {self.settings.maps}; "
+                             "allowed here: of one map")
+        return self.maps[0]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Of the only map, float32 [D]. Raises InputError where there are several."""
+        return self.single.mean
+
+    @property
+    def projection(self) -> np.ndarray:
+        """Of the only map, float32 [D2, D]. Raises InputError where there are several."""
+        return self.single.projection
+
+    def transform(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors of the only map, floats [R, D] -> float64 [R, D2]. Raises InputError for another D, and
+        where there are several maps."""
+        return self.single.transform(vectors)
 
     def check(self, settings: DescriptorSettings, name: str, of: str = "the descriptors' chain") -> None:
         """Raises InputError naming the first setting in which descriptors differ from the training set's.
@@ -88,8 +133,12 @@ class Scatter:
         self._products += vectors.T @ vectors
 
     def fit(self, dimension: int | None, mode: str, settings: DescriptorSettings) -> Whitening:
-        """The whitening to ``dimension`` (None: as many as the training set allows). Raises InputError for
-        more than that, and for an unknown mode."""
+        """The whitening of one map to ``dimension`` (None: as many as the training set allows). Raises
+        InputError for more than that, and for an unknown mode."""
+        return fit_maps([self], dimension, mode, settings)
+
+    def fit_map(self, dimension: int | None, mode: str) -> MapWhitening:
+        """As ``fit``, without what the file says besides."""
         if mode not in MODES:
             raise InputError(f"whitening mode {mode!r}; allowed: {', '.join(MODES)}")
         if self.vectors < 2:
@@ -108,9 +157,16 @@ class Scatter:
         # An axis has no sign of its own: its largest component is made positive.
         signs = np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(dimension)])
         projection = (chosen * signs / np.sqrt(variances[:dimension])).T
-        made = Whitening(mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32), mode,
-                         settings, self.pictures, self.vectors)
-        return replace(made, digest=hashlib.sha256(_content(made)).hexdigest())
+        return MapWhitening(mean.astype(np.float32), np.ascontiguousarray(projection, dtype=np.float32), mode)
+
+
+def fit_maps(scatters: Sequence[Scatter], dimension: int | None, mode: str,
+             settings: DescriptorSettings) -> Whitening:
+    """The whitening of several maps, each to ``dimension`` (None: as many as its training set allows). Raises
+    InputError for more than that, and for an unknown mode."""
+    made = Whitening(tuple(scatter.fit_map(dimension, mode) for scatter in scatters), settings,
+                     scatters[0].pictures, sum(scatter.vectors for scatter in scatters))
+    return replace(made, digest=hashlib.sha256(_content(made)).hexdigest())
 
 
 def save_whitening(whitening: Whitening, path: str | Path) -> None:
@@ -121,9 +177,14 @@ def save_whitening(whitening: Whitening, path: str | Path) -> None:
 
 def _content(whitening: Whitening) -> bytes:
     """Of the file."""
-    about = {"version": FORMAT_VERSION, "kind": KIND, "mode": whitening.mode, "pictures": whitening.pictures,
-             "vectors": whitening.vectors, "settings": asdict(whitening.settings)}
-    tensors = {"mean": whitening.mean, "projection": whitening.projection}
+    several = len(whitening.maps) > 1
+    about = {"version": MAPS_VERSION if several else FORMAT_VERSION, "kind": KIND, "mode": whitening.mode,
+             "pictures": whitening.pictures, "vectors": whitening.vectors,
+             "settings": recorded(whitening.settings)}
+    tensors: dict[str, np.ndarray] = {}
+    for number, part in enumerate(whitening.maps):
+        prefix = f"{number}." if several else ""
+        tensors |= {f"{prefix}mean": part.mean, f"{prefix}projection": part.projection}
     return save(tensors, metadata={METADATA_KEY: json.dumps(about)})
 
 
@@ -157,17 +218,25 @@ def _metadata(content: bytes) -> object:
 def _build(about: object, tensors: Mapping[str, np.ndarray], digest: str) -> Whitening:
     if not isinstance(about, dict) or about.get("kind") != KIND:
         raise InputError("not a whitening file")
-    if about.get("version") != FORMAT_VERSION:
-        raise InputError(f"format version {about.get('version')!r:.20}, not {FORMAT_VERSION}")
+    if about.get("version") not in (FORMAT_VERSION, MAPS_VERSION):
+        raise InputError(f"format version {about.get('version')!r:.20}, "
+                         f"not {FORMAT_VERSION} or {MAPS_VERSION}")
     if about.get("mode") not in MODES:
         raise InputError(f"mode {about.get('mode')!r:.20}, not {' or '.join(MODES)}")
-    mean, projection = tensors["mean"], tensors["projection"]
+    settings = DescriptorSettings(**about["settings"])
+    prefixes = [""]
+    if about["version"] == MAPS_VERSION:
+        prefixes = [f"{number}." for number in range(len(settings.maps.split(SEPARATOR)))]
+    maps = tuple(_build_map(tensors[f"{prefix}mean"], tensors[f"{prefix}projection"], about["mode"])
+                 for prefix in prefixes)
+    return Whitening(maps, settings, int(about["pictures"]), int(about["vectors"]), digest)
+
+
+def _build_map(mean: np.ndarray, projection: np.ndarray, mode: str) -> MapWhitening:
     if (mean.dtype, projection.dtype) != (np.float32, np.float32) or mean.ndim != 1 or projection.ndim != 2:
         raise InputError("mean and projection are not float32 [D] and [D2, D]")
     if projection.shape[1] != mean.size or not projection.shape[0]:
         raise InputError(f"projection {list(projection.shape)} does not fit a mean of {mean.size} dimensions")
     if not np.isfinite(mean).all() or not np.isfinite(projection).all():
         raise InputError("mean or projection hold numbers that are not finite")
-    settings = DescriptorSettings(**about["settings"])
-    return Whitening(mean, projection, about["mode"], settings, int(about["pictures"]),
-                     int(about["vectors"]), digest)
+    return MapWhitening(mean, projection, mode)

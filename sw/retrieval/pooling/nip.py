@@ -170,6 +170,11 @@ def combine(
     return normalise(best)[0].astype(np.float32)
 
 
+def join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """One descriptor of those of several maps, float32 [D] each: side by side, of unit length together."""
+    return normalise(np.concatenate([part.astype(np.float64) for part in parts])[None])[0].astype(np.float32)
+
+
 def _across(vectors: np.ndarray, shares: np.ndarray, how: str) -> np.ndarray:
     """Combines [R, D] to [D]. The sums run over the first axis, one row after the other."""
     total = shares.sum()

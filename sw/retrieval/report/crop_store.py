@@ -12,7 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from kestrel.sw.retrieval.benchmark.datasets import Box
 from kestrel.sw.retrieval.benchmark.run import cut_box
 from kestrel.sw.retrieval.describe.batches import Batches
 from kestrel.sw.retrieval.describe.crops import Inputs, crop_views, cut_crops, join_views
-from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
+from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, recorded
 from kestrel.sw.retrieval.describe.extract import Describer, Skip
 from kestrel.sw.retrieval.describe.whitening import Whitening
 from kestrel.sw.retrieval.pooling.nip import combine, normalise, region_vectors
@@ -56,7 +56,7 @@ class CropStore:
     def __init__(self, folder: Path, describer: Describer) -> None:
         assert describer.whitening is None, "whitening comes after the store"
         self.describer = describer
-        text = json.dumps(asdict(describer.settings), sort_keys=True)
+        text = json.dumps(recorded(describer.settings), sort_keys=True)
         self._folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def settings(self, crops: str, whitening: Whitening | None) -> DescriptorSettings:

@@ -9,7 +9,7 @@ byte the archive's CRC-32s are checked, so that a damaged file is refused and no
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,12 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import INDEX_FORMAT
 from kestrel.sw.common.places import recalled, remembered
-from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, check_comparable
+from kestrel.sw.retrieval.describe.descriptor import (
+    Descriptors,
+    DescriptorSettings,
+    check_comparable,
+    recorded,
+)
 from kestrel.sw.retrieval.pooling.bit_rows import bit_values
 from kestrel.sw.retrieval.pooling.quantise import (
     Quantiser,
@@ -162,14 +167,14 @@ class DescriptorIndex:
             **self._neighbours.describe(), "folders": list(map(str, self._folders)),
             "quantiser": None if self.kind.codes == "floats" else {
                 "low": self.quantiser.low, "high": self.quantiser.high, "source": self.quantiser.source},
-            "settings": asdict(self.settings),
+            "settings": recorded(self.settings),
         }  # fmt: skip
 
     def save(self, path: str | Path) -> None:
         """Writes the file, whole or not at all. Raises InputError for a place that cannot be written."""
         path = Path(path)
         about = {
-            "format": FORMAT, "version": VERSION, "settings": asdict(self.settings),
+            "format": FORMAT, "version": VERSION, "settings": recorded(self.settings),
             "dimension": self.dimension, "codes": self.kind.codes, "structure": self.kind.structure,
             "quantiser": {"low": self.quantiser.low, "high": self.quantiser.high,
                           "source": self.quantiser.source},

@@ -11,6 +11,7 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, check_comparable
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.search.index import DescriptorIndex
@@ -111,6 +112,7 @@ def describer_like(
     describer = make_describer(network, replace(
         options, size=(settings.height, settings.width), chain=parse_chain(settings.pooling),
         crops=settings.crops, rotations=settings.rotations, fit=fit, resize_filter=resize_filter,
+        pool_maps=parse_maps(settings.maps),
     ))  # fmt: skip
     files = [file for file in (network, options.weights, options.whitening) if isinstance(file, str | Path)]
     made_with = "descriptors" + (f" made with {', '.join(map(str, files))}" if files else "")

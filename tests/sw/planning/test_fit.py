@@ -26,6 +26,7 @@ from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import make_plan
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.cases.descriptor_case import random_constants
+from kestrel.verif.cases.random_graph import lane_channels, random_graph
 from kestrel.verif.cases.random_network import random_network, stack
 
 NANO = NAMED["nano"]
@@ -97,6 +98,36 @@ def test_random_networks_fit_and_nothing_is_left_over(rng):
             less = cycles_of(network, smaller, height, width)
             assert less is None or less > cycles, f"{smaller} does as well: {what}"
         assert fit_memories(network, fitted, height, width) == fitted, what
+
+
+def test_graphs_get_the_option_and_nothing_is_left_over(rng):
+    """Half of the time with an image in blocks; a 3x3 pooling decides the widest row."""
+    base = NANO.with_options(partial_depth=160, max_width=40)
+    option = base.with_options(residual=True)
+    for number in range(6):
+        network = random_graph(rng, int(rng.integers(2, 6)), lane_channels(2), blocks=number % 2 == 1)
+        if network.is_plain:
+            continue
+        height, width = (int(n) for n in rng.integers(16, 25, 2))
+        fitted = fit_memories(network, base, height, width)
+        assert fitted.residual
+        assert fit_memories(network, option, height, width) == fitted
+        cycles = cycles_of(network, option, height, width)
+        what = f"{network}, {height} x {width} -> {fitted}"
+        check_plan(make_plan(network, fitted, height, width))
+        found = cycles_of(network, fitted, height, width)
+        assert cycles is not None, what
+        assert found is not None, what
+        assert found <= cycles, what
+        for smaller in one_word_less(fitted):
+            less = cycles_of(network, smaller, height, width)
+            assert less is None or less > cycles, f"{smaller} does as well: {what}"
+
+
+def test_stacks_get_no_option_that_was_not_asked_for(rng):
+    network = random_network(rng, stack((3, 4, 5)), 3)
+    assert not fit_memories(network, NANO, 8, 8).residual
+    assert fit_memories(network, NANO.with_options(residual=True), 8, 8).residual
 
 
 def test_nothing_but_memories_changes(rng):

@@ -17,6 +17,7 @@ from kestrel.sw.model.weights import random_network
 from kestrel.sw.planning.geometry import PlanLayer, strip_rows, tile_kinds, tile_words, tiles
 from kestrel.sw.planning.plan import make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.report import named_layers, report_plan
+from kestrel.verif.cases.random_network import random_network as random_integers
 
 NANO, EDGE = NAMED["nano"], NAMED["edge"]
 
@@ -50,6 +51,19 @@ def test_weights_follow_each_other(network):
         assert record.weight_words == sum(words)
         base += record.weight_words
     assert plan.weight_words == base
+
+
+def test_a_name_of_a_graph_is_planned_as_its_file(rng):
+    """With an image in blocks, and shortcuts whose maps have other channels than the layer's own."""
+    name, config = "resnet18/32:layer2.0", NANO.with_options(residual=True)
+    shape = parse_network(name)
+    filed = make_plan(random_integers(rng, shape.layers, 3, blocks=True), config, 33, 30)
+    named = plan_frame("n", named_layers(name, "3"), 8, config, 33, 30, blocks=True)
+    assert (named.visits, named.weight_words) == (filed.visits, filed.weight_words)
+    assert [r.write for r in named.records] == [r.write for r in filed.records]
+    report = report_plan("n", named_layers(name, "3"), named)
+    assert report.ratio == 1
+    assert report.whole_maps.compute == report.cycles.compute
 
 
 def test_a_name_is_planned_as_its_file(network):

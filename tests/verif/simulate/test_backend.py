@@ -93,6 +93,27 @@ def test_what_the_chip_cannot_take_is_refused(network):
         make_describer(network, DescriptorOptions(backend="rtl", backend_options={"config": "tiny"}))
 
 
+def test_a_residual_network_with_fields_of_the_configuration_as_options():
+    """The image in blocks; a tall crop and a wide one."""
+    shapes = parse_network("resnet18/32:layer2.0").layers
+    made = random_network(np.random.default_rng(8), shapes, 3, name="resnet18/32:layer2.0", blocks=True)
+    made = replace(made, preprocessing="torchvision")
+    options = {"backend": "rtl", "backend_options": {**OPTIONS, "residual": "true"}}
+    settings: dict[str, Any] = {"size": (32, 32), "fit": "keep"}
+    simulated = make_describer(made, DescriptorOptions(**settings, **options))
+    reference = make_describer(made, DescriptorOptions(**settings))
+    assert simulated.settings == reference.settings
+    for size in ((30, 44), (44, 30)):
+        picture = generate_picture(*size, 4)
+        found, expected = simulated.describe_picture(picture), reference.describe_picture(picture)
+        assert found.tobytes() == expected.tobytes()
+        assert len(np.unique(found)) > 2
+    with pytest.raises(InputError, match=r"allowed: --backend-set residual=true"):
+        make_describer(made, DescriptorOptions(**settings, **RTL))
+    with pytest.raises(InputError, match=r"--backend-set residual=yes: value 'yes'; allowed: true, false"):
+        make_describer(made, DescriptorOptions(backend="rtl", backend_options={"residual": "yes"}))
+
+
 def test_a_configuration_of_ones_own(network):
     config = replace(NAMED["nano"], input_lanes=1)
     assert RtlBackend(BackendRequest(network, HEIGHT, WIDTH), config).batch(HEIGHT, WIDTH) >= 1

@@ -14,6 +14,7 @@ from kestrel.export.manifest import read_manifest
 from kestrel.hw.emit.verilog import CHIP_TOP, TOP
 from kestrel.hw.spec.configurations import NAMED, load_config
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.fit import fit_memories
 from kestrel.sw.planning.plan import make_plan
@@ -32,6 +33,9 @@ FRAMES = {
     "depth first": (
         replace(NANO, feature_words=(60, 60)), stack((3, 5, 4, 3), pools=(0, 1)), (3, 5, 2), (24, 12),
     ),
+    "residual": (
+        replace(NANO, partial_depth=128), parse_network("resnet18/32:layer2.0").layers, 3, (22, 18),
+    ),
     "row groups": (
         replace(NANO, input_lanes=4, output_lanes=4, load_kernels=2, row_groups=True), stack((1, 5, 3)),
         (3, 2), (10, 9),
@@ -42,12 +46,14 @@ FRAMES = {
 @pytest.mark.parametrize("name", FRAMES)
 def test_frames_are_bit_exact_and_no_slower(name, rng, seed, tmp_path):
     config, shapes, mask_bits, (height, width) = FRAMES[name]
-    network = random_network(rng, shapes, mask_bits)
-    fitted = fit_memories(network, config, height, width)
+    network = random_network(rng, shapes, mask_bits, blocks=name == "residual")
+    if not network.is_plain:  # what a fitted engine has of itself
+        config = replace(config, residual=True)
+    fitted = fit_memories(network, FRAMES[name][0], height, width)
     export_network(network, tmp_path / "roms", fitted, (height, width))
     lint(engine_sources(fitted), TOP, WAIVERS)
     plan = make_plan(network, fitted, height, width)
-    pixels = rng.integers(0, 256, (shapes[0].in_channels, height, width), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (min(3, shapes[0].in_channels), height, width), dtype=np.uint8)
     (tmp_path / "frame").mkdir()
     build = build_native(engine_sources(fitted), TOP, HARNESS, optimise=1)
     run = run_frame(build, network, plan, pixels, tmp_path / "frame", seed=seed % 1000)

@@ -13,6 +13,7 @@ from kestrel.hw.emit.verilog import chip_files
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.registers import IDENTIFICATION
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import make_plan
 from kestrel.verif.cases.random_network import random_network, stack
@@ -33,6 +34,17 @@ def test_icarus_agrees_with_reference_and_model(channels, pools, mask_bits, size
     network = random_network(rng, stack(channels, pools), mask_bits)
     plan = make_plan(network, NAMED["nano"], *size)
     pixels = rng.integers(0, 256, size=(channels[0], *size)).astype(np.uint8)
+    run = run_icarus(network, plan, pixels, tmp_path)
+    results = compare_run(run, network, reference_maps(network, pixels))
+    assert all_equal(results), [str(result) for result in results]
+    assert run.cycles == frame_cycles(plan).total
+
+
+def test_icarus_agrees_for_a_residual_network(rng, tmp_path):
+    """An image in blocks, a 3x3 pooling, steps of two, both kinds of shortcuts."""
+    network = random_network(rng, parse_network("resnet18/32:layer2.0").layers, 3, blocks=True)
+    plan = make_plan(network, replace(NAMED["nano"], residual=True), 9, 12)
+    pixels = rng.integers(0, 256, size=(3, 9, 12)).astype(np.uint8)
     run = run_icarus(network, plan, pixels, tmp_path)
     results = compare_run(run, network, reference_maps(network, pixels))
     assert all_equal(results), [str(result) for result in results]

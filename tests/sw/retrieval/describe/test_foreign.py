@@ -1,7 +1,6 @@
 """Vectors of other programs: told apart, brought to unit length, marked."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from kestrel.sw.retrieval.describe.descriptor import (
     DescriptorSettings,
     check_comparable,
     load_descriptors,
+    recorded,
     save_descriptors,
 )
 
@@ -79,7 +79,7 @@ def test_settings_copied_to_vectors_of_another_length_are_refused(rng, tmp_path)
     save_descriptors(Descriptors(OURS, tuple(NAMES), unit(rng).astype(np.float32)), tmp_path / "ours.npz")
     with np.load(tmp_path / "ours.npz") as file:
         settings = file["settings"]
-    assert json.loads(str(settings)) == {**asdict(OURS), "dimension": 5}
+    assert json.loads(str(settings)) == {**recorded(OURS), "dimension": 5}
     np.savez(tmp_path / "d.npz", vectors=unit(rng, 3, 7).astype(np.float32), names=NAMES, settings=settings)
     with pytest.raises(InputError, match=r"d\.npz: settings of vectors of 5 dimensions, not of 7"):
         load_descriptors(tmp_path / "d.npz")

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings
-from kestrel.sw.retrieval.describe.whitening import Scatter, load_whitening, save_whitening
+from kestrel.sw.retrieval.describe.whitening import Scatter, fit_maps, load_whitening, save_whitening
 from kestrel.sw.retrieval.pooling.nip import normalise
 
 SETTINGS = DescriptorSettings(network="n", arithmetic="integer", height=224, width=224, preprocessing="caffe",
@@ -74,19 +74,48 @@ def test_file_comes_back(tmp_path, rng):
     white = scatter(vectors(rng)).fit(5, "after", SETTINGS)
     save_whitening(white, tmp_path / "w.safetensors")
     found = load_whitening(tmp_path / "w.safetensors")
-    assert replace(found, mean=white.mean, projection=white.projection) == white
+    assert replace(found, maps=white.maps) == white
+    assert found.mode == "after"
     np.testing.assert_array_equal(found.mean, white.mean)
     np.testing.assert_array_equal(found.projection, white.projection)
     assert len(found.digest) == 64
     save_whitening(white, tmp_path / "v.safetensors")
     assert load_whitening(tmp_path / "v.safetensors").digest == found.digest
-    save_whitening(replace(white, mode="roi"), tmp_path / "v.safetensors")
+    save_whitening(replace(white, maps=(replace(white.single, mode="roi"),)), tmp_path / "v.safetensors")
     assert load_whitening(tmp_path / "v.safetensors").digest != found.digest, "the mode changes descriptors"
+
+
+def test_one_of_several_maps_comes_back_and_is_not_taken_for_one_map(tmp_path, rng):
+    settings = replace(SETTINGS, maps="layer3.0,layer4.0")
+    made = fit_maps([scatter(vectors(rng)), scatter(vectors(rng, 300, 9))], 5, "roi", settings)
+    assert (made.dimension, made.vectors) == (10, 700)
+    save_whitening(made, tmp_path / "w.safetensors")
+    found = load_whitening(tmp_path / "w.safetensors")
+    assert replace(found, maps=made.maps) == made
+    for a, b in zip(found.maps, made.maps, strict=True):
+        np.testing.assert_array_equal(a.mean, b.mean)
+        np.testing.assert_array_equal(a.projection, b.projection)
+    for use in (lambda w: w.single, lambda w: w.mean, lambda w: w.transform(vectors(rng))):
+        with pytest.raises(InputError, match=r"whitening of 2 maps, layer3\.0,layer4\.0; allowed here: "):
+            use(found)
+    with pytest.raises(InputError, match=r"trained with maps 'layer3\.0,layer4\.0', and .* has ''"):
+        found.check(SETTINGS, "w")
+    with pytest.raises(InputError, match=r"dimension 10; allowed: 1\.\.9"):
+        fit_maps([scatter(vectors(rng)), scatter(vectors(rng, 300, 9))], 10, "roi", settings)
+
+
+def test_the_file_of_one_map_does_not_speak_of_maps(tmp_path, rng):
+    """So that files made before descriptors of several maps keep their SHA-256, by which they are known."""
+    save_whitening(scatter(vectors(rng)).fit(5, "roi", SETTINGS), tmp_path / "w.safetensors")
+    content = (tmp_path / "w.safetensors").read_bytes()
+    assert b"maps" not in content
+    assert b'\\"version\\": 1' in content
 
 
 @pytest.mark.parametrize(("field", "value"), [
     ("network", "other"), ("arithmetic", "float"), ("height", 128), ("width", 128), ("preprocessing", "none"),
     ("crops", "square:1+2"), ("pooling", "max"), ("resize", "keep, box"),
+    ("maps", "layer3.0"),
 ])
 def test_descriptors_of_other_settings_are_refused(field, value, rng):
     white = scatter(vectors(rng)).fit(5, "roi", SETTINGS)
