@@ -29,7 +29,8 @@ def count_resnet_layers(source: str, text: str, graph: Graph) -> str:
     of layers of 1, 2, 4 and 8 times the channels of the first one. Stages behind a cut may be missing and
     count as one block. Raises InputError."""
     if not graph.layers:
-        raise InputError(f"{source}: {graph.stop or 'the graph has no convolution'}; allowed: a ResNet")
+        raise InputError(f"{source}: {graph.stop or 'the graph has no convolution'}; "
+                         "allowed: a ResNet of basic blocks")
     base = len(graph.layers[0].bias)
     cut = re.search(r":layer([1-4])\.", text)
     counts: list[int] = []
