@@ -28,7 +28,8 @@ from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import quantise_pixels
 
 BATCH = 8

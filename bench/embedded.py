@@ -36,10 +36,11 @@ from kestrel.sw.compress.calibrate import CalibrationPictures
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import load_network, save_network
+from kestrel.sw.model.exact_convolution import LAYOUT
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.reference import LAYOUT
-from kestrel.sw.model.weights import FloatNetwork, save_weights
+from kestrel.sw.model.storage.save import save_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import list_images, open_image, resize
 from kestrel.sw.pictures.scenes import scene_views
 from kestrel.sw.retrain.course import rate_factor

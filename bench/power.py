@@ -36,11 +36,12 @@ from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.plan import Plan, make_plan, plan_frame
-from kestrel.sw.planning.report import named_layers
+from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.planning.report import plan_named
 from kestrel.verif.physical.accesses import memory_accesses
 from kestrel.verif.physical.activity import Activity, build_probed, run_probed
 from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
@@ -154,9 +155,8 @@ def _ratios(row: dict[str, Any]) -> dict[str, float]:
 def frame_plan(config: EngineConfig) -> Plan | None:
     """FRAME's plan, if it fits the configuration."""
     network, masks, height, width = FRAME
-    layers = named_layers(network, masks)
     try:
-        return plan_frame(network, layers, config.activation_bits, config, height, width)
+        return plan_named(network, masks, config, height, width)[1]
     except InputError as error:
         print(f"no figures of a frame: {error}", file=sys.stderr)
         return None

@@ -32,9 +32,9 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import frame_cycles, utilisation
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import memory_needs
-from kestrel.sw.planning.plan import plan_frame, with_schedule
+from kestrel.sw.planning.plan import with_schedule
 from kestrel.sw.planning.proof import check_plan
-from kestrel.sw.planning.report import named_layers
+from kestrel.sw.planning.report import plan_named
 from kestrel.sw.planning.visit_order import Schedule, depth_first_schedules, layer_by_layer
 from kestrel.verif.cases.random_network import random_network
 from kestrel.verif.simulate.engine import Simulation
@@ -114,9 +114,8 @@ def scaled(lanes: int) -> EngineConfig:
 
 def measure(network: str, lanes: int, side: int) -> Point:
     """Plan a frame and count it."""
-    layers = named_layers(network, NETWORKS[network])
     config = scaled(lanes)
-    whole = plan_frame(network, layers, config.activation_bits, config, side, side)
+    layers, whole = plan_named(network, NETWORKS[network], config, side, side)
     whole_cycles = frame_cycles(whole)
     plan = with_schedule(whole, frugal(network, layers, config, side, whole_cycles.compute))
     check_plan(plan)

@@ -37,7 +37,8 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, quantise_pixels
 from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.floats import FloatConvs

@@ -30,7 +30,8 @@ from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
 from kestrel.sw.common.files import atomic_directory, check_output_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.model.bounds import check_accumulators
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, content_digest, validate
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, content_digest
+from kestrel.sw.model.validation import validate
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 

@@ -22,8 +22,9 @@ from kestrel.hw.spec.widths import (
     kernel_bits,
     tile_bits,
 )
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, check_masks
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.validation import check_masks
 from kestrel.sw.planning.geometry import lanes_in_row_groups, runs_in_row_groups
 from kestrel.sw.planning.remedies import larger
 
@@ -122,7 +123,7 @@ def outlines(network: CompressedNetwork) -> tuple[Outline, ...]:
         shortcut = layer.shape.shortcut
         channels = 0 if shortcut is None else network.layers[shortcut.source].shape.out_channels
         has_pad = n == 0 and bool(network.pad.any())
-        found.append(Outline(layer.shape, layer.mask_bits, has_pad, n == 0, channels))
+        found.append(Outline(layer.shape, layer.mask_bits, has_pad, n == 0 and not network.blocks, channels))
     return tuple(found)
 
 

@@ -26,7 +26,9 @@ class ShortcutCounter:
     def __init__(self, config: EngineConfig, layer: data.View) -> None:
         self.config = config
         self.layer = layer
-        self.active, self.first, self.last = Signal(), Signal(), Signal()
+        self.active = Signal(name="in_shortcut")
+        self.first = Signal(name="first_of_shortcut")
+        self.last = Signal(name="last_of_shortcut")
         self._map_group = Signal.like(layer.shortcut_groups, name="map_group")
         self._last_group = Signal(name="last_map_group")
         self._offset = Signal(feature_address_bits(config), name="shortcut_offset")

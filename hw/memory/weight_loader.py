@@ -25,33 +25,27 @@ the requantiser; until then the bias beats of the next tile wait (``bias_hold_cy
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.place import delayed, place
+from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
-from kestrel.hw.compute.kernel_decoder import KernelDecoder
+from kestrel.hw.memory.weight_beat import (
+    Beat,
+    Buses,
+    KernelForm,
+    cut_beat,
+    decode_beat,
+    place_diagonal,
+)
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.timing import FILL_CYCLES, bias_hold_cycles
 from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, bits_for, kernel_bits
 
 FILL_WORDS = FILL_CYCLES - 1
 """ROM words that are fetched before a tile's first beat: into ``low``, ``high`` and the ROM's output."""
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A beat after stage 1: its bits, the block and the output lane that they are for, and what they are."""
-
-    bits: Signal
-    block: Signal
-    out: Signal
-    is_pads: Signal
-    is_kernels: Signal
-    is_biases: Signal
 
 
 class WeightLoader(wiring.Component):
@@ -168,7 +162,7 @@ class WeightLoader(wiring.Component):
         with m.FSM():
             self._states(m)
         self._begin(m)
-        self._decode(m, self._cut(m))
+        self._drive_buses(m)
         return m
 
     def _measure(self, m: Module) -> None:
@@ -314,51 +308,19 @@ class WeightLoader(wiring.Component):
             m.d.comb += first.eq(Mux(self.rebase, self.base, Mux(self.rewind, tile, following)))
             m.d.sync += [self._fetch.eq(first), tile.eq(first), self._filled.eq(0)]
 
-    def _cut(self, m: Module) -> _Cut:
-        """Stage 1: the beat's bits, cut out of the window."""
-        bits = Signal(kernel_bits(self.config.mask_bits_max) * self.config.load_kernels, reset_less=True)
-        with m.If(self._beat):
-            m.d.sync += bits.eq(Cat(self._low, self._high).bit_select(self._offset, len(bits)))
-        return _Cut(
-            bits=bits,
-            block=delayed(m, self._block, 1, "cut_block", reset_less=True),
-            out=delayed(m, self._out, 1, "cut_out", reset_less=True),
-            is_pads=delayed(m, self._pad_phase, 1, "cut_pad"),
-            is_kernels=delayed(m, self._kernel_phase, 1, "cut_kernel"),
-            is_biases=delayed(m, self._bias_phase & self._beat, 1, "cut_bias"),
-        )
-
-    def _decode(self, m: Module, cut: _Cut) -> None:
-        """Stage 2: mask codes to digits, and everything onto the buses."""
+    def _drive_buses(self, m: Module) -> None:
+        """What the beat holds, decoded, into the shadow registers; in a diagonal tile at its place."""
         config = self.config
-        m.d.sync += [
-            self.kernels.out.eq(Mux(cut.is_kernels, 1 << cut.out, 0)),
-            self.kernels.block.eq(1 << cut.block),
-            self.pads.block.eq(Mux(cut.is_pads, 1 << cut.block, 0)),
-            self.biases.block.eq(Mux(cut.is_biases, 1 << cut.block, 0)),
-        ]
-        kernels: list[data.View] = []
-        for n in range(config.load_kernels):
-            m.d.sync += [
-                self.pads.values[n].eq(cut.bits[n * PAD_BITS :]),
-                self.biases.biases[n].eq(cut.bits[n * BIAS_BITS :]),
-            ]
-            decoder = KernelDecoder(config)
-            place(m, f"decoder_{n}", decoder, clocked=False)
-            with m.Switch(self.mask_bits):
-                for bits in config.mask_widths:
-                    with m.Case(bits):
-                        m.d.comb += decoder.code.eq(cut.bits[n * kernel_bits(bits) :][: kernel_bits(bits)])
-            if config.residual:
-                m.d.comb += [decoder.centre.eq(self._centre_kernels), decoder.tap.eq(self.tap)]
-                with m.If(self._centre_kernels):
-                    m.d.comb += decoder.code.eq(cut.bits[n * CENTRE_KERNEL_BITS :][:CENTRE_KERNEL_BITS])
-            m.d.comb += [decoder.mask_bits.eq(self.mask_bits), decoder.digit.eq(self.digit)]
-            m.d.sync += self.kernels.kernels[n].eq(decoder.kernel)
-            kernels.append(decoder.kernel)
+        beat = Beat(self._low, self._high, self._offset, self._beat, self._block, self._out)
+        cut = cut_beat(m, config, beat, self._pad_phase, self._kernel_phase, self._bias_phase)
+        form = KernelForm(self.mask_bits, self.digit)
+        if config.residual:
+            form = KernelForm(self.mask_bits, self.digit, self._centre_kernels, self.tap)
+        kernels = decode_beat(m, config, cut, form, Buses(self.kernels, self.biases, self.pads))
         clear = self.clear
         if config.residual:
-            clear |= self._place_diagonal(m, kernels[0])
+            place_diagonal(m, config, self.kernels, kernels[0], self._lane, self.diagonal)
+            clear |= delayed(m, self._clear_phase, 1, "cut_clear")
         with m.If(clear):
             m.d.sync += [
                 self.kernels.out.eq(~0),
@@ -370,16 +332,3 @@ class WeightLoader(wiring.Component):
     def _centre_kernels(self) -> Value:
         """The tile's kernels are 1x1."""
         return self.centre | self.diagonal
-
-    def _place_diagonal(self, m: Module, kernel: data.View) -> Value:
-        """Stage 2 of a diagonal tile: its kernel at its place in its block, zeros beside it. Returns whether
-        the beat clears instead."""
-        k = self.config.load_kernels
-        lane = delayed(m, self._lane, 1, "cut_lane", reset_less=True)
-        here = Signal(self.config.input_lanes)  # a bit an input lane
-        m.d.comb += here.eq(1 << lane)
-        with m.If(self.diagonal):
-            m.d.sync += self.kernels.block.eq(Cat(here[n : n + k].any() for n in range(0, len(here), k)))
-            for n in range(k):
-                m.d.sync += self.kernels.kernels[n].as_value().eq(Mux(here[n::k].any(), kernel.as_value(), 0))
-        return delayed(m, self._clear_phase, 1, "cut_clear")

@@ -23,10 +23,11 @@ ROW_GROUPS = 3
 """Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
 
 Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
-masks take one pass and it does not pool. The image then lies in *virtual rows*: virtual row v has in lane
-group g the image's row v + g - 1. So virtual rows 3T, 3T + 1, 3T + 2, one in each bank, hold for every group
-the three rows around its own. The weight stream has pad values and kernels once for each group, and kernels
-of alpha = 0 for lanes between that have no channel."""
+masks take one pass, it is 3x3 of stride 1, does not pool, and the image is not stored in blocks. The image
+then lies in *virtual rows*: virtual row v has in lane group g the image's row v + g - 1. So virtual rows 3T,
+3T + 1, 3T + 2, one in each bank, hold for every group the three rows around its own. The weight stream has
+pad values and kernels once for each group, and kernels of alpha = 0 for lanes between that have no
+channel."""
 
 MASK_BITS_MAX = (1, 2, 3, 5)
 """The values that ``mask_bits_max`` may have. An engine for 4 bits would not be smaller than one for 5."""

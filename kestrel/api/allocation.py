@@ -22,6 +22,7 @@ from kestrel.sw.allocate.measure import Distortion, Gauge, in_memory
 from kestrel.sw.allocate.search import Plan
 from kestrel.sw.allocate.sensitivity import Sensitivity
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
+from kestrel.sw.model.graph import owners
 from kestrel.sw.model.network import NetworkShape
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.sizes import Size
@@ -92,7 +93,8 @@ class AllocationStudy:
     ``allocation`` is the plan and how it was found. ``compared`` are other plans, measured in the same way.
     ``held_out`` holds, by plan, the distortion measured on other pictures. ``costs`` and ``sensitivity`` are
     those of every layer and width. ``pictures`` and ``held_out_pictures`` are the numbers of pictures on
-    which was measured.
+    which was measured. Plans, costs and sensitivities have an entry for each layer that has integers of its
+    own.
     """
 
     allocation: Allocation
@@ -106,7 +108,8 @@ class AllocationStudy:
 
     @property
     def mask_bits(self) -> Plan:
-        """The mask bits found, one number for each layer, as ``compress`` takes them."""
+        """The mask bits found, one number for each layer that has integers of its own, as ``compress`` takes
+        them."""
         return self.allocation.found.plan
 
 
@@ -156,8 +159,10 @@ def allocate(
 
 
 def _plan(bits: MaskBits, shape: NetworkShape, widths: Sequence[int]) -> Plan:
-    plan = mask_plan(bits, shape)
-    if not set(plan) <= set(widths):
+    every = mask_plan(bits, shape)
+    plan = tuple(every[number] for number in owners(shape.layers))
+    free = {width for width, layer in zip(every, shape.layers, strict=True) if layer.kernel == 3}
+    if not free <= set(widths):
         raise InputError(f"mask bits {bits!r}; allowed here: {', '.join(map(str, sorted(widths)))}, "
                          "the widths to choose from")
     return plan
@@ -165,10 +170,10 @@ def _plan(bits: MaskBits, shape: NetworkShape, widths: Sequence[int]) -> Plan:
 
 def _paper(shape: NetworkShape, costs: Costs, bits: int) -> Plan | None:
     """The largest plan of at most ``bits`` that gives 3 bits to the first layers and 1 bit to the others."""
-    widths = {choice.mask_bits for choice in costs.choices[0]}
+    widths = {choice.mask_bits for layer in costs.choices for choice in layer}
     if not {1, 3} <= widths:
         return None
-    plans = [front_loaded(shape, 3, 1, count) for count in range(len(shape.layers) + 1)]
+    plans = [front_loaded(shape, 3, 1, count) for count in range(len(costs.choices) + 1)]
     return max((plan for plan in plans if costs.bits(plan) <= bits), key=costs.bits, default=None)
 
 

@@ -22,12 +22,11 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import EMBEDDED
-from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig, fit_memories
-from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
+from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
-from kestrel.sw.planning.report import PlanReport, named_layers, report_plan
+from kestrel.sw.planning.report import PlanReport, plan_named, report_plan
 from kestrel.sw.retrieval.describe.chip_constants import (
     chip_regions,
     make_constants,
@@ -106,9 +105,8 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
             name, layers = compressed.name, plan_layers(compressed)
             made = make_plan(compressed, chosen, height, width)
         else:
-            name, layers = str(network), named_layers(str(network), mask_bits or "3")
-            made = plan_frame(name, layers, chosen.activation_bits, chosen, height, width,
-                              blocks=parse_network(name).blocks)
+            name = str(network)
+            layers, made = plan_named(name, mask_bits or "3", chosen, height, width)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 

@@ -13,11 +13,12 @@ from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, Progress, generate
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.graph import check_plain
-from kestrel.sw.model.network import NetworkShape, parse_network
+from kestrel.sw.model.files.entries import state_arrays
+from kestrel.sw.model.network import NetworkShape
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, find_network
-from kestrel.sw.model.weights import load_weights as load_weight_file
+from kestrel.sw.model.storage.load import find_network
+from kestrel.sw.model.storage.load import load_weights as load_weight_file
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.retrain import run
 from kestrel.sw.retrain.run import Retrained, RetrainFiles, RetrainSettings
@@ -32,43 +33,16 @@ def load_weights(
 ) -> FloatNetwork:
     """Loads the float weights of a network.
 
-    ``source`` is a file, ``random:SEED``, or a state dictionary with torchvision's key names
-    (``features.N.weight`` [C_out, C_in, 3, 3], ``features.N.bias`` [C_out]; other keys are ignored).
-    ``network`` is the network's name, possibly with a width (``vgg16/8``) or a cut (``vgg16:pool3``).
+    ``source`` is a file, ``random:SEED``, or a state dictionary with torchvision's or timm's key names, with
+    or without a prefix (``backbone.layer1.0.conv1.weight``); batch norm is folded in, and keys of other
+    layers are not used. ``network`` is the network's name, possibly with a width (``vgg16/8``) or a cut
+    (``vgg16:pool3``, ``resnet18:layer3.1``); the blocks of ``resnet`` are counted in ``source``.
     ``preprocessing`` is what the weights expect. ``fill_missing`` is the seed of random weights for layers
     that a file lacks (None: they are an error). Raises InputError.
     """
-    if isinstance(source, Mapping):
-        shape = parse_network(network)
-        check_plain(shape, "weights from a state dictionary")
-        return _from_state(source, shape)
-    shape = find_network(network, str(source))
-    return load_weight_file(str(source), shape, min(find_preprocessing(preprocessing).scale), fill_missing)
-
-
-def _from_state(state: Mapping[str, np.ndarray | torch.Tensor], shape: NetworkShape) -> FloatNetwork:
-    weights: list[np.ndarray] = []
-    biases: list[np.ndarray] = []
-    for layer, index in zip(shape.layers, shape.features, strict=True):
-        size = (layer.out_channels, layer.in_channels, 3, 3)
-        weights.append(_entry(state, f"features.{index}.weight", size, layer.name))
-        biases.append(_entry(state, f"features.{index}.bias", size[:1], layer.name))
-    return FloatNetwork(shape, tuple(weights), tuple(biases))
-
-
-def _entry(state: Mapping[str, np.ndarray | torch.Tensor], key: str, size: tuple[int, ...],
-           layer: str) -> np.ndarray:
-    if key not in state:
-        raise InputError(f"state dictionary: no key {key} (layer {layer}); allowed: torchvision's key names")
-    value = state[key]
-    array = value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    if array.dtype.kind != "f" or array.shape != size:
-        raise InputError(f"state dictionary: {key} is {array.dtype} {list(array.shape)}; "
-                         f"allowed: floating-point numbers {list(size)}")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise InputError(f"state dictionary: {key} is not finite everywhere; allowed: finite numbers")
-    return array
+    stored = state_arrays(source) if isinstance(source, Mapping) else str(source)
+    shape = find_network(network, stored)
+    return load_weight_file(stored, shape, min(find_preprocessing(preprocessing).scale), fill_missing)
 
 
 def compress(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.allocate.costs import layer_costs
+from kestrel.sw.allocate.costs import POINT_BITS, layer_costs
 from kestrel.sw.allocate.measure import Distortion, PlanMeasure
 from kestrel.sw.allocate.search import (
     Plan,
@@ -26,7 +26,7 @@ from kestrel.sw.allocate.search import (
 from kestrel.sw.allocate.sensitivity import Disturbance, Sensitivity
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
 from kestrel.sw.compress.layer_fits import LayerFits
-from kestrel.sw.model.graph import check_plain
+from kestrel.sw.model.graph import owners
 from kestrel.sw.model.network import NetworkShape
 from kestrel.sw.model.preprocessing import check_activation_bits, find_preprocessing
 from kestrel.sw.model.weights import FloatNetwork
@@ -98,7 +98,6 @@ class Allocator:
                  percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> None:
         prepared = find_preprocessing(preprocessing)
         check_activation_bits(activation_bits)
-        check_plain(network.shape, "allocate")
         self.network = network
         self.costs = layer_costs(network.shape, widths, pictures.height, pictures.width)
         fits = LayerFits(network, prepared, pictures, fit, progress)
@@ -195,7 +194,7 @@ class Allocator:
         plans: list[Plan] = []
         for narrow, wide in combinations(self._widths, 2):
             loaded = [front_loaded(self.network.shape, wide, narrow, count)
-                      for count in range(len(self.network.shape.layers) + 1)]
+                      for count in range(len(self.costs.choices) + 1)]
             plans += [plan for plan in loaded if self._affordable(plan, target)][-1:]
         return plans
 
@@ -251,7 +250,9 @@ class Allocator:
         """The sensitivities around ``base``, measured once. If ``base`` is a plan, they also measure all
         plans that differ from it in one layer."""
         if base not in self._tables:
-            table = self._disturbance.around(base, self._widths, self._progress)
+            table = self._disturbance.around(
+                base, [[choice.mask_bits for choice in layer] for layer in self.costs.choices],
+                self._progress)
             self._tables[base] = table
             if base is not None:
                 self._known[base] = table.at_base
@@ -262,5 +263,8 @@ class Allocator:
 
 
 def front_loaded(shape: NetworkShape, wide: int, narrow: int, count: int) -> Plan:
-    """The source paper's choice: ``wide`` masks in the first ``count`` layers, ``narrow`` in the others."""
-    return (wide,) * count + (narrow,) * (len(shape.layers) - count)
+    """The source paper's choice: ``wide`` masks in the first ``count`` layers that have integers of their
+    own, ``narrow`` in the others; 1x1 kernels as they must be."""
+    kernels = (shape.layers[number].kernel for number in owners(shape.layers))
+    return tuple(POINT_BITS if kernel == 1 else wide if n < count else narrow
+                 for n, kernel in enumerate(kernels))

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from kestrel.sw.allocate.search import Plan
+from kestrel.sw.allocate.search import Plan, for_every_layer
 from kestrel.sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
 from kestrel.sw.compress.calibrate import CalibrationPictures
 from kestrel.sw.compress.layer_fits import LayerFits
@@ -94,10 +94,11 @@ class PlanMeasure:
     def compress(self, plan: Plan) -> CompressedNetwork:
         """The network with these mask widths. Raises InputError as ``sw.compress.pipeline.compress`` does."""
         if plan not in self._networks:
+            network = self._fits.network
             self._networks[plan], _ = compress(
-                self._fits.network, plan, self._pictures, preprocessing=self._preprocessing,
-                activation_bits=self._activation_bits, fit=self._fits.rule, percentile=self._percentile,
-                fits=self._fits,
+                network, for_every_layer(plan, network.shape.layers), self._pictures,
+                preprocessing=self._preprocessing, activation_bits=self._activation_bits,
+                fit=self._fits.rule, percentile=self._percentile, fits=self._fits,
             )
         return self._networks[plan]
 

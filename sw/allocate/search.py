@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from itertools import combinations, groupby, product
 
 from kestrel.sw.allocate.costs import Costs
+from kestrel.sw.model.graph import owners
+from kestrel.sw.model.network import ConvShape
 
 Plan = tuple[int, ...]
-"""The mask bits of each layer."""
+"""The mask bits of each layer that has integers of its own."""
 
 Distortions = Sequence[dict[int, float]]
 """For each layer, the distortion by mask bits when only this layer is compressed."""
@@ -95,6 +97,12 @@ def neighbours(plan: Plan, costs: Costs, layers: int) -> Iterator[Plan]:
             for widths in product(*(others[n] for n in places)):
                 changes = dict(zip(places, widths, strict=True))
                 yield tuple(changes.get(n, width) for n, width in enumerate(plan))
+
+
+def for_every_layer(plan: Plan, layers: Sequence[ConvShape]) -> tuple[int, ...]:
+    """The mask bits of all layers, those that share another's integers included."""
+    widths = dict(zip(owners(layers), plan, strict=True))
+    return tuple(widths[n if layer.shares is None else layer.shares] for n, layer in enumerate(layers))
 
 
 def plan_text(plan: Plan) -> str:

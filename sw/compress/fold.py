@@ -122,18 +122,29 @@ def fold_layer(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit,
                        raised)
 
 
-def _shifts(fit: Fit, gain: np.ndarray, shortcut: ShortcutInput | None, scale: float) -> tuple[int, int]:
+def choose_shifts(scalar: float, shortcut: float | None) -> tuple[int, int]:
     """(s, e): the largest shift at which the scalars of the convolution fit 8 bits, and those of the shortcut
-    with its greatest shift; and the smallest shift of the shortcut at which they do."""
-    shift = largest_shift(float((fit.alpha * gain).max(initial=0.0)))
+    with its greatest shift; and the smallest shift of the shortcut at which they do.
+
+    ``scalar`` and ``shortcut`` are the largest real scalars of the two, in units of the layer's output for
+    each unit of their maps; None without a shortcut.
+    """
+    shift = largest_shift(scalar)
     if shortcut is None:
         return shift, 0
-    largest = float(np.abs(shortcut.weight).max(initial=0.0)) * shortcut.scale / scale
-    shift = min(shift, largest_shift(largest * 2.0**-SHORTCUT_SHIFT_MAX))
+    shift = min(shift, largest_shift(shortcut * 2.0**-SHORTCUT_SHIFT_MAX))
     lift = 0
-    while lift < SHORTCUT_SHIFT_MAX and round_half_up(largest * 2.0 ** (shift - lift)) > SCALAR_MAX:
+    while lift < SHORTCUT_SHIFT_MAX and round_half_up(shortcut * 2.0 ** (shift - lift)) > SCALAR_MAX:
         lift += 1
     return shift, lift
+
+
+def _shifts(fit: Fit, gain: np.ndarray, shortcut: ShortcutInput | None, scale: float) -> tuple[int, int]:
+    """``choose_shifts`` of a layer."""
+    largest = None
+    if shortcut is not None:
+        largest = float(np.abs(shortcut.weight).max(initial=0.0)) * shortcut.scale / scale
+    return choose_shifts(float((fit.alpha * gain).max(initial=0.0)), largest)
 
 
 def _identity_raise(shortcut: ShortcutInput | None, fit: Fit, inputs: InputScale, scale: float) -> float:

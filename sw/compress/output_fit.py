@@ -37,6 +37,10 @@ POWER_BYTES = 1 << 27
 """Memory limit of the scalars' equations that are solved at once."""
 
 ALTERNATIONS = 3
+CACHED_BYTES = 1 << 18
+"""About the memory of an array of the output channels whose taps move at the same time: what they work on
+stays in the processor's cache."""
+
 CHANGES_MAX = 400
 """Limit of the changes of one output channel between two fits of the scalars."""
 
@@ -146,7 +150,7 @@ class ChannelFit:
         for i in range(inputs):
             # H is symmetric: from the diagonal on.
             half = taps[:, i] @ self._moment[i * TAPS : (i + 1) * TAPS, i * TAPS :]
-            row = (half.reshape(outputs, inputs - i, TAPS) * taps[:, i:]).sum(axis=2)
+            row = np.einsum("ojt,ojt->oj", half.reshape(outputs, inputs - i, TAPS), taps[:, i:])
             power[:, i, i:] = row
             power[:, i:, i] = row
         return power
@@ -155,32 +159,46 @@ class ChannelFit:
                    mask_bits: int) -> tuple[np.ndarray, bool]:
         """Moves taps to neighbouring levels while that lowers the error. Returns the masks and whether any
         tap moved."""
-        values = np.array(mask_values(mask_bits), dtype=np.float64)
-        mask, worth = mask.copy(), np.repeat(alpha, TAPS, axis=1)
+        worth, found = np.repeat(alpha, TAPS, axis=1), np.empty_like(mask)
+        at_once = max(1, CACHED_BYTES // mask[0].nbytes)
+        for start in range(0, len(mask), at_once):
+            part = slice(start, start + at_once)
+            found[part] = self._moved(target[part], mask[part], worth[part], mask_bits)
+        return found, not np.array_equal(found, mask)
+
+    def _moved(self, target: np.ndarray, mask: np.ndarray, worth: np.ndarray, mask_bits: int) -> np.ndarray:
+        """The masks of some output channels after their moves; ``worth`` is the scalar of each tap."""
+        levels = np.array(mask_values(mask_bits), dtype=np.float64)
+        steps = np.diff(levels, prepend=levels[0]), np.diff(levels, append=levels[-1])
+        steps = -steps[0], steps[1]  # from each level to the one below and above; from the last ones 0
+        level = np.searchsorted(levels, mask)
         error = target - worth * mask
         seen = error @ self._moment
-        power = self._moment.diagonal()
-        live = np.arange(len(mask))
-        for change in range(CHANGES_MAX):
-            position = np.searchsorted(values, mask[live])
-            best, place, value = np.zeros(len(live)), np.zeros(len(live), int), np.zeros(len(live))
-            for step in (-1, 1):
-                new = values[np.clip(position + step, 0, len(values) - 1)]
-                by = worth[live] * (new - mask[live])
-                gain = by * (2 * seen[live] - by * power)
-                at = gain.argmax(axis=1)
-                found = np.take_along_axis(gain, at[:, None], axis=1)[:, 0]
-                better = found > best
-                best, place = np.where(better, found, best), np.where(better, at, place)
-                value = np.where(better, np.take_along_axis(new, at[:, None], axis=1)[:, 0], value)
-            # The threshold is above the rounding errors of ``seen``: without it a tap might move back and
+        total = (error * seen).sum(axis=1)
+        # A step ``by`` of a tap lowers the error by by * (2 * seen - by * power).
+        power, twice = self._moment.diagonal(), 2 * seen
+        by = [worth * step[level] for step in steps]
+        cost = [one * power for one in by]
+        rows, gain = np.arange(len(mask)), np.empty_like(twice)
+        for _ in range(CHANGES_MAX):
+            places, gains = np.empty((2, len(mask)), int), np.empty((2, len(mask)))
+            for direction in range(2):
+                np.subtract(twice, cost[direction], out=gain)
+                np.multiply(gain, by[direction], out=gain)
+                gain.argmax(axis=1, out=places[direction])
+                gains[direction] = gain[rows, places[direction]]
+            up = (gains[1] > gains[0]).astype(int)
+            best, place = gains[up, rows], places[up, rows]
+            # The threshold is above the rounding errors of ``twice``: without it a tap might move back and
             # forth endlessly.
-            moving = best > 1e-9 * (error[live] * seen[live]).sum(axis=1)
-            live, place, value = live[moving], place[moving], value[moving]
-            if not len(live):
-                return mask, change > 0
-            by = worth[live, place] * (value - mask[live, place])
-            mask[live, place] = value
-            error[live, place] -= by
-            seen[live] -= by[:, None] * self._moment[place]
-        return mask, True
+            moving = np.flatnonzero(best > 1e-9 * total)
+            if not len(moving):
+                break
+            total -= np.where(best > 1e-9 * total, best, 0)
+            for row, tap, upwards in zip(moving, place[moving], up[moving], strict=True):
+                twice[row] -= 2 * by[upwards][row, tap] * self._moment[tap]
+                level[row, tap] += 2 * upwards - 1
+                for direction in range(2):
+                    by[direction][row, tap] = worth[row, tap] * steps[direction][level[row, tap]]
+                    cost[direction][row, tap] = by[direction][row, tap] * power[tap]
+        return levels[level]

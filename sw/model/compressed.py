@@ -10,8 +10,6 @@ under the key ``kestrel``, a JSON object with everything else.
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,26 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.masks import MASK_BITS, mask_values
-from kestrel.hw.spec.table import LAYERS_MAX
-from kestrel.hw.spec.widths import (
-    ACTIVATION_BITS_MAX,
-    ACTIVATION_BITS_MIN,
-    BIAS_MAX,
-    BIAS_MIN,
-    CENTRE_KERNEL_BITS,
-    SHIFT_MAX,
-    SHIFT_MIN,
-    SHORTCUT_SHIFT_MAX,
-    kernel_bits,
-)
+from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
-from kestrel.sw.model.graph import check_graph
-from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, Shortcut, source_of
-from kestrel.sw.model.preprocessing import PREPROCESSINGS
+from kestrel.sw.model.network import IMAGE, ConvShape, Shortcut, source_of
 from kestrel.sw.model.shapes import first_size, map_sizes
+from kestrel.sw.model.validation import check, equal_arrays, validate
 
 FORMAT_VERSION = 1
 """Of a stack of plain layers (``ConvShape.is_plain``)."""
@@ -84,6 +69,15 @@ class CompressedLayer:
         shortcut = 0 if self.shortcut_alpha is None else self.shortcut_alpha.size * CENTRE_KERNEL_BITS
         return self.alpha.size * kernel + shortcut
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by the part that names them in the file."""
+        arrays = {"mask": self.mask, "alpha": self.alpha, "bias": self.bias}
+        if self.shortcut_alpha is not None:
+            arrays["shortcut_alpha"] = self.shortcut_alpha
+        if self.shortcut_sign is not None:
+            arrays["shortcut_sign"] = self.shortcut_sign
+        return arrays
+
 
 @dataclass(frozen=True)
 class CompressedNetwork:
@@ -118,28 +112,9 @@ class CompressedNetwork:
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:
     """Whether two networks are equal in everything, including the types of their arrays."""
-    if _description(a) != _description(b) or not _equal(a.pad, b.pad):
+    if _description(a) != _description(b) or not equal_arrays({"pad": a.pad}, {"pad": b.pad}):
         return False
-    return all(_same_arrays(x, y) for x, y in zip(a.layers, b.layers, strict=True))
-
-
-def _same_arrays(a: CompressedLayer, b: CompressedLayer) -> bool:
-    first, second = _arrays(a), _arrays(b)
-    return first.keys() == second.keys() and all(_equal(first[part], second[part]) for part in first)
-
-
-def _arrays(layer: CompressedLayer) -> dict[str, np.ndarray]:
-    """A layer's arrays by the part that names them in the file."""
-    arrays = {"mask": layer.mask, "alpha": layer.alpha, "bias": layer.bias}
-    if layer.shortcut_alpha is not None:
-        arrays["shortcut_alpha"] = layer.shortcut_alpha
-    if layer.shortcut_sign is not None:
-        arrays["shortcut_sign"] = layer.shortcut_sign
-    return arrays
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and np.array_equal(a, b)
+    return all(equal_arrays(x.arrays(), y.arrays()) for x, y in zip(a.layers, b.layers, strict=True))
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -166,7 +141,7 @@ def _content(network: CompressedNetwork) -> bytes:
     tensors = {"pad": np.ascontiguousarray(network.pad)}
     for n, layer in enumerate(network.layers):
         if layer.shape.shares is None:
-            tensors |= {f"{n}.{part}": np.ascontiguousarray(array) for part, array in _arrays(layer).items()}
+            tensors |= {f"{n}.{part}": np.ascontiguousarray(array) for part, array in layer.arrays().items()}
     return save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))})
 
 
@@ -277,7 +252,7 @@ def _owner(shapes: Sequence[ConvShape], number: int) -> int:
     shares = shapes[number].shares
     if shares is None:
         return number
-    _check(f"layer {shapes[number].name}: shares", shares, 0 <= shares < number and
+    check(f"layer {shapes[number].name}: shares", shares, 0 <= shares < number and
            shapes[shares].shares is None, "the number of an earlier layer that has integers of its own")
     return shares
 
@@ -315,127 +290,3 @@ def _get(entry: object, key: str, *kinds: type | None) -> Any:
         names = " or ".join("null" if kind is None else kind.__name__ for kind in kinds)
         raise InputError(f"metadata {key!r} = {found!r:.60}; allowed: {names}")
     return entry[key]
-
-
-# --------------------------------------------------------------------------------------------------------
-# Validation
-# --------------------------------------------------------------------------------------------------------
-
-_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:/ -]{0,79}"
-_LAYER_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,39}"
-
-
-def validate(network: CompressedNetwork) -> None:
-    """Raises InputError, naming layer, value and range, unless the format can hold every number and the
-    layers fit each other. The accumulators are checked in ``kestrel.sw.model.bounds``."""
-    _check("name", network.name, re.fullmatch(_NAME, network.name) is not None,
-           "letters, digits and _.:/- (at most 80)")
-    _check("activation_bits", network.activation_bits,
-           ACTIVATION_BITS_MIN <= network.activation_bits <= ACTIVATION_BITS_MAX,
-           f"{ACTIVATION_BITS_MIN}..{ACTIVATION_BITS_MAX}")
-    _check("preprocessing", network.preprocessing, network.preprocessing in PREPROCESSINGS,
-           ", ".join(PREPROCESSINGS))
-    _check("number of layers", len(network.layers), 1 <= len(network.layers) <= LAYERS_MAX,
-           f"1..{LAYERS_MAX}")
-    names = [layer.shape.name for layer in network.layers]
-    _check("layer names", ", ".join(names), len(set(names)) == len(names), "each name once")
-    shapes = [layer.shape for layer in network.layers]
-    for layer in network.layers:
-        _validate_shape(layer.shape)
-    check_graph(shapes, blocks=network.blocks)
-    channels = shapes[0].in_channels
-    _check_array("pad", network.pad, "uint8", (channels,), 0, (1 << network.activation_bits) - 1)
-    if network.blocks:
-        colours = np.resize(network.pad[:IMAGE_CHANNELS], channels)
-        _check("pad", network.pad.tolist(), np.array_equal(network.pad, colours),
-               "in blocks, one value a colour: channel n has that of colour n modulo 3")
-    for layer in network.layers:
-        _validate_layer(layer, shapes)
-        if layer.shape.shares is not None:
-            _validate_shared(layer, network.layers[layer.shape.shares])
-
-
-def _validate_shape(shape: ConvShape) -> None:
-    _check("layer name", shape.name, re.fullmatch(_LAYER_NAME, shape.name) is not None,
-           "letters, digits and _ (at most 40)")
-    for what, count in (("in_channels", shape.in_channels), ("out_channels", shape.out_channels)):
-        _check(f"layer {shape.name}: {what}", count, 1 <= count <= 1 << 16, f"1..{1 << 16}")
-
-
-def _validate_layer(layer: CompressedLayer, shapes: Sequence[ConvShape]) -> None:
-    shape = layer.shape
-    where = f"layer {shape.name}: "
-    _check_mask_bits(layer)
-    _check(f"{where}mask_bits", layer.mask_bits, shape.kernel == 3 or layer.mask_bits == 1,
-           "1 for a kernel of 1x1")
-    _check(f"{where}shift", layer.shift, SHIFT_MIN <= layer.shift <= SHIFT_MAX, f"{SHIFT_MIN}..{SHIFT_MAX}")
-    _check(f"{where}scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0")
-    kernels = (shape.out_channels, shape.in_channels)
-    values = mask_values(layer.mask_bits)
-    _check_array(f"{where}mask", layer.mask, "int8", (*kernels, shape.kernel, shape.kernel), values[0],
-                 values[-1])
-    check_masks(layer)
-    _check_array(f"{where}alpha", layer.alpha, "uint8", kernels, 0, 255)
-    _check_array(f"{where}bias", layer.bias, "int16", kernels[:1], BIAS_MIN, BIAS_MAX)
-    _validate_shortcut(layer, shapes)
-
-
-def _validate_shortcut(layer: CompressedLayer, shapes: Sequence[ConvShape]) -> None:
-    shortcut, where = layer.shape.shortcut, f"layer {layer.shape.name}: "
-    kind = "no shortcut" if shortcut is None else "a projection" if shortcut.projection else "an identity"
-    for part, array, there in (
-        ("shortcut_alpha", layer.shortcut_alpha, shortcut is not None),
-        ("shortcut_sign", layer.shortcut_sign, shortcut is not None and shortcut.projection),
-    ):
-        _check(f"{where}{part}", "none" if array is None else "an array", (array is not None) == there,
-               f"{'an array' if there else 'none'} for {kind}")
-    top = 0 if shortcut is None else SHORTCUT_SHIFT_MAX
-    _check(f"{where}shortcut_shift", layer.shortcut_shift, 0 <= layer.shortcut_shift <= top,
-           f"0..{top}" if top else f"0 for {kind}")
-    if shortcut is None or layer.shortcut_alpha is None:
-        return
-    channels: tuple[int, ...] = (layer.shape.out_channels,)
-    if shortcut.projection:
-        channels += (shapes[shortcut.source].out_channels,)
-    _check_array(f"{where}shortcut_alpha", layer.shortcut_alpha, "uint8", channels, 0, 255)
-    if layer.shortcut_sign is not None:
-        _check_array(f"{where}shortcut_sign", layer.shortcut_sign, "int8", channels, -1, 1)
-        _check(f"{where}shortcut_sign", 0, bool(layer.shortcut_sign.all()), "-1, 1")
-
-
-def _validate_shared(layer: CompressedLayer, owner: CompressedLayer) -> None:
-    """Raises InputError unless the layer has the integers and the scale of ``owner``, which it shares."""
-    equal = _same_arrays(layer, owner) and all(
-        getattr(layer, part) == getattr(owner, part)
-        for part in ("mask_bits", "shift", "scale", "shortcut_shift", "trained")
-    )
-    _check(f"layer {layer.shape.name}: shares", layer.shape.shares, equal,
-           f"with the integers and the scale of {owner.shape.name}, which differ")
-
-
-def check_masks(layer: CompressedLayer) -> None:
-    """Raises InputError, naming the layer, unless its mask width exists and can code every mask value."""
-    _check_mask_bits(layer)
-    values = mask_values(layer.mask_bits)
-    odd = layer.mask[~np.isin(layer.mask, values)]
-    if odd.size:
-        raise InputError(f"layer {layer.shape.name}: mask contains {odd[0]}; "
-                         f"allowed with {layer.mask_bits} bits: {values}")
-
-
-def _check_mask_bits(layer: CompressedLayer) -> None:
-    _check(f"layer {layer.shape.name}: mask_bits", layer.mask_bits, layer.mask_bits in MASK_BITS,
-           f"{MASK_BITS[0]}..{MASK_BITS[-1]}")
-
-
-def _check(what: str, value: object, good: bool, allowed: str) -> None:
-    if not good:
-        raise InputError(f"{what} = {value!r:.60}; allowed: {allowed}")
-
-
-def _check_array(what: str, array: np.ndarray, dtype: str, shape: tuple[int, ...], low: int,
-                 high: int) -> None:
-    if array.dtype != dtype or array.shape != shape:
-        raise InputError(f"{what} is {array.dtype} {list(array.shape)}; allowed: {dtype} {list(shape)}")
-    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
-        raise InputError(f"{what} reaches {array.min()}..{array.max()}; allowed: {low}..{high}")

@@ -10,7 +10,7 @@ from torch.nn import functional
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.blocks import blocks_of
 from kestrel.sw.model.graph import last_readers, smallest_image
-from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, NetworkShape, Shortcut, source_of
+from kestrel.sw.model.network import IMAGE, IMAGE_CHANNELS, ConvShape, NetworkShape, Shortcut, source_of
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 
@@ -53,34 +53,40 @@ class FloatModel:
     def layers(self, x: torch.Tensor) -> Iterator[LayerOutput]:
         """Yields every layer's output for x, float32 [N, C, H, W]. Raises InputError if x is too small."""
         check_image_size(self.shape, x.shape[2], x.shape[3])
-        maps = {IMAGE: blocks_of(x, torch.zeros(IMAGE_CHANNELS)) if self.shape.blocks else x}
+        maps = {IMAGE: first_real_map(self.shape, x)}
         for number, layer in enumerate(self.shape.layers):
             source = maps[source_of(self.shape.layers, number)]
             other = None if layer.shortcut is None else maps[layer.shortcut.source]
-            weight, bias = self._parameters[number]
             with torch.inference_mode():
-                total = functional.conv2d(source, weight, bias, layer.stride, padding=layer.kernel // 2)
-                if other is not None:
-                    total += self._shortcut(number, other)
-                relu = total.relu_()
-                pooled = relu
-                if layer.pool:
-                    pooled = functional.max_pool2d(relu, layer.pool_size, 2, layer.pool_size // 3)
+                relu = layer_relu(layer, source, *self._parameters[number], other, self._shortcuts[number])
+                pooled = pooled_map(layer, relu)
             maps[number] = pooled
             for index in list(maps):
                 if index == IMAGE or self._last_readers[index] <= number:
                     del maps[index]
             yield LayerOutput(relu, pooled, source, other)
 
-    def _shortcut(self, number: int, other: torch.Tensor) -> torch.Tensor:
-        """What the map ``other`` adds to the layer's sums."""
-        weight = self._shortcuts[number]
-        assert weight is not None, "a layer with a shortcut has its weights"
-        return shortcut_sums(other, weight, self.shape.layers[number].shortcut)
-
     def run(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Every layer's output after the pooling, each float32 [N, C_out, H, W]."""
         return [result.output for result in self.layers(x)]
+
+
+def layer_relu(
+    layer: ConvShape, source: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor,
+    other: torch.Tensor | None, shortcut: torch.Tensor | None,
+) -> torch.Tensor:  # fmt: skip
+    """A layer up to its ReLU, float32 [N, C_out, H, W], from the map ``source`` and, with a shortcut, the map
+    ``other`` and the shortcut's weights."""
+    total = functional.conv2d(source, weight, bias, layer.stride, padding=layer.kernel // 2)
+    if other is not None:
+        assert shortcut is not None, "a layer with a shortcut has its weights"
+        total += shortcut_sums(other, shortcut, layer.shortcut)
+    return total.relu_()
+
+
+def pooled_map(layer: ConvShape, relu: torch.Tensor) -> torch.Tensor:
+    """What a layer makes of the map behind its ReLU: the maxima if it pools."""
+    return functional.max_pool2d(relu, layer.pool_size, 2, layer.pool_size // 3) if layer.pool else relu
 
 
 def shortcut_sums(x: torch.Tensor, weight: torch.Tensor, shortcut: Shortcut | None) -> torch.Tensor:
@@ -90,6 +96,11 @@ def shortcut_sums(x: torch.Tensor, weight: torch.Tensor, shortcut: Shortcut | No
     if shortcut.projection:
         return functional.conv2d(x, weight[:, :, None, None], stride=shortcut.stride)
     return x * weight.view(1, -1, 1, 1)
+
+
+def first_real_map(shape: NetworkShape, x: torch.Tensor) -> torch.Tensor:
+    """The map that the first layer reads, for the real input x, float32 [N, 3, H, W]."""
+    return blocks_of(x, torch.zeros(IMAGE_CHANNELS)) if shape.blocks else x
 
 
 def real_batch(pictures: list[np.ndarray], preprocessing: Preprocessing) -> torch.Tensor:

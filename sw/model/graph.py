@@ -4,8 +4,9 @@ may be."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE, ConvShape, NetworkShape, map_sizes, source_of
+from kestrel.sw.model.shapes import IMAGE, ConvShape, NetworkShape, map_sizes, source_of
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,22 @@ def integers_shape(layers: Sequence[ConvShape], number: int) -> tuple[int, ...]:
     layer, shortcut = layers[number], layers[number].shortcut
     kind = (0, 0) if shortcut is None else (1 + shortcut.projection, layers[shortcut.source].out_channels)
     return (layer.in_channels, layer.out_channels, layer.kernel, *kind)
+
+
+def owners(layers: Sequence[ConvShape]) -> list[int]:
+    """The numbers of the layers that have integers of their own."""
+    return [number for number, layer in enumerate(layers) if layer.shares is None]
+
+
+def weight_counts(layers: Sequence[ConvShape]) -> list[int]:
+    """The weights of every layer, its projection's included; 0 for one that shares another's."""
+    counts: list[int] = []
+    for layer in layers:
+        count = layer.in_channels * layer.out_channels * layer.kernel**2
+        if layer.shortcut is not None and layer.shortcut.projection:
+            count += layer.out_channels * layers[layer.shortcut.source].out_channels
+        counts.append(0 if layer.shares is not None else count)
+    return counts
 
 
 def last_readers(layers: Sequence[ConvShape]) -> list[int]:

@@ -26,7 +26,7 @@ maximum of a pooling window may be taken before them, which leaves a quarter of 
 Algorithms that form differences of activations or transform them (Winograd, FFT) and reduced-precision modes
 of the library (bfloat16, TF32) would not be exact. NNPACK, the only library here with such algorithms, is
 switched off during the convolutions. In addition, before a layer first runs on maps of a given size, the same
-convolution is done once with random weights that use the full 24 bits, and is compared with int64 arithmetic.
+convolution is done once with random weights that use the full 24 bits, and is compared with exact sums.
 If the results differ, the layer is computed in float64, with a RuntimeWarning, and is named in
 ``Reference.in_float64``.
 """
@@ -49,12 +49,21 @@ from kestrel.sw.model.bounds import (
     shortcut_reach,
     shortcut_weights,
 )
-from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork, validate
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.exact_convolution import (
+    FLOAT32_EXACT,
+    LAYOUT,
+    Convolution,
+    backend_state,
+    convolve_in_float64,
+    convolve_in_groups,
+    convolve_whole,
+    prepare,
+    probe,
+)
 from kestrel.sw.model.graph import last_readers
 from kestrel.sw.model.network import IMAGE, map_sizes, source_of
-
-FLOAT32_EXACT = 1 << 24
-"""Every integer of at most this magnitude is a float32."""
+from kestrel.sw.model.validation import validate
 
 FLOAT64_BYTES = 8
 
@@ -62,27 +71,6 @@ CHUNK_BYTES = 1 << 25
 """The largest float64 map that is computed at a time. (glibc takes anything larger fresh from the kernel, and
 clearing its pages then costs more than the work on them.) Longer batches run in several pieces, which hold
 more images where maps are smaller."""
-
-LAYOUT = torch.channels_last
-"""The order of maps and weights in memory, which was measured to be a fifth faster than torch's default, both
-for convolution and for pooling."""
-
-
-@dataclass(frozen=True)
-class _Convolution:
-    """A convolution that is ready to run, without bias: its integers times 2**-s.
-
-    ``weights`` are float32 [C_out, C_in, k, k], one for each group of input channels, and ``starts`` are the
-    groups' first channels.
-    """
-
-    starts: tuple[int, ...]
-    weights: tuple[torch.Tensor, ...]
-    stride: int
-
-    @property
-    def padding(self) -> int:
-        return self.weights[0].shape[2] // 2
 
 
 @dataclass(frozen=True)
@@ -95,8 +83,8 @@ class _Prepared:
     """
 
     layer: CompressedLayer
-    main: _Convolution
-    projection: _Convolution | None
+    main: Convolution
+    projection: Convolution | None
     identity: torch.Tensor | None
     bias: torch.Tensor
     direct: bool
@@ -211,18 +199,17 @@ class Reference:
         other = None if other is None else other.to(torch.float32, memory_format=LAYOUT)
         if not self._is_exact(prepared, x, padding, other):
             self.in_float64.add(shape.name)
-            total = _convolve_in_float64(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
+            total = convolve_in_float64(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
             if prepared.projection is not None and other is not None:
-                total += _convolve_in_float64(prepared.projection, other, 0)
+                total += convolve_in_float64(prepared.projection, other, 0)
         elif prepared.direct:
-            main = prepared.main
-            total = _convolve(x, main.weights[0], prepared.bias.float(), main.stride, padding)
+            total = convolve_whole(prepared.main, x, padding, prepared.bias.float())
             if prepared.projection is not None and other is not None:
-                total += _convolve(other, prepared.projection.weights[0], None, prepared.projection.stride, 0)
+                total += convolve_whole(prepared.projection, other, 0)
         else:
-            total = _convolve_in_groups(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
+            total = convolve_in_groups(prepared.main, x, padding) + prepared.bias.view(1, -1, 1, 1)
             if prepared.projection is not None and other is not None:
-                total += _convolve_in_groups(prepared.projection, other, 0)
+                total += convolve_in_groups(prepared.projection, other, 0)
         if prepared.identity is not None and other is not None:
             total += other * prepared.identity
         if shape.pool:
@@ -234,7 +221,7 @@ class Reference:
     ) -> bool:
         """Whether the library convolves exactly, with this layer's channels, on maps of this size."""
         size = (min(x.shape[0], 2), *x.shape[1:])
-        key = (prepared.layer.shape.name, size, *_backend_state())
+        key = (prepared.layer.shape.name, size, *backend_state())
         known = self._exact.get(key)
         if known is None:
             found = [self._probe(prepared.main, size, padding)]
@@ -250,10 +237,10 @@ class Reference:
                 )
         return known
 
-    def _probe(self, convolution: _Convolution, size: Sequence[int], padding: int) -> bool:
+    def _probe(self, convolution: Convolution, size: Sequence[int], padding: int) -> bool:
         """Whether the library convolves maps [N, C, H, W] of ``size`` exactly."""
         return all(
-            _probe(
+            probe(
                 (size[0], w.shape[1], *size[2:]),
                 w.shape[0],
                 self._greatest,
@@ -289,12 +276,12 @@ def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:
     low, high = channel_reach(layer, activation_bits)
     shortcut = shortcut_reach(layer, activation_bits)
     scaled = layer.alpha[:, :, None, None].astype(np.float32) * layer.mask * np.float32(2.0**-layer.shift)
-    main = _convolution(scaled, low, high, layer.shape.stride)
+    main = prepare(scaled, low, high, layer.shape.stride)
     projection, identity = None, None
     if layer.shortcut_alpha is not None:
         weight = shortcut_weights(layer).astype(np.float32) * np.float32(2.0**-layer.shift)
         if layer.shape.shortcut is not None and layer.shape.shortcut.projection:
-            projection = _convolution(weight[:, :, None, None], *shortcut, layer.shape.shortcut.stride)
+            projection = prepare(weight[:, :, None, None], *shortcut, layer.shape.shortcut.stride)
         else:
             identity = torch.from_numpy(weight).view(1, -1, 1, 1)
     lowest, highest = accumulator_range(layer, activation_bits)
@@ -302,96 +289,3 @@ def _prepare(layer: CompressedLayer, activation_bits: int) -> _Prepared:
     return _Prepared(layer, main, projection, identity, bias, max(-lowest, highest) <= FLOAT32_EXACT)
 
 
-def _convolution(weight: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> _Convolution:
-    """``weight`` [C_out, C_in, k, k], whose channels reach ``low`` and ``high`` [C_out, C_in], in groups."""
-    starts = _split(low, high)
-    weights = tuple(
-        torch.from_numpy(weight[:, a:b]).contiguous(memory_format=LAYOUT)
-        for a, b in zip(starts, (*starts[1:], weight.shape[1]), strict=True)
-    )
-    return _Convolution(starts, weights, stride)
-
-
-def _split(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
-    """The first channels of groups of input channels, each of which stays within FLOAT32_EXACT for all
-    outputs."""
-    starts = [0]
-    below, above = np.zeros(len(low), dtype=np.int64), np.zeros(len(low), dtype=np.int64)
-    for channel in range(low.shape[1]):
-        below, above = below + low[:, channel], above + high[:, channel]
-        if max(int(above.max()), -int(below.min())) > FLOAT32_EXACT:
-            starts.append(channel)
-            below, above = low[:, channel], high[:, channel]
-    return tuple(starts)
-
-
-def _convolve_in_groups(convolution: _Convolution, x: torch.Tensor, padding: int) -> torch.Tensor:
-    """The convolution in float64, of groups that are each exact in float32."""
-    total: torch.Tensor | None = None
-    for start, weight in zip(convolution.starts, convolution.weights, strict=True):
-        channels = x[:, start : start + weight.shape[1]]
-        part = _convolve(channels, weight, None, convolution.stride, padding)
-        total = part.double() if total is None else total.add_(part)
-    assert total is not None, "there is at least one group"
-    return total
-
-
-def _convolve_in_float64(convolution: _Convolution, x: torch.Tensor, padding: int) -> torch.Tensor:
-    weight = torch.cat(convolution.weights, dim=1).double()
-    return functional.conv2d(x.double(), weight, stride=convolution.stride, padding=padding)
-
-
-def _convolve(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: int, padding: int
-) -> torch.Tensor:
-    """The float32 convolution whose exactness is tested."""
-    return functional.conv2d(x, weight, bias, stride, padding)
-
-
-def _backend_state() -> tuple[object, ...]:
-    """The settings of torch that select another convolution algorithm or another precision."""
-    return (
-        torch.get_num_threads(),
-        torch.backends.mkldnn.enabled,
-        getattr(getattr(torch.backends.mkldnn, "conv", None), "fp32_precision", None),  # torch >= 2.9
-        torch.get_float32_matmul_precision(),
-    )
-
-
-PROBES = 16
-"""The number of positions at which a test convolution is compared."""
-
-
-def _probe(
-    shape: tuple[int, ...], c_out: int, greatest: int, kernel: int, stride: int, padding: int
-) -> bool:
-    """Whether one convolution equals int64 arithmetic in the hardest case.
-
-    The input is [N, C, H, W] of ``shape``, half of it at the greatest activation. The weights are random, of
-    both signs and as large as the 24 bits allow, so that any rounding shows in the low bits. All output
-    channels are compared, at the corners and at random positions.
-    """
-    draw = torch.Generator().manual_seed(1)
-    n, c_in = shape[:2]
-    x = torch.randint(0, 2 * greatest, shape, generator=draw).clamp_(max=greatest)
-    reach = max(1, FLOAT32_EXACT // greatest // (c_in * kernel * kernel))
-    weight = torch.randint(-reach, reach + 1, (c_out, c_in, kernel, kernel), generator=draw)
-    found = _convolve(
-        x.float().contiguous(memory_format=LAYOUT),
-        weight.float().contiguous(memory_format=LAYOUT),
-        None,
-        stride,
-        padding,
-    )
-    framed = functional.pad(x, (padding,) * 4)
-    rows, columns = found.shape[2:]
-    for k in range(PROBES):
-        image = k % n
-        row = (0, rows - 1)[k & 1] if k < 4 else int(torch.randint(rows, (), generator=draw))
-        column = (0, columns - 1)[k >> 1] if k < 4 else int(torch.randint(columns, (), generator=draw))
-        top, left = row * stride, column * stride
-        window = framed[image, :, top : top + kernel, left : left + kernel]
-        expected = (weight * window).sum(dim=(1, 2, 3))
-        if not torch.equal(found[image, :, row, column].double(), expected.double()):
-            return False
-    return True

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, NetworkShape, Shortcut
+from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape, Shortcut
 
 RESNET_BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Basic blocks in each stage (He et al. 2016, table 1)."""
@@ -44,22 +45,32 @@ def with_counts(counts: Sequence[int]) -> str:
     return "_".join((COUNTED_RESNET, *map(str, counts)))
 
 
+def block_cuts(family: str) -> list[str]:
+    """The cuts of ``family``, which is not COUNTED_RESNET: the names of its blocks in their order."""
+    return list(_layers(family, family, 1)[1])
+
+
 def residual_shape(text: str, family: str, divisor: str | None, cut: str | None) -> NetworkShape:
     """The shape of ``text``, which names ``family``. Raises InputError."""
     step = int(divisor or 1)
     widest = REPVGG[family][1][-1] if family in REPVGG else RESNET_CHANNELS[-1]
     if not 1 <= step <= widest:
         raise InputError(f"network {text!r}: width divisor {step}; allowed: 1..{widest}")
-    if family in REPVGG:
-        layers, ends = _repvgg(family, lambda channels: -(-channels // step))
-    else:
-        layers, ends = _resnet(_blocks(text, family), lambda channels: -(-channels // step),
-                               shared=family == SHARED_RESNET)
+    layers, ends = _layers(text, family, step)
     if cut is not None:
         if cut not in ends:
             raise InputError(f"network {text!r}: no block {cut!r}; allowed cuts: {', '.join(ends)}")
         layers = layers[: ends[cut]]
     return NetworkShape(text, tuple(layers), (), blocks=family not in REPVGG)
+
+
+def _layers(text: str, family: str, step: int) -> tuple[list[ConvShape], dict[str, int]]:
+    """The layers of ``family`` with its channels divided by ``step``, and by the name of each block how many
+    there are up to its end."""
+    if family in REPVGG:
+        return _repvgg(family, lambda channels: -(-channels // step))
+    return _resnet(_blocks(text, family), lambda channels: -(-channels // step),
+                   shared=family == SHARED_RESNET)
 
 
 def _blocks(text: str, family: str) -> tuple[int, ...]:
@@ -81,7 +92,7 @@ def _blocks(text: str, family: str) -> tuple[int, ...]:
 
 
 def _resnet(counts: Sequence[int], width: Width, *, shared: bool) -> tuple[list[ConvShape], dict[str, int]]:
-    """The layers, and by the name of each block how many there are up to its end."""
+    """As ``_layers``."""
     layers = [ConvShape("conv1", BLOCK_CHANNELS, width(RESNET_CHANNELS[0]), pool=True, pool_size=3)]
     ends: dict[str, int] = {}
     for stage, count in enumerate(counts):
@@ -106,7 +117,7 @@ def _resnet(counts: Sequence[int], width: Width, *, shared: bool) -> tuple[list[
 
 
 def _repvgg(family: str, width: Width) -> tuple[list[ConvShape], dict[str, int]]:
-    """As ``_resnet``. The branches of a block become one convolution when weights are loaded."""
+    """As ``_layers``. The branches of a block become one convolution when weights are loaded."""
     counts, channels = REPVGG[family]
     layers = [ConvShape("stage0", IMAGE_CHANNELS, width(channels[0]), pool=False, stride=2)]
     ends = {"stage0": 1}

@@ -132,11 +132,12 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     exposed = [0] * len(plan.records)
     starts: list[int] = []
     now = start_cycles(config)  # cycle of the current hand-over
-    # Visits to as many rows of a layer are alike, and layers have thousands of tiles.
-    known: dict[tuple[int, int], _VisitPasses] = {}
+    # Visits to as many rows of a layer are alike, and layers have thousands of tiles. Those to an image in
+    # blocks are not: its first row is written with what lies above it.
+    known: dict[tuple[int, int, int], _VisitPasses] = {}
     previous: tuple[int, _Pass] | None = None
     for visit in plan.visits:
-        key = (visit.record, visit.rows)
+        key = (visit.record, visit.rows, visit.first_row if plan.blocks and visit.record == 0 else 0)
         if key not in known:
             known[key] = _visit_passes(plan, visit)
         passes = known[key]

@@ -13,7 +13,8 @@ from kestrel.sw.planning.remedies import larger
 
 @dataclass(frozen=True)
 class PlanLayer:
-    """What the planner must know about a layer. ``reads_image`` says that it is the network's first.
+    """What the planner must know about a layer. ``reads_image`` says that it is the network's first, and that
+    the image is not stored in blocks.
 
     ``shortcut_channels`` are those of its shortcut's map, 0 without one, and ``shortcut_shift`` is the shift
     of the shortcut's products.
@@ -127,8 +128,8 @@ def last_lanes(channels: int, lanes: int) -> int:
 
 def runs_in_row_groups(shape: ConvShape, mask_bits: int, config: EngineConfig) -> bool:
     """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can."""
-    fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1 and not shape.pool
-    return config.row_groups and fits
+    fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1
+    return config.row_groups and fits and not shape.pool and shape.stride == 1 and shape.kernel == 3
 
 
 def lanes_in_row_groups(channels: int, config: EngineConfig) -> int:

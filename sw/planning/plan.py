@@ -122,18 +122,21 @@ def with_schedule(plan: Plan, schedule: Schedule) -> Plan:
 
 def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
     """A network's layers as the planner sees them; pad values are stored if any of them is not zero."""
+    shapes = [layer.shape for layer in network.layers]
     return tuple(
         PlanLayer(
             layer.shape, layer.mask_bits, layer.shift,
-            has_pad=n == 0 and bool(network.pad.any()), reads_image=n == 0,
-            shortcut_channels=_shortcut_channels(network, layer.shape), shortcut_shift=layer.shortcut_shift,
+            has_pad=n == 0 and bool(network.pad.any()),
+            reads_image=n == 0 and not network.blocks,
+            shortcut_channels=shortcut_channels(shapes, layer.shape), shortcut_shift=layer.shortcut_shift,
         )
         for n, layer in enumerate(network.layers)
     )  # fmt: skip
 
 
-def _shortcut_channels(network: CompressedNetwork, shape: ConvShape) -> int:
-    return 0 if shape.shortcut is None else network.layers[shape.shortcut.source].shape.out_channels
+def shortcut_channels(layers: Sequence[ConvShape], layer: ConvShape) -> int:
+    """Channels of the map of the shortcut of ``layer``, 0 without one."""
+    return 0 if layer.shortcut is None else layers[layer.shortcut.source].out_channels
 
 
 def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:

@@ -3,13 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.compress.mask_plan import parse_mask_plan
-from kestrel.sw.model.network import first_size, parse_network
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, Record, plan_frame, shortcut_channels
 from kestrel.sw.planning.visit_order import layer_by_layer
+
+
+@dataclass(frozen=True)
+class PlannedShortcut:
+    """What a layer adds to its sum: the output of the layer ``source``, as it is or through a ``projection``
+    of step ``stride``. ``part`` of the feature memory holds it; ``waits``: its layer writes that part, so
+    that in each output group the pipeline drains before the shortcut is read."""
+
+    source: str
+    projection: bool
+    stride: int
+    part: int
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -19,7 +33,9 @@ class PlannedLayer:
     ``height`` and ``width`` are those of the map that it works on. ``row_groups`` says that it works on three
     rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``, ``slots``, ``stride``
     and ``bytes`` describe the region that it writes, in words of a bank and in bytes over all banks.
-    ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone.
+    ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone. ``stride``
+    is the region's; ``steps`` is the convolution's stride. ``reads`` is the layer whose output it reads, None
+    for the image, ``shortcut`` what it adds besides.
     """
 
     name: str
@@ -43,6 +59,10 @@ class PlannedLayer:
     waiting: int
     exposed: int
     utilisation: float
+    reads: str | None
+    steps: int
+    kernel: int
+    shortcut: PlannedShortcut | None
 
 
 @dataclass(frozen=True)
@@ -77,12 +97,28 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     shape = parse_network(name)
     bits = parse_mask_plan(mask_bits, shape)
     return tuple(
-        PlanLayer(
-            layer, b, shift=0, has_pad=n == 0, reads_image=n == 0,
-            shortcut_channels=shape.layers[layer.shortcut.source].out_channels if layer.shortcut else 0,
-        )
+        PlanLayer(layer, b, shift=0, has_pad=n == 0, reads_image=n == 0 and not shape.blocks,
+                  shortcut_channels=shortcut_channels(shape.layers, layer))
         for n, (layer, b) in enumerate(zip(shape.layers, bits, strict=True))
-    )  # fmt: skip
+    )
+
+
+def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int,
+               width: int) -> tuple[tuple[PlanLayer, ...], Plan]:
+    """The layers of ``named_layers``, and the plan of a frame of ``height`` x ``width`` pixels with as many
+    activation bits as ``config`` has. Raises InputError."""
+    layers = named_layers(name, mask_bits)
+    return layers, plan_frame(name, layers, config.activation_bits, config, height, width,
+                              blocks=parse_network(name).blocks)
+
+
+def _planned_shortcut(plan: Plan, record: Record) -> PlannedShortcut | None:
+    if record.layer is None or record.layer.shape.shortcut is None or record.shortcut is None:
+        return None
+    assert record.shortcut_read is not None
+    shortcut, part = record.layer.shape.shortcut, record.shortcut_read.part
+    name = plan.records[record.shortcut].name
+    return PlannedShortcut(name, shortcut.projection, shortcut.stride, part, part == record.written_part)
 
 
 def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
@@ -90,8 +126,8 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
     config = plan.config
     cycles = frame_cycles(plan)
     # The model needs only records and visits, so it does not matter that the maps would not fit.
-    first = first_size(plan.height, plan.width, blocks=plan.blocks)
-    visits = layer_by_layer(name, layers, config, *first, plan.blocks).visits
+    image = plan.records[0]
+    visits = layer_by_layer(name, layers, config, image.out_height, image.out_width, plan.blocks).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []
     for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):
@@ -111,14 +147,16 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
                 bytes=region_bytes(region, config), weight_words=record.weight_words,
                 cycles=counted.cycles, streaming=counted.streaming, waiting=counted.waiting,
                 exposed=counted.exposed, utilisation=utilisation(counted.macs, counted.cycles, config),
+                reads=plan.records[record.source].name if record.source else None,
+                steps=record.layer.shape.stride, kernel=record.layer.shape.kernel,
+                shortcut=_planned_shortcut(plan, record),
             )
         )  # fmt: skip
-    image = plan.records[0].write
-    assert image is not None
+    assert image.write is not None
     return PlanReport(
         layers=tuple(planned),
         memory=memory_needs(plan),
-        image_bytes=region_bytes(image, config),
+        image_bytes=region_bytes(image.write, config),
         cycles=cycles,
         whole_maps=whole,
         mac_utilisation=utilisation(sum(r.macs for r in cycles.layers), cycles.compute, config),

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.masks import MASK_BITS
 
 STEP_AT = (0.5, 0.75)
 STEP_FACTOR = 0.1
@@ -37,19 +36,23 @@ def check_schedule(schedule: str, gradual: str) -> None:
         raise InputError(f"gradual {gradual!r}; allowed: {', '.join(GRADUAL)}")
 
 
-def mask_bits_at(gradual: str, target: Sequence[int], step: int, steps: int) -> tuple[int, ...]:
-    """The mask bits of every layer in a step.
+def mask_bits_at(
+    gradual: str, target: Sequence[int], step: int, steps: int, most: Sequence[int]
+) -> tuple[int, ...]:
+    """The mask bits of every layer in a step. ``most`` are the widest that each can have.
 
     With ``bits``, all layers start at the most bits and lose one bit at a time. With ``layers``, all layers
     start there too and reach their own widths one after the other, the first layer first. The periods are
     equal, and every layer has its own width after GRADUAL_SHARE of the steps.
     """
-    most, span = MASK_BITS[-1], GRADUAL_SHARE * steps
+    span = GRADUAL_SHARE * steps
     if gradual == "none" or step >= span:
         return tuple(target)
     if gradual == "bits":
-        periods = most - min(target)
-        now = most - int(step / span * (periods + 1)) if periods else most
-        return tuple(max(bits, now) for bits in target)
+        periods = max(top - bits for top, bits in zip(most, target, strict=True))
+        now = max(most) - int(step / span * (periods + 1)) if periods else max(most)
+        return tuple(max(bits, min(now, top)) for top, bits in zip(most, target, strict=True))
     reached = int(step / span * len(target))
-    return tuple(bits if n < reached else most for n, bits in enumerate(target))
+    return tuple(
+        bits if n < reached else top for n, (top, bits) in enumerate(zip(most, target, strict=True))
+    )

@@ -20,7 +20,8 @@ from torch import nn
 from torch.nn import functional
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.network import NetworkShape
+from kestrel.sw.model.graph import Side, output_side
+from kestrel.sw.model.network import IMAGE, NetworkShape, source_of
 from kestrel.sw.retrain import distributed
 from kestrel.sw.retrain.networks.floats import FloatConvs, Outputs
 from kestrel.sw.retrain.samples.batches import Batch
@@ -43,8 +44,8 @@ TEACHER_TERMS = ("features", "descriptor", "relation")
 @dataclass(frozen=True)
 class LossSettings:
     """``weights`` are those of the terms. ``layers`` names the layers whose features are compared; () means
-    every layer that pools, and the last. ``mining`` and ``margin`` apply to triplets, ``smoothing`` to
-    labels."""
+    the last layer before each smaller map, and the last of all. ``mining`` and ``margin`` apply to triplets,
+    ``smoothing`` to labels."""
 
     weights: dict[str, float]
     layers: tuple[str, ...] = ()
@@ -75,15 +76,17 @@ def parse_losses(text: str) -> dict[str, float]:
 
 
 def feature_layers(shape: NetworkShape, names: Sequence[str]) -> tuple[int, ...]:
-    """Indices of the layers with these names; without names, of the layers that pool and the last. Raises
-    InputError."""
+    """Indices of the layers with these names; without names, of the layers that pool, of those that a layer
+    with steps of two reads, and of the last. Raises InputError."""
     known = {layer.name: n for n, layer in enumerate(shape.layers)}
     for name in names:
         if name not in known:
             raise InputError(f"feature layer {name!r}; allowed: {', '.join(known)}")
     if names:
         return tuple(sorted({known[name] for name in names}))
-    return tuple(n for n, layer in enumerate(shape.layers) if layer.pool or n == len(shape.layers) - 1)
+    ends = {n for n, layer in enumerate(shape.layers) if layer.pool}
+    ends |= {source_of(shape.layers, n) for n, layer in enumerate(shape.layers) if layer.stride == 2}
+    return tuple(sorted((ends - {IMAGE}) | {len(shape.layers) - 1}))
 
 
 class Loss(nn.Module):
@@ -170,17 +173,31 @@ class Loss(nn.Module):
 
 def _pairs(mine: NetworkShape, theirs: NetworkShape, layers: Sequence[int]) -> dict[int, int]:
     """The teacher's layer of the same name for each layer. Raises InputError if one is missing or does not
-    match in width or pooling."""
+    match in width or in the size of its map."""
     known = {layer.name: n for n, layer in enumerate(theirs.layers)}
+    my_sides, their_sides = _sides(mine), _sides(theirs)
     for index in layers:
         layer = mine.layers[index]
-        other = theirs.layers[known[layer.name]] if layer.name in known else None
-        if other is None or (other.out_channels, other.pool) != (layer.out_channels, layer.pool):
+        other = known.get(layer.name)
+        if other is None or (theirs.layers[other].out_channels, their_sides[other]) != (
+            layer.out_channels,
+            my_sides[index],
+        ):
             raise InputError(
                 f"feature layer {layer.name} of {mine.name}: the teacher {theirs.name} has none of "
-                f"{layer.out_channels} channels; allowed: loss relational, or a teacher as wide"
+                f"{layer.out_channels} channels and its size; allowed: loss relational, or a teacher as wide"
             )
     return {index: known[mine.layers[index].name] for index in layers}
+
+
+def _sides(shape: NetworkShape) -> list[Side]:
+    """The side of each layer's output in terms of the image's."""
+    image = Side().half(up=True) if shape.blocks else Side()
+    sides: list[Side] = []
+    for number, layer in enumerate(shape.layers):
+        source = source_of(shape.layers, number)
+        sides.append(output_side(layer, image if source == IMAGE else sides[source]))
+    return sides
 
 
 def _same_width(mine: NetworkShape, theirs: NetworkShape) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from kestrel.sw.retrain.losses import Loss
-from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.networks.quantised_conv import QuantisedConv
 from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.validation import Student
 
@@ -27,20 +27,24 @@ def parameter_groups(student: Student, loss: Loss, settings: TrainSettings) -> l
     groups: list[dict[str, Any]] = []
     power = 2 if settings.optimiser == "sgd" else 1
 
+    seen: set[torch.nn.Parameter] = set()
+
     def add(parameter: torch.nn.Parameter, size: float, rate: float, decay: float = 0.0) -> None:
-        if parameter.requires_grad:
+        # Layers whose outputs have one scale have one range.
+        if parameter.requires_grad and parameter not in seen:
+            seen.add(parameter)
             groups.append({"params": [parameter], "lr": rate * size**power, "weight_decay": decay})
 
-    if isinstance(student, QuantisedNetwork):
-        layers = [(c.weight, c.bias, c) for c in student.convs()]
-    else:
-        layers = [(w, b, None) for w, b in zip(student.weights, student.biases, strict=True)]
-    for weight, bias, conv in layers:
-        size = _rms(weight)
-        add(weight, size, settings.rate, settings.weight_decay)
-        floor = BIAS_FLOOR * size * weight[0].numel() ** 0.5
-        add(bias, max(_rms(bias), floor), settings.rate)
-        if conv is not None:
+    for conv in student.convs():
+        size = _rms(conv.weight)
+        add(conv.weight, size, settings.rate, settings.weight_decay)
+        floor = BIAS_FLOOR * size * conv.weight[0].numel() ** 0.5
+        add(conv.bias, max(_rms(conv.bias), floor), settings.rate)
+        if conv.shortcut is not None:
+            projection = conv.shortcut.ndim > 1
+            decay = settings.weight_decay if projection else 0.0  # an identity's factors belong near 1
+            add(conv.shortcut, _rms(conv.shortcut), settings.rate, decay)
+        if isinstance(conv, QuantisedConv):
             add(conv.log_range, 1.0, settings.range_rate)
             if conv.scalars is not None:
                 add(conv.scalars, _rms(conv.scalars), settings.rate)

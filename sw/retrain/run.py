@@ -10,15 +10,13 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.network import NetworkShape, parse_network
+from kestrel.sw.model.network import NetworkShape
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.retrain import distributed, start
 from kestrel.sw.retrain.curves import plot_curves, read_log
 from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
-from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
-from kestrel.sw.retrain.networks.student import QuantisedNetwork
 from kestrel.sw.retrain.samples.augment import Augmentation
 from kestrel.sw.retrain.samples.batches import (
     UNREADABLE_SHARE,
@@ -152,7 +150,7 @@ def retrain(images: Path, settings: RetrainSettings, files: RetrainFiles | None 
     with distributed.processes(device):
         torch.manual_seed(pictures.seed)
         student, own = start.make_student(settings.student, options, training, (height, width), progress)
-        shape = _shape(student)
+        shape = student.shape
         teacher = start.make_teacher(own, settings.teacher, shape.name, student.preprocessing.name)
         criterion = Loss(shape, settings.loss, teacher, len(found.classes))
         _load_classifier(criterion, files)
@@ -185,10 +183,6 @@ def _mixed(precision: str, device: torch.device) -> bool:
     if precision not in allowed:
         raise InputError(f"precision {precision!r} on {device.type}; allowed: {', '.join(allowed)}")
     return precision == "mixed"
-
-
-def _shape(student: QuantisedNetwork | FloatConvs) -> NetworkShape:
-    return parse_network(student.name) if isinstance(student, QuantisedNetwork) else student.shape
 
 
 def _load_classifier(criterion: Loss, files: RetrainFiles) -> None:

@@ -18,10 +18,9 @@ from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.model.graph import check_plain
-from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import find_network, load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import resize
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.parameters import network_shape
@@ -70,7 +69,7 @@ class StudentSettings:
         if self.shape_name is None or self.weights is None:
             raise InputError("no network file; allowed: a NETWORK argument, or --network NAME with --weights "
                              "FILE or random:SEED")
-        check_plain(parse_network(self.shape_name), "training")
+        find_network(self.shape_name, self.weights)
         find_preprocessing(self.preprocessing)
 
 
@@ -91,8 +90,7 @@ def _name(network: CompressedNetwork | str | Path) -> str:
 
 def load_float(weights: str, network: str, preprocessing: str) -> FloatNetwork:
     """Loads float weights by file name or ``random:SEED``. Raises InputError."""
-    shape = parse_network(network)
-    check_plain(shape, "training")
+    shape = find_network(network, weights)
     return load_weights(weights, shape, min(find_preprocessing(preprocessing).scale))
 
 

@@ -139,7 +139,7 @@ class Trainer:
     def _train(self, batch: Batch, log: IO[str] | None) -> None:
         started = time.perf_counter()
         settings = self.settings
-        bits = mask_bits_at(settings.gradual, self._target, self._step, settings.steps)
+        bits = self._mask_bits_at(self._step)
         self._set_mask_bits(bits)
         taught = self.loss.teach(batch.pictures, mixed=self.mixed)
         outputs = self.student(batch.pictures, self.loss.wanted)
@@ -192,22 +192,25 @@ class Trainer:
         student = self.student
         return tuple(c.mask_bits for c in student.convs()) if isinstance(student, QuantisedNetwork) else ()
 
+    def _mask_bits_at(self, step: int) -> tuple[int, ...]:
+        """The mask bits of each layer in a step; empty for a float network."""
+        if not isinstance(self.student, QuantisedNetwork):
+            return ()
+        most = [conv.most_mask_bits for conv in self.student.convs()]
+        return mask_bits_at(self.settings.gradual, self._target, step, self.settings.steps, most)
+
     def _set_mask_bits(self, bits: tuple[int, ...]) -> None:
         if isinstance(self.student, QuantisedNetwork) and bits != self._mask_bits():
             self.student.set_mask_bits(bits)
             self.student.quantise("fit")
 
     def _freeze(self) -> None:
-        names = [layer.name for layer in _shapes(self.student)]
+        convs = self.student.convs()
+        names = [conv.shape.name for conv in convs]
         for name in self.settings.frozen:
             if name not in names:
                 raise InputError(f"frozen layer {name!r}; allowed: {', '.join(names)}")
-            index = names.index(name)
-            if isinstance(self.student, QuantisedNetwork):
-                self.student.convs()[index].requires_grad_(requires_grad=False)
-            else:
-                self.student.weights[index].requires_grad = False
-                self.student.biases[index].requires_grad = False
+            convs[names.index(name)].requires_grad_(requires_grad=False)
 
     # Validation, checkpoints, log ------------------------------------------------------------------------
 
@@ -259,9 +262,8 @@ class Trainer:
             self.loss.head.load_state_dict(found.loss)
         state = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**state, "state": found.optimiser})
-        bits = mask_bits_at(self.settings.gradual, self._target, max(0, self._step - 1), self.settings.steps)
         if isinstance(self.student, QuantisedNetwork):
-            self.student.loaded(bits)
+            self.student.loaded(self._mask_bits_at(max(0, self._step - 1)))
         return True
 
     def _open_log(self) -> "nullcontext[None] | IO[str]":
@@ -270,14 +272,6 @@ class Trainer:
 
 def _part(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def _shapes(student: Student) -> list[Any]:
-    return (
-        [c.shape for c in student.convs()]
-        if isinstance(student, QuantisedNetwork)
-        else list(student.shape.layers)
-    )
 
 
 def _mean(values: list[float]) -> float:

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 import kestrel
 from kestrel.sw.model.compressed import same
+from kestrel.sw.model.storage.save import save_weights
 
 NAME = "vgg16/32:pool2"
 
@@ -57,18 +59,43 @@ def test_a_state_dictionary_is_as_good_as_a_file(weights, kind):
     assert not found.untrained
 
 
+@pytest.mark.parametrize("kind", [torch.from_numpy, lambda array: array.astype(np.float64)])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+def test_a_state_dictionary_of_a_residual_network(prefix, kind, tmp_path):
+    """Batch norm is folded in, the blocks are counted, and what is not used is named."""
+    floats = kestrel.load_weights("random:3", "resnet_1_1_1_2/16")
+    save_weights(floats, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", "np") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    bias = state.pop("layer1.0.conv1.bias")
+    norm = {"weight": np.full(4, 2), "bias": bias, "running_mean": np.zeros(4), "running_var": np.ones(4)}
+    state |= {f"layer1.0.bn1.{part}": value.astype(np.float32) for part, value in norm.items()}
+    state |= {"fc.weight": np.zeros((3, 32), np.float32)}
+    found = kestrel.load_weights({prefix + key: kind(value) for key, value in state.items()}, "resnet/16")
+    assert found.shape.name == "resnet_1_1_1_2/16"
+    assert found.origin.unused == (f"{prefix}fc.weight",)
+    gain = [2 / np.sqrt(1 + 1e-5) if layer.name == "layer1_0_conv1" else 1 for layer in found.shape.layers]
+    for mine, theirs, factor in zip(found.weights, floats.weights, gain, strict=True):
+        np.testing.assert_allclose(mine, theirs * factor, rtol=1e-6)
+    for mine, theirs in zip(found.biases, floats.biases, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize(("change", "message"), [
-    ({"features.0.bias": None}, "no key features.0.bias (layer conv1_1)"),
-    ({"features.0.bias": np.zeros(3, np.float32)}, r"features.0.bias is float32 [3]"),
-    ({"features.0.bias": np.zeros(2, np.int64)}, "features.0.bias is int64"),
-    ({"features.0.bias": np.full(2, np.nan)}, "not finite"),
+    ({"features.0.bias": None}, "layer conv1_1 is not whole (no key features.0.bias)"),
+    ({"features.0.bias": np.zeros(3, np.float32)}, "features.0.bias (conv1_1) has shape 3; allowed: 2"),
+    ({"features.0.bias": np.zeros(2, np.int64)}, "features.0.bias (conv1_1) has type int64"),
+    ({"features.0.bias": "text"}, "features.0.bias (conv1_1) is a str"),
+    ({"features.0.bias": np.full(2, np.nan)}, "features.0.bias (conv1_1) contains nan"),
 ])
 def test_a_state_dictionary_that_does_not_fit_is_refused(change, message):
-    state = {"features.0.weight": np.zeros((2, 3, 3, 3)), "features.0.bias": np.zeros(2)} | change
+    state = {"features.0.weight": np.zeros((2, 3, 3, 3)), "features.0.bias": np.zeros(2),
+             "features.2.weight": np.zeros((2, 2, 3, 3)), "features.2.bias": np.zeros(2)} | change
     state = {key: value for key, value in state.items() if value is not None}
     with pytest.raises(kestrel.InputError) as refused:
-        kestrel.load_weights(state, "vgg16/32:conv1_1")
+        kestrel.load_weights(state, "vgg16/32:conv1_2")
     assert message in str(refused.value)
+    assert str(refused.value).startswith("state dictionary: ")
 
 
 def test_pictures_may_be_a_folder_files_arrays_or_tensors(weights, scenes, progress):

@@ -52,6 +52,21 @@ def test_the_plan_is_what_compress_takes_and_has_the_size(folder, capsys):
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_network_with_shared_layers(capsys):
+    """The last ``--network`` counts; plans have no entries for layers that share another's integers."""
+    name = "shared_resnet/32:layer1.1"
+    arguments = ("--network", name, "--bits-per-weight", "3", "--compare", "3,2,1", "--rounds", "1")
+    found = allocate(capsys, *arguments)
+    assert [(layer["name"], layer["shared_by"]) for layer in found["layers"]] == [
+        ("conv1", []), ("layer1_0_conv1", ["layer1_1_conv1"]), ("layer1_0_conv2", ["layer1_1_conv2"])]
+    assert run(["compress", "random:3", "-o", "n.safetensors", "--network", name, "--calibrate", "photos",
+                "--size", "16x16", "--mask-bits", found["mask_bits"], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bits"] == found["bits"]
+    assert run(["allocate", "random:3", "--calibrate", "photos", *SMALL, *arguments]) == 0
+    assert "layer1_0_conv1 and 1 more" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
 def test_the_same_plan_again(capsys):
     first, second = (allocate(capsys, "--cosine", "0.95") for _ in range(2))
     assert first == second

@@ -334,7 +334,7 @@ def test_a_second_build_of_a_configuration_comes_from_the_cache():
 def test_export_for_other_programs(folder, capsys):
     from kestrel.sw.compress.dequantise import dequantise
     from kestrel.sw.model.network import parse_network
-    from kestrel.sw.model.weights import load_weights
+    from kestrel.sw.model.storage.load import load_weights
 
     files = ["--onnx", "i.onnx", "--float", "w.safetensors"]
     assert run(["export", "n.safetensors", *files, "--json"]) == 0

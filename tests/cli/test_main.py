@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from kestrel.cli import main
+from kestrel.sw.model.network import parse_network
 
 HEAVY = ("torch", "amaranth", "cocotb", "numpy")
 
@@ -147,8 +148,16 @@ def test_interruption_and_own_exit_codes(probe):
 def test_list_names_what_the_options_take(capsys):
     assert main.run(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert [network["name"] for network in listed["networks"]] == ["vgg11", "vgg13", "vgg16", "vgg19"]
-    assert [network["layers"] for network in listed["networks"]] == [8, 10, 13, 16]
+    assert {network["name"]: network["layers"] for network in listed["networks"]} == {
+        "vgg11": 8, "vgg13": 10, "vgg16": 13, "vgg19": 16, "resnet18": 17, "resnet34": 33, "resnet": None,
+        "shared_resnet": 37, "repvgg_a0": 22, "repvgg_b0": 28}
+    for network in listed["networks"]:
+        assert network["residual"] != network["name"].startswith("vgg")
+        for cut in network["cuts"]:
+            assert parse_network(f"{network['name']}:{cut}").layers
+    cuts = {network["name"]: network["cuts"] for network in listed["networks"]}
+    assert cuts["resnet18"] == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert cuts["vgg11"][-2:] == ["pool4", "pool5"]
     assert {"nano", "edge", "asic"} <= {config["name"] for config in listed["configurations"]}
     assert set(listed["fits"]) == {"least-squares", "output", "sequential", "vendor", "paper"}
     assert set(listed["preprocessings"]) == {"caffe", "torchvision", "none"}
@@ -158,4 +167,47 @@ def test_list_names_what_the_options_take(capsys):
     assert {"nip", "rnip5x", "rnip14x", "rnip3x3", "rnip18m", "rmac", "sqrt"} <= set(listed["poolings"])
     assert listed["backends"] == ["float", "reference", "rtl"]
     assert main.run(["list"]) == 0
-    assert "vgg16" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for text in ("vgg16", "layer1.0 ... layer4.1", "a block, as layer4.0", "residual = true only: resnet18"):
+        assert text in out
+
+
+def test_list_shows_the_layers_of_a_network(capsys, tmp_path):
+    """Strides, sources, shortcuts and sharing, of a name and of a file alike."""
+    name = "shared_resnet/16:layer2.1"
+    assert main.run(["list", "--network", name, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    layers = {layer["name"]: layer for layer in listed["layers"]}
+    assert listed["blocks"]
+    assert (layers["conv1"]["source"], layers["conv1"]["pool"]) == ("image", 3)
+    assert layers["layer1_1_conv2"]["shares"] == "layer1_0_conv2"
+    shortcuts = {name: layer["shortcut"] for name, layer in layers.items()}
+    assert shortcuts["layer1_1_conv2"] == {"source": "layer1_0_conv2", "projection": False, "stride": 1}
+    assert layers["layer2_0_conv1"]["stride"] == 2
+    assert shortcuts["layer2_0_conv2"] == {"source": "layer1_1_conv2", "projection": True, "stride": 2}
+    assert listed["weights"] == sum(layer["weights"] for layer in listed["layers"])
+    file = tmp_path / "n.safetensors"
+    assert main.run(["compress", "random:1", "-o", str(file), "--network", name, "--size", "32",
+                     "--mask-bits", "3,2*2,1*4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [x["weights"] for x in report["layers"]] == [x["weights"] for x in listed["layers"]]
+    assert main.run(["list", "--network", str(file), "--json"]) == 0
+    compressed = json.loads(capsys.readouterr().out)
+    assert [layer.pop("mask_bits") for layer in compressed["layers"]] == [3, 2, 2, 2, 2, 1, 1, 1, 1]
+    assert compressed == listed
+    assert main.run(["list", "--network", str(file)]) == 0
+    out = capsys.readouterr().out
+    for text in ("layer1_1_conv2", "4, 1x1/2", "3x3/2", "4 to 8", "read in blocks", "bits", "9 layers"):
+        assert text in out
+    assert main.run(["list", "--network", "embedded"]) == 0
+    assert "read in blocks" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("network", "message"), [
+    ("vgg12", "network 'vgg12' is not known; allowed: vgg11, "),
+    ("resnet", "the blocks of resnet are counted in a file of weights"),
+    ("no.safetensors", "no.safetensors: no such file"),
+])
+def test_list_refuses_what_is_no_network(capsys, network, message):
+    assert main.run(["list", "--network", network]) == 2
+    assert message in capsys.readouterr().err

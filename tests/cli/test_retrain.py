@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from kestrel.cli import main as cli
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import load_weights
+from kestrel.sw.model.storage.load import load_weights
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrain.curves import plot_curves
 from kestrel.sw.retrain.losses import parse_losses
@@ -284,3 +285,73 @@ def test_curves_of_a_run_without_validation(tmp_path: Path) -> None:
         [{"step": 1, "loss": 0.5, "rate": 0.1}, {"step": 2, "loss": 0.4, "rate": 0.1}], tmp_path / "c.svg"
     )
     assert (tmp_path / "c.svg").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("fit", ["sequential", "least-squares"])
+def test_a_residual_network_is_distilled(
+    fit: str, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a file of compress, or from the float weights alone; resumable, and taken by other commands."""
+    name, start, output = "resnet18/32:layer2.0", tmp_path / "s.safetensors", tmp_path / "o.safetensors"
+    common = ("--network", name, "--mask-bits", "1")
+    if fit == "sequential":
+        arguments = ("compress", "random:1", "-o", start, "--fit", fit, "--size", 24, *common)
+        assert cli.run([str(argument) for argument in arguments]) == 0
+        capsys.readouterr()
+        common = (start,)
+    command = (*common, "--weights", "random:1", "-o", output, "--images", images, "--checkpoint",
+               tmp_path / "c.safetensors", *QUICK, "--json")  # fmt: skip
+    teacher = ("--teacher", "random:1")  # the student's own random weights are no teacher
+    code, out, error = run(capsys, *command, *teacher)
+    assert code == 0, error
+    payload = json.loads(out)
+    assert payload["network"] == name
+    assert payload["mask_bits"] == [1] * 7
+    assert payload["validation"]["after"]["cosine"] >= payload["validation"]["before"]["cosine"]
+    network = load_network(output)
+    Reference(network).last(torch.zeros((1, 27, 8, 8), dtype=torch.uint8))
+    if fit == "sequential":
+        begun = load_network(start)
+        assert begun.layers[-1].shortcut_alpha is not None
+        assert network.blocks
+    first = output.read_bytes()
+    code, out, _ = run(capsys, *command, *teacher)
+    assert (code, json.loads(out)["resumed_from"]) == (0, 4)
+    assert output.read_bytes() == first
+
+
+def test_a_resnet_whose_blocks_are_counted(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a file there is nothing to count; such a name is refused before any work."""
+    output = tmp_path / "o.safetensors"
+    code, out, error = run(
+        capsys, "--network", "resnet:layer1.0", "--weights", "random:1", "--images", images, "-o", output
+    )
+    assert (code, out) == (2, "")
+    assert "the blocks of resnet are counted in a file of weights" in error
+    assert error.count("\n") == 1
+
+
+def test_a_float_residual_network_is_trained_and_read_again(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With labels, its classifier, and a stem that is still one of 7x7; then integers from what is written."""
+    name, weights, head = "resnet18/32:layer2.0", tmp_path / "f.safetensors", tmp_path / "h.safetensors"
+    common = ("--network", name, "--images", images, "--loss", "labels", "--steps", 4, "--batch", 4,
+              "--size", 16, "--held-out", 0, "--device", "cpu", "--json")  # fmt: skip
+    code, _, error = run(
+        capsys, "--float", "--weights", "random:1", "-o", weights, "--save-classifier", head, *common
+    )
+    assert code == 0, error
+    with safe_open(str(weights), framework="np") as file:
+        assert file.get_tensor("conv1.weight").shape == (2, 3, 7, 7)
+    trained = load_weights(str(weights), parse_network(name))
+    begun = load_weights("random:1", parse_network(name))
+    assert not np.array_equal(trained.weights[0], begun.weights[0])
+    code, out, error = run(
+        capsys, "--weights", weights, "-o", tmp_path / "o.safetensors", "--classifier", head, *common
+    )
+    assert code == 0, error
+    assert json.loads(out)["steps"] == 4
+    assert load_network(tmp_path / "o.safetensors").blocks

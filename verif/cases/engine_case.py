@@ -9,6 +9,7 @@ import numpy as np
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.widths import PIXEL_BITS
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, Shortcut
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.verif.cases.descriptor_case import random_constants
@@ -32,10 +33,24 @@ class EngineCase:
     pictures: tuple[np.ndarray, ...]
 
 
+def residual_shapes() -> tuple[ConvShape, ...]:
+    """A stem with a 3x3 pooling, a block with an identity, one with a projection, and one that repeats the
+    integers of an earlier one and reads its shortcut from the part of the memory that it writes."""
+    return (
+        ConvShape("stem", BLOCK_CHANNELS, 5, pool=True, pool_size=3),
+        ConvShape("block0_a", 5, 5, pool=False),
+        ConvShape("block0_b", 5, 5, pool=False, shortcut=Shortcut(0)),
+        ConvShape("block1_a", 5, 6, pool=False, stride=2),
+        ConvShape("block1_b", 6, 5, pool=False, shortcut=Shortcut(2, projection=True, stride=2)),
+        ConvShape("point", 5, 5, pool=False, kernel=1, shortcut=Shortcut(4)),
+        ConvShape("point_again", 5, 5, pool=False, kernel=1, shares=5, shortcut=Shortcut(4)),
+    )
+
+
 def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
     """The case called ``name``: ``tiny`` (the shortest possible frame), ``pooled`` (pooling, several mask
-    widths), ``wide`` (the widest row, strips) or ``rows`` (three rows at once, if the engine can, and one row
-    left over). Raises ValueError for another name."""
+    widths), ``wide`` (the widest row, strips), ``rows`` (three rows at once, if the engine can, and one row
+    left over) or ``graph`` (a residual network on an image in blocks). Raises ValueError for another name."""
     rng = np.random.default_rng([seed, *name.encode()])
     if name == "tiny":
         shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5
@@ -45,10 +60,12 @@ def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
         shapes, mask_bits, height, width = stack((4, 3)), (5,), 3, config.max_width
     elif name == "rows":
         shapes, mask_bits, height, width = stack((1, 5, 3)), (3, 2), 10, 9
+    elif name == "graph":
+        shapes, mask_bits, height, width = residual_shapes(), (3, 1, 4, 2, 1, 2, 2), 23, 18
     else:
-        raise ValueError(f"case {name!r}; allowed: tiny, pooled, wide, rows")
-    bits = config.activation_bits
-    network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name)
-    size = (shapes[0].in_channels, height, width)
+        raise ValueError(f"case {name!r}; allowed: tiny, pooled, wide, rows, graph")
+    bits, blocks = config.activation_bits, name == "graph"
+    network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name, blocks=blocks)
+    size = (IMAGE_CHANNELS if blocks else shapes[0].in_channels, height, width)
     pictures = rng.integers(0, 1 << PIXEL_BITS, size=(FRAMES, *size), dtype=np.uint8)
     return EngineCase(network, make_plan(network, config, height, width), tuple(pictures))

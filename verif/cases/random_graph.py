@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.masks import MASK_BITS
+from kestrel.hw.spec.widths import SHORTCUT_SHIFT_MAX
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.graph import Side, check_graph, integers_shape, output_side
 from kestrel.sw.model.network import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, Shortcut
@@ -160,18 +161,21 @@ def random_graph(
     blocks: bool = False,
     kinds: GraphKinds = GraphKinds(),
     name: str = "graph",
+    shortcut_shift_max: int = SHORTCUT_SHIFT_MAX,
 ) -> CompressedNetwork:
     """A network of random layers and integers, drawn again until every map takes several values.
 
-    ``mask_bits`` are the widths among which each layer of 3x3 kernels has one. Raises RuntimeError if no
+    ``mask_bits`` are the widths among which each layer of 3x3 kernels has one, ``shortcut_shift_max`` is the
+    largest shift of a shortcut. Raises RuntimeError if no
     lively network is found: with one channel a layer that may happen.
     """
     for _ in range(TRIES):
         shapes = random_shapes(rng, count, channels, blocks=blocks, kinds=kinds)
         widths = [int(rng.choice(mask_bits)) for _ in shapes]
         network = random_network(
-            rng, shapes, widths, activation_bits=activation_bits, name=name, blocks=blocks
-        )
+            rng, shapes, widths, activation_bits=activation_bits, name=name, blocks=blocks,
+            shortcut_shift_max=shortcut_shift_max,
+        )  # fmt: skip
         if is_lively(rng, network):
             return network
     raise RuntimeError(f"no lively network of {count} layers with {tuple(channels)} channels: {TRIES} tries")

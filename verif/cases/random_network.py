@@ -33,6 +33,7 @@ def random_network(
     pad: Sequence[int] | None = None,
     name: str = "random",
     blocks: bool = False,
+    shortcut_shift_max: int = SHORTCUT_SHIFT_MAX,
 ) -> CompressedNetwork:
     """A network of random integers.
 
@@ -43,8 +44,8 @@ def random_network(
     colour.
 
     Layers of 1x1 kernels have one mask bit whatever ``mask_bits`` says, layers that share integers those of
-    their owner. Shortcuts have every shift; their scalars are such that what they add is as varied as what
-    the convolution does.
+    their owner. Shortcuts have every shift up to ``shortcut_shift_max``; their scalars are such that what
+    they add is as varied as what the convolution does.
     """
     widths = [mask_bits] * len(shapes) if isinstance(mask_bits, int) else list(mask_bits)
     greatest = (1 << activation_bits) - 1
@@ -64,7 +65,8 @@ def random_network(
         shortcut: dict[str, Any] = {}
         if shape.shortcut is not None:
             channels = shapes[shape.shortcut.source].out_channels if shape.shortcut.projection else None
-            shortcut = _random_shortcut(rng, c_out, channels, spread / (0.58 * 0.58 * greatest))
+            shift = int(rng.integers(0, shortcut_shift_max + 1))
+            shortcut = _random_shortcut(rng, c_out, channels, shift, spread / (0.58 * 0.58 * greatest))
             spread *= sqrt(2)
         shift = min(max(round(log2(spread / (greatest / 2))), SHIFT_MIN), SHIFT_MAX)
         reach = min(BIAS_MAX, 4 * greatest)
@@ -80,11 +82,10 @@ def random_network(
 
 
 def _random_shortcut(
-    rng: np.random.Generator, c_out: int, channels: int | None, reach: float
+    rng: np.random.Generator, c_out: int, channels: int | None, shift: int, reach: float
 ) -> dict[str, Any]:
     """The shortcut's parts of a layer: a projection from ``channels``, or an identity. ``reach`` is the
     greatest weight that an identity should have, its shift included."""
-    shift = int(rng.integers(0, SHORTCUT_SHIFT_MAX + 1))
     largest = reach / (1 << shift) / sqrt(channels or 1)
     size = c_out if channels is None else (c_out, channels)
     alpha = rng.integers(0, min(max(round(largest), 1), SCALAR_MAX) + 1, size=size).astype(np.uint8)

@@ -7,14 +7,13 @@ thousands run in a night and every one of them still goes through whole layers.
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.masks import PASSES, mask_values
-from kestrel.hw.spec.widths import ACTIVATION_BITS_MIN, BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
+from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, SCALAR_MAX, SHIFT_MAX, SHIFT_MIN
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import VGG_BLOCKS, VGG_CHANNELS, ConvShape, parse_network
 from kestrel.sw.planning.cycles import frame_cycles
@@ -30,156 +29,20 @@ from kestrel.sw.planning.geometry import (
 from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
 from kestrel.sw.planning.visit_order import depth_first_schedules
 from kestrel.verif.cases.depth_first import depth_first_plan
-from kestrel.verif.cases.random_network import constant_network, random_network, stack
-from kestrel.verif.simulate.frame import Pauses
-
-# Together these have: rows longer than half the partial sums; more input than output lanes and the reverse;
-# numbers of lanes that are no power of two; fewer activation bits than a byte; beats that do not divide a
-# word; a single lane; three rows at once with and without spare lanes; engines for narrow masks only.
-_ODD = replace(NAMED["nano"], feature_words=(6000, 6000), weight_words=32768, max_width=40, partial_depth=90)
-ODD: dict[str, EngineConfig] = {
-    "4x2": replace(_ODD, input_lanes=4, load_kernels=2, stream_bytes=2),
-    "2x4": replace(_ODD, output_lanes=4, stream_bytes=3, partial_depth=70),
-    "3x3": replace(_ODD, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3),
-    "6x2": replace(_ODD, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
-    "1x1": replace(_ODD, input_lanes=1, output_lanes=1),
-    "4x4-rows": replace(_ODD, input_lanes=4, output_lanes=4, load_kernels=2, stream_bytes=2, row_groups=True),
-    "12x3-rows": replace(
-        _ODD,
-        input_lanes=12,
-        output_lanes=3,
-        load_kernels=3,
-        activation_bits=6,
-        stream_bytes=4,
-        row_groups=True,
-    ),
-    "2x2b3": replace(_ODD, mask_bits_max=3),
-    "4x2b2": replace(_ODD, input_lanes=4, load_kernels=4, mask_bits_max=2),
-    "3x3b1": replace(_ODD, input_lanes=3, output_lanes=3, activation_bits=6, mask_bits_max=1),
-}
-TARGETS: dict[str, EngineConfig] = {
-    "nano": NAMED["nano"],
-    **{name: replace(config, name=name) for name, config in ODD.items()},
-    "edge": NAMED["edge"],
-    "asic": NAMED["asic"],
-}
-"""The configurations, with those that build fast first."""
-
-PIXEL_VALUES = 256
-CYCLES = 80_000
-"""Approximate cycles of a frame on small engines; large engines are slower to simulate and get fewer."""
-
-CYCLES_LARGE = 20_000
-LARGE = 256
-"""The number of kernel units from which an engine counts as large."""
-
-DRAWS = 200
-
-
-@dataclass(frozen=True)
-class Case:
-    """One frame of the set. Its ``name`` and ``seed`` reproduce it anywhere."""
-
-    config: str
-    kind: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.config}/{self.kind}"
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}@{self.seed}"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A case after drawing: what enters the engine. ``plan`` may be made for a smaller feature memory than
-    the engine's."""
-
-    network: CompressedNetwork
-    plan: Plan
-    pixels: np.ndarray
-    pauses: Pauses | None
-    power_up: int
-
-    def __str__(self) -> str:
-        net, plan = self.network, self.plan
-        shapes = [layer.shape for layer in net.layers]
-        channels = [shapes[0].in_channels, *(shape.out_channels for shape in shapes)]
-        pools = [number for number, shape in enumerate(shapes) if shape.pool]
-        return (
-            f"{net.name}: channels {channels}, pools after {pools}, "
-            f"mask bits {[layer.mask_bits for layer in net.layers]}, {net.activation_bits} activation bits, "
-            f"{plan.height} x {plan.width}, {len(plan.visits)} visits, "
-            f"feature words {plan.config.feature_words}, {self.pauses}, power-up {self.power_up}"
-        )
+from kestrel.verif.cases.random_network import constant_network, stack
+from kestrel.verif.regress.draw import CYCLES, DRAWS, TARGETS, Case, Draw, Frame
+from kestrel.verif.regress.graphs import GRAPH_KINDS
 
 
 def make_frame(case: Case) -> Frame:
     """Draws a case. Raises InputError if the planner refuses it, which is a defect, since all draws fit."""
     rng = np.random.default_rng([case.seed, zlib.crc32(case.name.encode())])
-    return KINDS[case.kind](_Draw(case, TARGETS[case.config], rng))
+    return KINDS[case.kind](Draw(case, TARGETS[case.config], rng))
 
 
-@dataclass(frozen=True)
-class _Draw:
-    """A case that is being drawn."""
-
-    case: Case
-    config: EngineConfig
-    rng: np.random.Generator
-
-    def number(self, low: int, high: int) -> int:
-        """A number drawn uniformly from low..high."""
-        return int(self.rng.integers(low, high + 1))
-
-    def one_of(self, choices: Sequence[int]) -> int:
-        return int(self.rng.choice(choices))
-
-    def activation_bits(self) -> int:
-        return self.number(ACTIVATION_BITS_MIN, self.config.activation_bits)
-
-    def mask_bits(self, layers: int) -> list[int]:
-        """All layers have the same width, or each its own, or one width up to some layer and another from
-        there on. The seed decides which, so that a few seeds cover all three patterns and all widths."""
-        style, widths = self.case.seed % 3, self.config.mask_widths
-        if style == 0:
-            return [widths[self.case.seed // 3 % len(widths)]] * layers
-        if style == 1:
-            return [self.one_of(widths) for _ in range(layers)]
-        change, before, after = self.number(0, layers), self.one_of(widths), self.one_of(widths)
-        return [before] * change + [after] * (layers - change)
-
-    def pixels(self, channels: int, height: int, width: int) -> np.ndarray:
-        """Random pixels; sometimes only the two extreme values, sometimes all the same."""
-        size = channels, height, width
-        style = self.rng.random()
-        if style < 0.8:
-            return self.rng.integers(0, PIXEL_VALUES, size=size, dtype=np.uint8)
-        if style < 0.9:
-            return self.rng.choice(np.array([0, PIXEL_VALUES - 1], dtype=np.uint8), size=size)
-        return np.full(size, self.one_of([0, PIXEL_VALUES - 1]), dtype=np.uint8)
-
-    def frame(self, network: CompressedNetwork, plan: Plan) -> Frame:
-        pauses = None
-        if self.rng.random() < 0.3:
-            pauses = Pauses(self.case.seed, float(self.rng.uniform(0.05, 0.9)))
-        pixels = self.pixels(network.layers[0].shape.in_channels, plan.height, plan.width)
-        return Frame(network, plan, pixels, pauses, power_up=self.number(1, 1 << 30))
-
-    def network(self, shapes: Sequence[ConvShape], bits: Sequence[int], name: str) -> CompressedNetwork:
-        zeros = [0] * shapes[0].in_channels
-        pad = zeros if self.rng.random() < 0.3 else None
-        return random_network(
-            self.rng, shapes, bits, activation_bits=self.activation_bits(), pad=pad, name=name
-        )
-
-
-def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], config: EngineConfig, h: int, w: int) -> bool:
+def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], draw: Draw, h: int, w: int) -> bool:
     """Whether a frame certainly fits the configuration, with all maps whole and separate, and the budget."""
-    large = config.input_lanes * config.output_lanes >= LARGE
+    config = draw.config
     cycles = h * w * group_count(shapes[0].in_channels, config.stream_bytes)
     words, features = 0, [0, 0]
     if w > config.max_width:
@@ -199,14 +62,14 @@ def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], config: EngineConfig
     last = group_count(shapes[-1].out_channels, config.word_lanes)
     features[len(shapes) % 2] += group_count(h, BANKS) * w * last
     return (
-        cycles <= (CYCLES_LARGE if large else CYCLES)
+        cycles <= draw.budget
         and words <= config.weight_words
         and features[0] <= config.feature_words[0]
         and features[1] <= config.feature_words[1]
     )
 
 
-def _vgg(draw: _Draw) -> Frame:
+def _vgg(draw: Draw) -> Frame:
     """A VGG network cut at any layer, about as wide as the budget allows."""
     family = draw.case.kind
     layers = parse_network(family).layers
@@ -218,7 +81,7 @@ def _vgg(draw: _Draw) -> Frame:
     for margin in (least + 6, least // 2 + 2, 0):
         height, width = draw.number(least, least + margin), draw.number(least, least + margin)
         names = [f"{family}/{divisor}:{cut}" for divisor in divisors]
-        fitting = [n for n in names if _fits(parse_network(n).layers, bits, draw.config, height, width)]
+        fitting = [n for n in names if _fits(parse_network(n).layers, bits, draw, height, width)]
         if fitting:
             name = fitting[min(draw.number(0, 2), len(fitting) - 1)]
             network = draw.network(parse_network(name).layers, bits, name)
@@ -226,7 +89,7 @@ def _vgg(draw: _Draw) -> Frame:
     raise RuntimeError(f"{draw.case.key}: {family}:{cut} does not fit the budget of cycles at any width")
 
 
-def _channels(draw: _Draw, count: int) -> list[int]:
+def _channels(draw: Draw, count: int) -> list[int]:
     """Channel counts around the multiples of the lanes, where groups begin and end."""
     lanes = draw.config.word_lanes
     near = [1, lanes - 1, lanes, lanes + 1, 2 * lanes, 2 * lanes + 1, 3 * lanes + 1]
@@ -237,7 +100,7 @@ def _channels(draw: _Draw, count: int) -> list[int]:
 
 
 def _drawn_stack(
-    draw: _Draw, depth: tuple[int, int], height: tuple[int, int], width: tuple[int, int]
+    draw: Draw, depth: tuple[int, int], height: tuple[int, int], width: tuple[int, int]
 ) -> tuple[CompressedNetwork, int, int]:
     """A random stack and a size that fit. A third of the layers pool if that leaves something of the map. The
     draws become smaller the longer nothing fits."""
@@ -250,19 +113,19 @@ def _drawn_stack(
                 pools.append(number)
                 least *= 2
         shapes, bits = stack(_channels(draw, layers + 1), pools), draw.mask_bits(layers)
-        if _fits(shapes, bits, draw.config, h, w):
+        if _fits(shapes, bits, draw, h, w):
             return draw.network(shapes, bits, draw.case.kind), h, w
     raise RuntimeError(f"{draw.case.key}: no stack within the budget of cycles in {DRAWS} draws")
 
 
-def _stack(draw: _Draw) -> Frame:
+def _stack(draw: Draw) -> Frame:
     """Any stack of one to five layers; one side of the image is often 1 or 2."""
     side = [(1, 16), (1, 24), (1, 2)]
     network, height, width = _drawn_stack(draw, (1, 5), side[draw.number(0, 2)], side[draw.number(0, 1)])
     return draw.frame(network, make_plan(network, draw.config, height, width))
 
 
-def _rows(draw: _Draw) -> Frame:
+def _rows(draw: Draw) -> Frame:
     """A first layer that runs in row groups if the engine can: few channels, no pooling, one pass. The maps
     are whole, or the order of visits is arbitrary."""
     for _ in range(DRAWS):
@@ -274,7 +137,7 @@ def _rows(draw: _Draw) -> Frame:
         widths = draw.config.mask_widths
         single = [bits for bits in widths if PASSES[bits] == 1]
         bits = [draw.one_of(single), *(draw.one_of(widths) for _ in range(layers - 1))]
-        if _fits(shapes, bits, draw.config, height, width):
+        if _fits(shapes, bits, draw, height, width):
             network = draw.network(shapes, bits, draw.case.kind)
             plan = make_plan(network, draw.config, height, width)
             if draw.rng.random() < 0.5:
@@ -284,7 +147,7 @@ def _rows(draw: _Draw) -> Frame:
     raise RuntimeError(f"{draw.case.key}: no stack within the budget of cycles in {DRAWS} draws")
 
 
-def _deep(draw: _Draw) -> Frame:
+def _deep(draw: Draw) -> Frame:
     """A feature memory so small that the planner must go depth first. The plan is made for the small memory
     but run on the engine with the large one; only the plan differs."""
     network, height, width = _drawn_stack(draw, (2, 6), (8, 60), (3, min(40, draw.config.max_width)))
@@ -296,7 +159,7 @@ def _deep(draw: _Draw) -> Frame:
     return draw.frame(network, make_plan(network, small, height, width))
 
 
-def _chunks(draw: _Draw) -> Frame:
+def _chunks(draw: Draw) -> Frame:
     """Every layer does what it can after each few rows of the image; no planner would, the engine must."""
     network, height, width = _drawn_stack(draw, (1, 5), (4, 40), (1, min(30, draw.config.max_width)))
     chunk = draw.number(1, 9)
@@ -315,14 +178,14 @@ def _without_dropped_rows(plan: Plan) -> tuple[Visit, ...]:
     return tuple(replace(visit, rows=n) for visit, n in zip(plan.visits, rows, strict=True) if n > 0)
 
 
-def _wide(draw: _Draw) -> Frame:
+def _wide(draw: Draw) -> Frame:
     """Rows of the greatest length or one less: strips of a row or two, weights that arrive late."""
     most = draw.config.max_width
     network, height, width = _drawn_stack(draw, (1, 3), (1, 12), (most - 1, most))
     return draw.frame(network, make_plan(network, draw.config, height, width))
 
 
-def _extreme(draw: _Draw) -> Frame:
+def _extreme(draw: Draw) -> Frame:
     """Every number of the network is the same and at an end of its range."""
     network, height, width = _drawn_stack(draw, (1, 3), (1, 8), (1, 8))
     bits = draw.one_of(draw.config.mask_widths)
@@ -342,7 +205,7 @@ def _extreme(draw: _Draw) -> Frame:
     return draw.frame(constant, make_plan(constant, draw.config, height, width))
 
 
-KINDS: dict[str, Callable[[_Draw], Frame]] = {
+KINDS: dict[str, Callable[[Draw], Frame]] = {
     **dict.fromkeys(VGG_BLOCKS, _vgg),
     "stack": _stack,
     "rows": _rows,
@@ -350,10 +213,19 @@ KINDS: dict[str, Callable[[_Draw], Frame]] = {
     "chunks": _chunks,
     "wide": _wide,
     "extreme": _extreme,
+    **GRAPH_KINDS,
 }
-"""The kinds of frames: the VGG networks, and the purposes for which random stacks are drawn."""
+"""The kinds of frames: the VGG networks, and the purposes for which random stacks and graphs are drawn."""
+
+
+def kinds_of(config: EngineConfig) -> list[str]:
+    """The kinds that run on an engine: graphs only on one for residual networks."""
+    return [kind for kind in KINDS if config.residual or kind not in GRAPH_KINDS]
 
 
 def all_cases(seeds: range) -> list[Case]:
-    """The whole set: every kind on every configuration, for each seed."""
-    return [Case(config, kind, seed) for config in TARGETS for seed in seeds for kind in KINDS]
+    """The whole set: every kind on every configuration that runs it, for each seed."""
+    return [
+        Case(name, kind, seed) for name, config in TARGETS.items() for seed in seeds
+        for kind in kinds_of(config)
+    ]  # fmt: skip

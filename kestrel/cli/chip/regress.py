@@ -21,7 +21,8 @@ from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import NOTHING, REGRESS_JUNIT, REGRESS_RESULTS, file_kind
-from kestrel.verif.regress.cases import KINDS, TARGETS, Case, all_cases
+from kestrel.verif.regress.cases import KINDS, all_cases
+from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
 from kestrel.verif.regress.run import run_cases

@@ -22,8 +22,8 @@ from kestrel.sw.allocate.search import plan_text
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
-from kestrel.sw.model.graph import check_plain
-from kestrel.sw.model.weights import find_network, parse_seed
+from kestrel.sw.model.graph import owners
+from kestrel.sw.model.weights import parse_seed
 from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
@@ -39,7 +39,7 @@ def allocate(
     weights: Annotated[str, typer.Argument(help="Float weights, as for compress, or random:SEED.")],
     calibrate: Annotated[Path, typer.Option(help="Folder of photographs to measure on.")],
     network: Annotated[
-        str, typer.Option(help="Network: vgg16, a cut (vgg16:pool3), a width (vgg16/8).")
+        str, typer.Option(help="Network: vgg16, resnet18, ..., a cut (vgg16:pool3), a width (vgg16/8).")
     ] = "vgg16",
     bits_per_weight: Annotated[
         float | None, typer.Option(help="Target: most stored bits a weight, scalars included.")
@@ -91,7 +91,6 @@ def allocate(
     The result is for `kestrel compress --mask-bits`. It is compared with the largest plan of no greater size
     that gives 3 bits to the first layers and 1 bit to the others.
     """
-    check_plain(find_network(network, weights), "allocate")
     settings = AllocationSettings(
         _widths(mask_widths), fit, activation_bits, preprocessing, parse_size(size), pictures, percentile,
         rounds, trials,
@@ -151,13 +150,14 @@ def _payload(study: AllocationStudy) -> dict[str, Any]:
         **described(allocation.found), "search_alone": described(allocation.first), "tried": allocation.tried,
         "compared": [described(measured) for measured in compared],
         "layers": [
-            {"name": layer.name, "mask_bits": width,
+            {"name": study.shape.layers[number].name, "mask_bits": width,
+             "shared_by": [layer.name for layer in study.shape.layers if layer.shares == number],
              "choices": [{"mask_bits": choice.mask_bits, "bits": choice.bits, "cycles": choice.cycles,
                           "distortion": sensitivity.descriptor[n][choice.mask_bits],
                           "output_noise": sensitivity.output[n][choice.mask_bits]}
                          for choice in costs.choices[n]]}
-            for n, (layer, width) in enumerate(
-                zip(study.shape.layers, allocation.found.plan, strict=True))
+            for n, (number, width) in enumerate(
+                zip(owners(study.shape.layers), allocation.found.plan, strict=True))
         ],
         "front": [{"mask_bits": plan_text(point.plan), "bits": point.bits, "distortion": point.distortion}
                   for point in allocation.front],
@@ -165,14 +165,16 @@ def _payload(study: AllocationStudy) -> dict[str, Any]:
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:
-    widths = [choice["mask_bits"] for choice in found["layers"][0]["choices"]]
+    widths = sorted({choice["mask_bits"] for layer in found["layers"] for choice in layer["choices"]})
     table = Table("layer", *(f"{width} bit{'s' * (width > 1)}" for width in widths), "chosen",
                   title=f"{found['network']}, {found['fit']}: 1 - cosine, this layer alone compressed")
     for column in table.columns[1:]:
         column.justify = "right"
     for layer in found["layers"]:
-        table.add_row(layer["name"], *(f"{choice['distortion']:.5f}" for choice in layer["choices"]),
-                      str(layer["mask_bits"]))
+        measured = {choice["mask_bits"]: f"{choice['distortion']:.5f}" for choice in layer["choices"]}
+        others = len(layer["shared_by"])
+        table.add_row(layer["name"] + f" and {others} more" * bool(others),
+                      *(measured.get(width, "-") for width in widths), str(layer["mask_bits"]))
     console.print(table)
     held_out = "cosine_held_out" in found
     table = Table("mask bits", "bytes", "bits a weight", "cycles", "cosine", *(["held out"] * held_out),

@@ -20,7 +20,8 @@ from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import save_network
-from kestrel.sw.model.weights import FloatNetwork, find_network, parse_seed
+from kestrel.sw.model.storage.load import find_network
+from kestrel.sw.model.weights import FloatNetwork, parse_seed
 from kestrel.sw.pictures.sizes import parse_size
 
 

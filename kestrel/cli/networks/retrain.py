@@ -18,7 +18,7 @@ from kestrel.cli.rules.effects import Absent, Given, When
 from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
 from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
-from kestrel.sw.model.weights import save_weights
+from kestrel.sw.model.storage.save import save_weights
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrain.losses import LOSSES, TEACHER_TERMS, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
@@ -110,7 +110,7 @@ def retrain(
         str, typer.Option(help="distill, relational, labels, triplet, or a sum as distill+0.5*triplet.")
     ] = "distill",
     feature_layers: Annotated[
-        str, typer.Option(help="Layers whose features are distilled, by comma; default: where it pools.")
+        str, typer.Option(help="Layers whose features are distilled, by comma; default: before smaller maps.")
     ] = "",
     classifier: Annotated[
         Path | None, typer.Option(help="With labels: classifier file of an earlier run to go on with.")

@@ -40,6 +40,16 @@ class StoredArrays:
     settings: Mapping[str, Mapping[str, object]] | None = None
 
 
+def state_arrays(state: Mapping[str, object]) -> StoredArrays:
+    """The arrays and tensors of a state dictionary in memory. Keys that are no text are left out."""
+    entries: dict[str, Entry] = {}
+    for key, value in state.items():
+        shape = tuple(value.shape) if isinstance(value, np.ndarray | torch.Tensor) else None
+        if isinstance(key, str):
+            entries[key] = Entry(shape, lambda value=value: value)
+    return StoredArrays("state dictionary", "state dictionary", entries)
+
+
 def read_array(stored: StoredArrays, key: str, layer: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array under ``key`` as float64, checked to be finite as float32. Raises InputError for anything but
     an array of floating-point numbers of ``shape``; ``layer`` names the layer that needs the array."""
@@ -51,7 +61,7 @@ def read_array(stored: StoredArrays, key: str, layer: str, shape: tuple[int, ...
                          "allowed: an array of floating-point numbers") from error
     if isinstance(value, torch.Tensor):
         dtype, floating = str(value.dtype).removeprefix("torch."), value.is_floating_point()
-        array = value.detach().double().numpy() if floating else np.empty(tuple(value.shape))
+        array = value.detach().cpu().double().numpy() if floating else np.empty(tuple(value.shape))
     elif isinstance(value, np.ndarray):
         dtype, floating, array = str(value.dtype), value.dtype.kind == "f", value
     else:

@@ -1,7 +1,8 @@
 """Folding in torch: from a layer's real weights to its integers, as ``kestrel.sw.compress.fold`` does it.
 
 The arithmetic is that of ``docs/arithmetic.md``, section 7, in float64 on the device where training runs.
-A test compares every integer with that of ``fold_layer``.
+A test compares every integer with that of ``fold_layer``. Only where compression raises a range so that the
+scalar of an identity is a whole number, training does not: it trains the scalars themselves.
 """
 
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ import torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import BIAS_FRACTION, BIAS_MAX, BIAS_MIN, SCALAR_MAX
-from kestrel.sw.compress.fold import RAISE_MAX, largest_shift
+from kestrel.sw.compress.fold import RAISE_MAX, choose_shifts
 from kestrel.sw.compress.mask_rules import round_half_up, round_scalars
 
 
 @dataclass(frozen=True)
 class Integers:
-    """A layer's integers, as float64 tensors: mask [C_out, C_in, 3, 3], alpha [C_out, C_in], bias [C_out].
+    """A layer's integers, as float64 tensors: mask [C_out, C_in, k, k], alpha [C_out, C_in], bias [C_out].
 
     ``scale`` is the real value of one output unit. ``raised`` is the factor by which the range was enlarged.
+    Of a shortcut: ``shortcut_alpha`` and ``shortcut_sign``, [C_out, C_shortcut] of a projection;
+    ``shortcut_alpha`` [C_out] and no sign of an identity; and ``shortcut_shift``.
     """
 
     mask: torch.Tensor
@@ -27,10 +30,34 @@ class Integers:
     shift: int
     scale: float
     raised: float
+    shortcut_alpha: torch.Tensor | None = None
+    shortcut_sign: torch.Tensor | None = None
+    shortcut_shift: int = 0
 
     def weights(self) -> torch.Tensor:
-        """alpha * M as whole numbers, float64 [C_out, C_in, 3, 3]."""
+        """alpha * M as whole numbers, float64 [C_out, C_in, k, k]."""
         return self.mask * self.alpha[:, :, None, None]
+
+    def shortcut_weights(self) -> torch.Tensor | None:
+        """By what the shortcut's map is multiplied, as whole numbers, its shift included; None without a
+        shortcut."""
+        if self.shortcut_alpha is None:
+            return None
+        weight = self.shortcut_alpha * 2.0**self.shortcut_shift
+        return weight if self.shortcut_sign is None else weight * self.shortcut_sign
+
+
+@dataclass(frozen=True)
+class RealShortcut:
+    """A shortcut's real weights, float64 [C_out, C_shortcut] of a projection or [C_out] of an identity, and
+    the real value of one unit of its map. An identity's scalars have no sign: negative ones count as 0."""
+
+    weight: torch.Tensor
+    scale: float
+
+    def sizes(self) -> torch.Tensor:
+        """What the scalars stand for."""
+        return self.weight.abs() if self.weight.ndim > 1 else self.weight.clamp(min=0)
 
 
 def fold(
@@ -43,24 +70,27 @@ def fold(
     activation_bits: int,
     *,
     refine: bool,
+    shortcut: RealShortcut | None = None,
+    raised: float = 1.0,
 ) -> Integers:
     """The integers of one layer.
 
     ``weight`` and ``bias`` are float64 in real units. ``fitted`` are the mask and the real scalars. ``cap``
     is the real activation that becomes 2**A - 1. ``inputs`` are scale and zero by input channel, float64
     [C_in] each. ``refine`` says whether masks are adapted to the rounded scalars (``round_scalars``) or stay
-    as fitted. Raises InputError for numbers that are not finite.
+    as fitted. ``raised`` is the factor by which the range is enlarged at least. Raises InputError for numbers
+    that are not finite.
     """
-    if not (torch.isfinite(weight).all() and torch.isfinite(bias).all() and 0 < cap < float("inf")):
+    tensors = (weight, bias) if shortcut is None else (weight, bias, shortcut.weight)
+    if not (all(bool(torch.isfinite(t).all()) for t in tensors) and 0 < cap < float("inf")):
         raise InputError("training diverged: weights or ranges are no longer finite; allowed: a lower --rate")
-    raised = 1.0
     while True:
         scale = cap * raised / ((1 << activation_bits) - 1)
-        found, scalar_excess, bias_excess = _fold_at(weight, bias, fitted, mask_bits, scale, inputs, refine)
+        found = _fold_at(weight, bias, fitted, mask_bits, scale, inputs, shortcut, raised, refine=refine)
+        integers, scalar_excess, bias_excess = found
         excess = max(scalar_excess, min(bias_excess, RAISE_MAX / raised))
         if excess <= 1:
-            mask, alpha, stored, shift = found
-            return Integers(mask, alpha, stored, shift, scale, raised)
+            return integers
         raised *= excess * (1 + 2.0**-10)
 
 
@@ -71,10 +101,16 @@ def _fold_at(
     mask_bits: int,
     scale: float,
     inputs: tuple[torch.Tensor, torch.Tensor],
+    shortcut: RealShortcut | None,
+    raised: float,
+    *,
     refine: bool,
-) -> tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], float, float]:
+) -> tuple[Integers, float, float]:
+    """The integers with the output scale ``scale``, and by how much their scalars and their biases are too
+    large."""
     gain = inputs[0] / scale
-    shift = largest_shift(float((fitted[1] * gain).max()))
+    largest = None if shortcut is None else float(shortcut.sizes().max()) * shortcut.scale / scale
+    shift, lift = choose_shifts(float((fitted[1] * gain).max()), largest)
     unit = 2.0**-shift / gain
     if refine:
         mask, rounded = round_scalars(weight, *fitted, unit, mask_bits)
@@ -89,4 +125,11 @@ def _fold_at(
     steps = round_half_up((bias / scale - at_zero) * (1 << BIAS_FRACTION))
     stored = steps.clamp(BIAS_MIN, BIAS_MAX)
     excess = torch.where(steps > 0, steps / BIAS_MAX, steps / BIAS_MIN).max()
-    return (mask, alpha, stored, shift), float(rounded.max()) / SCALAR_MAX, max(0.0, float(excess))
+    beta, sign, greatest = None, None, float(rounded.max())
+    if shortcut is not None:
+        whole = round_half_up(shortcut.sizes() * (shortcut.scale / scale * 2.0 ** (shift - lift)))
+        beta, greatest = whole.clamp(0, SCALAR_MAX), max(greatest, float(whole.max()))
+        if shortcut.weight.ndim > 1:
+            sign = torch.where(shortcut.weight < 0, -1.0, 1.0).to(beta.dtype)
+    integers = Integers(mask, alpha, stored, shift, scale, raised, beta, sign, lift)
+    return integers, greatest / SCALAR_MAX, max(0.0, float(excess))

@@ -8,13 +8,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kestrel.hw.spec.masks import MASK_MAGNITUDES
+from kestrel.hw.spec.masks import MASK_BITS, MASK_MAGNITUDES
 from kestrel.sw.compress.fit import PRESCRIBING_RULES, find_rule
 from kestrel.sw.compress.mask_rules import RULES, fit_kernels, improve, nearest_mask
 from kestrel.sw.model.compressed import CompressedLayer
-from kestrel.sw.model.reference import LAYOUT
+from kestrel.sw.model.exact_convolution import LAYOUT
+from kestrel.sw.model.network import ConvShape
 from kestrel.sw.retrain.networks import arithmetic
-from kestrel.sw.retrain.networks.folding import Integers, fold
+from kestrel.sw.retrain.networks.arithmetic import Inputs, Map
+from kestrel.sw.retrain.networks.exactness import Exactness
+from kestrel.sw.retrain.networks.folding import Integers, RealShortcut, fold
+from kestrel.sw.retrain.networks.parameters import RealLayer
 
 Fitting = Literal["fit", "keep"]
 """How masks are fitted. ``fit``: by the rule (for least squares by one alternation from the last fit, see
@@ -40,17 +44,22 @@ class QuantiseOptions:
 
 
 class QuantisedConv(nn.Module):
-    """One layer. Its parameters are real; its forward pass uses ``integers``, which ``quantise`` computes
-    from them and which stay unchanged until it is called again.
+    """One layer, or all those that share its weights. Its parameters are real; its forward pass uses
+    ``integers``, which ``quantise`` computes from them and which stay unchanged until it is called again.
 
-    Members: ``weight`` [C_out, C_in, 3, 3] and ``bias`` [C_out], both float32 in real units; ``log_range``,
-    the logarithm of the activation that becomes 2**A - 1, float64; ``scalars``, float32 [C_out, C_in], or
-    None if they are not learned; ``mask_bits``; ``last_mask`` and ``last_alpha``, those of the last fit, from
-    which a quick fit starts.
+    Members: ``weight`` [C_out, C_in, k, k] and ``bias`` [C_out], both float32 in real units; ``shortcut``,
+    the shortcut's weights, float32 [C_out, C_shortcut] of a projection, [C_out] of an identity, or None;
+    ``log_range``, the logarithm of the activation that becomes 2**A - 1, float64; ``scalars``, float32
+    [C_out, C_in], or None if they are not learned; ``mask_bits``; ``last_mask`` and ``last_alpha``, those of
+    the last fit, from which a quick fit starts.
+
+    A 1x1 kernel is one weight, which its sign and its scalar stand for; so is each kernel of a projection.
+    Nothing is fitted there: the weight is rounded.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter
+    shortcut: nn.Parameter | None
     log_range: nn.Parameter
     last_alpha: torch.Tensor
     last_mask: torch.Tensor
@@ -60,17 +69,18 @@ class QuantisedConv(nn.Module):
         layer: CompressedLayer,
         activation_bits: int,
         options: QuantiseOptions,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
+        real: RealLayer,
     ) -> None:
         super().__init__()
         self.shape = layer.shape
         self.mask_bits = layer.mask_bits
-        self.trained = layer.trained
         self.options = options
         self.activation_bits = activation_bits
-        self.weight = nn.Parameter(weight.detach().float().clone().contiguous(memory_format=LAYOUT))
-        self.bias = nn.Parameter(bias.detach().float().clone())
+        self.weight = nn.Parameter(real.weight.detach().float().clone().contiguous(memory_format=LAYOUT))
+        self.bias = nn.Parameter(real.bias.detach().float().clone())
+        self.shortcut = None
+        if real.shortcut is not None:
+            self.shortcut = nn.Parameter(real.shortcut.detach().float().clone())
         greatest = (1 << activation_bits) - 1
         self.log_range = nn.Parameter(
             torch.tensor(math.log(layer.scale * greatest), dtype=torch.float64),
@@ -80,11 +90,16 @@ class QuantisedConv(nn.Module):
         self.register_buffer("last_mask", torch.zeros(layer.mask.shape, dtype=torch.int8))
         self._refit = True
         self.scalars: nn.Parameter | None = None
-        if options.learn_scalars:
+        if options.learn_scalars and layer.shape.kernel > 1:
             start = self._fit_by_rule(self.weight.detach())[1]
             self.scalars = nn.Parameter(start.float())
         self._integers: Integers | None = None
-        self._inputs: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._inputs: Inputs | None = None
+
+    @property
+    def most_mask_bits(self) -> int:
+        """The widest masks that the layer can have."""
+        return MASK_BITS[-1] if self.shape.kernel > 1 else 1
 
     @property
     def integers(self) -> Integers:
@@ -92,8 +107,9 @@ class QuantisedConv(nn.Module):
         return self._integers
 
     @torch.no_grad()
-    def quantise(self, inputs: tuple[torch.Tensor, torch.Tensor], how: Fitting) -> None:
-        """Fits and folds the present weights. ``inputs`` are scale and zero by input channel.
+    def quantise(self, inputs: Inputs, how: Fitting, raised: float = 1.0) -> None:
+        """Fits and folds the present weights, for these ``inputs``. ``raised`` is the factor by which the
+        range is enlarged at least.
 
         The layer's largest scalar determines its shift. This corresponds to the step in Algorithm 1 of Yang
         et al. that looks up the maximum of the weights again before it quantises.
@@ -104,17 +120,22 @@ class QuantisedConv(nn.Module):
             self.last_alpha.copy_(alpha)
             self._refit = False
         fitted = self.last_mask.double(), self.last_alpha
-        weight = self.weight.double()
-        refine = self.scalars is None and self.options.fit not in PRESCRIBING_RULES
+        prescribed = self.options.fit in PRESCRIBING_RULES or self.shape.kernel == 1
+        shortcut = None
+        if self.shortcut is not None:
+            assert inputs.shortcut_scale is not None, "a shortcut has a map"
+            shortcut = RealShortcut(self.shortcut.double(), inputs.shortcut_scale)
         self._integers = fold(
-            weight,
+            self.weight.double(),
             self.bias.double(),
             fitted,
             self.mask_bits,
             math.exp(float(self.log_range)),
-            inputs,
+            (inputs.scale, inputs.zero),
             self.activation_bits,
-            refine=refine,
+            refine=self.scalars is None and not prescribed,
+            shortcut=shortcut,
+            raised=raised,
         )
         self._inputs = inputs
 
@@ -122,6 +143,8 @@ class QuantisedConv(nn.Module):
         """Masks and real scalars. For least squares with several levels, the exact search is made only if
         there is no fit yet. Made later, it would replace the levels to which the weights have adapted by
         others that are slightly nearer to the weights, and lose what training has gained with them."""
+        if self.shape.kernel == 1:
+            return torch.where(weight < 0, -1.0, 1.0), weight.abs()[:, :, 0, 0]
         if self.scalars is not None:
             alpha = self.scalars.double().clamp(min=0)
             ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
@@ -149,20 +172,20 @@ class QuantisedConv(nn.Module):
         self._refit = False
 
     def forward(
-        self, x: torch.Tensor, log_in: torch.Tensor, pad: torch.Tensor | None, exact: arithmetic.Exactness
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Takes integers x, float32 [N, C, H, W], and the logarithm of their scale; returns both for the
-        output."""
+        self, shape: ConvShape, source: Map, other: Map | None, pad: torch.Tensor | None, exact: Exactness
+    ) -> Map:
+        """The output of a layer of ``shape`` with these weights, from the map ``source`` and, for the
+        shortcut, ``other``."""
         integers, inputs = self.integers, self._inputs
         assert inputs is not None
         weight, log_out = self._seen_weight(integers, inputs), self.log_scale()
         operands = arithmetic.make_operands(
-            integers, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
+            integers, shape, self.bias.detach().double(), inputs, pad, exact, mixed=self.options.mixed
         )
-        v = arithmetic.convolve(x, weight, self.bias, log_in, log_out, operands)
-        if self.shape.pool:
-            v = functional.max_pool2d(v, 2)  # before requantisation, which is monotone: docs/arithmetic.md
-        return arithmetic.requantise(v, self.activation_bits), log_out
+        v = arithmetic.convolve(source, weight, self.bias, log_out, operands, other, self.shortcut)
+        if shape.pool:  # before requantisation, which is monotone: docs/arithmetic.md
+            v = functional.max_pool2d(v, shape.pool_size, 2, shape.pool_size // 3)
+        return Map(arithmetic.requantise(v, self.activation_bits), log_out)
 
     def log_scale(self) -> torch.Tensor:
         """Logarithm of the real value of an output unit, with its gradient. Its value agrees with
@@ -170,16 +193,16 @@ class QuantisedConv(nn.Module):
         greatest = (1 << self.activation_bits) - 1
         return self.log_range + math.log(self.integers.raised / greatest)
 
-    def _seen_weight(self, integers: Integers, inputs: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _seen_weight(self, integers: Integers, inputs: Inputs) -> torch.Tensor:
         """The tensor to which the gradient of the quantised weights goes: the float weights, or a function of
         them and the scalars.
 
         Only its graph matters; the forward pass does not use its values. With learned scalars, for
         q = a M(w/a): dq/dw = 1 and dq/da = M - w/a inside the levels, dq/dw = 0 and dq/da = M beyond them.
         """
-        if self.scalars is None and not self.options.clip:
+        if self.shape.kernel == 1 or (self.scalars is None and not self.options.clip):
             return self.weight
-        unit = (integers.scale * 2.0**-integers.shift / inputs[0]).float()
+        unit = (integers.scale * 2.0**-integers.shift / inputs.scale).float()
         used = (integers.alpha.float() * unit)[:, :, None, None]
         mask = integers.mask.float()
         top = float(MASK_MAGNITUDES[self.mask_bits][-1])

@@ -25,7 +25,8 @@ from kestrel.sw.model.graph import smallest_side
 from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import FloatNetwork, load_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import first_map
 
 BACKEND_GROUP = "kestrel.backends"

@@ -17,7 +17,9 @@ from kestrel.sw.model.float_network import FloatModel
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import PREPROCESSINGS, find_preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import load_weights, random_network, save_weights
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.storage.save import save_weights
+from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import generate_picture, quantise_pixels
 
 NAME = "vgg16/16:pool2"

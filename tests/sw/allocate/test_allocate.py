@@ -52,7 +52,7 @@ def test_a_layer_that_masks_hit_exactly_is_not_sensitive():
 
 def test_sensitivities_around_a_plan_are_those_of_the_plans_themselves(allocator):
     base = (3, 2, 1, 2)
-    table = allocator._disturbance.around(base, (1, 2, 3))
+    table = allocator._disturbance.around(base, [(1, 2, 3)] * 4)
     assert table.at_base == pytest.approx(allocator._disturbance.measure(base), rel=1e-6)
     for position, width in product(range(4), (1, 2, 3)):
         plan = (*base[:position], width, *base[position + 1 :])

@@ -12,12 +12,14 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import folder_pictures, generated_pictures
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
-from kestrel.sw.model.compressed import CompressedLayer, same, validate
+from kestrel.sw.model.compressed import CompressedLayer, same
 from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import PREPROCESSINGS, find_preprocessing
 from kestrel.sw.model.reference import Reference
-from kestrel.sw.model.weights import FloatNetwork, load_weights, random_network
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.validation import validate
+from kestrel.sw.model.weights import FloatNetwork, random_network
 from kestrel.sw.pictures.images import generate_picture, quantise_pixels
 
 PICTURES = generated_pictures(48, 48, seed=2, count=3)

@@ -12,11 +12,11 @@ from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.output_fit import DAMPING
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.compress.sequential import SequentialFit, corrected_weights
-from kestrel.sw.model.compressed import validate
 from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.validation import validate
 from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import quantise_pixels
 

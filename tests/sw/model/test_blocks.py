@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kestrel.sw.model.blocks import blocks_kernel, blocks_of, blocks_pad
+from kestrel.sw.model.blocks import blocks_kernel, blocks_of, blocks_pad, stem_kernel
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.pictures.images import first_map, quantise_pixels
 
@@ -57,3 +57,16 @@ def test_first_map(rng: np.random.Generator) -> None:
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found[:3], pixels[:, ::2, ::2])
     np.testing.assert_array_equal(found[-3:, 0, 0], torchvision.pad(5))
+
+
+def test_the_7x7_kernels_are_found_again(rng: np.random.Generator) -> None:
+    """And only where there are some: a tap outside their window is refused wherever it is."""
+    weight = rng.integers(-99, 100, (2, 3, 7, 7)).astype(np.float32)
+    blocks = blocks_kernel(weight)
+    np.testing.assert_array_equal(stem_kernel(blocks), weight)
+    outside = np.argwhere(blocks_kernel(np.ones((1, 3, 7, 7)))[0] == 0)
+    assert len(outside) == 27 * 9 - 3 * 49
+    for channel, row, column in outside:
+        odd = blocks.copy()
+        odd[1, channel, row, column] = 1
+        assert stem_kernel(odd) is None

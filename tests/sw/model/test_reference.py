@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import kestrel.sw.model.exact_convolution
 import kestrel.sw.model.reference
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, mask_values
@@ -154,7 +155,7 @@ def test_inexact_convolution_falls_back_to_float64(
     ) -> torch.Tensor:
         return torch.nn.functional.conv2d(x, weight.bfloat16().float(), bias, stride, padding)
 
-    monkeypatch.setattr(kestrel.sw.model.reference, "_convolve", rounded)
+    monkeypatch.setattr(kestrel.sw.model.exact_convolution, "_convolve", rounded)
     network = random_network(rng, stack((3, 30), pools=[0]), 5)
     x = image(rng, network, 2, 6, 5)
     reference = Reference(network)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+import kestrel.sw.model.exact_convolution
 import kestrel.sw.model.reference
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.bounds import accumulator_range
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.exact_convolution import FLOAT32_EXACT
 from kestrel.sw.model.graph import smallest_side
 from kestrel.sw.model.network import ConvShape, Shortcut
-from kestrel.sw.model.reference import FLOAT32_EXACT, Reference
+from kestrel.sw.model.reference import Reference
 from kestrel.verif.cases.random_graph import GraphKinds, lane_channels, random_graph
 from kestrel.verif.cases.random_network import random_network
 
@@ -115,7 +117,7 @@ def test_a_library_that_rounds_is_noticed(
             weight = weight.bfloat16().float()
         return torch.nn.functional.conv2d(x, weight, bias, stride, padding)
 
-    monkeypatch.setattr(kestrel.sw.model.reference, "_convolve", rounded)
+    monkeypatch.setattr(kestrel.sw.model.exact_convolution, "_convolve", rounded)
     network = random_network(rng, deep(projection=True, channels=6), 3)
     x = image(rng, network, 1, 5, 5)
     reference = Reference(network)

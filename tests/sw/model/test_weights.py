@@ -14,7 +14,8 @@ from safetensors.torch import save_file as save_torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import load_weights, random_network
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import random_network
 
 SHAPE = parse_network("vgg11/64:conv2_1")  # 3 -> 1 -> 2 channels, features 0 and 3
 

@@ -107,7 +107,7 @@ def test_row_groups_take_a_pass_for_three_rows(height, steps):
     assert frame.layers[0].macs == 9 * 3 * 64 * height * 300
 
 
-def test_row_groups_need_the_image_few_channels_one_pass_and_no_pooling():
+def test_row_groups_need_the_image_few_channels_one_pass_stride_1_and_no_pooling():
     config = NAMED["edge"].with_options(row_groups=True)
     first = replace(stack((4, 16))[0], reads_image=True)
     assert first.in_row_groups(config)
@@ -116,6 +116,8 @@ def test_row_groups_need_the_image_few_channels_one_pass_and_no_pooling():
         replace(first, reads_image=False), replace(first, mask_bits=4),
         replace(first, shape=ConvShape("c", 5, 16, pool=False)),
         replace(first, shape=ConvShape("c", 4, 16, pool=True)),
+        replace(first, shape=ConvShape("c", 4, 16, pool=False, stride=2)),
+        replace(first, shape=ConvShape("c", 4, 16, pool=False, kernel=1)),
     ):  # fmt: skip
         assert not other.in_row_groups(config)
 

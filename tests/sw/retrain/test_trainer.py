@@ -16,10 +16,11 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import generated_pictures
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import same
-from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import random_network
+from kestrel.sw.retrain.course import mask_bits_at
 from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
@@ -33,6 +34,7 @@ from kestrel.sw.retrain.trainer import Result, Trainer
 from kestrel.sw.retrain.validation import measure
 
 SHAPE = parse_network("vgg11/16:pool2")
+RESIDUAL = parse_network("shared_resnet/32:layer2.1")
 PICTURES = 24
 CPU = torch.device("cpu")
 
@@ -44,10 +46,11 @@ def pictures() -> TrainingSet:
 
 
 def student(
-    mask_bits: int = 1, options: QuantiseOptions | None = None
+    mask_bits: int = 1, options: QuantiseOptions | None = None, shape: NetworkShape = SHAPE
 ) -> tuple[QuantisedNetwork, FloatConvs]:
-    weights = random_network(SHAPE, 3, 1.0)
-    network, _ = compress(weights, [mask_bits] * 2, generated_pictures(24, 24), preprocessing="none")
+    weights = random_network(shape, 3, 1.0)
+    plan = [mask_bits] * len(shape.layers)
+    network, _ = compress(weights, plan, generated_pictures(24, 24), preprocessing="none")
     return (
         QuantisedNetwork(network, options or QuantiseOptions(), weights),
         FloatConvs(weights, find_preprocessing("none")),
@@ -62,10 +65,11 @@ def train(
     log: Path | None = None,
     mask_bits: int = 1,
     validate: bool = True,
+    shape: NetworkShape = SHAPE,
 ) -> tuple[Result, QuantisedNetwork]:
     torch.manual_seed(0)
-    mine, teacher = student(mask_bits)
-    loss = Loss(SHAPE, LossSettings(parse_losses(text)), teacher, classes=4)
+    mine, teacher = student(mask_bits, shape=shape)
+    loss = Loss(shape, LossSettings(parse_losses(text)), teacher, classes=4)
     data = pictures()
     order = grouped(data.groups, 2, 2, 0) if "triplet" in text else None
     check = TrainingData(data, DataSettings(24, 24, 8), in_order(PICTURES, 8))
@@ -83,8 +87,9 @@ def train(
     return result, mine
 
 
-def test_distillation_brings_integers_nearer_to_float() -> None:
-    result, mine = train(TrainSettings(60, rate=0.02, validate_every=20))
+@pytest.mark.parametrize("shape", [SHAPE, RESIDUAL], ids=lambda shape: shape.name)
+def test_distillation_brings_integers_nearer_to_float(shape: NetworkShape) -> None:
+    result, mine = train(TrainSettings(60, rate=0.02, validate_every=20), shape=shape)
     assert result.loss_after < 0.9 * result.loss_before
     assert 1 - result.after["cosine"] < 0.7 * (1 - result.before["cosine"])
     assert result.steps == 60
@@ -125,9 +130,10 @@ def test_every_loss_trains(text: str) -> None:
         assert set(result.after) >= {"t1", "t5"}
 
 
-def test_a_stopped_run_resumes_with_the_same_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [SHAPE, RESIDUAL], ids=lambda shape: shape.name)
+def test_a_stopped_run_resumes_with_the_same_numbers(shape: NetworkShape, tmp_path: Path) -> None:
     settings = TrainSettings(12, optimiser="adam", validate_every=4, gradual="bits")
-    whole, wanted = train(settings, "distill+labels", log=tmp_path / "whole.jsonl")
+    whole, wanted = train(settings, "distill+labels", log=tmp_path / "whole.jsonl", shape=shape)
 
     class StoppedError(Exception):
         pass
@@ -146,11 +152,13 @@ def test_a_stopped_run_resumes_with_the_same_numbers(tmp_path: Path) -> None:
         patch.setattr(Trainer, "_train", stop)
         with pytest.raises(StoppedError):
             train(
-                settings, "distill+labels", checkpoint=tmp_path / "c.safetensors", log=tmp_path / "log.jsonl"
-            )
+                settings, "distill+labels", checkpoint=tmp_path / "c.safetensors",
+                log=tmp_path / "log.jsonl", shape=shape,
+            )  # fmt: skip
     resumed, found = train(
-        settings, "distill+labels", checkpoint=tmp_path / "c.safetensors", log=tmp_path / "log.jsonl"
-    )
+        settings, "distill+labels", checkpoint=tmp_path / "c.safetensors", log=tmp_path / "log.jsonl",
+        shape=shape,
+    )  # fmt: skip
     assert resumed.resumed_from == 4
     assert same(found.export(), wanted.export())
     assert resumed.history == whole.history
@@ -194,6 +202,35 @@ def test_frozen_layers_keep_their_integers() -> None:
     assert not np.array_equal(after.layers[1].mask, before.layers[1].mask)
     with pytest.raises(InputError, match="frozen layer 'conv9_1'"):
         train(TrainSettings(1, frozen=("conv9_1",)))
+
+
+def test_a_frozen_layer_keeps_its_shortcut() -> None:
+    before = student(3, shape=RESIDUAL)[0]
+    frozen = "layer1_0_conv2"
+    number = [conv.shape.name for conv in before.convs()].index(frozen)
+    _, mine = train(
+        TrainSettings(4, rate=0.02, frozen=(frozen,), validate_every=4), mask_bits=3, validate=False,
+        shape=RESIDUAL,
+    )  # fmt: skip
+    for n, (a, b) in enumerate(zip(before.convs(), mine.convs(), strict=True)):
+        if a.shortcut is not None:
+            assert b.shortcut is not None
+            assert torch.equal(a.shortcut, b.shortcut) == (n == number)
+    with pytest.raises(InputError, match="frozen layer 'layer1_1_conv2'"):  # which shares the frozen one's
+        train(TrainSettings(1, frozen=("layer1_1_conv2",)), shape=RESIDUAL)
+
+
+@pytest.mark.parametrize(
+    ("gradual", "wanted"),
+    [
+        ("bits", [(5, 5, 1), (4, 4, 1), (3, 3, 1), (3, 2, 1), (3, 2, 1)]),
+        ("layers", [(5, 5, 1), (5, 5, 1), (3, 5, 1), (3, 2, 1), (3, 2, 1)]),
+        ("none", [(3, 2, 1)] * 5),
+    ],
+)
+def test_mask_bits_come_down_but_for_1x1_kernels(gradual: str, wanted: list[tuple[int, ...]]) -> None:
+    found = [mask_bits_at(gradual, (3, 2, 1), step, 8, (5, 5, 1)) for step in range(5)]
+    assert found == wanted
 
 
 def test_diverging_is_refused() -> None:

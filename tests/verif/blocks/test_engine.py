@@ -24,6 +24,10 @@ CONFIGS = {
         NANO, input_lanes=3, output_lanes=6, load_kernels=3, stream_bytes=2, partial_depth=64, max_width=40,
         feature_words=(1000, 1000), weight_words=2048, table_words=512, row_groups=True,
     ),
+    "2x4 residual": replace(
+        NANO, output_lanes=4, load_kernels=2, stream_bytes=2, partial_depth=64, max_width=40,
+        feature_words=(1000, 1000), weight_words=2048, table_words=512, residual=True,
+    ),
 }  # fmt: skip
 
 
@@ -42,6 +46,7 @@ def run(config, module, workdir, seed, env):
         ("nano", "wide"),
         ("4x2", "pooled"),
         ("3x6 rows", "rows"),
+        ("2x4 residual", "graph"),
     ],
 )
 def test_engine_equals_the_reference(name, case, tmp_path, seed):

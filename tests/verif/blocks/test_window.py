@@ -11,6 +11,8 @@ from kestrel.verif.blocks.support.run import block_config, config_label, run_blo
         block_config(6, 3, 5, load_kernels=3, max_width=8),
         block_config(3, 6, 5, load_kernels=3, max_width=8, row_groups=True),
         block_config(8, 4, 8, load_kernels=2, max_width=8, row_groups=True),
+        block_config(2, 4, 5, max_width=8, residual=True),
+        block_config(6, 3, 5, load_kernels=3, max_width=8, residual=True, row_groups=True),
     ],
     ids=config_label,
 )

@@ -17,7 +17,9 @@ from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.regress import run as library
-from kestrel.verif.regress.cases import KINDS, TARGETS, Case, all_cases, make_frame
+from kestrel.verif.regress.cases import all_cases, kinds_of, make_frame
+from kestrel.verif.regress.draw import TARGETS, Case
+from kestrel.verif.regress.graphs import GRAPH_KINDS
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.results import Result, Store, sources_hash
 from kestrel.verif.regress.run import run_cases
@@ -65,12 +67,13 @@ def _flipped_weight_bit(monkeypatch):
 
 def test_no_name_is_part_of_another_so_that_a_filter_repeats_one_case():
     names = {case.name for case in all_cases(range(1, 2))}
-    assert len(names) == len(TARGETS) * len(KINDS)
+    assert len(names) == sum(len(kinds_of(config)) for config in TARGETS.values())
     assert [(a, b) for a in names for b in names if a != b and a in b] == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("config", TARGETS)
+@pytest.mark.parametrize(
+    ("config", "kind"), [(name, kind) for name, config in TARGETS.items() for kind in kinds_of(config)]
+)
 def test_drawn_plans_are_proven_and_depend_on_name_and_seed_alone(config, kind):
     frames = [make_frame(Case(config, kind, seed)) for seed in (1, 2, 1)]
     for frame in frames:
@@ -84,7 +87,8 @@ def test_drawn_plans_are_proven_and_depend_on_name_and_seed_alone(config, kind):
 
 
 def test_the_set_covers_what_it_promises():
-    frames = [make_frame(Case("nano", kind, seed)) for kind in KINDS for seed in range(1, 41)]
+    kinds = kinds_of(TARGETS["nano"])
+    frames = [make_frame(Case("nano", kind, seed)) for kind in kinds for seed in range(1, 41)]
     assert {frame.network.activation_bits for frame in frames} == {4, 5, 6, 7, 8}
     assert {layer.mask_bits for frame in frames for layer in frame.network.layers} == {1, 2, 3, 4, 5}
     assert {frame.pauses is None for frame in frames} == {True, False}
@@ -94,6 +98,28 @@ def test_the_set_covers_what_it_promises():
     small = [frame for frame in frames if frame.plan.config.feature_words != TARGETS["nano"].feature_words]
     deep = [frame for frame in small if len(frame.plan.visits) > 2 * len(frame.plan.records)]
     assert len(deep) > 10, "depth first, because the memory is small"
+
+
+def test_the_set_covers_what_a_residual_network_may_have():
+    frames = [make_frame(Case("2x4-residual", kind, seed)) for kind in GRAPH_KINDS for seed in range(1, 13)]
+    shapes = [layer.shape for frame in frames for layer in frame.network.layers]
+    shortcuts = [shape.shortcut for shape in shapes if shape.shortcut is not None]
+    assert {shape.stride for shape in shapes} == {1, 2}
+    assert {shape.kernel for shape in shapes} == {1, 3}
+    assert {(shape.pool, shape.pool_size) for shape in shapes} == {(False, 2), (True, 2), (True, 3)}
+    assert {(s.projection, s.stride) for s in shortcuts} == {(False, 1), (True, 1), (True, 2)}
+    assert {shape.shares is None for shape in shapes} == {True, False}
+    assert {frame.network.blocks for frame in frames} == {True, False}
+    assert any(shape.source is not None for shape in shapes), "a layer reads another map than the last one"
+    records = [r for frame in frames for r in frame.plan.records if r.shortcut_read is not None]
+    assert {r.shortcut_read.part == r.written_part for r in records} == {True, False}
+    spans = {n - s.source for frame in frames for n, layer in enumerate(frame.network.layers)
+             if (s := layer.shape.shortcut) is not None}  # fmt: skip
+    assert spans >= {1, 2, 3}
+    deep = [frame for frame in frames if len(frame.plan.visits) > 2 * len(frame.plan.records)]
+    assert len(deep) > 5, "depth first"
+    assert any(1 in (frame.plan.height, frame.plan.width) for frame in frames)
+    assert "image in blocks" in str(next(frame for frame in frames if frame.network.blocks))
 
 
 # --- passing and failing --------------------------------------------------------------------------------
@@ -278,7 +304,7 @@ def test_list_names_the_cases_and_runs_none(capsys, tmp_path):
     code, found, _ = call(["regress", "--list", "--configs", "nano,edge", "--seeds", "3..7"], capsys)
     assert code == 0
     assert found["seeds"] == [3, 7]
-    assert found["count"] == 5 * 2 * len(KINDS)
+    assert found["count"] == 5 * 2 * len(kinds_of(TARGETS["nano"]))
     assert {"nano/vgg16", "edge/deep"} <= set(found["cases"])
     assert list(tmp_path.iterdir()) == []
 

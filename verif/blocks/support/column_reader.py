@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.sw.planning.geometry import Region, group_count
@@ -9,14 +10,18 @@ from kestrel.sw.planning.geometry import Region, group_count
 
 @dataclass(frozen=True)
 class Strip:
-    """Rows first_row .. first_row + rows - 1 of a map of ``height`` rows that lies in ``region``. With
-    ``grouped`` the region has virtual rows, and first_row is the first of a triple."""
+    """Rows first_row .. first_row + rows - 1 of what a layer computes of a map of ``height`` rows that lies
+    in ``region``. With ``grouped`` the region has virtual rows, and first_row is the first of a triple.
+    ``stride``: row y is computed from row y * stride of the map and its neighbours. ``centre``: without the
+    neighbours, because only the centre tap counts."""
 
     region: Region
     height: int
     first_row: int
     rows: int
     grouped: bool = False
+    stride: int = 1
+    centre: bool = False
 
     @property
     def steps(self) -> int:
@@ -24,8 +29,20 @@ class Strip:
         return group_count(self.rows, ROW_GROUPS) if self.grouped else self.rows
 
     @property
-    def pixels(self) -> int:
-        return self.steps * self.region.width
+    def columns(self) -> range:
+        """The columns of a row that a pass takes: those that are not needed can be passed over only where no
+        window needs them as neighbours."""
+        return range(0, self.region.width, self.stride if self.centre else 1)
+
+    @property
+    def cycles(self) -> int:
+        """Cycles of a pass."""
+        return self.steps * len(self.columns)
+
+    @property
+    def row_above(self) -> int:
+        """The row above that of the pass's first pixel; in row groups the first of the triple."""
+        return self.first_row if self.grouped else self.first_row * self.stride - 1
 
     @property
     def last_rows(self) -> int:
@@ -36,16 +53,20 @@ class Strip:
 @dataclass(frozen=True)
 class Column:
     """One cycle. row: of the pixel, in row groups of the first of three; addresses: of each bank, None where
-    the bank's row is outside the map; rows: in row groups how many of the three exist, otherwise None."""
+    the bank's row is outside the map or not needed; edges: None where they do not matter; valid: the column
+    is that of a pixel, not only of a pixel's neighbours; ending: the pass's last column, which may come after
+    its ``last`` pixel; rows: in row groups how many of the three exist, otherwise None."""
 
     row: int
     column: int
     addresses: list[int | None]
     top_bank: int
-    edges: dict[str, int]
+    edges: dict[str, int] | None
     first: bool
     last: bool
     row_end: bool
+    ending: bool
+    valid: bool = True
     rows: int | None = None
 
 
@@ -55,34 +76,41 @@ def columns(strip: Strip, group_offset: int) -> Iterator[Column]:
     if strip.grouped:
         yield from _triples(strip, group_offset)
         return
-    for n in range(strip.pixels):
-        row, column = strip.first_row + n // region.width, n % region.width
+    end = strip.columns[-1]
+    last_pixel = (region.width - 1) // strip.stride * strip.stride
+    for n, column in product(range(strip.rows), strip.columns):
+        row = (strip.first_row + n) * strip.stride
         addresses: list[int | None] = [None] * BANKS
-        for r in (row - 1, row, row + 1):
+        for r in (row,) if strip.centre else (row - 1, row, row + 1):
             if 0 <= r < strip.height:
                 addresses[r % BANKS] = region.slot(r) + group_offset + column
+        edges = {
+            "left": int(column == 0),
+            "right": int(column == end),
+            "top": int(row == 0),
+            "bottom": int(row == strip.height - 1),
+        }
+        ends_strip = n == strip.rows - 1
         yield Column(
             row=row,
             column=column,
             addresses=addresses,
             top_bank=(row - 1) % BANKS,
-            edges={
-                "left": int(column == 0),
-                "right": int(column == region.width - 1),
-                "top": int(row == 0),
-                "bottom": int(row == strip.height - 1),
-            },
-            first=n == 0,
-            last=n == strip.pixels - 1,
-            row_end=column == region.width - 1,
+            edges=None if strip.centre else edges,
+            first=n == column == 0,
+            last=ends_strip and column == last_pixel,
+            row_end=column == last_pixel,
+            ending=ends_strip and column == end,
+            valid=column % strip.stride == 0,
         )
 
 
 def _triples(strip: Strip, group_offset: int) -> Iterator[Column]:
     """The same in row groups: three virtual rows, one in each bank, of which nothing is used twice."""
     region = strip.region
-    for n in range(strip.pixels):
+    for n in range(strip.cycles):
         row, column = strip.first_row + n // region.width * ROW_GROUPS, n % region.width
+        last = n == strip.cycles - 1
         yield Column(
             row=row,
             column=column,
@@ -95,7 +123,8 @@ def _triples(strip: Strip, group_offset: int) -> Iterator[Column]:
                 "bottom": int(row + ROW_GROUPS >= strip.height),
             },
             first=n == 0,
-            last=n == strip.pixels - 1,
+            last=last,
             row_end=column == region.width - 1,
+            ending=last,
             rows=min(ROW_GROUPS, strip.height - row),
         )

@@ -8,24 +8,51 @@ from kestrel.verif.blocks.support.column_reader import Strip
 
 
 def random_strip(
-    source: Random, config: EngineConfig, groups: int, number: int, grouped: bool = False
-) -> Strip:
+    source: Random, config: EngineConfig, groups: int, number: int, grouped: bool = False, *,
+    stride: int = 1, centre: bool = False,
+) -> Strip:  # fmt: skip
     """A strip of a map of ``groups`` words a pixel: the narrowest ones first, then any. ``grouped``: of
-    virtual rows."""
-    widest = max(1, config.max_width if groups == 1 else config.max_width // 2)
+    virtual rows. stride, centre: those of ``Strip``."""
+    widest = _widest(config, groups)
     width = number + 1 if number < min(3, widest) else source.choice((widest, source.randint(1, widest)))
-    height = source.randint(1, 9)
+    # In a strip of four slots and more the reader comes to slots that it has not found ahead.
+    long = source.random() < 0.3
+    height = source.randint(16, 21) if long else source.randint(1, 9)
     whole = -(-height // BANKS)
-    slots = source.randint(min(2, whole), whole)  # fewer than the map has: rows go round
-    stride = groups * width
-    base = source.randint(0, min(config.feature_words) - slots * stride)
-    region = Region(0, base, slots, stride, width)
+    slots = source.randint(4 if long else min(2, whole), whole)  # fewer than the map has: rows go round
+    region = _region(source, config, groups, width, slots)
     if grouped:
         first = source.randrange(whole)
         count = source.randint(1, min(whole - first, slots))
         rows = min(count * ROW_GROUPS, height - first * ROW_GROUPS)
         return Strip(region, height, first * ROW_GROUPS, rows, grouped=True)
-    first_row = source.randrange(height)
-    # A circular region holds the strip's rows and one on either side.
-    most = height - first_row if slots == whole else min(height - first_row, slots * BANKS - 2)
-    return Strip(region, height, first_row, source.randint(1, most))
+    computed = -(-height // stride)
+    first_row = source.randrange(computed // 2 if long else computed)
+    most = computed - first_row
+    if slots < whole:
+        # A circular region holds the rows that the strip needs, and one on either side.
+        most = min(most, (slots * BANKS - BANKS) // stride + 1)
+    rows = most if long else source.randint(1, most)
+    return Strip(region, height, first_row, rows, stride=stride, centre=centre)
+
+
+def shortcut_strip(source: Random, config: EngineConfig, groups: int, rows: int, stride: int) -> Strip:
+    """``rows`` rows of another map, from any row on: only the centre tap counts."""
+    first_row, needed = source.randint(0, 12), (rows - 1) * stride + 1
+    height = first_row * stride + needed + source.randint(0, 3)
+    whole = -(-height // BANKS)
+    least = min(whole, (needed - 1) // BANKS + 2)
+    slots = source.choice((least, source.randint(least, whole)))
+    room = min(config.feature_words) // (slots * groups)
+    region = _region(source, config, groups, source.randint(1, min(room, _widest(config, groups))), slots)
+    return Strip(region, height, first_row, rows, stride=stride, centre=True)
+
+
+def _widest(config: EngineConfig, groups: int) -> int:
+    return max(1, config.max_width if groups == 1 else config.max_width // 2)
+
+
+def _region(source: Random, config: EngineConfig, groups: int, width: int, slots: int) -> Region:
+    """A region anywhere in the memory."""
+    stride = groups * width
+    return Region(0, source.randint(0, min(config.feature_words) - slots * stride), slots, stride, width)

@@ -10,7 +10,8 @@ import pytest
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import load_weights, random_network
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import random_network
 
 SHAPE = parse_network("vgg16/32:pool2")
 

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from kestrel.sw.retrain.networks import arithmetic
+from kestrel.sw.retrain.networks.arithmetic import Inputs, Map
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
 from kestrel.sw.retrain.networks.student import QuantisedNetwork
 from kestrel.verif.cases.random_network import random_network, stack
@@ -24,13 +25,14 @@ def test_gradients_are_those_of_the_real_arithmetic(first: bool, rng: np.random.
     scale, zero = torch.full((3,), 0.7, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     if first:
         zero = torch.tensor(rng.uniform(0, 200, 3))
-    layer.quantise((scale, zero), "fit")
+    inputs = Inputs(scale, zero)
+    layer.quantise(inputs, "fit")
     integers = layer.integers
     log_in = torch.tensor(np.log(0.7)).requires_grad_()
     log_out = torch.tensor(np.log(integers.scale)).requires_grad_()
     seen = layer.bias.detach().double()
-    operands = arithmetic.make_operands(integers, seen, (scale, zero), pad, {}, mixed=False)
-    v = arithmetic.convolve(x, layer.weight, layer.bias, log_in, log_out, operands)
+    operands = arithmetic.make_operands(integers, layer.shape, seen, inputs, pad, {}, mixed=False)
+    v = arithmetic.convolve(Map(x, log_in), layer.weight, layer.bias, log_out, operands)
     direction = torch.randn(v.shape, generator=generator)
     (v * direction).sum().backward()
 

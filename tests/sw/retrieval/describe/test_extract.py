@@ -157,7 +157,7 @@ def test_float_backend_is_the_float_network(photos):
     other = make_describer(NETWORK, replace(options, weights="random:4"))
     assert other.settings.network != describer.settings.network
     model = torch.nn.Sequential()
-    from kestrel.sw.model.weights import load_weights
+    from kestrel.sw.model.storage.load import load_weights
 
     shape = parse_network(NAME)
     preprocessing = find_preprocessing(NETWORK.preprocessing)

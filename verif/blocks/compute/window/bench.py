@@ -91,7 +91,10 @@ class Passes:
         source = self.source
         grouped = CONFIG.row_groups and source.random() < 0.5
         groups = 1 if grouped else source.randint(1, 2)
-        strip = random_strip(source, CONFIG, groups, number, grouped)
+        kind = {}
+        if CONFIG.residual and not grouped:
+            kind = {"stride": source.randint(1, 2), "centre": source.random() < 0.3}
+        strip = random_strip(source, CONFIG, groups, number, grouped, **kind)
         rows = random_map(source, strip, groups * WORD, A)
         settings = {"has_pad": source.randrange(2)}
         if CONFIG.row_groups:
@@ -111,8 +114,8 @@ class Passes:
             group = source.randrange(groups)
             for age, column in enumerate(columns(strip, group * strip.region.width)):
                 pixel = record(
-                    source, pixel_layout(CONFIG), valid=1, first=int(column.first), last=int(column.last),
-                    row_end=int(column.row_end),
+                    source, pixel_layout(CONFIG), valid=int(column.valid), first=int(column.first),
+                    last=int(column.last), row_end=int(column.row_end),
                 )  # fmt: skip
                 words = []
                 for bank, address in enumerate(column.addresses):
@@ -135,14 +138,17 @@ class Passes:
                         taps.append([None] * TAPS)
                     else:
                         taps.append([*window(rows, column.row + below, column.column, channel, pad)])
+                    if strip.centre:
+                        taps[-1] = [tap if n == TAPS // 2 else None for n, tap in enumerate(taps[-1])]
+                edges = column.edges or record(source, EDGES)
                 row = cycle(
-                    source, pixel=pixel, edges=column.edges, top_bank=column.top_bank, slice=piece,
+                    source, pixel=pixel, edges=edges, top_bank=column.top_bank, slice=piece,
                     lanes=lanes, load=beats.popleft() if beats and age >= FIRST_BEAT else NO_LOAD, **settings,
                 )  # fmt: skip
                 yield self.step(row, words, taps)
                 if source.random() < stop:
                     return
-            for _ in range(FIRST_BEAT - strip.pixels):
+            for _ in range(FIRST_BEAT - strip.cycles):
                 yield self.step(cycle(source, **settings))
         # The layer stays until its last window has left.
         for _ in range(WINDOW_LATENCY):

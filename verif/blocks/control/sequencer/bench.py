@@ -10,24 +10,32 @@ import cocotb
 import numpy as np
 
 from kestrel.export.schedule_table import encode_table
-from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS, Field
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, Field
 from kestrel.hw.spec.status import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
-from kestrel.hw.spec.table import HEADER_FIELDS, KIND_INPUT, VISIT_FIELDS, layer_fields
+from kestrel.hw.spec.table import HEADER_FIELDS, KIND_INPUT, layer_fields, visit_fields, visit_words
 from kestrel.hw.spec.timing import HEADER_WORDS_USED
-from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.planning.plan import Plan, make_plan, plan_layers, with_schedule
+from kestrel.sw.planning.visit_order import depth_first_schedules
 from kestrel.verif.blocks.control.sequencer.handovers import HandOver, hand_overs, table_reads
 from kestrel.verif.blocks.control.sequencer.model import SequencerModel
 from kestrel.verif.blocks.support.lockstep import Block, bench_config, lockstep
 from kestrel.verif.blocks.support.simulator import fail, rng
 from kestrel.verif.cases.depth_first import depth_first_plan
+from kestrel.verif.cases.random_graph import GraphKinds, lane_channels, random_shapes
 from kestrel.verif.cases.random_network import random_network, stack
 
 CONFIG = bench_config()
 LANES = CONFIG.word_lanes
+KINDS = GraphKinds(shortcut=0.9, other_source=0.3)
+"""Of random graphs: shortcuts in most layers, from maps of both parts of the feature memory."""
 
 
 def random_plan(source: Random) -> Plan:
-    """Up to three layers of every mask width, layer by layer or depth first."""
+    """A few layers of every mask width, layer by layer or depth first: of an engine for residual networks
+    most often a graph."""
+    if CONFIG.residual and source.random() < 0.8:
+        return random_graph_plan(source)
     channels = [
         source.choice((1, LANES, source.randint(1, 2 * LANES + 1))) for _ in range(source.randint(2, 4))
     ]
@@ -44,6 +52,35 @@ def random_plan(source: Random) -> Plan:
     return make_plan(network, CONFIG, height, width)
 
 
+def random_graph_plan(source: Random) -> Plan:
+    """Up to five layers with shortcuts, strides and poolings of all kinds, and schedules of all kinds."""
+    draw = np.random.default_rng(source.getrandbits(32))
+    channels = lane_channels(CONFIG.input_lanes, CONFIG.output_lanes)
+    while True:
+        blocks = source.random() < 0.2
+        shapes = random_shapes(draw, source.randint(2, 5), channels, blocks=blocks, kinds=KINDS)
+        network = random_network(
+            draw, shapes, [source.choice(CONFIG.mask_widths) for _ in shapes],
+            activation_bits=source.randint(4, CONFIG.activation_bits), blocks=blocks,
+            shortcut_shift_max=CONFIG.shortcut_shift_max,
+        )  # fmt: skip
+        try:
+            plan = make_plan(network, CONFIG, source.randint(3, 9), source.randint(3, 8))
+        except InputError:  # it pools a map to nothing, or a line memory is too short for it
+            continue
+        if source.random() < 0.5:
+            size = plan.records[0].out_height, plan.records[0].out_width
+            found = depth_first_schedules(network.name, plan_layers(network), CONFIG, *size, blocks)
+            plan = with_schedule(plan, source.choice(found)) if found else plan
+        if table_words(plan) <= CONFIG.table_words:
+            return plan
+
+
+def table_words(plan: Plan) -> int:
+    """Words of the plan's table, the end included."""
+    return (1 + len(plan.records)) * RECORD_WORDS + (len(plan.visits) + 1) * visit_words(CONFIG)
+
+
 def blurred_table(source: Random, plan: Plan) -> list[int]:
     """The plan's table with random values in the bits that have no meaning."""
     words = encode_table(plan).to_ints()
@@ -51,8 +88,9 @@ def blurred_table(source: Random, plan: Plan) -> list[int]:
     known = layer_fields(CONFIG)
     records += [((n + 1) * RECORD_WORDS, known, RECORD_WORDS) for n in range(len(plan.records))]
     base = (1 + len(plan.records)) * RECORD_WORDS
-    records += [(base + n * VISIT_WORDS, VISIT_FIELDS, VISIT_WORDS) for n in range(len(plan.visits))]
-    records.append((base + len(plan.visits) * VISIT_WORDS, VISIT_FIELDS[:1], VISIT_WORDS))  # the end
+    size, visits = visit_words(CONFIG), visit_fields(CONFIG)
+    records += [(base + n * size, visits, size) for n in range(len(plan.visits))]
+    records.append((base + len(plan.visits) * size, visits[:1], size))  # the end
     for start, fields, count in records:
         for n in range(count):
             used = sum(f.max << f.lsb for f in fields if f.word == n)

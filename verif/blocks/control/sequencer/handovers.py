@@ -1,10 +1,10 @@
 """What the sequencer must hand over for a plan, pass by pass, and what it must read for that."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kestrel.export.schedule_table import FIRST_RECORD
-from kestrel.hw.spec.masks import PASSES
+from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES
 from kestrel.hw.spec.records import RECORD_WORDS, unpack_record
 from kestrel.hw.spec.table import (
     HEADER_FIELDS,
@@ -18,8 +18,7 @@ from kestrel.hw.spec.table import (
 )
 from kestrel.sw.planning.geometry import group_count
 from kestrel.sw.planning.plan import Plan
-
-Fields = dict[str, int]
+from kestrel.verif.blocks.control.tiles import Fields, LayerTile, LayerWork, ShortcutWork, layer_tiles
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,13 @@ class HandOver:
         """Whether the layer record must be adopted before."""
         return self.first_of_visit and bool(self.visit["new_layer"])
 
+    @property
+    def waits(self) -> bool:
+        """Whether the pass reads the part of the feature memory that the output group before it is being
+        written to: it is the first one of a shortcut whose map lies there."""
+        first = self.tile.get("shortcut") and self.tile["fresh"]
+        return bool(first) and self.layer["shortcut_part"] != self.layer["read_part"]
+
 
 def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
     """The passes of a frame; layers and visits as ``table``, the plan's own, has them."""
@@ -62,35 +68,28 @@ def hand_overs(plan: Plan, table: Sequence[int]) -> list[HandOver]:
         assert fields["rows"] == group_count(visit.rows, at_once)
         assert fields["new_layer"] == int(visit.record != before)
         before = visit.record
-        tiles = list(_tiles(plan, visit.record)) or [{}]
+        tiles = list(_tiles(plan, visit.record)) or [LayerTile({})]
         found += [
-            HandOver(fields, layer, tile, n == 0, n == len(tiles) - 1, rewind=bool(tile and tile["digit"]))
+            HandOver(fields, layer, tile.fields, n == 0, n == len(tiles) - 1, tile.rewind)
             for n, tile in enumerate(tiles)
         ]
     return found
 
 
-def _tiles(plan: Plan, number: int) -> Iterator[Fields]:
-    """Output groups, input groups, digits of a layer; nothing for image and output."""
+def _tiles(plan: Plan, number: int) -> Iterator[LayerTile]:
+    """The tiles of a layer; nothing for image and output."""
     record, config = plan.records[number], plan.config
-    if record.layer is None:
+    layer = record.layer
+    if layer is None:
         return
-    shape, passes = record.layer.shape, PASSES[record.layer.mask_bits]
-    in_groups = group_count(shape.in_channels, config.input_lanes)
-    out_groups = group_count(shape.out_channels, config.output_lanes)
-    for out_group in range(out_groups):
-        for in_group in range(in_groups):
-            word, piece = divmod(in_group * config.input_lanes, config.word_lanes)
-            for digit in range(passes):
-                yield {
-                    "group_offset": word * record.width,
-                    "slice": piece // config.input_lanes,
-                    "digit": digit,
-                    "fresh": int(in_group == digit == 0),
-                    "emit": int(in_group == in_groups - 1 and digit == passes - 1),
-                    "last_in": int(in_group == in_groups - 1),
-                    "last_out": int(out_group == out_groups - 1),
-                }
+    shortcut, region = layer.shape.shortcut, record.shortcut_read
+    work = LayerWork(layer.shape.in_channels, layer.shape.out_channels, PASSES[layer.mask_bits], record.width)
+    if shortcut is not None and region is not None:
+        greatest_tap = MASK_MAGNITUDES[config.digit_bits][-1].bit_length() - 1
+        digit = max(0, layer.shortcut_shift - greatest_tap)
+        channels = plan.records[shortcut.source + 1].channels
+        work = replace(work, shortcut=ShortcutWork(shortcut.projection, channels, region.width, digit))
+    yield from layer_tiles(work, config)
 
 
 def table_reads(plan: Plan) -> Iterator[int]:

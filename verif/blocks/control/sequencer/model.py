@@ -118,12 +118,12 @@ class SequencerModel:
         ready = loaded or not following.is_conv
         out["visit"], out["tile"] = following.visit, following.tile or None
         out["load_layer"] = following.layer if following.is_conv else None
-        missing = not ready and not active and (drained or not following.new_layer)
+        missing = not ready and not active and (drained or not (following.new_layer or following.waits))
         out["starved"] = int(missing)
         if following.new_layer:
             if ready and drained:
                 out["adopt"], self.adopted = 1, True
-        elif ready and free:
+        elif ready and (drained if following.waits else free):
             self._hand_over(out, following)
 
     def _hand_over(self, out: dict[str, Any], now: HandOver) -> None:

@@ -1,7 +1,10 @@
-"""Bench of the column reader: passes over strips, back to back or not, in whole and in circular regions."""
+"""Bench of the column reader: passes over strips, back to back or not, in whole and in circular regions; of
+an engine for residual networks also passes over a shortcut's map, and passes that leave rows and columns out.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -11,11 +14,11 @@ from kestrel.hw.common.handover import layer_layout, tile_layout, visit_layout
 from kestrel.hw.common.pixel import pixel_layout
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.sw.planning.geometry import group_count
-from kestrel.verif.blocks.support.column_reader import Strip, columns
+from kestrel.verif.blocks.support.column_reader import Column, Strip, columns
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import Step, record, script
 from kestrel.verif.blocks.support.simulator import rng
-from kestrel.verif.blocks.support.strips import random_strip
+from kestrel.verif.blocks.support.strips import random_strip, shortcut_strip
 
 CONFIG = bench_config()
 AHEAD = 2
@@ -24,14 +27,50 @@ IDLE = {"active": 0, "ending": 0, "pixel": dict.fromkeys(
     name for name, _ in pixel_layout(CONFIG)) | {"valid": 0}}  # fmt: skip
 
 
-def layer_of(source: Random, strip: Strip) -> dict[str, int]:
+@dataclass(frozen=True)
+class Maps:
+    """What the passes over a strip read: the layer's own map, of ``groups`` words a pixel, and that of its
+    shortcut, of ``shortcut_groups``."""
+
+    strip: Strip
+    groups: int
+    shortcut: Strip | None = None
+    shortcut_groups: int = 1
+
+
+def random_maps(source: Random, number: int, groups: int) -> Maps:
+    """Strips of any kind that the engine has."""
+    grouped = CONFIG.row_groups and source.random() < 0.5
+    if grouped or not CONFIG.residual:
+        return Maps(random_strip(source, CONFIG, groups, number, grouped), groups)
+    strip = random_strip(
+        source, CONFIG, groups, number, stride=source.randint(1, 2), centre=source.random() < 0.3
+    )
+    words = source.randint(1, 2)
+    shortcut = shortcut_strip(source, CONFIG, words, strip.rows, source.randint(1, 2))
+    return Maps(strip, groups, shortcut, words)
+
+
+def layer_of(source: Random, maps: Maps) -> dict[str, int]:
+    strip, shortcut = maps.strip, maps.shortcut
     region = strip.region
     height = group_count(strip.height, ROW_GROUPS) if strip.grouped else strip.height
-    grouped = {"row_groups": strip.last_rows} if CONFIG.row_groups else {}
+    known = {"row_groups": strip.last_rows} if CONFIG.row_groups else {}
+    if CONFIG.residual:
+        known |= {
+            "stride": strip.stride - 1, "centre": int(strip.centre),
+            "last_shortcut_lanes": source.randint(1, CONFIG.input_lanes),
+        }  # fmt: skip
+    if shortcut is not None:
+        where = shortcut.region
+        known |= {
+            "shortcut_stride": shortcut.stride - 1, "shortcut_base": where.base, "shortcut_end": where.end,
+            "shortcut_slots_stride": where.stride, "shortcut_width": where.width,
+        }  # fmt: skip
     return record(
         source, layer_layout(CONFIG), height=height, width=region.width, read_base=region.base,
         read_end=region.end, read_stride=region.stride,
-        last_in_lanes=source.randint(1, CONFIG.input_lanes), **grouped,
+        last_in_lanes=source.randint(1, CONFIG.input_lanes), **known,
     )  # fmt: skip
 
 
@@ -61,55 +100,86 @@ def announced(steps: Iterable[Step]) -> Iterator[Step]:
     yield from waiting
 
 
-def passes(source: Random, strip: Strip, groups: int, count: int, stop: float = 0) -> Iterator[Step]:
+def visit_of(source: Random, maps: Maps) -> dict[str, int]:
+    """The visit of all passes over a strip."""
+    strip, shortcut = maps.strip, maps.shortcut
+    first_row = strip.first_row // ROW_GROUPS if strip.grouped else strip.first_row * strip.stride
+    known = {}
+    if shortcut is not None:
+        row = shortcut.row_above
+        known = {"shortcut_bank": row % BANKS, "shortcut_slot": shortcut.region.slot(row)}
+    row = strip.row_above
+    return record(
+        source, visit_layout(CONFIG), rows=strip.steps, read_bank=row % BANKS, first_row=first_row,
+        read_slot=strip.region.slot(row), **known,
+    )  # fmt: skip
+
+
+def random_tile(source: Random, maps: Maps) -> dict[str, int]:
+    """A tile of the layer or of its shortcut."""
+    known = {"shortcut": source.randrange(2) if maps.shortcut else 0} if CONFIG.residual else {}
+    strip, groups = (
+        (maps.shortcut, maps.shortcut_groups) if known.get("shortcut") and maps.shortcut
+        else (maps.strip, maps.groups)
+    )  # fmt: skip
+    offset = source.randrange(groups) * strip.region.width
+    return record(
+        source, tile_layout(CONFIG), group_offset=offset, slice=source.randrange(CONFIG.in_slices), **known
+    )
+
+
+def presented(column: Column, tile: dict[str, int], layer: dict[str, int], height: int) -> dict[str, Any]:
+    """What the reader shows of a column. ``height``: rows of the layer's own map."""
+    pixel: dict[str, Any] = {
+        "valid": 1, "first": int(column.first), "last": int(column.last),
+        "row_end": int(column.row_end), "fresh": tile["fresh"], "emit": tile["emit"],
+        "digit": tile["digit"], "last_out": tile["last_out"],
+        **({"rows": column.rows} if CONFIG.row_groups else {}),
+    }  # fmt: skip
+    lanes = layer["last_in_lanes"] if tile["last_in"] else CONFIG.input_lanes
+    shown: dict[str, Any] = {
+        "active": 1, "ending": int(column.ending), "addresses": column.addresses,
+        "top_bank": column.top_bank, "edges": column.edges, "slice": tile["slice"],
+    }  # fmt: skip
+    if CONFIG.residual:
+        # Where the row lies matters to the pooling, which sees the passes of the layer's own map.
+        places = {"top": int(column.row == 0), "bottom": int(column.row == height - 1), "odd": column.row % 2}
+        shown["part"] = layer["read_part"]
+        if tile["shortcut"]:
+            places = dict.fromkeys(places)
+            shown["part"] = layer["shortcut_part"]
+            lanes = layer["last_shortcut_lanes"] if tile["last_map_group"] else CONFIG.input_lanes
+        if column.rows is not None:
+            places = dict.fromkeys(places)  # a layer in row groups does not pool
+        pixel |= places
+    if not column.valid:
+        pixel = IDLE["pixel"]
+    return shown | {"lanes": lanes, "pixel": pixel}
+
+
+def passes(source: Random, maps: Maps, count: int, stop: float = 0) -> Iterator[Step]:
     """Passes over one strip, each of a random tile; with ``stop`` they may be cut off in any cycle."""
-    layer = layer_of(source, strip)
-    idle = record(source, tile_layout(CONFIG), slice=0)
+    layer = layer_of(source, maps)
+    tile: dict[str, int] = {}
     go: dict[str, Any] | None = None
-    tile = idle
 
     def hand_over() -> dict[str, Any]:
         nonlocal tile
-        tile = record(
-            source, tile_layout(CONFIG), group_offset=source.randrange(groups) * strip.region.width,
-            slice=source.randrange(CONFIG.in_slices),
-        )  # fmt: skip
-        row = strip.first_row - (0 if strip.grouped else 1)
-        visit = record(
-            source, visit_layout(CONFIG), rows=strip.steps, read_bank=row % BANKS,
-            first_row=strip.first_row // (ROW_GROUPS if strip.grouped else 1),
-            read_slot=strip.region.slot(row),
-        )  # fmt: skip
-        return {"go": 1, "tile": tile, "visit": visit, "next_layer": layer}
+        tile = random_tile(source, maps)
+        return {"go": 1, "tile": tile, "visit": visit_of(source, maps), "next_layer": layer}
 
     yield inputs(source, layer, **hand_over()), IDLE
     for number in range(count):
         this = tile
+        strip = maps.shortcut if maps.shortcut and this["shortcut"] else maps.strip
         for column in columns(strip, this["group_offset"]):
-            at_once = column.last and strip.pixels > AHEAD and number < count - 1 and source.random() < 0.7
+            at_once = column.ending and strip.cycles > AHEAD and number < count - 1 and source.random() < 0.7
             go = hand_over() if at_once else None
-            yield (
-                inputs(source, layer, **(go or {})),
-                {
-                    "active": 1,
-                    "ending": int(column.last),
-                    "addresses": column.addresses,
-                    "top_bank": column.top_bank,
-                    "edges": column.edges,
-                    "slice": this["slice"],
-                    "lanes": layer["last_in_lanes"] if this["last_in"] else CONFIG.input_lanes,
-                    "pixel": {
-                        "valid": 1, "first": int(column.first), "last": int(column.last),
-                        "row_end": int(column.row_end), "fresh": this["fresh"], "emit": this["emit"],
-                        "digit": this["digit"], "last_out": this["last_out"],
-                        **({"rows": column.rows} if CONFIG.row_groups else {}),
-                    },
-                },
-            )  # fmt: skip
+            yield inputs(source, layer, **(go or {})), presented(column, this, layer, maps.strip.height)
             if source.random() < stop:
                 return
         if go is None and number < count - 1:
-            for _ in range(source.randint(max(0, AHEAD - strip.pixels), 3)):
+            for _ in range(source.randint(max(0, AHEAD - strip.cycles), 3)):
                 yield inputs(source, layer), IDLE
             yield inputs(source, layer, **hand_over()), IDLE
     for _ in range(2):
@@ -130,10 +200,8 @@ async def passes_over_strips(dut):
     def steps() -> Iterator[Step]:
         yield from reset(source)
         for number in range(60):
-            groups = source.randint(1, 2)
-            grouped = CONFIG.row_groups and source.random() < 0.5
-            strip = random_strip(source, CONFIG, groups, number, grouped)
-            yield from passes(source, strip, groups, source.randint(1, 4))
+            maps = random_maps(source, number, source.randint(1, 2))
+            yield from passes(source, maps, source.randint(1, 4 + 4 * CONFIG.residual))
 
     await script(Block(dut), announced(steps()))
 
@@ -145,7 +213,6 @@ async def resets_in_the_middle(dut):
     def steps() -> Iterator[Step]:
         for number in range(40):
             yield from reset(source)
-            strip = random_strip(source, CONFIG, 1, 3 + number)
-            yield from passes(source, strip, 1, 3, stop=0.05)
+            yield from passes(source, random_maps(source, 3 + number, 1), 3, stop=0.05)
 
     await script(Block(dut), announced(steps()))

@@ -8,7 +8,8 @@ from torch import nn
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.float_network import FloatModel
 from kestrel.sw.model.network import parse_network
-from kestrel.sw.model.weights import load_weights, random_network
+from kestrel.sw.model.storage.load import load_weights
+from kestrel.sw.model.weights import random_network
 
 WHOLE = {"vgg11": "vgg11/64", "vgg13": "vgg13/64", "vgg16": "vgg16/64", "vgg19": "vgg19/64"}
 

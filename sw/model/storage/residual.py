@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel
 from kestrel.sw.model.files.batch_norm import BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array
 from kestrel.sw.model.residual_networks import COUNTED_RESNET, REPVGG, with_counts
 from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape
+from kestrel.sw.model.storage.missing import unused_remark
+from kestrel.sw.model.weights import FloatNetwork, WeightsOrigin, has_shortcuts
 
 STAGES = 4
 _BLOCK_KEY = re.compile(r"(|.*\.)layer([1-4])\.(\d+)\.(.+)")
 
 
 @dataclass
-class ResidualWeights:
+class _Found:
     """What was read: as in ``FloatNetwork``, and the keys that were used."""
 
     weights: list[np.ndarray] = field(default_factory=list)
@@ -30,21 +33,23 @@ class ResidualWeights:
 
 
 def count_resnet(text: str, stored: StoredArrays) -> str:
-    """``text``, which names COUNTED_RESNET, with the number of blocks of each stage that the file has. Raises
-    InputError for a file of other keys."""
+    """``text``, which names COUNTED_RESNET, with the number of blocks of each stage that the file has; stages
+    behind a cut may be missing and count as one block. Raises InputError for a file of other keys."""
     blocks: list[set[int]] = [set() for _ in range(STAGES)]
     for key in stored.entries:
         match = _BLOCK_KEY.fullmatch(key)
         if match:
             blocks[int(match[2]) - 1].add(int(match[3]))
+    cut = re.search(r":layer([1-4])\.", text)
+    last = int(cut[1]) if cut else STAGES
     for stage, found in enumerate(blocks, start=1):
-        if found != set(range(len(found))) or not found:
+        if found != set(range(len(found))) or (not found and stage <= last):
             raise InputError(f"{stored.source}: blocks {sorted(found)} of layer{stage}; allowed for {text}: "
                              f"keys layer{stage}.0.conv1.weight and so on without a gap")
-    return with_counts([len(found) for found in blocks]) + text.removeprefix(COUNTED_RESNET)
+    return with_counts([len(found) or 1 for found in blocks]) + text.removeprefix(COUNTED_RESNET)
 
 
-def read_residual(stored: StoredArrays, shape: NetworkShape) -> ResidualWeights:
+def read_residual_weights(stored: StoredArrays, shape: NetworkShape) -> FloatNetwork:
     """The weights of ``shape``. Raises InputError for a file that lacks some, or has blocks that ``shape``
     does not have."""
     reader = _Reader(stored, shape)
@@ -52,13 +57,41 @@ def read_residual(stored: StoredArrays, shape: NetworkShape) -> ResidualWeights:
         reader.repvgg()
     else:
         reader.resnet()
-    return reader.found
+    found = reader.found
+    unused = tuple(_unused_keys(stored, found.used))
+    remarks = (
+        *([f"keys begin with {found.prefix!r}"] if found.prefix else []),
+        *unused_remark("keys", unused),
+    )
+    origin = WeightsOrigin(stored.kind, found.prefix, (), unused, remarks)
+    shortcuts = tuple(found.shortcuts) if has_shortcuts(shape) else ()
+    return FloatNetwork(shape, tuple(found.weights), tuple(found.biases), frozenset(), origin, shortcuts)
+
+
+def resnet_key(layer: ConvShape) -> str:
+    """What stands before ``.weight`` in a key of a ResNet's convolution: ``layer2.0.conv1``."""
+    return layer.name.replace("_", ".")
+
+
+def projection_key(layer: ConvShape) -> str:
+    """As ``resnet_key`` for the projection of ``layer``: ``layer2.0.downsample.0``."""
+    return f"{resnet_key(layer).rpartition('.')[0]}.downsample.0"
+
+
+def identity_key(layer: ConvShape) -> str:
+    """The key of the factors of the identity of ``layer``, which only files of ours have."""
+    return f"{resnet_key(layer).rpartition('.')[0]}.identity.weight"
+
+
+def reparam_key(layer: ConvShape) -> str:
+    """As ``resnet_key`` for a RepVGG whose branches have been merged: ``stage1.0.rbr_reparam``."""
+    return f"{resnet_key(layer)}.rbr_reparam"
 
 
 class _Reader:
     def __init__(self, stored: StoredArrays, shape: NetworkShape) -> None:
         self.stored, self.shape = stored, shape
-        self.found = ResidualWeights()
+        self.found = _Found()
 
     # ------------------------------------------------------------------------------------------------
     # ResNet
@@ -71,20 +104,32 @@ class _Reader:
             if layer.shares is not None:
                 self._share(layer, prefix)
                 continue
-            name = prefix + layer.name.replace("_", ".")
+            name = prefix + resnet_key(layer)
             norm = name[:-5] + name[-5:].replace("conv", "bn")
-            size = STEM_SIZE if number == 0 else layer.kernel
-            channels = IMAGE_CHANNELS if number == 0 else layer.in_channels
+            stem = number == 0 and not self._on_blocks(f"{name}.weight")
+            size = STEM_SIZE if stem else layer.kernel
+            channels = IMAGE_CHANNELS if stem else layer.in_channels
             weight, bias = self._convolution(name, norm, layer, channels, size)
             shortcut = None
-            if layer.shortcut is not None:
-                shortcut = np.ones(layer.out_channels)
             if layer.shortcut is not None and layer.shortcut.projection:
-                at = f"{name.rpartition('.')[0]}.downsample"
+                at = prefix + projection_key(layer)
                 given = self.shape.layers[layer.shortcut.source].out_channels
-                shortcut, more = self._convolution(f"{at}.0", f"{at}.1", layer, given, 1)
+                shortcut, more = self._convolution(at, f"{at[:-1]}1", layer, given, 1)
                 shortcut, bias = shortcut[:, :, 0, 0], bias + more
-            self._add(layer, blocks_kernel(weight) if number == 0 else weight, bias, shortcut)
+            elif layer.shortcut is not None:
+                shortcut = self._identity(prefix + identity_key(layer), layer)
+            self._add(layer, blocks_kernel(weight) if stem else weight, bias, shortcut)
+
+    def _on_blocks(self, key: str) -> bool:
+        """Whether the stem's kernels are stored as those on an image in blocks."""
+        entry = self.stored.entries[key]
+        return entry.shape is not None and entry.shape[1:] == (BLOCK_CHANNELS, 3, 3)
+
+    def _identity(self, key: str, layer: ConvShape) -> np.ndarray:
+        """The factors of an identity, 1 unless the file has some, as that of a compressed network may."""
+        if key not in self.stored.entries:
+            return np.ones(layer.out_channels)
+        return self._read(key, layer, (layer.out_channels,))
 
     def _refuse_other_blocks(self, prefix: str) -> None:
         """Raises InputError for blocks, in the stages that the network has, that it does not have."""
@@ -101,7 +146,7 @@ class _Reader:
     def _share(self, layer: ConvShape, prefix: str) -> None:
         """The weights of a layer that shares another's. The file may leave them out, but not have others."""
         assert layer.shares is not None
-        found, name = self.found, prefix + layer.name.replace("_", ".")
+        found, name = self.found, prefix + resnet_key(layer)
         if f"{name}.weight" in self.stored.entries:
             norm = name[:-5] + name[-5:].replace("conv", "bn")
             weight, bias = self._convolution(name, norm, layer, layer.in_channels, layer.kernel)
@@ -128,7 +173,7 @@ class _Reader:
         for layer in self.shape.layers:
             name = prefix + (_timm_name(layer.name) if timm else layer.name.replace("_", "."))
             if first == merged:
-                key = f"{name}.rbr_reparam"
+                key = prefix + reparam_key(layer)
                 weight = self._read(f"{key}.weight", layer, (layer.out_channels, layer.in_channels, 3, 3))
                 self._add(layer, weight, self._read(f"{key}.bias", layer, (layer.out_channels,)), None)
                 continue
@@ -220,6 +265,6 @@ def _timm_name(name: str) -> str:
     return f"stages.{int(stage) - 1}.{block}"
 
 
-def unused_keys(stored: StoredArrays, used: set[str]) -> Iterator[str]:
+def _unused_keys(stored: StoredArrays, used: set[str]) -> Iterator[str]:
     """The keys that were not used, in the file's order, but for those that every such file has."""
     return (key for key in stored.entries if key not in used and not key.endswith("num_batches_tracked"))

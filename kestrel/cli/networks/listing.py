@@ -1,29 +1,41 @@
 """``kestrel list``: the names that the options of other commands accept."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from kestrel.cli.output import JsonOption, emit
+from kestrel.cli.rules.declared import declares
+from kestrel.cli.structure import families, show_families, show_structure, structure
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
-from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.compress.fit import FIT_RULES
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.model.embedded import EMBEDDED
-from kestrel.sw.model.network import VGG_BLOCKS, parse_network
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.backends import backend_names
 from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 
-def list_(json: JsonOption = False) -> None:
+@declares("network")
+def list_(
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Only the layers of this network: a name or a network file."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """List networks, engine configurations, protocols and what other options may name."""
+    if network is not None:
+        found = structure(network)
+        emit(found, lambda console: show_structure(found, console), json)
+        return
     payload = {
-        "networks": [_network(name) for name in VGG_BLOCKS],
+        "networks": families(),
         "embedded": _embedded(),
         "configurations": [_configuration(config) for config in NAMED.values()],
         "fits": list(FIT_RULES),
@@ -35,14 +47,6 @@ def list_(json: JsonOption = False) -> None:
         "backends": backend_names(),
     }
     emit(payload, lambda console: _show(payload, console), json)
-
-
-def _network(name: str) -> dict[str, Any]:
-    layers = parse_network(name).layers
-    blocks = range(1, len(VGG_BLOCKS[name]) + 1)
-    cuts = [layer.name for layer in layers] + [f"pool{block}" for block in blocks]
-    weights = sum(TAPS * layer.in_channels * layer.out_channels for layer in layers)
-    return {"name": name, "layers": len(layers), "weights": weights, "cuts": cuts}
 
 
 def _embedded() -> dict[str, Any]:
@@ -57,11 +61,7 @@ def _configuration(config: EngineConfig) -> dict[str, Any]:
 
 
 def _show(payload: dict[str, Any], console: Console) -> None:
-    networks = Table("network", "layers", "weights", title="Networks", title_justify="left")
-    for network in payload["networks"]:
-        networks.add_row(network["name"], str(network["layers"]), f"{network['weights']:,}")
-    console.print(networks)
-    console.print("A divisor of the channels and a cut may follow, as in vgg16/8:pool3.")
+    show_families(payload["networks"], console)
     found = payload["embedded"]
     console.print(f"Wherever a network file is wanted, {found['name']} names one that comes along: a trained "
                   f"{found['network']}, {found['weight_bits'] / 8:,.0f} bytes of weights.\n", highlight=False)

@@ -14,7 +14,8 @@ from kestrel.sw.model.float_network import FloatModel
 from kestrel.sw.model.graph import check_graph
 from kestrel.sw.model.network import map_sizes, parse_network
 from kestrel.sw.model.residual_networks import RESIDUAL_FAMILIES
-from kestrel.sw.model.weights import find_network, load_weights, random_network
+from kestrel.sw.model.storage.load import find_network, load_weights
+from kestrel.sw.model.weights import random_network
 
 State = dict[str, torch.Tensor]
 

@@ -18,8 +18,8 @@ from itertools import pairwise
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.files.entries import StoredArrays
-from kestrel.sw.model.keras_settings import check_settings
 from kestrel.sw.model.network import VGG_BLOCKS, NetworkShape, parse_network
+from kestrel.sw.model.storage.keras_settings import check_settings
 
 Position = tuple[int, ...]
 """A convolution's position in its naming scheme: (index,), (block, number) or (count,)."""
