@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from kestrel.cli import main as cli
 from kestrel.sw.model.compressed import load_network
@@ -291,7 +292,7 @@ def test_a_residual_network_is_distilled(
     fit: str, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a file of compress, or from the float weights alone; resumable, and taken by other commands."""
-    name, start, output = "resnet18/16:layer2.0", tmp_path / "s.safetensors", tmp_path / "o.safetensors"
+    name, start, output = "resnet18/32:layer2.0", tmp_path / "s.safetensors", tmp_path / "o.safetensors"
     common = ("--network", name, "--mask-bits", "1")
     if fit == "sequential":
         arguments = ("compress", "random:1", "-o", start, "--fit", fit, "--size", 24, *common)
@@ -330,3 +331,27 @@ def test_a_resnet_whose_blocks_are_counted(
     assert (code, out) == (2, "")
     assert "the blocks of resnet are counted in a file of weights" in error
     assert error.count("\n") == 1
+
+
+def test_a_float_residual_network_is_trained_and_read_again(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With labels, its classifier, and a stem that is still one of 7x7; then integers from what is written."""
+    name, weights, head = "resnet18/32:layer2.0", tmp_path / "f.safetensors", tmp_path / "h.safetensors"
+    common = ("--network", name, "--images", images, "--loss", "labels", "--steps", 4, "--batch", 4,
+              "--size", 16, "--held-out", 0, "--device", "cpu", "--json")  # fmt: skip
+    code, _, error = run(
+        capsys, "--float", "--weights", "random:1", "-o", weights, "--save-classifier", head, *common
+    )
+    assert code == 0, error
+    with safe_open(str(weights), framework="np") as file:
+        assert file.get_tensor("conv1.weight").shape == (2, 3, 7, 7)
+    trained = load_weights(str(weights), parse_network(name))
+    begun = load_weights("random:1", parse_network(name))
+    assert not np.array_equal(trained.weights[0], begun.weights[0])
+    code, out, error = run(
+        capsys, "--weights", weights, "-o", tmp_path / "o.safetensors", "--classifier", head, *common
+    )
+    assert code == 0, error
+    assert json.loads(out)["steps"] == 4
+    assert load_network(tmp_path / "o.safetensors").blocks

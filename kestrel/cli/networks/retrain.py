@@ -110,7 +110,7 @@ def retrain(
         str, typer.Option(help="distill, relational, labels, triplet, or a sum as distill+0.5*triplet.")
     ] = "distill",
     feature_layers: Annotated[
-        str, typer.Option(help="Layers whose features are distilled, by comma; default: where it pools.")
+        str, typer.Option(help="Layers whose features are distilled, by comma; default: before smaller maps.")
     ] = "",
     classifier: Annotated[
         Path | None, typer.Option(help="With labels: classifier file of an earlier run to go on with.")
