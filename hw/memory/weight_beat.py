@@ -8,18 +8,17 @@ from amaranth.lib import data
 
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.compute.kernel_decoder import KernelDecoder
+from kestrel.hw.memory.rom_window import RomWindow
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.timing import bias_hold_cycles
 from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, kernel_bits
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Where a beat lies: two words of the ROM and the beat's first bit in them; whether it passes in this
-    cycle; the block and the output lane that it is for."""
+    """Where a beat lies; whether it passes in this cycle; the block and the output lane that it is for."""
 
-    low: Signal
-    high: Signal
-    offset: Signal
+    window: RomWindow
     passes: Signal
     block: Signal
     out: Signal
@@ -63,7 +62,7 @@ def cut_beat(
     """Stage 1: the beat's bits, cut out of the words. The phases say what it holds."""
     bits = Signal(kernel_bits(config.mask_bits_max) * config.load_kernels, reset_less=True)
     with m.If(beat.passes):
-        m.d.sync += bits.eq(Cat(beat.low, beat.high).bit_select(beat.offset, len(bits)))
+        m.d.sync += bits.eq(beat.window.bits(len(bits)))
     return Cut(
         bits=bits,
         block=delayed(m, beat.block, 1, "cut_block", reset_less=True),
@@ -119,3 +118,21 @@ def place_diagonal(
         m.d.sync += bus.block.eq(Cat(here[n : n + k].any() for n in range(0, len(here), k)))
         for n in range(k):
             m.d.sync += bus.kernels[n].as_value().eq(Mux(here[n::k].any(), kernel.as_value(), 0))
+
+
+def clear_kernels(m: Module, bus: data.View, clear: Value) -> None:
+    """With ``clear``: zeros for all shadow kernels, whatever else the bus was to carry."""
+    with m.If(clear):
+        m.d.sync += [bus.out.eq(~0), bus.block.eq(~0), bus.kernels.as_value().eq(0)]
+
+
+def biases_may_pass(m: Module, config: EngineConfig, emitting: Signal) -> Value:
+    """Whether the pass before has swapped its biases. ``emitting``: a pass that will do so is handed over."""
+    # Counted from the cycle after the hand-over.
+    wait = bias_hold_cycles(config.input_lanes) - 1
+    waiting = Signal(range(wait + 1))
+    with m.If(emitting):
+        m.d.sync += waiting.eq(wait)
+    with m.Elif(waiting != 0):
+        m.d.sync += waiting.eq(waiting - 1)
+    return waiting == 0
