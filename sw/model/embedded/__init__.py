@@ -20,12 +20,20 @@ NETWORK_PATHS = {
 }
 """The files by name. A name is accepted wherever a network file may be given."""
 
+WHITENING_PATHS = {RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors"}
+"""Whitenings of the networks' NIP descriptors by region, under the networks' names."""
+
 TEXT_PATHS = {EMBEDDED: FOLDER / "network.md", RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md"}
 
 
 def network_path(network: str | Path) -> Path:
     """The file that ``network`` names: one of the package's, or itself."""
     return NETWORK_PATHS.get(str(network), Path(network))
+
+
+def whitening_path(whitening: str | Path) -> Path:
+    """The file that ``whitening`` names: that of one of the package's networks, or itself."""
+    return WHITENING_PATHS.get(str(whitening), Path(whitening))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.describe.whitening import load_whitening
 
 LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20}
 """Bytes of a file: a repository is downloaded whole."""
@@ -106,3 +107,14 @@ def test_its_name_stands_for_its_file(name, network, capsys):
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["embedded"]}[name]
     assert found["network"] == network.name
     assert found["mask_bits"] == [layer.mask_bits for layer in network.layers]
+
+
+def test_a_name_stands_for_the_whitening_of_its_network(tmp_path):
+    """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
+    network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(RESNET18_RETRIEVAL)
+    names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=64, width=64,
+                                              advance=lambda count: None)]
+    describer = make_describer(network, DescriptorOptions(size=64, whitening=whitening))
+    found = describer.describe([tmp_path / name for name in names], names, workers=0)
+    assert found.vectors.shape == (2, whitening.dimension)
+    assert whitening.dimension == 256
