@@ -112,9 +112,9 @@ def test_its_name_stands_for_its_file(name, network, capsys):
 def test_a_name_stands_for_the_whitening_of_its_network(tmp_path):
     """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
     network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(RESNET18_RETRIEVAL)
-    names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=64, width=64,
+    names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=224, width=224,
                                               advance=lambda count: None)]
-    describer = make_describer(network, DescriptorOptions(size=64, whitening=whitening))
+    describer = make_describer(network, DescriptorOptions(whitening=whitening))
     found = describer.describe([tmp_path / name for name in names], names, workers=0)
     assert found.vectors.shape == (2, whitening.dimension)
     assert whitening.dimension == 256
