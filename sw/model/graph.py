@@ -153,16 +153,6 @@ def smallest_image(shape: NetworkShape) -> int:
     return 2 * side - 1 if shape.blocks else side
 
 
-def check_plain(shape: NetworkShape, what: str) -> None:
-    """Raises InputError unless ``shape`` is a stack that any engine runs; ``what`` cannot do others yet."""
-    odd = [layer.name for layer in shape.layers if not layer.is_plain]
-    if shape.blocks or odd:
-        raise InputError(
-            f"network {shape.name}: layer {(odd or [shape.layers[0].name])[0]} is not a plain 3x3 "
-            f"convolution behind the layer before; allowed in {what}: networks of plain layers, as vgg16"
-        )
-
-
 def scale_groups(layers: Sequence[ConvShape]) -> list[int]:
     """For every layer the number of the first layer whose output must have the same scale as its own. Layers
     that share integers stand for the same real weights only if their inputs, shortcuts and outputs agree in

@@ -307,7 +307,7 @@ def test_a_residual_network_is_distilled(
     payload = json.loads(out)
     assert payload["network"] == name
     assert payload["mask_bits"] == [1] * 7
-    assert payload["validation"]["after"]["measure"] >= payload["validation"]["before"]["measure"]
+    assert payload["validation"]["after"]["cosine"] >= payload["validation"]["before"]["cosine"]
     network = load_network(output)
     Reference(network).last(torch.zeros((1, 27, 8, 8), dtype=torch.uint8))
     if fit == "sequential":
@@ -336,7 +336,7 @@ def test_a_resnet_whose_blocks_are_counted(
 def test_a_float_residual_network_is_trained_and_read_again(
     tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With labels, its classifier, and a stem that is still one of 7x7; then integers from that file."""
+    """With labels, its classifier, and a stem that is still one of 7x7; then integers from what was saved."""
     name, weights, head = "resnet18/32:layer2.0", tmp_path / "f.safetensors", tmp_path / "h.safetensors"
     common = ("--network", name, "--images", images, "--loss", "labels", "--steps", 4, "--batch", 4,
               "--size", 16, "--held-out", 0, "--device", "cpu", "--json")  # fmt: skip

@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kestrel.cli.networks.structure import families, show_families, show_structure, structure
 from kestrel.cli.output import JsonOption, emit
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.structure import families, show_families, show_structure, structure
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.sw.compress.fit import FIT_RULES

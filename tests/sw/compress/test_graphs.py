@@ -17,7 +17,7 @@ from kestrel.sw.compress.sequential import SequentialFit
 from kestrel.sw.model.blocks import blocks_kernel
 from kestrel.sw.model.compressed import CompressedNetwork, load_network, same, save_network
 from kestrel.sw.model.float_network import FloatModel, real_batch, shortcut_sums
-from kestrel.sw.model.graph import check_plain, scale_groups
+from kestrel.sw.model.graph import scale_groups
 from kestrel.sw.model.network import ConvShape, NetworkShape, Shortcut, parse_network, source_of
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
@@ -161,12 +161,6 @@ def test_the_stem_keeps_its_zeros() -> None:
     share = float((integers.layers[0].mask[:, unused] == 0).mean())
     assert share > 0.5
     assert not network.weights[0][:, unused].any()
-
-
-def test_what_cannot_take_graphs_says_so() -> None:
-    with pytest.raises(InputError, match=r"network resnet18: layer conv1 is not a plain 3x3 .* in training"):
-        check_plain(parse_network("resnet18"), "training")
-    check_plain(parse_network("vgg16"), "training")
 
 
 def test_the_residual_is_what_the_shortcut_lost() -> None:
