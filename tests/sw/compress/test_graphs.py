@@ -164,9 +164,9 @@ def test_the_stem_keeps_its_zeros() -> None:
 
 
 def test_what_cannot_take_graphs_says_so() -> None:
-    with pytest.raises(InputError, match=r"network resnet18: layer conv1 is not a plain 3x3 .* in training"):
-        check_plain(parse_network("resnet18"), "training")
-    check_plain(parse_network("vgg16"), "training")
+    with pytest.raises(InputError, match=r"resnet18: layer conv1 is not a plain 3x3 .* in ONNX weights"):
+        check_plain(parse_network("resnet18"), "ONNX weights")
+    check_plain(parse_network("vgg16"), "ONNX weights")
 
 
 def test_the_residual_is_what_the_shortcut_lost() -> None:
