@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
 # A network file, or the one that comes along.
 NETWORK ?= embedded
+# Fields of the configuration to change; residual networks need an engine for them.
+SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)
 PHOTOGRAPHS ?=
 RETRIEVAL_SIZE := --size 128
 
@@ -43,9 +45,9 @@ build:
 
 # In build, which is make's own, outputs of other settings are replaced: --force.
 run: $(INSTALLED) | build ## write ROM and Verilog of the trained network, simulate a picture, retrieve generated scenes
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG) --size 64
-	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl --force
-	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) --size 64
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG) $(SETTINGS) --size 64
+	$(BIN)/kestrel verilog --config $(CONFIG) $(SETTINGS) -o build/rtl --force
+	$(BIN)/kestrel simulate $(NETWORK) random:1 --config $(CONFIG) $(SETTINGS) --size 64
 	$(BIN)/kestrel scenes -o build/scenes --force --groups 12 --views 4 --seed 1
 	$(BIN)/kestrel describe $(NETWORK) build/scenes -o build/scenes.npz $(RETRIEVAL_SIZE)
 	$(BIN)/kestrel evaluate --descriptors build/scenes.npz --dataset build/scenes --protocol groups
@@ -59,10 +61,10 @@ test: $(INSTALLED) ## run the tests (PYTEST_ARGS='-k name', JOBS=4)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG=edge)
-	$(BIN)/kestrel verilog --config $(CONFIG) -o build/rtl --force
+	$(BIN)/kestrel verilog --config $(CONFIG) $(SETTINGS) -o build/rtl --force
 
 roms: $(INSTALLED) | build ## write the ROM images to build/rom (NETWORK=FILE, CONFIG=edge)
-	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG)
+	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG) $(SETTINGS)
 
 regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
 	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)

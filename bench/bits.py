@@ -183,8 +183,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     training = [listed[n * len(listed) // count] for n in range(count)]
     pictures = [benchmark.folder / name for name in benchmark.images]
     describer = make_describer(network, DescriptorOptions(size=arguments.size))
-    scale = sum(layer.shape.pool for layer in network.layers)
-    side = arguments.size >> scale
+    side, _ = network.map_sizes(arguments.size, arguments.size)[-1]
     regions = chip_regions(describer.chain, side, side)
     store = Squares(arguments.features, describer, regions)
     rows: list[Row] = []

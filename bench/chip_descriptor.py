@@ -142,11 +142,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     if missing:
         raise InputError(f"{arguments.report}: no features of {missing[0]} and {len(missing) - 1} others; "
                          "allowed: a report of the same network, data and poolings with --keep-features")
-    shapes = [layer.shape for layer in network.layers]
-    scale = 1 << sum(shape.pool for shape in shapes)
-    height, width = everything.settings.height // scale, everything.settings.width // scale
+    height, width = network.map_sizes(everything.settings.height, everything.settings.width)[-1]
     regions = chip_regions(chain, height, width)
-    channels = shapes[-1].out_channels
+    channels = network.layers[-1].shape.out_channels
     whole = make_describer(network, DescriptorOptions(chain=chain, crops="whole"))
     rows: list[dict[str, object]] = []
     for pooling in poolings:

@@ -56,6 +56,11 @@ class ModelBuilder:
         self._nodes.append(self._onnx.helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 
+    def pool(self, x: str, output: str, size: int) -> str:
+        """Maximum pooling 2x2/2, or 3x3/2 with a border of 1."""
+        return self.node("MaxPool", [x], output, kernel_shape=[size] * 2, strides=[2, 2],
+                         **({"pads": [1] * 4} if size == 3 else {}))
+
     def finish(self, outputs: Mapping[str, int], metadata: Mapping[str, str]) -> "ModelProto":
         """The model, checked. outputs: their channels by name; metadata: what a reader should know."""
         helper = self._onnx.helper

@@ -30,23 +30,16 @@ def check_exchange(integers: Path | None, floats: Path | None) -> None:
 def write_integers(network: CompressedNetwork, path: Path) -> None:
     """Writes the integer network as an ONNX model (see ``integer_model``). Raises InputError."""
     check_exchange(path, None)
-    _check_plain(network)
     write_model(integer_model(network), path)
 
 
 def write_floats(network: CompressedNetwork, path: Path) -> None:
-    """Writes the dequantised network: ``.safetensors``, weights with torchvision's key names, or ``.onnx``,
-    a float model. Raises InputError."""
+    """Writes the dequantised network: ``.safetensors``, weights with the key names of ``save_weights``, or
+    ``.onnx``, a float model. Raises InputError."""
     check_exchange(None, path)
-    _check_plain(network)
     floats = dequantise(network)
     if path.suffix == ONNX:
         write_model(float_model(floats, network.preprocessing), path)
     else:
         save_weights(floats, path)
 
-
-def _check_plain(network: CompressedNetwork) -> None:
-    if not network.is_plain:
-        raise InputError(f"network {network.name} is no plain stack of 3x3 convolutions; "
-                         "allowed in other programs' formats: plain stacks")

@@ -13,37 +13,17 @@ the same number and in different lanes of them, so that one cycle serves both. I
 set 2 is written with pad values besides, in the last one of an odd height set 1.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from kestrel.hw.common.handover import advanced
+from kestrel.hw.memory.block_pair import Pair, last_word, pair_registers, write_pair
 from kestrel.hw.memory.pixel_stream import check_frame_end, image_ports, rounded_bytes
-from kestrel.hw.spec.blocks import COLOURS, SET_CHANNELS, SETS, STREAMS, block_words, pair_words, set_words
+from kestrel.hw.spec.blocks import COLOURS, pair_words, set_words
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """What is written of a pair, until its last word.
-
-    word: the number of the word written in this cycle; in_last_word: it is the last one; address,
-    next_address: its address in the row of blocks and in the next one; bank: that of the row; sets: those
-    written in the row, a bit each; pads: those of them that are pad values; below: set 2 is written in the
-    next row; colours: the activations, by stream and colour."""
-
-    word: Signal
-    in_last_word: Signal
-    address: Signal
-    next_address: Signal
-    bank: Signal
-    sets: Signal
-    pads: Signal
-    below: Signal
-    colours: list[list[Signal]]
 
 
 class BlockInput(wiring.Component):
@@ -99,7 +79,7 @@ class BlockInput(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pair = self._registers()
+        pair = pair_registers(self.config, self._slot)
         self._take(m, pair)
         with m.If(self._taken & self._pixel_end):
             self._next_pixel(m)
@@ -108,33 +88,15 @@ class BlockInput(wiring.Component):
         with m.If(self._writing):
             m.d.sync += [
                 pair.word.eq(pair.word + 1),
-                pair.in_last_word.eq(pair.word + 1 == self._last_word(pair)),
+                pair.in_last_word.eq(pair.word + 1 == last_word(self.config, pair)),
                 pair.address.eq(pair.address + self.layer.out_width),
                 pair.next_address.eq(pair.next_address + self.layer.out_width),
             ]
         self._collect(m, pair)
-        self._write(m, pair)
+        write_pair(m, self.config, pair, self.layer, self._writing, self.write)
         return m
 
-    def _registers(self) -> _Pair:
-        a = self.config.activation_bits
-        address = Signal.like(self._slot, name="write_address", reset_less=True)
-        return _Pair(
-            word=Signal(bits_for(block_words(self.config) - 1), name="word", reset_less=True),
-            in_last_word=Signal(name="in_last_word", reset_less=True),
-            address=address,
-            next_address=Signal.like(address, name="write_next_address"),
-            bank=Signal(2, name="write_bank", reset_less=True),
-            sets=Signal(SETS, name="sets", reset_less=True),
-            pads=Signal(SETS, name="pads", reset_less=True),
-            below=Signal(name="below", reset_less=True),
-            colours=[
-                [Signal(a, name=f"colour_{stream}_{n}", reset_less=True) for n in range(COLOURS)]
-                for stream in range(STREAMS)
-            ],
-        )
-
-    def _take(self, m: Module, pair: _Pair) -> None:
+    def _take(self, m: Module, pair: Pair) -> None:
         """Take the visit's beats, and find out whether the frame ends where it should."""
         visit_end, image_end = Signal(), Signal()
         row_end = self._pixel_end & self._in_last_column
@@ -248,7 +210,7 @@ class BlockInput(wiring.Component):
 
     # --- pairs and their words ---------------------------------------------------------------------------
 
-    def _collect(self, m: Module, pair: _Pair) -> None:
+    def _collect(self, m: Module, pair: Pair) -> None:
         """Keep colours until their pair is complete; then let the pair be written."""
         config, a = self.config, self.config.activation_bits
         values = rounded_bytes(m, config, self.tdata, self.activation_bits)
@@ -288,46 +250,3 @@ class BlockInput(wiring.Component):
                 pair.pads.eq(Mux(self._odd, 0, Cat(0, self._in_last_row, self._top))),
                 pair.below.eq(self._odd & ~self._in_last_row),
             ]
-
-    def _last_word(self, pair: _Pair) -> Value:
-        """The pair's last word: that of its last set."""
-        words = [set_words(self.config, number)[-1] for number in range(SETS)]
-        return Mux(pair.sets[2] | pair.below, words[2], Mux(pair.sets[1], words[1], words[0]))
-
-    def _write(self, m: Module, pair: _Pair) -> None:
-        """The pair's word: each lane has a channel, and so a set, a stream and a colour."""
-        lanes = [self._lane(pair, lane) for lane in range(self.config.word_lanes)]
-        word, in_row, in_next_row = (Cat(parts) for parts in zip(*lanes, strict=True))
-        m.d.comb += self.write.part.eq(0)
-        for n in range(BANKS):
-            here, above = pair.bank == n, pair.bank == (n - 1) % BANKS
-            enables = Signal(self.config.word_lanes, name=f"enables_{n}")
-            m.d.comb += [
-                enables.eq(Mux(here, in_row, Mux(above, in_next_row, 0))),
-                self.write.en[n].eq(self._writing & enables.any()),
-                self.write.addr[n].eq(Mux(here, pair.address, pair.next_address)),
-                self.write.lanes[n].eq(enables),
-                self.write.data[n].eq(word),
-            ]
-
-    def _lane(self, pair: _Pair, lane: int) -> tuple[Value, Value, Value]:
-        """What a lane of the word holds; whether it is written in the row of blocks, and in the next one."""
-        a = self.config.activation_bits
-        nothing = Const(0, 1)
-        values: list[Value] = []
-        words = block_words(self.config)
-        in_row: list[Value] = [nothing] * words
-        in_next_row: list[Value] = [nothing] * words
-        for number in range(words):
-            which, channel = divmod(number * self.config.word_lanes + lane, SET_CHANNELS)
-            if which < SETS:
-                stream, colour = divmod(channel, COLOURS)
-                pad = self.layer[f"block_pad_{colour}"][:a]
-                values.append(Mux(pair.pads[which], pad, pair.colours[stream][colour]))
-                in_row[number] = pair.sets[which]
-                if which == SETS - 1:
-                    in_next_row[number] = pair.below
-        if not values:
-            return Const(0, a), nothing, nothing
-        # A lane without a channel in the last word has anything there.
-        return Array(values)[pair.word], Array(in_row)[pair.word], Array(in_next_row)[pair.word]

@@ -1,38 +1,14 @@
 """Column reader: walks the pixels of a pass and presents the addresses of their columns."""
 
-from dataclasses import dataclass
-
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
 from kestrel.hw.common.pixel import EDGES, pixel_layout
+from kestrel.hw.memory.pass_path import Path, Start, first_slot, look_ahead, path_of, slot_after
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
-
-
-@dataclass(frozen=True)
-class _Path:
-    """What a pass reads of a map, with ``config.residual``. ``double``: every second row; ``skips``: of the
-    rows it reads, every second column; ``columns``: how many columns of a row it presents; ``last_pixel``:
-    the last of them that is a pixel."""
-
-    double: Value
-    skips: Value
-    columns: Value
-    last_pixel: Value
-
-
-@dataclass(frozen=True)
-class _Start:
-    """Where a pass begins: the address in the slot of its first column's upper row, the slot behind it with
-    the address there, and the slot behind that."""
-
-    first_address: Signal
-    second_slot: Signal
-    second_address: Signal
-    third_slot: Signal
 
 
 class Reader(wiring.Component):
@@ -107,7 +83,7 @@ class Reader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        start = self._look_ahead(m)
+        start = look_ahead(m, self.config, self.visit, self.tile, self.next_layer)
         m.d.comb += self.ending.eq(self.active & self._row_end & self._last_row)
         with m.If(self.active):
             self._step(m)
@@ -142,7 +118,7 @@ class Reader(wiring.Component):
 
     def _step_residual(self, m: Module) -> None:
         """The same, by one or two columns and rows."""
-        path = self._path(self._tile, self.layer)
+        path = path_of(self._tile, self.layer)
         one = Mux(path.skips, 2, 1)
         m.d.sync += [
             self._first.eq(0),
@@ -166,15 +142,7 @@ class Reader(wiring.Component):
             ]
             self._next_rows(m, path)
 
-    def _path(self, tile: data.View, layer: data.View) -> _Path:
-        """What a pass of ``tile`` reads."""
-        width = Mux(tile.shortcut, layer.shortcut_width, layer.width)
-        double = Mux(tile.shortcut, layer.shortcut_stride, layer.stride)
-        skips = double & (tile.shortcut | layer.centre)
-        columns = Mux(skips, (width + 1) >> 1, width)
-        return _Path(double, skips, columns, Mux(double & ~skips, (width - 1) & ~1, columns - 1))
-
-    def _next_rows(self, m: Module, path: _Path) -> None:
+    def _next_rows(self, m: Module, path: Path) -> None:
         """The window moves down by one bank or two, behind the last one to the next slot; in a layer in row
         groups always to the next slot."""
         offset = self._tile.group_offset
@@ -197,7 +165,7 @@ class Reader(wiring.Component):
             m.d.sync += [
                 self._slot.eq(self._next_slot),
                 self._next_slot.eq(self._after),
-                self._after.eq(self._advanced(self._after, self._tile, self.layer)),
+                self._after.eq(slot_after(self.config, self._after, self._tile, self.layer)),
                 self._address.eq(self._next_slot + offset),
                 self._next_address.eq(self._after + offset),
             ]
@@ -206,14 +174,6 @@ class Reader(wiring.Component):
                 self._address.eq(self._slot + offset),
                 self._next_address.eq(self._next_slot + offset),
             ]
-
-    def _advanced(self, slot: Value, tile: data.View, layer: data.View) -> Value:
-        """The address of the slot after ``slot`` in the circular region that a pass of ``tile`` reads."""
-        if not self.config.residual:
-            return advanced(slot, layer, "read")
-        following = slot + Mux(tile.shortcut, layer.shortcut_slots_stride, layer.read_stride)
-        end = Mux(tile.shortcut, layer.shortcut_end, layer.read_end)
-        return Mux(following == end, Mux(tile.shortcut, layer.shortcut_base, layer.read_base), following)
 
     def _next_row(self, m: Module) -> None:
         """The window moves down by a bank, behind the last one to the next slot; in a layer in row groups
@@ -238,7 +198,7 @@ class Reader(wiring.Component):
                 self._next_address.eq(self._next_slot + offset),
             ]
 
-    def _begin(self, m: Module, start: _Start) -> None:
+    def _begin(self, m: Module, start: Start) -> None:
         """Begin a pass."""
         visit = self.visit
         m.d.sync += [
@@ -258,36 +218,13 @@ class Reader(wiring.Component):
             self._next_address.eq(start.second_address),
         ]
         if self.config.residual:
-            path = self._path(self.tile, self.layer)
+            path = path_of(self.tile, self.layer)
             m.d.sync += [
                 self._row_end.eq(path.columns == 1),
                 self._ends_row.eq(path.last_pixel == 0),
                 self.top_bank.eq(Mux(self.tile.shortcut, visit.shortcut_bank, visit.read_bank)),
-                self._slot.eq(self._first_slot),
+                self._slot.eq(first_slot(self.config, self.visit, self.tile)),
             ]
-
-    @property
-    def _first_slot(self) -> Value:
-        """Where the upper row of the next pass's first columns lies."""
-        visit = self.visit
-        if not self.config.residual:
-            return visit.read_slot
-        return Mux(self.tile.shortcut, visit.shortcut_slot, visit.read_slot)
-
-    def _look_ahead(self, m: Module) -> _Start:
-        """Where the next pass begins, found ahead of ``go``: an addition a cycle."""
-        offset = self.tile.group_offset
-        first_address = Signal.like(self._slot, reset_less=True)
-        second_slot = Signal.like(self._slot, reset_less=True)
-        second_address = Signal.like(self._slot, reset_less=True)
-        third_slot = Signal.like(self._slot, reset_less=True)
-        m.d.sync += [
-            first_address.eq(self._first_slot + offset),
-            second_slot.eq(self._advanced(self._first_slot, self.tile, self.next_layer)),
-            second_address.eq(second_slot + offset),
-            third_slot.eq(self._advanced(second_slot, self.tile, self.next_layer)),
-        ]
-        return _Start(first_address, second_slot, second_address, third_slot)
 
     def _present(self, m: Module) -> None:
         """The column for the banks and for the window."""
@@ -320,7 +257,7 @@ class Reader(wiring.Component):
     def _present_residual(self, m: Module) -> None:
         """What differs where a pass reads a shortcut's map, or leaves out rows and columns."""
         tile, layer = self._tile, self.layer
-        path = self._path(tile, layer)
+        path = path_of(tile, layer)
         m.d.comb += [
             self.pixel.valid.eq(self.active & ~(path.double & ~path.skips & self._column[0])),
             self.pixel.row_end.eq(self._ends_row),

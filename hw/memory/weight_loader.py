@@ -25,33 +25,30 @@ the requantiser; until then the bias beats of the next tile wait (``bias_hold_cy
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from kestrel.hw.common.place import delayed, place
+from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
-from kestrel.hw.compute.kernel_decoder import KernelDecoder
+from kestrel.hw.memory.rom_window import RomWindow
+from kestrel.hw.memory.weight_beat import (
+    Beat,
+    Buses,
+    KernelForm,
+    biases_may_pass,
+    clear_kernels,
+    cut_beat,
+    decode_beat,
+    place_diagonal,
+)
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.timing import FILL_CYCLES, bias_hold_cycles
+from kestrel.hw.spec.timing import FILL_CYCLES
 from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, bits_for, kernel_bits
 
 FILL_WORDS = FILL_CYCLES - 1
 """ROM words that are fetched before a tile's first beat: into ``low``, ``high`` and the ROM's output."""
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A beat after stage 1: its bits, the block and the output lane that they are for, and what they are."""
-
-    bits: Signal
-    block: Signal
-    out: Signal
-    is_pads: Signal
-    is_kernels: Signal
-    is_biases: Signal
 
 
 class WeightLoader(wiring.Component):
@@ -133,14 +130,7 @@ class WeightLoader(wiring.Component):
                 "pads": Out(pad_bus(config)),
             }
         )
-        word, unit_bits = config.rom_word_bits, kernel_bits(config.mask_bits_max)
-        # Two words make a window that moves along the stream without stalling.
-        self._low = Signal(word, name="low", reset_less=True)
-        self._high = Signal(word, name="high", reset_less=True)
-        self._offset = Signal(range(word), name="offset")  # of the beat in the window
-        self._moved = Signal(range(word + unit_bits * config.load_kernels + 1), name="moved")  # of the next
-        self._advance = Signal(name="advance")  # the window moves on by a word
-        self._fetch = Signal.like(self.base, name="fetch")  # next word to fetch
+        self._window = RomWindow(config, address_bits)
         self._filled = Signal(range(FILL_WORDS), name="filled")
         # What a beat holds: one of these, or nothing.
         self._pad_phase = Signal(name="pad_phase")
@@ -163,12 +153,14 @@ class WeightLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._measure(m)
-        self._hold_biases(m)
+        # Every beat passes, except that biases wait until the pass before has swapped its own.
+        biases = self._bias_phase & biases_may_pass(m, self.config, self.emitting)
+        m.d.comb += self._beat.eq(self._pad_phase | self._kernel_phase | biases)
         self._move(m)
         with m.FSM():
             self._states(m)
         self._begin(m)
-        self._decode(m, self._cut(m))
+        self._drive_buses(m)
         return m
 
     def _measure(self, m: Module) -> None:
@@ -194,30 +186,14 @@ class WeightLoader(wiring.Component):
             self._last_block.eq(self._lanes_left <= k if lanes > k else 1),
             count.eq(Mux(self._last_block, self._lanes_left, k)),
             need.eq(count * unit),
-            self._moved.eq(self._offset + need),
-            self._advance.eq(self._beat & (self._moved >= config.rom_word_bits)),
         ]
-
-    def _hold_biases(self, m: Module) -> None:
-        """Let every beat pass, except that biases wait until the pass before has swapped its own."""
-        # Counted from the cycle after the hand-over.
-        wait = bias_hold_cycles(self.config.input_lanes) - 1
-        waiting = Signal(range(wait + 1))
-        with m.If(self.emitting):
-            m.d.sync += waiting.eq(wait)
-        with m.Elif(waiting != 0):
-            m.d.sync += waiting.eq(waiting - 1)
-        m.d.comb += self._beat.eq(
-            self._pad_phase | self._kernel_phase | (self._bias_phase & (waiting == 0))
-        )
+        self._window.measure(m, need, self._beat)
 
     def _move(self, m: Module) -> None:
         """Count the beat's lanes off, and move the window behind it."""
-        k, word = self.config.load_kernels, self.config.rom_word_bits
-        m.d.comb += self.rom_addr.eq(self._fetch)
+        k = self.config.load_kernels
         with m.If(self._beat):
             m.d.sync += [
-                self._offset.eq(Mux(self._advance, self._moved - word, self._moved)),
                 self._lanes_left.eq(self._lanes_left - k),
                 self._block.eq(self._block + 1),
             ]
@@ -226,14 +202,7 @@ class WeightLoader(wiring.Component):
                 if self.config.residual:
                     with m.If(self.diagonal):
                         m.d.sync += self._lanes_left.eq(1)
-        with m.If(self._advance):
-            m.d.comb += self.rom_en.eq(1)
-        with m.If(self.rom_en):
-            m.d.sync += [
-                self._low.eq(self._high),
-                self._high.eq(self.rom_data),
-                self._fetch.eq(self._fetch + 1),
-            ]
+        self._window.move(m, self._beat, self.rom_addr, self.rom_en, self.rom_data)
 
     @contextmanager
     def _state(self, m: Module, name: str) -> Iterator[None]:
@@ -281,7 +250,7 @@ class WeightLoader(wiring.Component):
         m.d.sync += self._filled.eq(self._filled + 1)
         with m.If(self._filled == FILL_WORDS - 1):
             m.d.sync += [
-                self._offset.eq(0),
+                self._window.offset.eq(0),
                 self._block.eq(0),
                 self._out.eq(0),
                 self._lanes_left.eq(self.in_lanes),
@@ -301,85 +270,30 @@ class WeightLoader(wiring.Component):
         tile = Signal.like(self.base)  # first word of this tile
         following = Signal.like(self.base)  # first word of the next one
         with m.If(self._finished):
-            # ``fetch`` is three words ahead of ``low``.
-            ends_late = self._moved > self.config.rom_word_bits
-            m.d.sync += [
-                self.ready.eq(1),
-                following.eq(Mux(ends_late, self._fetch - 1, self._fetch - 2)),
-            ]
+            m.d.sync += [self.ready.eq(1), following.eq(self._window.following)]
         with m.If(self.taken | self.rebase):
             m.d.sync += self.ready.eq(0)
         with m.If(self.start):
             first = Signal.like(self.base)
             m.d.comb += first.eq(Mux(self.rebase, self.base, Mux(self.rewind, tile, following)))
-            m.d.sync += [self._fetch.eq(first), tile.eq(first), self._filled.eq(0)]
+            m.d.sync += [self._window.fetch.eq(first), tile.eq(first), self._filled.eq(0)]
 
-    def _cut(self, m: Module) -> _Cut:
-        """Stage 1: the beat's bits, cut out of the window."""
-        bits = Signal(kernel_bits(self.config.mask_bits_max) * self.config.load_kernels, reset_less=True)
-        with m.If(self._beat):
-            m.d.sync += bits.eq(Cat(self._low, self._high).bit_select(self._offset, len(bits)))
-        return _Cut(
-            bits=bits,
-            block=delayed(m, self._block, 1, "cut_block", reset_less=True),
-            out=delayed(m, self._out, 1, "cut_out", reset_less=True),
-            is_pads=delayed(m, self._pad_phase, 1, "cut_pad"),
-            is_kernels=delayed(m, self._kernel_phase, 1, "cut_kernel"),
-            is_biases=delayed(m, self._bias_phase & self._beat, 1, "cut_bias"),
-        )
-
-    def _decode(self, m: Module, cut: _Cut) -> None:
-        """Stage 2: mask codes to digits, and everything onto the buses."""
+    def _drive_buses(self, m: Module) -> None:
+        """What the beat holds, decoded, into the shadow registers; in a diagonal tile at its place."""
         config = self.config
-        m.d.sync += [
-            self.kernels.out.eq(Mux(cut.is_kernels, 1 << cut.out, 0)),
-            self.kernels.block.eq(1 << cut.block),
-            self.pads.block.eq(Mux(cut.is_pads, 1 << cut.block, 0)),
-            self.biases.block.eq(Mux(cut.is_biases, 1 << cut.block, 0)),
-        ]
-        kernels: list[data.View] = []
-        for n in range(config.load_kernels):
-            m.d.sync += [
-                self.pads.values[n].eq(cut.bits[n * PAD_BITS :]),
-                self.biases.biases[n].eq(cut.bits[n * BIAS_BITS :]),
-            ]
-            decoder = KernelDecoder(config)
-            place(m, f"decoder_{n}", decoder, clocked=False)
-            with m.Switch(self.mask_bits):
-                for bits in config.mask_widths:
-                    with m.Case(bits):
-                        m.d.comb += decoder.code.eq(cut.bits[n * kernel_bits(bits) :][: kernel_bits(bits)])
-            if config.residual:
-                m.d.comb += [decoder.centre.eq(self._centre_kernels), decoder.tap.eq(self.tap)]
-                with m.If(self._centre_kernels):
-                    m.d.comb += decoder.code.eq(cut.bits[n * CENTRE_KERNEL_BITS :][:CENTRE_KERNEL_BITS])
-            m.d.comb += [decoder.mask_bits.eq(self.mask_bits), decoder.digit.eq(self.digit)]
-            m.d.sync += self.kernels.kernels[n].eq(decoder.kernel)
-            kernels.append(decoder.kernel)
+        beat = Beat(self._window, self._beat, self._block, self._out)
+        cut = cut_beat(m, config, beat, self._pad_phase, self._kernel_phase, self._bias_phase)
+        form = KernelForm(self.mask_bits, self.digit)
+        if config.residual:
+            form = KernelForm(self.mask_bits, self.digit, self._centre_kernels, self.tap)
+        kernels = decode_beat(m, config, cut, form, Buses(self.kernels, self.biases, self.pads))
         clear = self.clear
         if config.residual:
-            clear |= self._place_diagonal(m, kernels[0])
-        with m.If(clear):
-            m.d.sync += [
-                self.kernels.out.eq(~0),
-                self.kernels.block.eq(~0),
-                self.kernels.kernels.as_value().eq(0),
-            ]
+            place_diagonal(m, config, self.kernels, kernels[0], self._lane, self.diagonal)
+            clear |= delayed(m, self._clear_phase, 1, "cut_clear")
+        clear_kernels(m, self.kernels, clear)
 
     @property
     def _centre_kernels(self) -> Value:
         """The tile's kernels are 1x1."""
         return self.centre | self.diagonal
-
-    def _place_diagonal(self, m: Module, kernel: data.View) -> Value:
-        """Stage 2 of a diagonal tile: its kernel at its place in its block, zeros beside it. Returns whether
-        the beat clears instead."""
-        k = self.config.load_kernels
-        lane = delayed(m, self._lane, 1, "cut_lane", reset_less=True)
-        here = Signal(self.config.input_lanes)  # a bit an input lane
-        m.d.comb += here.eq(1 << lane)
-        with m.If(self.diagonal):
-            m.d.sync += self.kernels.block.eq(Cat(here[n : n + k].any() for n in range(0, len(here), k)))
-            for n in range(k):
-                m.d.sync += self.kernels.kernels[n].as_value().eq(Mux(here[n::k].any(), kernel.as_value(), 0))
-        return delayed(m, self._clear_phase, 1, "cut_clear")

@@ -17,6 +17,11 @@ STREAMS = 3
 SETS = 3
 SET_CHANNELS = STREAMS * COLOURS
 BLOCK_CHANNELS = SETS * SET_CHANNELS
+"""Channels of the map."""
+
+PARTS = ((0, 0), (1, 0), (1, 1))
+"""(p, d) of the sets, and of the streams of a set: at row (column) y stands row (column) 2(y - d) + p of the
+image."""
 
 
 def block_words(config: EngineConfig) -> int:

@@ -21,7 +21,7 @@ from kestrel.sw.common.files import atomic_directory, check_output_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.model.embedded import EMBEDDED
+from kestrel.sw.model.embedded import NETWORK_PATHS
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
@@ -49,7 +49,8 @@ NETWORK_SUFFIX = ".safetensors"
 TOPS = ("engine", "chip")
 
 Network = CompressedNetwork | str | Path
-"""A network in memory, a network file, or ``embedded`` for the network that is part of the package."""
+"""A network in memory, a network file, or the name of one that is part of the package: ``embedded`` or
+``resnet18-retrieval``."""
 
 Config = EngineConfig | FittedConfig | str | Path
 """An engine's configuration, one that is fitted to a network, the name of one, or a .toml file."""
@@ -112,7 +113,7 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
 
 def is_network_file(network: str) -> bool:
     """Whether a file is meant, and not a name as ``vgg16/8:pool3``."""
-    return network == EMBEDDED or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
+    return network in NETWORK_PATHS or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
 
 
 def _name(network: Network) -> str:

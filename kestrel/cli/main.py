@@ -38,7 +38,7 @@ COMMANDS = {
     "evaluate": "retrieval.evaluate:evaluate",
     "report": "retrieval.report:report",
     "allocate": "networks.allocate:allocate",
-    "list": "listing:list_",
+    "list": "networks.listing:list_",
     "plan": "chip.plan:plan",
     "regress": "chip.regress:regress",
     "retrain": "networks.retrain:retrain",

@@ -11,14 +11,11 @@ from itertools import product
 import numpy as np
 import torch
 
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE_CHANNELS
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS, PARTS
+from kestrel.sw.model.shapes import IMAGE_CHANNELS
 
 STEM_SIZE = 7
 """Rows and columns of the kernel that becomes one of 3x3."""
-
-_PARTS = ((0, 0), (1, 0), (1, 1))
-"""(p, d) of the three sets, and of the three streams of a set: the part has row (column) 2(y - d) + p of the
-image at row (column) y."""
 
 
 def blocks_of(image: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:
@@ -33,7 +30,7 @@ def blocks_of(image: torch.Tensor, pad: torch.Tensor) -> torch.Tensor:
     framed = pad.to(image.dtype).view(1, -1, 1, 1).expand(n, colours, 2 * rows + 2, 2 * columns + 2).clone()
     framed[:, :, 2 : 2 + height, 2 : 2 + width] = image
     parts = []
-    for (p, dy), (q, dx) in product(_PARTS, _PARTS):
+    for (p, dy), (q, dx) in product(PARTS, PARTS):
         top, left = 2 - 2 * dy + p, 2 - 2 * dx + q
         parts.append(framed[:, :, top : top + 2 * rows : 2, left : left + 2 * columns : 2])
     return torch.cat(parts, dim=1)
@@ -52,7 +49,7 @@ def blocks_kernel(weight: np.ndarray) -> np.ndarray:
 def _place(offset: int) -> tuple[int, int]:
     """(part, tap) of a row or column -3..3 from the middle of the window."""
     p, block = offset & 1, offset >> 1
-    return (_PARTS.index((1, 1)), 0) if block == -2 else (_PARTS.index((p, 0)), block + 1)
+    return (PARTS.index((1, 1)), 0) if block == -2 else (PARTS.index((p, 0)), block + 1)
 
 
 def stem_kernel(weight: np.ndarray) -> np.ndarray | None:
@@ -69,7 +66,7 @@ def _tap(row: int, column: int) -> tuple[int, int, int]:
     """(first of three channels, tap row, tap column) of a tap of the 7x7 window."""
     part_row, tap_row = _place(row - STEM_SIZE // 2)
     part_column, tap_column = _place(column - STEM_SIZE // 2)
-    return (part_row * len(_PARTS) + part_column) * IMAGE_CHANNELS, tap_row, tap_column
+    return (part_row * len(PARTS) + part_column) * IMAGE_CHANNELS, tap_row, tap_column
 
 
 def blocks_pad(pad: np.ndarray) -> np.ndarray:

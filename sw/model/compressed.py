@@ -23,7 +23,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import SAFETENSORS_KEY
-from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
+from kestrel.sw.model.embedded import NETWORK_PATHS, network_path, unpacked
 from kestrel.sw.model.network import IMAGE, ConvShape, Shortcut, source_of
 from kestrel.sw.model.shapes import first_size, map_sizes
 from kestrel.sw.model.validation import check, equal_arrays, validate
@@ -146,14 +146,14 @@ def _content(network: CompressedNetwork) -> bytes:
 
 
 def load_network(path: str | Path) -> CompressedNetwork:
-    """Reads a network file; ``embedded`` names the one that is part of the package. Raises InputError, with
-    one line that names the file, for anything that is not exactly a valid network."""
-    path = NETWORK_PATH if str(path) == EMBEDDED else Path(path)
+    """Reads a network file; ``embedded`` and ``resnet18-retrieval`` name those that are part of the package.
+    Raises InputError, with one line that names the file, for anything that is not exactly a valid network."""
+    path = network_path(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; "
-                         f"allowed: a network file written by compress, or {EMBEDDED}")
+                         f"allowed: a network file written by compress, {', '.join(NETWORK_PATHS)}")
     try:
-        with safe_open(str(path), framework="np") as file:
+        with unpacked(path) as content, safe_open(str(content), framework="np") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise InputError(f"{path}: not a compressed network (no {METADATA_KEY!r} metadata); "

@@ -4,8 +4,9 @@ may be."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE, ConvShape, NetworkShape, map_sizes, source_of
+from kestrel.sw.model.shapes import IMAGE, ConvShape, NetworkShape, map_sizes, source_of
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ divisors."""
 import re
 from collections.abc import Sequence
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import LAYERS_MAX
 from kestrel.sw.model.residual_networks import RESIDUAL_FAMILIES, is_residual, residual_shape
 from kestrel.sw.model.shapes import (
-    BLOCK_CHANNELS,
     IMAGE,
     IMAGE_CHANNELS,
     ConvShape,

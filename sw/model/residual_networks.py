@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, NetworkShape, Shortcut
+from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape, Shortcut
 
 RESNET_BLOCKS: dict[str, tuple[int, ...]] = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Basic blocks in each stage (He et al. 2016, table 1)."""

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 
 IMAGE_CHANNELS = 3
 
-
-BLOCK_CHANNELS = 9 * IMAGE_CHANNELS
-"""Channels of an image that is stored in 2x2 blocks (``NetworkShape.blocks``)."""
-
 IMAGE = -1
 """In place of a layer's number: the image."""
 

@@ -13,7 +13,7 @@ from kestrel.hw.spec.table import KIND_CONV
 from kestrel.sw.common.kinds import plot_metadata
 from kestrel.sw.planning.cycles import FrameCycles
 from kestrel.sw.planning.memory import MapUse, memory_needs, memory_use
-from kestrel.sw.planning.plan import Plan
+from kestrel.sw.planning.plan import Plan, Record
 
 PLOT_SUFFIXES = (".svg", ".png")
 
@@ -75,7 +75,7 @@ def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colou
             if visit.record == number
         ]
         axes.broken_barh(spans, (number - 0.4, 0.8), facecolors=[colour], edgecolor=colour, linewidth=0.4)
-    axes.set_yticks(range(len(plan.records)), [record.name for record in plan.records])
+    axes.set_yticks(range(len(plan.records)), [_label(plan, record) for record in plan.records])
     axes.set_ylim(len(plan.records) - 0.4, -0.6)
     axes.tick_params(axis="y", labelsize=7)
     axes.set_ylabel("visits")
@@ -83,6 +83,11 @@ def _draw_order(axes: Axes, plan: Plan, cycles: FrameCycles, colours: list[Colou
     axes.set_axisbelow(True)
     layers = sum(record.kind == KIND_CONV for record in plan.records)
     axes.set_title(f"order of the visits, {layers} layers", loc="left", fontsize=9)
+
+
+def _label(plan: Plan, record: Record) -> str:
+    """A record's name, and that of the layer whose output it adds."""
+    return record.name if record.shortcut is None else f"{record.name} + {plan.records[record.shortcut].name}"
 
 
 def _draw_part(axes: Axes, part: int, uses: list[tuple[MapUse, Colour]]) -> None:

@@ -20,6 +20,9 @@ def check_plan(plan: Plan) -> None:
     """Replays every visit. Each word of the modelled memory holds the record and the row that were last
     written to it, separately for each row group; a visit must find all rows of its window. Raises
     PlanError."""
+    for record in plan.records:
+        if record.read is not None and record.read.part == record.written_part:
+            raise PlanError(f"{record.name}: reads and writes part {record.read.part}, one port, at once")
     owners = [np.full((BANKS, words, ROW_GROUPS), -1, dtype=np.int64) for words in plan.feature_words]
     done = [0] * len(plan.records)
     for visit in plan.visits:
@@ -38,23 +41,33 @@ def check_plan(plan: Plan) -> None:
                     raise PlanError(
                         f"{record.name}: row {row} of its input has been overwritten or never written"
                     )
-        if record.shortcut_read is not None:
-            assert record.shortcut is not None
-            for row in _shortcut_rows(record, visit):
-                place = _Place(row)
-                if (_words(owners, record.shortcut_read, place) != _owner(record.shortcut, row)).any():
-                    raise PlanError(
-                        f"{record.name}: row {row} of its shortcut has been overwritten or never written"
-                    )
+        row = _missing_shortcut_row(owners, record, visit)
+        if row is not None:
+            raise PlanError(f"{record.name}: row {row} of its shortcut has been overwritten or never written")
         if record.write is not None:
             for row, place in _rows_written(plan, visit):
                 _words(owners, record.write, place)[:] = _owner(visit.record, row)
+        # The output groups of a visit read the shortcut one after the other, and each writes what it finds.
+        row = _missing_shortcut_row(owners, record, visit)
+        if row is not None:
+            raise PlanError(f"{record.name}: row {row} of its shortcut is overwritten by its own output")
     layers = [record.layer for record in plan.records if record.layer is not None]
     if not keeps_pooled_rows(layers, plan.visits):
         raise PlanError("another layer pools between the strips of a 3x3 pooling")
     for record, rows in zip(plan.records, done, strict=True):
         if rows != record.rows:
             raise PlanError(f"{record.name}: {rows} of {record.rows} rows are visited")
+
+
+def _missing_shortcut_row(owners: list[np.ndarray], record: Record, visit: Visit) -> int | None:
+    """The first row of its shortcut's map that a visit needs and that is not there; None if all are."""
+    if record.shortcut_read is None:
+        return None
+    assert record.shortcut is not None
+    for row in _shortcut_rows(record, visit):
+        if (_words(owners, record.shortcut_read, _Place(row)) != _owner(record.shortcut, row)).any():
+            return row
+    return None
 
 
 @dataclass(frozen=True)
@@ -122,8 +135,13 @@ def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
 
 
 def _words(owners: list[np.ndarray], region: Region, place: _Place) -> np.ndarray:
-    """The words of a row, as a view."""
-    start = region.slot(place.row)
+    """The words of a row, as a view. Raises PlanError if some lie beyond what the plan uses: numpy would
+    leave them out, and of no words at all every statement is true."""
+    start, used = region.slot(place.row), owners[region.part].shape[1]
+    if not 0 <= start <= start + region.stride <= used:
+        raise PlanError(
+            f"words {start} to {start + region.stride} of part {region.part}, of which the plan uses {used}"
+        )
     words = owners[region.part][place.row % BANKS, start : start + region.stride]
     return words if place.group is None else words[:, place.group]
 

@@ -9,8 +9,21 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles, utilisation
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
-from kestrel.sw.planning.plan import Plan, plan_frame, shortcut_channels
+from kestrel.sw.planning.plan import Plan, Record, plan_frame, shortcut_channels
 from kestrel.sw.planning.visit_order import layer_by_layer
+
+
+@dataclass(frozen=True)
+class PlannedShortcut:
+    """What a layer adds to its sum: the output of the layer ``source``, as it is or through a ``projection``
+    of step ``stride``. ``part`` of the feature memory holds it; ``waits``: its layer writes that part, so
+    that in each output group the pipeline drains before the shortcut is read."""
+
+    source: str
+    projection: bool
+    stride: int
+    part: int
+    waits: bool
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,9 @@ class PlannedLayer:
     ``height`` and ``width`` are those of the map that it works on. ``row_groups`` says that it works on three
     rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``, ``slots``, ``stride``
     and ``bytes`` describe the region that it writes, in words of a bank and in bytes over all banks.
-    ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone.
+    ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone. ``stride``
+    is the region's; ``steps`` is the convolution's stride. ``reads`` is the layer whose output it reads, None
+    for the image, ``shortcut`` what it adds besides.
     """
 
     name: str
@@ -44,6 +59,10 @@ class PlannedLayer:
     waiting: int
     exposed: int
     utilisation: float
+    reads: str | None
+    steps: int
+    kernel: int
+    shortcut: PlannedShortcut | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,15 @@ def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int,
                               blocks=parse_network(name).blocks)
 
 
+def _planned_shortcut(plan: Plan, record: Record) -> PlannedShortcut | None:
+    if record.layer is None or record.layer.shape.shortcut is None or record.shortcut is None:
+        return None
+    assert record.shortcut_read is not None
+    shortcut, part = record.layer.shape.shortcut, record.shortcut_read.part
+    name = plan.records[record.shortcut].name
+    return PlannedShortcut(name, shortcut.projection, shortcut.stride, part, part == record.written_part)
+
+
 def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanReport:
     """The figures of ``plan``, which was made for ``layers`` of the network ``name``."""
     config = plan.config
@@ -119,6 +147,9 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
                 bytes=region_bytes(region, config), weight_words=record.weight_words,
                 cycles=counted.cycles, streaming=counted.streaming, waiting=counted.waiting,
                 exposed=counted.exposed, utilisation=utilisation(counted.macs, counted.cycles, config),
+                reads=plan.records[record.source].name if record.source else None,
+                steps=record.layer.shape.stride, kernel=record.layer.shape.kernel,
+                shortcut=_planned_shortcut(plan, record),
             )
         )  # fmt: skip
     assert image.write is not None

@@ -1,14 +1,18 @@
 """``kestrel compress`` as a user runs it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from kestrel.cli.main import run
-from kestrel.sw.model.compressed import load_network
+from kestrel.export.exchange.float_onnx import float_model
+from kestrel.export.exchange.model_file import write_model
+from kestrel.sw.model.compressed import load_network, same
 from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.storage.save import save_weights
 from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import generate_picture
 
@@ -111,6 +115,28 @@ def test_where_weights_came_from_is_said(folder, capsys, monkeypatch):
     ]
     assert f"kestrel: warning: {found['warnings'][0]}\n" in captured.err
     assert [layer["dead_kernels"] for layer in found["layers"]] == [0, 4]
+
+
+@pytest.mark.parametrize("name", ["resnet/16:layer2.1", "shared_resnet/16:layer1.1", "repvgg_a0/16:stage1.1"])
+def test_residual_networks_by_every_kind_of_file(folder, capsys, monkeypatch, name):
+    """The same integers from safetensors as from ONNX, and from dequantised weights."""
+    monkeypatch.chdir(folder)
+    shape = parse_network(name.replace("resnet/", "resnet_1_2_1_1/") if name.startswith("resnet") else name)
+    floats = random_network(shape, 3, 1 / 57)
+    save_weights(floats, Path("w.safetensors"))
+    write_model(float_model(floats, "torchvision"), Path("w.onnx"))
+    options = ["--network", name, "--size", "40x32", "--json"]
+    made = []
+    for source in ("w.safetensors", "w.onnx"):
+        assert run(["compress", source, "-o", "n.safetensors", *options]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert (report["network"], report["weights_file"]["unused"]) == (shape.name, [])
+        made.append(load_network("n.safetensors"))
+    assert same(*made)
+    assert run(["export", "n.safetensors", "--onnx", "i.onnx", "--float", "f.safetensors", "--json"]) == 0
+    capsys.readouterr()
+    assert run(["compress", "f.safetensors", "-o", "again.safetensors", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["bits"] == report["bits"]
 
 
 def test_both_ratios_are_shown_where_they_differ(folder, capsys, monkeypatch):

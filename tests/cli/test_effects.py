@@ -267,7 +267,8 @@ CASES = {
             "html": "--html g.html", "images": "--images p", "dataset": "--dataset t",
             "protocol": "--protocol ukbench", "asymmetric": "--asymmetric"},
     ),
-    "list": Case("listing", "", ("",), {"network": "--network vgg11"}, blank="_embedded", shown=True),
+    "list": Case("networks.listing", "", ("",), {"network": "--network vgg11"}, blank="_embedded",
+                 shown=True),
 }  # fmt: skip
 
 

@@ -197,7 +197,7 @@ def test_list_shows_the_layers_of_a_network(capsys, tmp_path):
     assert compressed == listed
     assert main.run(["list", "--network", str(file)]) == 0
     out = capsys.readouterr().out
-    for text in ("layer1_1_conv2", "4, 1x1/2", "3x3/2", "4 to 8", "read in blocks", "mask bits", "9 layers"):
+    for text in ("layer1_1_conv2", "4, 1x1/2", "3x3/2", "4 to 8", "read in blocks", "bits", "9 layers"):
         assert text in out
     assert main.run(["list", "--network", "embedded"]) == 0
     assert "read in blocks" not in capsys.readouterr().out

@@ -100,6 +100,28 @@ def test_graphs_are_planned_and_drawn(network, tmp_path, capsys):
     assert "allowed: --set residual=true" in err
 
 
+def test_shortcuts_are_listed_and_drawn(tmp_path, capsys):
+    plot = tmp_path / "p.svg"
+    arguments = ["plan", "resnet18:layer2.0", "--set", "residual=true", "-o", str(plot)]
+    _, out, _ = call([*arguments, "--json"], capsys)
+    layers = {layer["name"]: layer for layer in json.loads(out)["layers"]}
+    assert layers["conv1"]["reads"] is None
+    assert layers["conv1"]["shortcut"] is None
+    down = layers["layer2_0_conv2"]
+    assert (down["reads"], down["steps"]) == ("layer2_0_conv1", 1)
+    assert down["shortcut"] == {
+        "source": "layer1_1_conv2", "projection": True, "stride": 2, "part": down["part"], "waits": True,
+    }  # fmt: skip
+    code, out, _ = call([*arguments, "--force"], capsys)
+    assert code == 0
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert "layer1_0_conv2 layer1_0_conv1 conv1, part 1 as it is each group" in rows
+    assert "layer2_0_conv2 layer2_0_conv1 layer1_1_conv2, part 1 1x1/2 each group" in rows
+    assert "…" not in out, "every name and number is shown whole"
+    assert all(len(line) <= 80 for line in out.splitlines())
+    assert "layer2_0_conv2 + layer1_1_conv2" in plot.read_text()
+
+
 def test_table_and_verdict_are_for_people(capsys):
     code, out, _ = call(["plan", "vgg11/8:pool3", "--config", "nano", "--size", "32"],
                         capsys)  # fmt: skip

@@ -36,7 +36,7 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
     },
 )
 def export(
-    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
+    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or a name in list).")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder to write the ROM images to.")
     ] = None,

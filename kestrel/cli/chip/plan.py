@@ -22,6 +22,7 @@ from kestrel.sw.common.kinds import plot_kind
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
+from kestrel.sw.planning.report import PlanReport
 
 EXIT_UNPROVED = 1
 
@@ -38,7 +39,7 @@ def plan(
     network: Annotated[
         str,
         typer.Argument(
-            help="Compressed network (.safetensors, or embedded), or a name: vgg16, vgg16/8:pool3."
+            help="Compressed network (.safetensors, or a name in list), or a name: vgg16, vgg16/8:pool3."
         ),
     ],
     config: ConfigOption = "edge",
@@ -109,7 +110,7 @@ def _show(console: Console, found: FramePlan) -> None:
     config = planned.config
     table = Table(
         title=f"{found.network} on {config.name}, {planned.height} x {planned.width}, "
-        f"{len(planned.visits)} visits", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        f"{len(planned.visits)} visits", title_justify="left", box=SIMPLE_HEAD, padding=0,
         pad_edge=False,
     )  # fmt: skip
     table.add_column("layer", no_wrap=True)
@@ -127,6 +128,8 @@ def _show(console: Console, found: FramePlan) -> None:
                                        for kind in ("streaming", "waiting")))  # fmt: skip
     table.add_row("all layers", "", "", "", "", *(f"{total:,}" for total in totals))
     console.print(table)
+    if any(layer.shortcut for layer in report.layers):
+        console.print(_shortcut_table(report))
     console.print(_memory_table(report.memory))
     for layer in report.layers:
         if layer.row_groups:
@@ -140,6 +143,20 @@ def _show(console: Console, found: FramePlan) -> None:
     )
     verdict = "every row is there when it is read" if found.proved else f"PLAN IS WRONG: {found.flaw}"
     console.print(f"verdict: {verdict}", style="bold green" if found.proved else "bold red")
+
+
+def _shortcut_table(report: PlanReport) -> Table:
+    """What each layer with a shortcut reads and adds."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("layer", "reads", "adds", "through", "drains"):
+        table.add_column(column, no_wrap=True)
+    for layer in report.layers:
+        shortcut = layer.shortcut
+        if shortcut is not None:
+            through = f"1x1/{shortcut.stride}" if shortcut.projection else "as it is"
+            table.add_row(layer.name, layer.reads, f"{shortcut.source}, part {shortcut.part}", through,
+                          "each group" if shortcut.waits else "no")  # fmt: skip
+    return table
 
 
 def _memory_table(memory: MemoryNeeds) -> Table:

@@ -40,7 +40,7 @@ EXIT_MISMATCH = 1
     },
 )
 def simulate(
-    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")],
+    network: Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or a name in list).")],
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
     config: ConfigOption = "edge",
     settings: SetOption = None,

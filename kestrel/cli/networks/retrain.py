@@ -81,7 +81,8 @@ def retrain(
     network: Annotated[
         Path | None,
         typer.Argument(
-            help="Compressed network to start from (or embedded); none: --network and --weights."
+            help="Compressed network to start from (.safetensors, or a name in list); none: "
+            "--network and --weights."
         ),
     ] = None,
     weights: Annotated[

@@ -16,7 +16,9 @@ from kestrel.sw.retrieval.pooling.nip import NipSettings
 
 DEFAULT_POOLING = "nip"
 
-NetworkArgument = Annotated[Path, typer.Argument(help="Compressed network (.safetensors, or embedded).")]
+NetworkArgument = Annotated[
+    Path, typer.Argument(help="Compressed network (.safetensors, or a name in list).")
+]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")]
 BackendOption = Annotated[
     str, typer.Option(help="What computes: float (needs --weights), reference or rtl (simulated chip).")
@@ -49,7 +51,9 @@ PoolMapsOption = Annotated[
                  "layer3.0,layer4.0. Default: the last."),
 ]
 RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1, 2 or 4.")]
-WhiteningOption = Annotated[Path | None, typer.Option(help="Whitening file, from `kestrel whiten`.")]
+WhiteningOption = Annotated[Path | None, typer.Option(
+    help="Whitening file, from `kestrel whiten`; or resnet18-retrieval, that of this network."
+)]
 FitOption = Annotated[
     str, typer.Option(help="A crop fills the input (stretch) or keeps its proportions inside it (keep).")
 ]

@@ -81,7 +81,9 @@ def evaluate(
     dataset: DatasetOption,
     network: Annotated[
         Path | None,
-        typer.Argument(help="Compressed network (.safetensors, or embedded); none with --descriptors."),
+        typer.Argument(
+            help="Compressed network (.safetensors, or a name in list); none with --descriptors."
+        ),
     ] = None,
     protocol: ProtocolOption = "groups",
     descriptors: Annotated[

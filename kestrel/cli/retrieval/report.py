@@ -37,7 +37,7 @@ KINDS = ("retrieval",)
 def report(
     kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
     dataset: DatasetOption,
-    network: Annotated[Path, typer.Option(help="Compressed network (.safetensors, or embedded).")],
+    network: Annotated[Path, typer.Option(help="Compressed network (.safetensors, or a name in list).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")],
     weights: Annotated[
         str | None, typer.Option(help="Float weights; without them the integer network stands alone.")

@@ -52,7 +52,9 @@ def search(
     ],
     network: Annotated[
         Path | None,
-        typer.Option(help="Compressed network (.safetensors, or embedded) that the index was made with."),
+        typer.Option(
+            help="Compressed network (.safetensors, or a name in list) that the index was made with."
+        ),
     ] = None,
     weights: options.WeightsOption = None,
     whitening: options.WhiteningOption = None,

@@ -17,7 +17,7 @@ import typer
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.sw.common.kinds import NOTHING, file_kind
-from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH
+from kestrel.sw.model.embedded import network_path
 
 ForceOption = Annotated[
     bool,
@@ -117,7 +117,7 @@ def _paths(value: object) -> Iterator[Path]:
         text = os.fspath(value)
         # A backend's option may name a file: NAME=VALUE.
         for part in (text, text.partition("=")[2]):
-            path = NETWORK_PATH if part == EMBEDDED else Path(part)
+            path = network_path(part)
             try:
                 if part and path.exists():
                     yield path

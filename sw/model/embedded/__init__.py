@@ -1,12 +1,48 @@
-"""The network that is part of the package: small, trained, integers only. ``network.md`` in the same folder
-says which data it was trained on, how, and how well it retrieves; docs/embedded-network.md says how to make
-another."""
+"""The networks that are part of the package: trained, integers only, each with a text beside it that says
+where it comes from and how well it retrieves. docs/embedded-network.md says how they were made."""
 
+import lzma
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 EMBEDDED = "embedded"
-"""The name of this network, accepted wherever a network file may be given."""
+"""A small network, for first steps."""
+
+RESNET18_RETRIEVAL = "resnet18-retrieval"
+"""A residual network that retrieves well. An engine that runs it has the option ``residual``."""
 
 FOLDER = Path(__file__).parent
-NETWORK_PATH = FOLDER / "network.safetensors"
-TEXT_PATH = FOLDER / "network.md"
+NETWORK_PATHS = {
+    EMBEDDED: FOLDER / "network.safetensors",
+    RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.safetensors.xz",
+}
+"""The files by name. A name is accepted wherever a network file may be given."""
+
+WHITENING_PATHS = {RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors"}
+"""Whitenings of the networks' NIP descriptors by region, under the networks' names."""
+
+TEXT_PATHS = {EMBEDDED: FOLDER / "network.md", RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md"}
+
+
+def network_path(network: str | Path) -> Path:
+    """The file that ``network`` names: one of the package's, or itself."""
+    return NETWORK_PATHS.get(str(network), Path(network))
+
+
+def whitening_path(whitening: str | Path) -> Path:
+    """The file that ``whitening`` names: that of one of the package's networks, or itself."""
+    return WHITENING_PATHS.get(str(whitening), Path(whitening))
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """A network file of the package as it was before it was compressed; any other file is given back."""
+    if path not in NETWORK_PATHS.values() or path.suffix != ".xz":
+        yield path
+        return
+    with TemporaryDirectory(prefix="kestrel-") as folder:
+        content = Path(folder) / path.stem
+        content.write_bytes(lzma.decompress(path.read_bytes()))
+        yield content

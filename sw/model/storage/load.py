@@ -5,12 +5,11 @@ from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.files.entries import StoredArrays
-from kestrel.sw.model.files.onnx_graph import read_stack
+from kestrel.sw.model.files.onnx_graph import read_graph
 from kestrel.sw.model.files.openers import ALLOWED, is_onnx, open_arrays
-from kestrel.sw.model.graph import check_plain
 from kestrel.sw.model.network import NetworkShape, parse_network
 from kestrel.sw.model.residual_networks import COUNTED_RESNET
-from kestrel.sw.model.storage.onnx_layers import read_graph_weights
+from kestrel.sw.model.storage.onnx_weights import count_resnet_layers, read_graph_weights
 from kestrel.sw.model.storage.residual import count_resnet, read_residual_weights
 from kestrel.sw.model.storage.stack import read_stack_weights
 from kestrel.sw.model.weights import RANDOM_PREFIX, FloatNetwork, parse_seed, random_network
@@ -37,8 +36,8 @@ def load_weights(
         return random_network(shape, parse_seed(source), pixel_step)
     path = _existing(source)
     if is_onnx(path):
-        check_plain(shape, "weights from ONNX")
-        return read_graph_weights(source, shape, read_stack(path), pixel_step, fill_seed)
+        _check_filling(source, shape, fill_seed)
+        return read_graph_weights(source, shape, read_graph(path), pixel_step, fill_seed)
     with open_arrays(path) as stored:
         return _from_arrays(stored, shape, pixel_step, fill_seed)
 
@@ -48,9 +47,13 @@ def _from_arrays(
 ) -> FloatNetwork:
     if shape.features:
         return read_stack_weights(stored, shape, pixel_step, fill_seed)
-    if fill_seed is not None:
-        raise InputError(f"{stored.source}: filling up {shape.name}; allowed: VGG networks, or whole weights")
+    _check_filling(stored.source, shape, fill_seed)
     return read_residual_weights(stored, shape)
+
+
+def _check_filling(source: str, shape: NetworkShape, fill_seed: int | None) -> None:
+    if fill_seed is not None and not shape.features:
+        raise InputError(f"{source}: filling up {shape.name}; allowed: VGG networks, or whole weights")
 
 
 def _existing(source: str) -> Path:
@@ -72,6 +75,6 @@ def find_network(text: str, source: str | StoredArrays) -> NetworkShape:
         return parse_network(text)
     path = _existing(source)
     if is_onnx(path):
-        raise InputError(f"{source}: weights of {text} from ONNX; allowed: files of named arrays")
+        return parse_network(count_resnet_layers(source, text, read_graph(path)))
     with open_arrays(path) as stored:
         return parse_network(count_resnet(text, stored))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kestrel.hw.spec.blocks import BLOCK_CHANNELS
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel
 from kestrel.sw.model.files.batch_norm import BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array
 from kestrel.sw.model.residual_networks import COUNTED_RESNET, REPVGG, with_counts
-from kestrel.sw.model.shapes import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, NetworkShape
+from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape
 from kestrel.sw.model.storage.missing import unused_remark
 from kestrel.sw.model.weights import FloatNetwork, WeightsOrigin, has_shortcuts
 

@@ -92,8 +92,7 @@ class Describer:
     def regions_of_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """As ``describe_pictures``, the vectors of all regions of all crops of each: float64 [R, D]. Raises
         InputError where several maps are pooled."""
-        if len(self.layers) > 1:
-            raise InputError(f"regions of the maps {self.settings.maps}; allowed: of one map")
+        self._check_one_map()
         return (vectors for (vectors,) in self.map_regions_of_pictures(pictures))
 
     def map_regions_of_pictures(self, pictures: Iterable[np.ndarray]) -> Iterator[MapVectors]:
@@ -102,7 +101,9 @@ class Describer:
         return (vectors for _, vectors in self._pool(inputs, _regions))
 
     def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
-        """As ``describe_picture``, from the last layer's maps of a picture's crops."""
+        """As ``describe_picture``, from the backend's maps of a picture's crops. Raises InputError where
+        several maps are pooled."""
+        self._check_one_map()
         crops: list[MapVectors] = [(features,) for features in maps]
         views = _joined(crops, inputs) if self.crops.joins else crops
         return self._combine([self._pooled(view) for view in views], inputs)
@@ -227,6 +228,10 @@ class Describer:
     def _whitenings(self) -> Sequence[MapWhitening | None]:
         """One for each map that is pooled."""
         return [None] * len(self.dimensions) if self.whitening is None else self.whitening.maps
+
+    def _check_one_map(self) -> None:
+        if len(self.layers) > 1:
+            raise InputError(f"maps {self.settings.maps}; allowed here: one map")
 
     def _pooled(self, maps: MapVectors) -> MapVectors:
         """A view's maps [C, h, w], one for each layer, as vectors of their regions."""

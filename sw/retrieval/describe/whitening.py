@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.compressed import METADATA_KEY
+from kestrel.sw.model.embedded import whitening_path
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, recorded, shown
 from kestrel.sw.retrieval.describe.maps import SEPARATOR
 
@@ -189,8 +190,9 @@ def _content(whitening: Whitening) -> bytes:
 
 
 def load_whitening(path: str | Path) -> Whitening:
-    """Reads a whitening file. Raises InputError with one line that names it for anything else."""
-    path = Path(path)
+    """Reads a whitening file; ``resnet18-retrieval`` names the one that comes with that network. Raises
+    InputError with one line that names the file for anything else."""
+    path = whitening_path(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; "
                          "allowed: a whitening file written by whiten")

@@ -15,6 +15,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output_directory, claim_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.compress.report import weight_count
 from kestrel.sw.model.compressed import CompressedNetwork, content_digest, load_network
 from kestrel.sw.pictures.listing import find_pictures
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
@@ -140,7 +141,7 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
     return Report(
         network=network.name, activation_bits=network.activation_bits,
         weight_bytes=-(-network.weight_bits // 8),
-        float_bytes=FLOAT_BYTES * sum(layer.mask.size for layer in network.layers),
+        float_bytes=FLOAT_BYTES * sum(map(weight_count, network.layers)),
         protocol=request.benchmark.protocol, split=request.benchmark.headline, images=first.images,
         queries=first.queries, training_pictures=used, quantiser_source=source, poolings=request.poolings,
         rotations=request.rotations, rows=tuple(row for row, _ in results.values()),

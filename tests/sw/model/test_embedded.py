@@ -1,4 +1,4 @@
-"""The embedded network is what its description says, and recognises places."""
+"""The networks of the package are what their descriptions say; the small one recognises places."""
 
 import hashlib
 import json
@@ -13,39 +13,46 @@ from kestrel.sw.compress.calibrate import generated_pictures
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import load_network, same
-from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATH, TEXT_PATH
+from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATHS, RESNET18_RETRIEVAL, TEXT_PATHS
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import random_network
-from kestrel.sw.pictures.images import generate_picture, quantise_pixels
+from kestrel.sw.pictures.images import first_map, generate_picture
 from kestrel.sw.pictures.scenes import write_scenes
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.describe.whitening import load_whitening
 
-LARGEST = 1 << 20
+LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20}
+"""Bytes of a file: a repository is downloaded whole."""
+
+
+@pytest.fixture(scope="module", params=list(NETWORK_PATHS))
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def network():
-    return load_network(EMBEDDED)
+def network(name):
+    return load_network(name)
 
 
-def told(what):
-    """A row of the text's first table."""
-    text = TEXT_PATH.read_text(encoding="utf-8")
-    match = re.search(rf"^\| {re.escape(what)} \| (.+) \|$", text, re.MULTILINE)
-    assert match, f"{TEXT_PATH.name} has no row {what!r}"
-    return match[1].strip("`")
+def test_the_text_tells_the_file(name, network):
+    text = TEXT_PATHS[name].read_text(encoding="utf-8")
 
+    def told(what):
+        """A row of the text's first table."""
+        match = re.search(rf"^\| {re.escape(what)} \| (.+) \|$", text, re.MULTILINE)
+        assert match, f"{TEXT_PATHS[name].name} has no row {what!r}"
+        return match[1].strip("`")
 
-def test_the_text_tells_the_file(network):
-    content = NETWORK_PATH.read_bytes()
+    content = NETWORK_PATHS[name].read_bytes()
     assert told("SHA-256") == hashlib.sha256(content).hexdigest()
     assert told("Bytes") == f"{len(content):,}"
-    assert len(content) < LARGEST
+    assert len(content) < LARGEST[name]
     assert told("Network") == network.name
     layers = tuple(layer.mask_bits for layer in network.layers)
     assert layers == tuple(parse_mask_plan(told("Mask bits"), parse_network(network.name)))
@@ -61,15 +68,18 @@ def test_it_is_a_trained_network_of_its_name(network):
 
 def test_its_layers_neither_die_nor_saturate(network):
     prepared = find_preprocessing(network.preprocessing)
-    pixels = np.stack([quantise_pixels(generate_picture(64, 64, seed), prepared, network.activation_bits)
-                       for seed in range(4)])
+    pixels = np.stack([
+        first_map(generate_picture(64, 64, seed), prepared, network.activation_bits, blocks=network.blocks)
+        for seed in range(4)
+    ])
     for layer, y in zip(network.layers, Reference(network).run(torch.from_numpy(pixels)), strict=True):
         assert 0.03 < float((y > 0).float().mean()) < 0.97, layer.shape.name
         assert float((y == 255).float().mean()) < 0.02, layer.shape.name
         assert int(y.max()) > 60, layer.shape.name
 
 
-def test_it_knows_generated_scenes_better_than_random_weights_do(network, tmp_path):
+def test_the_small_one_knows_generated_scenes_better_than_random_weights_do(tmp_path):
+    network = load_network(EMBEDDED)
     scenes = tmp_path / "scenes"
     rows = write_scenes(scenes, groups=8, views=3, seed=1, height=96, width=96, advance=lambda count: None)
     names = [name for name, _ in rows]
@@ -91,10 +101,20 @@ def test_it_knows_generated_scenes_better_than_random_weights_do(network, tmp_pa
     assert found > np.mean(random) + 0.1, random
 
 
-def test_its_name_stands_for_its_file(network, capsys):
-    assert same(network, load_network(NETWORK_PATH))
+def test_its_name_stands_for_its_file(name, network, capsys):
+    assert same(network, load_network(NETWORK_PATHS[name]))
     assert run(["list", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["embedded"]
-    assert found["name"] == EMBEDDED
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)["embedded"]}[name]
     assert found["network"] == network.name
     assert found["mask_bits"] == [layer.mask_bits for layer in network.layers]
+
+
+def test_a_name_stands_for_the_whitening_of_its_network(tmp_path):
+    """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
+    network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(RESNET18_RETRIEVAL)
+    names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=224, width=224,
+                                              advance=lambda count: None)]
+    describer = make_describer(network, DescriptorOptions(whitening=whitening))
+    found = describer.describe([tmp_path / name for name in names], names, workers=0)
+    assert found.vectors.shape == (2, whitening.dimension)
+    assert whitening.dimension == 256

@@ -9,7 +9,15 @@ from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
-from kestrel.hw.spec.table import HEADER_FIELDS, IDENTITY_FIELDS, LAYER_FIELDS, VISIT_FIELDS
+from kestrel.hw.spec.table import (
+    HEADER_FIELDS,
+    IDENTITY_FIELDS,
+    LAYER_FIELDS,
+    RESIDUAL_LAYER_FIELDS,
+    SHORTCUT_IDENTITY,
+    SHORTCUT_PROJECTION,
+    VISIT_FIELDS,
+)
 from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
@@ -32,12 +40,17 @@ CHIPS = {
         replace(SMALL, whitening_rows=16), DescriptorConfig(8, 256, matrix_rows=16)
     ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
+    "2x4 residual": ChipConfig(
+        replace(SMALL, output_lanes=4, load_kernels=2, feature_words=(1000, 600), residual=True)
+    ),
 }
 CASE = "tiny"
 TESTS = 14
 
 
-@pytest.mark.parametrize(("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny")])
+@pytest.mark.parametrize(
+    ("name", "case"), [("nano", "pooled"), ("4x2", "tiny"), ("1x1", "tiny"), ("2x4 residual", "graph")]
+)
 def test_the_chip(name, case, tmp_path, seed):
     chip = CHIPS[name]
     write_case(chip, case, seed, tmp_path)
@@ -130,6 +143,30 @@ def test_a_table_that_cannot_be(record, field, value, cause, tmp_path, seed):
     write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
     env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: cause}
     run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, CASE, seed, env=env)
+
+
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        ({"shortcut": 3}, "table_inconsistent"),
+        ({"shortcut": SHORTCUT_IDENTITY, "shortcut_width": 0}, "table_inconsistent"),
+        ({"shortcut": SHORTCUT_PROJECTION, "shortcut_width": 41}, "table_inconsistent"),
+        ({"shortcut": SHORTCUT_IDENTITY, "shortcut_base": 1001}, "memory_exceeded"),
+        ({"shortcut": SHORTCUT_PROJECTION, "shortcut_part": 1, "shortcut_end": 601}, "memory_exceeded"),
+    ],
+)
+def test_a_shortcut_that_cannot_be(values, cause, tmp_path, seed):
+    """Stated of the image's record, which is read first, so that no picture need be sent."""
+    chip = CHIPS["2x4 residual"]
+    write_case(chip, "graph", seed, tmp_path)
+    words = read_rom(tmp_path / "table.mem", TABLE_WORD_BITS)
+    for name, value in ({"shortcut_width": 5} | values).items():
+        place = next(f for f in RESIDUAL_LAYER_FIELDS if f.name == name)
+        at = RECORD_WORDS + place.word
+        words[at] = words[at] & ~(place.max << place.lsb) | value << place.lsb
+    write_rom(tmp_path / "table.mem", TABLE_WORD_BITS, words)
+    env = {FAULT_VARIABLE: "frame", CAUSE_VARIABLE: cause}
+    run_chip(chip, "kestrel.verif.chip.refusal_bench", tmp_path, "graph", seed, env=env)
 
 
 def test_a_table_without_an_end(tmp_path, seed):

@@ -111,8 +111,11 @@ def test_the_set_covers_what_a_residual_network_may_have():
     assert {shape.shares is None for shape in shapes} == {True, False}
     assert {frame.network.blocks for frame in frames} == {True, False}
     assert any(shape.source is not None for shape in shapes), "a layer reads another map than the last one"
-    records = [r for frame in frames for r in frame.plan.records if r.shortcut_read is not None]
-    assert {r.shortcut_read.part == r.written_part for r in records} == {True, False}
+    parts = {
+        record.shortcut_read.part == record.written_part
+        for frame in frames for record in frame.plan.records if record.shortcut_read is not None
+    }  # fmt: skip
+    assert parts == {True, False}
     spans = {n - s.source for frame in frames for n, layer in enumerate(frame.network.layers)
              if (s := layer.shape.shortcut) is not None}  # fmt: skip
     assert spans >= {1, 2, 3}

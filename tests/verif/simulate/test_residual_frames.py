@@ -57,9 +57,9 @@ MANY = GraphKinds(
 """As many kinds of layers as possible."""
 
 
-def schedules(network, config, height, width, rng):
+def schedules(network, config, size, rng):
     """The plan that would be taken, and two that go depth first: that of the least memory, and any one."""
-    plan = make_plan(network, config, height, width)
+    plan = make_plan(network, config, *size)
     yield plan
     first = (plan.records[0].out_height, plan.records[0].out_width)
     layers = plan_layers(network)
@@ -101,7 +101,7 @@ def check(config, network, size, rng, workdir, pauses=None):
     expected = reference_maps(network, pixels)
     return sum(
         check_frame(config, network, plan, pixels, expected, workdir, pauses, number + 1)
-        for number, plan in enumerate(schedules(network, config, *size, rng))
+        for number, plan in enumerate(schedules(network, config, size, rng))
     )
 
 

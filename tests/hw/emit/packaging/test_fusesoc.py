@@ -41,6 +41,12 @@ def test_lint_and_simulation(target, chip, fusesoc):
     assert ("PASS: 2 packets, 60 bytes compared, 0 faults" in done.stdout) == (target != "lint"), done.stdout
 
 
+def test_lint_of_a_residual_chip(written, residual, fusesoc):
+    chip = written(residual, 4, descriptor=True)
+    done = fusesoc("--target", "lint", chip.core, roots=[chip.folder])
+    assert done.returncode == 0, done.stdout
+
+
 @needs_icarus
 def test_another_network_is_a_parameter(written, smallest, chip, fusesoc, tmp_path):
     """Its ROM images take the place of those of the core; the bench sees that they are others."""

@@ -1,5 +1,6 @@
 """The test bench that goes with a chip, and two chips in one simulation."""
 
+import re
 import shutil
 
 import pytest
@@ -44,6 +45,14 @@ def test_it_passes_with_a_descriptor(written, smallest, icarus):
     done = icarus([*chip.sources(), chip.folder / "kestrel_tb.v"], "kestrel_tb", [chip])
     assert done.returncode == 0, done.stdout
     assert "PASS: 4 packets, 70 bytes compared, 0 faults" in done.stdout
+
+
+def test_it_passes_with_a_residual_network_and_its_descriptor(written, residual, icarus):
+    chip = written(residual, 4, descriptor=True)
+    assert chip.folder / "kestrel_block_input.v" in chip.sources()
+    done = icarus([*chip.sources(), chip.folder / "kestrel_tb.v"], "kestrel_tb", [chip])
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"PASS: 4 packets, [1-9]\d* bytes compared, 0 faults", done.stdout), done.stdout
 
 
 def other_digit(text):

@@ -162,27 +162,53 @@ def other(op, *constants, **attributes):
     return lambda g: g.add(op, *[g.constant(c) for c in constants], **attributes)
 
 
-def residual(g):
+def before_relu(g):
+    g.conv(2, 2)
     before = g.last
+    g.add("Relu")
     g.conv(2, 2)
     g.add("Add", before)
 
 
+def finished(make):
+    """With a Relu of its own."""
+    def both(g):
+        make(g)
+        g.add("Relu")
+
+    return both
+
+
+def computed_weight(g):
+    weight = g.add("Sqrt", after=g.constant(np.ones((2, 3, 3, 3), np.float32)))
+    g.add("Conv", weight, after="image", pads=[1] * 4)
+
+
 SPOILT = {
     "kernel": (lambda g: g.add("Conv", g.constant(np.ones((2, 2, 5, 5), np.float32)), pads=[2] * 4),
-               r"Conv node 'n3' has kernel 5, 5 \(allowed: 3, 3\)"),
-    "stride": (lambda g: g.conv(2, 2, strides=[2, 2]), r"'n3' has strides 2, 2"),
+               r"Conv node 'n3' has kernel 5, 5 \(allowed: 1, 1; 3, 3; 7, 7\)"),
+    "1x1 kernel": (finished(other("Conv", np.ones((2, 2, 1, 1), np.float32))),
+                   r"Conv node 'n3' \(conv1_2\) has kernel 1, 1; allowed: 3, 3, as vgg16/32:conv1_2 has"),
+    "stride": (finished(lambda g: g.conv(2, 2, strides=[2, 2])),
+               r"'n3' \(conv1_2\) has strides 2, 2; allowed: 1, 1"),
+    "stride of three": (lambda g: g.conv(2, 2, strides=[3, 3]),
+                        r"'n3' has strides 3, 3 \(allowed: 1, 1; 2, 2\)"),
+    "automatic padding with a stride": (
+        lambda g: g.conv(2, 2, strides=[2, 2], pads=None, auto_pad="SAME_UPPER"),
+        r"'n3' has auto_pad SAME_UPPER with a stride"),
     "dilation": (lambda g: g.conv(2, 2, dilations=[2, 2], pads=[2] * 4), r"'n3' has dilations 2, 2"),
     "groups": (lambda g: g.conv(1, 2, group=2), r"'n3' has group 2"),
     "padding": (lambda g: g.conv(2, 2, pads=[0] * 4), r"'n3' has pads 0, 0, 0, 0 \(allowed: 1, 1, 1, 1\)"),
     "activation": (other("LeakyRelu"), r"LeakyRelu node 'n3' is not one of Conv, "),
     "average": (other("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), r"AveragePool node 'n3'"),
     "pooling of three": (other("MaxPool", kernel_shape=[3, 3], strides=[2, 2]),
-                         r"'n3' has kernel_shape 3, 3"),
+                         r"'n3' has pads 0, 0, 0, 0 \(allowed: 1, 1, 1, 1\)"),
+    "pooling of four": (other("MaxPool", kernel_shape=[4, 4], strides=[2, 2]),
+                        r"'n3' has kernel_shape 4, 4 \(allowed: 2, 2; 3, 3\)"),
     "ceil": (other("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), r"'n3' has ceil_mode 1"),
-    "late norm": (lambda g: g.norm(2), r"BatchNormalization node 'n3' does not directly follow"),
+    "late norm": (lambda g: g.norm(2), "no Relu between BatchNormalization node 'n3' and Conv node 'n4'"),
     "late bias": (other("Add", np.ones((2, 1, 1), np.float32)), r"Add node 'n3' does not directly follow"),
-    "branch": (residual, r"'t2' goes to 2 nodes \(Conv node 'n3', Add node 'n4'\)"),
+    "branch before a Relu": (before_relu, r"'t3' goes to 2 nodes \(Relu node 'n4', Add node 'n6'\) before a"),
     "padding with ones": (other("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(1)),
                           r"Pad node 'n3' does not pad with zeros"),
     "padding of channels": (other("Pad", np.array([0, 1, 0, 0, 0, 0, 0, 0])), r"has pads 0, 1, 0"),
@@ -226,8 +252,9 @@ def scaled_first(g):
 
 WHOLE = {
     "no activation": (no_relu, "no Relu between Conv node 'n1' and Conv node 'n2'"),
-    "bias by column": (column_bias, "Add node 'n2' adds an array of shape 8"),
-    "scaled input": (scaled_first, "Mul node 'n1' is not one of"),
+    "bias by column": (column_bias, r"Add node 'n2' takes an array of shape 8 \(allowed: one number a "),
+    "scaled input": (scaled_first, r"Mul node 'n1' multiplies the image \(allowed: a map by a constant\)"),
+    "computed constant": (computed_weight, "Conv node 'n2': 't1' is not a constant"),
     "nothing": (lambda g: g.add("Relu"), "Relu node 'n1' does not follow a convolution"),
 }
 
@@ -292,13 +319,13 @@ def test_a_published_vgg19_is_read():
 
 
 REFUSED = {
-    "resnet50": "Conv node 'n0' has kernel 7, 7",
+    "resnet50": "Conv node 'n0' (conv1_1) has kernel 7, 7; allowed: 3, 3, as vgg16 has",
     "bvlc_alexnet": "Conv node 'n0' has kernel 11, 11",
-    "squeezenet": "Conv node 'n0' has strides 2, 2",
-    "densenet121": "Conv node 'n0' has kernel 7, 7",
-    "inception_v1": "Conv node 'n0' has kernel 7, 7",
-    "shufflenet": "Conv node 'n0' has strides 2, 2",
-    "zfnet512": "Conv node 'n0' has kernel 7, 7",
+    "squeezenet": "Conv node 'n0' has pads 0, 0, 0, 0 (allowed: 1, 1, 1, 1)",
+    "densenet121": "Mul node 'n3': 'r2' is not a constant, and no Relu follows Conv node 'n0'",
+    "inception_v1": "Conv node 'n0' (conv1_1) has kernel 7, 7",
+    "shufflenet": "Conv node 'n0' (conv1_1) has strides 2, 2; allowed: 1, 1, as vgg16 has",
+    "zfnet512": "Conv node 'n0' has pads 0, 0, 0, 0 (allowed: 3, 3, 3, 3)",
 }
 
 

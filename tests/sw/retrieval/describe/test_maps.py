@@ -150,8 +150,11 @@ def test_an_inner_map_alone(network, pictures):
 
 def test_regions_of_several_maps_are_no_single_array(network, pictures):
     describer = make_describer(network, DescriptorOptions(size=SIZE, pool_maps=MAPS))
-    with pytest.raises(InputError, match=r"regions of the maps layer1\.0,layer2\.0; allowed: of one map"):
-        describer.regions_of_pictures(pictures)
+    inputs = cut_crops(pictures[0], describer.crops)
+    for use in (lambda: describer.regions_of_pictures(pictures),
+                lambda: describer.describe_maps(list(describer.backend.features(inputs.pictures)), inputs)):
+        with pytest.raises(InputError, match=r"maps layer1\.0,layer2\.0; allowed here: one map"):
+            use()
 
 
 def test_the_last_map_by_its_name_is_the_usual_descriptor(network, pictures):

@@ -7,14 +7,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.cli.networks.structure import families, show_families, show_structure, structure
 from kestrel.cli.output import JsonOption, emit
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.structure import families, show_families, show_structure, structure
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.sw.compress.fit import FIT_RULES
 from kestrel.sw.model.compressed import load_network
-from kestrel.sw.model.embedded import EMBEDDED
+from kestrel.sw.model.embedded import NETWORK_PATHS
 from kestrel.sw.model.preprocessing import PREPROCESSINGS
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.backends import backend_names
@@ -49,10 +49,13 @@ def list_(
     emit(payload, lambda console: _show(payload, console), json)
 
 
-def _embedded() -> dict[str, Any]:
-    network = load_network(EMBEDDED)
-    return {"name": EMBEDDED, "network": network.name, "mask_bits": [x.mask_bits for x in network.layers],
-            "weight_bits": network.weight_bits}
+def _embedded() -> list[dict[str, Any]]:
+    networks = {name: load_network(name) for name in NETWORK_PATHS}
+    return [
+        {"name": name, "network": network.name, "mask_bits": [layer.mask_bits for layer in network.layers],
+         "weight_bits": network.weight_bits}
+        for name, network in networks.items()
+    ]
 
 
 def _configuration(config: EngineConfig) -> dict[str, Any]:
@@ -62,9 +65,11 @@ def _configuration(config: EngineConfig) -> dict[str, Any]:
 
 def _show(payload: dict[str, Any], console: Console) -> None:
     show_families(payload["networks"], console)
-    found = payload["embedded"]
-    console.print(f"Wherever a network file is wanted, {found['name']} names one that comes along: a trained "
-                  f"{found['network']}, {found['weight_bits'] / 8:,.0f} bytes of weights.\n", highlight=False)
+    console.print("Wherever a network file is wanted, these names stand for trained ones:")
+    for found in payload["embedded"]:
+        size = f"{found['weight_bits'] / 8:,.0f} bytes of weights"
+        console.print(f"  {found['name']}: {found['network']}, {size}", highlight=False)
+    console.print("")
     configurations = Table(
         "name", "lanes", "MAC/cycle", "activation bits", "widest row", "feature memory",
         title="Engine configurations", title_justify="left",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -95,8 +96,10 @@ def _name(layers: tuple[ConvShape, ...], number: int) -> str:
 def show_structure(found: dict[str, Any], console: Console) -> None:
     """The table of ``structure``, where layers name each other by their numbers."""
     compressed = "mask_bits" in found["layers"][0]
-    table = Table("", "layer", "reads", "kernel", "channels", "pooling", "shortcut", "shares",
-                  *(["mask bits"] if compressed else []), title=found["name"], title_justify="left")
+    table = Table("", "layer", "reads", "kernel", "channels", "pool", "shortcut", "shares",
+                  *(["bits"] if compressed else []), title=found["name"], title_justify="left", box=SIMPLE,
+                  pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[1].min_width = max(len(layer["name"]) for layer in found["layers"])
     numbers = {layer["name"]: str(number) for number, layer in enumerate(found["layers"])}
     for layer in found["layers"]:
         size, pool, given = layer["kernel"], layer["pool"], layer["shortcut"]
