@@ -28,9 +28,15 @@ SMALL = replace(
     NAMED["nano"], partial_depth=64, max_width=16, feature_words=(256, 256), weight_words=256, table_words=64
 )
 CHIP = ChipConfig(SMALL, DescriptorConfig(8, 256), startup_check=True)
+RESIDUAL = ChipConfig(replace(SMALL, output_lanes=4, residual=True))
+OF_THE_OPTION = (
+    "block_input", "core", "kernel_decoder", "pool", "pool_lane", "reader", "sequencer", "table_watch",
+    "weight_loader", "window", "writer",
+)  # fmt: skip
+"""Modules that are others, or there at all, in an engine for residual networks."""
 
 
-def intermediate_forms() -> dict[str, str]:
+def intermediate_forms(chip: ChipConfig) -> dict[str, str]:
     """Amaranth's text of every module of the chip, by the module's name."""
     found: dict[str, wiring.Component] = {}
     texts: dict[str, str] = {}
@@ -46,19 +52,32 @@ def intermediate_forms() -> dict[str, str]:
         for inner in emission.blocks:
             add(inner)
 
-    add(Top(CHIP))
+    add(Top(chip))
     return texts
 
 
-FORMS = intermediate_forms()
+FORMS = intermediate_forms(CHIP)
+RESIDUAL_FORMS = {
+    name: text for name, text in intermediate_forms(RESIDUAL).items()
+    if name in {f"kestrel_{module}" for module in OF_THE_OPTION}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("chip")
-    for file in chip_files(CHIP):
+    return written(tmp_path_factory.mktemp("chip"), CHIP, FORMS)
+
+
+@pytest.fixture(scope="module")
+def residual_folder(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("residual"), RESIDUAL, RESIDUAL_FORMS)
+
+
+def written(path, chip, forms):
+    """The chip's Verilog, and Amaranth's text of its modules, in the folder ``path``."""
+    for file in chip_files(chip):
         (path / file.name).write_text(file.text)
-    for name, text in FORMS.items():
+    for name, text in forms.items():
         # Ports of instances, whose names in Verilog may differ: a port may not be called output there.
         renamed = re.sub(r"(?m)^( +connect )\\(\w+)(?= )", lambda m: f"{m[1]}\\{legal(m[2])}", text)
         (path / f"{name}.il").write_text(renamed)
@@ -82,7 +101,7 @@ def renames(text: str) -> list[str]:
     return commands
 
 
-def prove(name: str, verilog: str, folder) -> None:
+def prove(name: str, verilog: str, folder, forms: dict[str, str] = FORMS) -> None:
     """Register by register, output by output: every next value is the same function of known values.
     Instances become ports. Raises SynthesisError if that cannot be shown."""
     (folder / "module.v").write_text(verilog)
@@ -92,7 +111,7 @@ def prove(name: str, verilog: str, folder) -> None:
         [
             *(f"read_verilog -lib {box}.v" for box in boxes),
             f"read_rtlil {name}.il", f"rename {name} gold", "setattr -mod -unset top gold",
-            "cd gold", *renames(FORMS[name]), "cd ..",
+            "cd gold", *renames(forms[name]), "cd ..",
             "read_verilog module.v", f"rename {name} gate",
             "hierarchy", "proc gold gate", "opt_clean gold gate", f"expose -evert {cells}",
             "opt_clean gold gate", "opt_expr gold gate", "memory gold gate",
@@ -106,6 +125,16 @@ def prove(name: str, verilog: str, folder) -> None:
 @pytest.mark.parametrize("name", FORMS)
 def test_a_module_does_what_amaranth_says(name, folder):
     prove(name, (folder / f"{name}.v").read_text(), folder)
+
+
+def test_every_module_of_the_option_is_there():
+    assert len(RESIDUAL_FORMS) == len(OF_THE_OPTION)
+
+
+@pytest.mark.parametrize("name", RESIDUAL_FORMS)
+def test_a_module_for_residual_networks_does_what_amaranth_says(name, residual_folder):
+    text = (residual_folder / f"{name}.v").read_text()
+    prove(name, text, residual_folder, RESIDUAL_FORMS)
 
 
 @pytest.mark.parametrize(
