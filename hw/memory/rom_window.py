@@ -42,12 +42,14 @@ class RomWindow:
             self._advance.eq(beat & (self._moved >= self._word)),
         ]
 
-    def move(self, m: Module, beat: Value, rom_addr: Signal, rom_en: Signal, rom_data: Signal) -> None:
-        """On behind the beat; a word more from the ROM, if the window moves on or ``rom_en`` is driven for
-        another reason."""
-        m.d.comb += rom_addr.eq(self.fetch)
+    def move(self, m: Module, beat: Value) -> None:
+        """On behind the beat, if one passes."""
         with m.If(beat):
             m.d.sync += self.offset.eq(Mux(self._advance, self._moved - self._word, self._moved))
+
+    def refill(self, m: Module, rom_addr: Signal, rom_en: Signal, rom_data: Signal) -> None:
+        """A word more from the ROM, if the window moves on or ``rom_en`` is driven for another reason."""
+        m.d.comb += rom_addr.eq(self.fetch)
         with m.If(self._advance):
             m.d.comb += rom_en.eq(1)
         with m.If(rom_en):

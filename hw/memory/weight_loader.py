@@ -192,6 +192,7 @@ class WeightLoader(wiring.Component):
     def _move(self, m: Module) -> None:
         """Count the beat's lanes off, and move the window behind it."""
         k = self.config.load_kernels
+        self._window.move(m, self._beat)
         with m.If(self._beat):
             m.d.sync += [
                 self._lanes_left.eq(self._lanes_left - k),
@@ -202,7 +203,7 @@ class WeightLoader(wiring.Component):
                 if self.config.residual:
                     with m.If(self.diagonal):
                         m.d.sync += self._lanes_left.eq(1)
-        self._window.move(m, self._beat, self.rom_addr, self.rom_en, self.rom_data)
+        self._window.refill(m, self.rom_addr, self.rom_en, self.rom_data)
 
     @contextmanager
     def _state(self, m: Module, name: str) -> Iterator[None]:
