@@ -17,9 +17,12 @@ COUNTED_RESNET = "resnet"
 
 SHARED_RESNET = "shared_resnet"
 SHARED_BLOCKS = (2, 3, 10, 3)
-"""Repetitions of the one pair of convolutions that a stage has. In the stages after the first, the first
-repetition halves the map and doubles its channels, which convolutions of the others' shape cannot: it has a
-pair of its own and a projection."""
+"""Repetitions of the one pair of 3x3 convolutions that a stage has (Chandrasekhar et al., table 1 and figure
+4). The source does not say how a stage's first repetition halves the map and doubles its channels, which the
+pair cannot do. Here a 3x3 convolution of stride 2 does that before it, so that all repetitions are alike."""
+
+SHARED_DOWN = "down"
+"""What the names of these convolutions end in."""
 
 REPVGG: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "repvgg_a0": ((2, 4, 14, 1), (48, 48, 96, 192, 1280)),
@@ -69,8 +72,8 @@ def _layers(text: str, family: str, step: int) -> tuple[list[ConvShape], dict[st
     there are up to its end."""
     if family in REPVGG:
         return _repvgg(family, lambda channels: -(-channels // step))
-    return _resnet(_blocks(text, family), lambda channels: -(-channels // step),
-                   shared=family == SHARED_RESNET)
+    build = _shared_resnet if family == SHARED_RESNET else _resnet
+    return build(_blocks(text, family), lambda channels: -(-channels // step))
 
 
 def _blocks(text: str, family: str) -> tuple[int, ...]:
@@ -91,26 +94,46 @@ def _blocks(text: str, family: str) -> tuple[int, ...]:
     return found
 
 
-def _resnet(counts: Sequence[int], width: Width, *, shared: bool) -> tuple[list[ConvShape], dict[str, int]]:
-    """As ``_layers``."""
-    layers = [ConvShape("conv1", BLOCK_CHANNELS, width(RESNET_CHANNELS[0]), pool=True, pool_size=3)]
+def _stem(width: Width) -> ConvShape:
+    return ConvShape("conv1", BLOCK_CHANNELS, width(RESNET_CHANNELS[0]), pool=True, pool_size=3)
+
+
+def _resnet(counts: Sequence[int], width: Width) -> tuple[list[ConvShape], dict[str, int]]:
+    """The layers, and by the name of each block how many there are up to its end."""
+    layers = [_stem(width)]
     ends: dict[str, int] = {}
     for stage, count in enumerate(counts):
         channels = width(RESNET_CHANNELS[stage])
-        owner: int | None = None
         for block in range(count):
             read = len(layers) - 1
             stride = 2 if stage and not block else 1
             given = layers[read].out_channels
-            projection = stride == 2 or given != channels
-            shares = (None, None) if owner is None else (owner, owner + 1)
-            if shared and owner is None and not projection:
-                owner = len(layers)
             name = f"layer{stage + 1}_{block}"
             layers += [
-                ConvShape(f"{name}_conv1", given, channels, pool=False, stride=stride, shares=shares[0]),
-                ConvShape(f"{name}_conv2", channels, channels, pool=False, shares=shares[1],
-                          shortcut=Shortcut(read, projection, stride)),
+                ConvShape(f"{name}_conv1", given, channels, pool=False, stride=stride),
+                ConvShape(f"{name}_conv2", channels, channels, pool=False,
+                          shortcut=Shortcut(read, stride == 2 or given != channels, stride)),
+            ]
+            ends[f"layer{stage + 1}.{block}"] = len(layers)
+    return layers, ends
+
+
+def _shared_resnet(counts: Sequence[int], width: Width) -> tuple[list[ConvShape], dict[str, int]]:
+    """As ``_resnet``, where the repetitions in a stage share the first one's pair of convolutions."""
+    layers = [_stem(width)]
+    ends: dict[str, int] = {}
+    for stage, count in enumerate(counts):
+        channels = width(RESNET_CHANNELS[stage])
+        if stage:
+            layers.append(ConvShape(f"layer{stage + 1}_{SHARED_DOWN}", layers[-1].out_channels, channels,
+                                    pool=False, stride=2))
+        owner = len(layers)
+        for block in range(count):
+            read, name = len(layers) - 1, f"layer{stage + 1}_{block}"
+            layers += [
+                ConvShape(f"{name}_conv1", channels, channels, pool=False, shares=owner if block else None),
+                ConvShape(f"{name}_conv2", channels, channels, pool=False, shortcut=Shortcut(read, False, 1),
+                          shares=owner + 1 if block else None),
             ]
             ends[f"layer{stage + 1}.{block}"] = len(layers)
     return layers, ends

@@ -150,7 +150,7 @@ def test_list_names_what_the_options_take(capsys):
     listed = json.loads(capsys.readouterr().out)
     assert {network["name"]: network["layers"] for network in listed["networks"]} == {
         "vgg11": 8, "vgg13": 10, "vgg16": 13, "vgg19": 16, "resnet18": 17, "resnet34": 33, "resnet": None,
-        "shared_resnet": 37, "repvgg_a0": 22, "repvgg_b0": 28}
+        "shared_resnet": 40, "repvgg_a0": 22, "repvgg_b0": 28}
     for network in listed["networks"]:
         assert network["residual"] != network["name"].startswith("vgg")
         for cut in network["cuts"]:
@@ -183,22 +183,24 @@ def test_list_shows_the_layers_of_a_network(capsys, tmp_path):
     assert layers["layer1_1_conv2"]["shares"] == "layer1_0_conv2"
     shortcuts = {name: layer["shortcut"] for name, layer in layers.items()}
     assert shortcuts["layer1_1_conv2"] == {"source": "layer1_0_conv2", "projection": False, "stride": 1}
-    assert layers["layer2_0_conv1"]["stride"] == 2
-    assert shortcuts["layer2_0_conv2"] == {"source": "layer1_1_conv2", "projection": True, "stride": 2}
+    assert layers["layer2_down"]["stride"] == 2
+    assert shortcuts["layer2_0_conv2"] == {"source": "layer2_down", "projection": False, "stride": 1}
     assert listed["weights"] == sum(layer["weights"] for layer in listed["layers"])
     file = tmp_path / "n.safetensors"
     assert main.run(["compress", "random:1", "-o", str(file), "--network", name, "--size", "32",
-                     "--mask-bits", "3,2*2,1*4", "--json"]) == 0
+                     "--mask-bits", "3,2*2,1*3", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [x["weights"] for x in report["layers"]] == [x["weights"] for x in listed["layers"]]
     assert main.run(["list", "--network", str(file), "--json"]) == 0
     compressed = json.loads(capsys.readouterr().out)
-    assert [layer.pop("mask_bits") for layer in compressed["layers"]] == [3, 2, 2, 2, 2, 1, 1, 1, 1]
+    assert [layer.pop("mask_bits") for layer in compressed["layers"]] == [3, 2, 2, 2, 2, 1, 1, 1, 1, 1]
     assert compressed == listed
     assert main.run(["list", "--network", str(file)]) == 0
     out = capsys.readouterr().out
-    for text in ("layer1_1_conv2", "4, 1x1/2", "3x3/2", "4 to 8", "read in blocks", "bits", "9 layers"):
+    for text in ("layer1_1_conv2", "3x3/2", "4 to 8", "read in blocks", "bits", "10 layers"):
         assert text in out
+    assert main.run(["list", "--network", "resnet18/16:layer2.0"]) == 0
+    assert "4, 1x1/2" in capsys.readouterr().out  # the projection, from the fourth layer
     assert main.run(["list", "--network", "embedded"]) == 0
     assert "read in blocks" not in capsys.readouterr().out
 

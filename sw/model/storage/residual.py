@@ -12,7 +12,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.blocks import STEM_SIZE, blocks_kernel
 from kestrel.sw.model.files.batch_norm import BatchNorm, fold_batch_norm
 from kestrel.sw.model.files.entries import StoredArrays, as_float32, read_array
-from kestrel.sw.model.residual_networks import COUNTED_RESNET, REPVGG, with_counts
+from kestrel.sw.model.residual_networks import COUNTED_RESNET, REPVGG, SHARED_DOWN, with_counts
 from kestrel.sw.model.shapes import IMAGE_CHANNELS, ConvShape, NetworkShape
 from kestrel.sw.model.storage.missing import unused_remark
 from kestrel.sw.model.weights import FloatNetwork, WeightsOrigin, has_shortcuts
@@ -69,8 +69,16 @@ def read_residual_weights(stored: StoredArrays, shape: NetworkShape) -> FloatNet
 
 
 def resnet_key(layer: ConvShape) -> str:
-    """What stands before ``.weight`` in a key of a ResNet's convolution: ``layer2.0.conv1``."""
-    return layer.name.replace("_", ".")
+    """What stands before ``.weight`` in a key of a ResNet's convolution: ``layer2.0.conv1``; between the
+    stages of a shared ResNet ``layer2.down.0``."""
+    return layer.name.replace("_", ".") + ".0" * layer.name.endswith(SHARED_DOWN)
+
+
+def norm_key(key: str) -> str:
+    """As ``resnet_key`` for the batch norm behind the convolution of ``key``: ``layer2.0.bn1``,
+    ``layer2.down.1``, ``layer2.0.downsample.1``."""
+    before, dot, last = key.rpartition(".")
+    return before + dot + ("1" if last == "0" else last.replace("conv", "bn"))
 
 
 def projection_key(layer: ConvShape) -> str:
@@ -105,16 +113,15 @@ class _Reader:
                 self._share(layer, prefix)
                 continue
             name = prefix + resnet_key(layer)
-            norm = name[:-5] + name[-5:].replace("conv", "bn")
             stem = number == 0 and not self._on_blocks(f"{name}.weight")
             size = STEM_SIZE if stem else layer.kernel
             channels = IMAGE_CHANNELS if stem else layer.in_channels
-            weight, bias = self._convolution(name, norm, layer, channels, size)
+            weight, bias = self._convolution(name, norm_key(name), layer, channels, size)
             shortcut = None
             if layer.shortcut is not None and layer.shortcut.projection:
                 at = prefix + projection_key(layer)
                 given = self.shape.layers[layer.shortcut.source].out_channels
-                shortcut, more = self._convolution(at, f"{at[:-1]}1", layer, given, 1)
+                shortcut, more = self._convolution(at, norm_key(at), layer, given, 1)
                 shortcut, bias = shortcut[:, :, 0, 0], bias + more
             elif layer.shortcut is not None:
                 shortcut = self._identity(prefix + identity_key(layer), layer)
@@ -148,8 +155,7 @@ class _Reader:
         assert layer.shares is not None
         found, name = self.found, prefix + resnet_key(layer)
         if f"{name}.weight" in self.stored.entries:
-            norm = name[:-5] + name[-5:].replace("conv", "bn")
-            weight, bias = self._convolution(name, norm, layer, layer.in_channels, layer.kernel)
+            weight, bias = self._convolution(name, norm_key(name), layer, layer.in_channels, layer.kernel)
             owner = self.shape.layers[layer.shares].name
             if not (np.array_equal(weight.astype(np.float32), found.weights[layer.shares])
                     and np.array_equal(bias.astype(np.float32), found.biases[layer.shares])):

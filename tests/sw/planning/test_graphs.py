@@ -16,6 +16,7 @@ from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.geometry import PlanLayer
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers, with_schedule
 from kestrel.sw.planning.proof import PlanError, check_plan
+from kestrel.sw.planning.report import named_layers
 from kestrel.sw.planning.visit_order import depth_first_schedules, schedule
 from kestrel.verif.cases.random_graph import random_shapes
 from kestrel.verif.cases.random_network import random_network
@@ -219,3 +220,18 @@ def test_another_layer_pools_between_the_strips_of_a_3x3_pooling():
     broken = with_schedule(good, schedule("n", layers, CONFIG, *SIZE, cuts=(), rows=2))
     with pytest.raises(PlanError, match="another layer pools between the strips of a 3x3 pooling"):
         check_plan(broken)
+
+
+# --- shared layers --------------------------------------------------------------------------------------
+
+
+def test_the_rom_of_a_shared_resnet():
+    """Repeated pairs are stored once: at most 0.3 of what the same network takes without sharing."""
+    config = NAMED["edge"].with_options(residual=True, weight_words=1 << 22)
+    layers = named_layers("shared_resnet", "1")
+    alone = [replace(layer, shape=replace(layer.shape, shares=None)) for layer in layers]
+    words = [
+        plan_frame("shared", which, 8, config, 224, 224, blocks=True).weight_words
+        for which in (layers, alone)
+    ]
+    assert words[0] <= 0.3 * words[1], words

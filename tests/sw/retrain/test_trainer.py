@@ -34,7 +34,7 @@ from kestrel.sw.retrain.trainer import Result, Trainer
 from kestrel.sw.retrain.validation import measure
 
 SHAPE = parse_network("vgg11/16:pool2")
-RESIDUAL = parse_network("shared_resnet/32:layer2.1")
+RESIDUAL = parse_network("shared_resnet/8:layer1.1")
 PICTURES = 24
 CPU = torch.device("cpu")
 

@@ -191,7 +191,7 @@ def test_a_stem_that_is_no_7x7_convolution_is_exported_on_blocks(tmp_path: Path)
          r"'layer1_2_conv1_conv' \(layer2_0_conv1\) has strides 1, 1; allowed: 2, 2, as resnet18/16:layer2"),
         ("resnet18/16:layer1.1", "resnet18/16:layer2.0",
          "the graph has 5 convolutions; allowed: 7 convolutions as resnet18/16:layer2.0 has, 5 were found"),
-        ("resnet18/16:layer2.1", "shared_resnet/16:layer2.1",
+        ("resnet18/16:layer1.1", "shared_resnet/16:layer1.1",
          r"'layer1_1_conv1_conv' \(layer1_1_conv1\) differs from .* \(layer1_0_conv1\); allowed in shared_"),
         ("resnet18/16:layer2.1", "resnet/16", "behind a first layer of 4 channels none of 16, as layer3 of "
          "resnet/16 has; allowed: a ResNet of basic blocks"),

@@ -238,7 +238,7 @@ def test_every_family_is_a_valid_graph_and_runs(family: str) -> None:
     [
         ("resnet18", 17, 512, 7),
         ("resnet34:layer3.5", 27, 256, 14),
-        ("shared_resnet", 37, 512, 7),
+        ("shared_resnet", 40, 512, 7),
         ("repvgg_a0", 22, 1280, 7),
         ("repvgg_b0:stage2.5", 11, 128, 28),
         ("resnet_2_2_2_3:layer4.0", 15, 512, 7),
