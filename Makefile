@@ -11,8 +11,8 @@ BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distract
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
-# A network file, or the one that comes along.
-NETWORK ?= embedded
+# A network file, or one that comes along: resnet18-retrieval, embedded.
+NETWORK ?= resnet18-retrieval
 # Fields of the configuration to change; residual networks need an engine for them.
 SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)
 PHOTOGRAPHS ?=
