@@ -34,7 +34,7 @@ class Convolution:
 
 def prepare(weight: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) -> Convolution:
     """``weight`` [C_out, C_in, k, k], whose channels reach ``low`` and ``high`` [C_out, C_in], in groups."""
-    starts = _split(low, high)
+    starts = channel_groups(low, high)
     weights = tuple(
         torch.from_numpy(weight[:, a:b]).contiguous(memory_format=LAYOUT)
         for a, b in zip(starts, (*starts[1:], weight.shape[1]), strict=True)
@@ -42,11 +42,12 @@ def prepare(weight: np.ndarray, low: np.ndarray, high: np.ndarray, stride: int) 
     return Convolution(starts, weights, stride)
 
 
-def _split(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
+def channel_groups(low: np.ndarray, high: np.ndarray) -> tuple[int, ...]:
     """The first channels of groups of input channels, each of which stays within FLOAT32_EXACT for all
-    outputs."""
+    outputs. ``low`` and ``high``, int64 or float64 [C_out, C_in], are what a channel can add at least and at
+    most."""
     starts = [0]
-    below, above = np.zeros(len(low), dtype=np.int64), np.zeros(len(low), dtype=np.int64)
+    below, above = np.zeros_like(low[:, 0]), np.zeros_like(high[:, 0])
     for channel in range(low.shape[1]):
         below, above = below + low[:, channel], above + high[:, channel]
         if max(int(above.max()), -int(below.min())) > FLOAT32_EXACT:

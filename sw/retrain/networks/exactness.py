@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kestrel.sw.model.exact_convolution import FLOAT32_EXACT, LAYOUT
+from kestrel.sw.model.exact_convolution import FLOAT32_EXACT, LAYOUT, channel_groups
 
 Exactness = dict[tuple[object, ...], bool]
 """Results of the exactness test, by shape and device."""
@@ -56,7 +56,7 @@ def exact_sum(
             return _in_float32(terms, offset, step, exact)
         total = offset.view(1, -1, 1, 1)
         for (x, term), reach in zip(terms, reaches, strict=True):
-            total = _in_float64(x, term, _starts(*reach), step, exact) + total
+            total = _in_float64(x, term, channel_groups(*reach), step, exact) + total
         return total.float()
 
 
@@ -102,7 +102,7 @@ def _double_precision(x: torch.Tensor, term: Term, step: float) -> torch.Tensor:
 
 
 def _reach(x: torch.Tensor, term: Term, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """The most that each input channel can add to and take from each output, in steps: float64 [C_out, C_in],
+    """What each input channel can add to each output at least and at most, in steps: float64 [C_out, C_in],
     [C_out, 1] of an identity."""
     largest = x.amax(dim=(0, 2, 3)).double()
     weight = term.weight.double() / step
@@ -110,7 +110,7 @@ def _reach(x: torch.Tensor, term: Term, step: float) -> tuple[np.ndarray, np.nda
         weight, largest = weight[:, None, None, None], largest[:, None]
     high = weight.clamp(min=0).sum(dim=(2, 3)) * largest
     low = weight.clamp(max=0).sum(dim=(2, 3)) * largest
-    return high.cpu().numpy(), -low.cpu().numpy()
+    return low.cpu().numpy(), high.cpu().numpy()
 
 
 def _within(
@@ -118,21 +118,9 @@ def _within(
 ) -> bool:
     """Whether all sums, ``offset`` and a rounding half included, stay within 24 bits."""
     edge = (offset.abs() + 1).cpu().numpy() / step
-    above = sum((high.sum(axis=1) for high, _ in reaches), edge)
-    below = sum((low.sum(axis=1) for _, low in reaches), edge)
-    return max(float(above.max()), float(below.max())) <= FLOAT32_EXACT
-
-
-def _starts(high: np.ndarray, low: np.ndarray) -> list[int]:
-    """The first channels of groups of input channels whose sums stay within 24 bits."""
-    starts = [0]
-    above, below = np.zeros(len(high)), np.zeros(len(high))
-    for channel in range(high.shape[1]):
-        above, below = above + high[:, channel], below + low[:, channel]
-        if max(above.max(), below.max()) > FLOAT32_EXACT:
-            starts.append(channel)
-            above, below = high[:, channel], low[:, channel]
-    return starts
+    above = sum((high.sum(axis=1) for _, high in reaches), edge)
+    below = sum((low.sum(axis=1) for low, _ in reaches), -edge)
+    return max(float(above.max()), -float(below.min())) <= FLOAT32_EXACT
 
 
 class _full_precision:  # noqa: N801 (a context manager, named like a function)
