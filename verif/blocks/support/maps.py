@@ -43,6 +43,17 @@ class StreamMap:
         )  # fmt: skip
 
 
+def random_visits(source: Random, height: int) -> tuple[tuple[int, int], ...]:
+    """One visit or several to ``height`` rows: first row and rows of each."""
+    visits: list[tuple[int, int]] = []
+    first = 0
+    while first < height:
+        rows = source.choice((height - first, source.randint(1, height - first)))
+        visits.append((first, rows))
+        first += rows
+    return tuple(visits)
+
+
 def random_stream_map(source: Random, config: EngineConfig, number: int, grouped: bool = False) -> StreamMap:
     """Channels and widths that differ in kind first, then any; one visit or several; a region that is whole
     or so small that rows go round. ``grouped``: an image for row groups."""
@@ -53,15 +64,10 @@ def random_stream_map(source: Random, config: EngineConfig, number: int, grouped
         channels = source.randint(1, config.group_lanes)
     width = source.choice((1, 2, config.max_width, source.randint(1, config.max_width)))
     height = source.choice((1, source.randint(1, 9), source.randint(2, 9)))
-    visits: list[tuple[int, int]] = []
-    first = 0
-    while first < height:
-        rows = source.choice((height - first, source.randint(1, height - first)))
-        visits.append((first, rows))
-        first += rows
+    visits = random_visits(source, height)
     stride = group_count(channels, lanes) * width
     longest = max(rows for _, rows in visits)
     # A region holds at least the rows of a visit.
     slots = source.randint(group_count(longest, BANKS), group_count(height, BANKS))
     base = source.choice((0, source.randint(0, min(config.feature_words) - slots * stride)))
-    return StreamMap(Region(0, base, slots, stride, width), channels, height, tuple(visits), grouped)
+    return StreamMap(Region(0, base, slots, stride, width), channels, height, visits, grouped)

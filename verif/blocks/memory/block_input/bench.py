@@ -20,6 +20,7 @@ from kestrel.hw.spec.widths import PIXEL_BITS
 from kestrel.sw.planning.geometry import Region
 from kestrel.verif.blocks.memory.image_input.bench import rounded
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
+from kestrel.verif.blocks.support.maps import random_visits
 from kestrel.verif.blocks.support.script import Step, record, script
 from kestrel.verif.blocks.support.simulator import always, fail, pack, pauses, rng
 
@@ -47,7 +48,7 @@ class Picture:
     bits: int
     pad: list[int]
     region: Region
-    visits: list[tuple[int, int]]
+    visits: tuple[tuple[int, int], ...]
 
     @property
     def height(self) -> int:
@@ -157,12 +158,7 @@ def random_picture(source: Random, number: int) -> Picture:
     ]
     bits = source.randint(4, A_MAX)
     block_rows, block_width = -(-height // 2), -(-width // 2)
-    visits = []
-    first = 0
-    while first < block_rows:
-        rows = source.choice((block_rows - first, source.randint(1, block_rows - first)))
-        visits.append((first, rows))
-        first += rows
+    visits = random_visits(source, block_rows)
     stride = WORDS * block_width
     slots = source.randint(1, -(-block_rows // BANKS))
     base = source.choice((0, source.randint(0, CONFIG.feature_words[0] - slots * stride)))
