@@ -9,6 +9,7 @@ A shortcut adds sum v X2 with X2 = S_2 x2, so v S_2 / S_out is stored as beta * 
 for each weight of a projection. The layer's one shift must suit both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,8 @@ from kestrel.hw.spec.widths import (
 from kestrel.sw.compress.fit import Fit, signs, sqnr_db
 from kestrel.sw.compress.refine import Refine, round_half_up
 from kestrel.sw.model.blocks import blocks_pad
-from kestrel.sw.model.compressed import CompressedLayer
-from kestrel.sw.model.network import ConvShape
+from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
+from kestrel.sw.model.network import ConvShape, NetworkShape
 from kestrel.sw.model.preprocessing import Preprocessing, input_step
 
 RAISE_MAX = 4.0
@@ -93,6 +94,14 @@ def largest_shift(alpha_max: float) -> int:
     while shift > SHIFT_MIN and round_half_up(alpha_max * 2.0**shift) > SCALAR_MAX:
         shift -= 1
     return shift
+
+
+def compressed_network(shape: NetworkShape, layers: Sequence[CompressedLayer], preprocessing: Preprocessing,
+                       activation_bits: int) -> CompressedNetwork:
+    """The integer network of ``layers``, the first ones of ``shape``."""
+    pad = preprocessing.pad(activation_bits)
+    return CompressedNetwork(shape.name, activation_bits, preprocessing.name,
+                             blocks_pad(pad) if shape.blocks else pad, tuple(layers), shape.blocks)
 
 
 def fold_layer(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, mask_bits: int, cap: float,

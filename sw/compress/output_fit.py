@@ -194,7 +194,7 @@ class ChannelFit:
             moving = np.flatnonzero(best > 1e-9 * total)
             if not len(moving):
                 break
-            total -= np.where(best > 1e-9 * total, best, 0)
+            total[moving] -= best[moving]
             for row, tap, upwards in zip(moving, place[moving], up[moving], strict=True):
                 twice[row] -= 2 * by[upwards][row, tap] * self._moment[tap]
                 level[row, tap] += 2 * upwards - 1

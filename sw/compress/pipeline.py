@@ -23,6 +23,7 @@ from kestrel.sw.compress.fold import (
     FoldedLayer,
     InputScale,
     ShortcutInput,
+    compressed_network,
     fold_layer,
     image_scale,
     map_scale,
@@ -31,7 +32,6 @@ from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.refine import Refine
 from kestrel.sw.compress.report import CompressionReport, LayerReport, side_bits, weight_count
 from kestrel.sw.compress.sequential import SequentialFit
-from kestrel.sw.model.blocks import blocks_pad
 from kestrel.sw.model.bounds import accumulator_range, check_accumulators
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.float_network import check_image_size
@@ -78,9 +78,7 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         fits = fits or LayerFits(network, prepared, pictures, fit, progress)
         folded, clipped = _fold(fits, mask_bits, prepared, activation_bits, pictures, percentile, progress)
     layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
-    pad = prepared.pad(activation_bits)
-    result = CompressedNetwork(shape.name, activation_bits, preprocessing,
-                               blocks_pad(pad) if shape.blocks else pad, layers, shape.blocks)
+    result = compressed_network(shape, layers, prepared, activation_bits)
     check_accumulators(result)
     activity = measure_activity(result, prepared, pictures.load(0))
 

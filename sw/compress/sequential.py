@@ -14,8 +14,8 @@ A shortcut adds c to the float layer's sum and c', computed from the integers' m
 The convolution is then fitted to w . x + c - c': with the mean of x' (c - c')^T added to G w, it makes up for
 what the shortcut's map has lost, too.
 
- Hubara et al. (2021) and Frantar et al. (2023) do the same for rounded weights: they
-calibrate each layer on the outputs of the quantised layers before it.
+Hubara et al. (2021) and Frantar et al. (2023) do the same for rounded weights: they calibrate each layer on
+the outputs of the quantised layers before it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +33,7 @@ from kestrel.sw.compress.fold import (
     FoldedLayer,
     InputScale,
     ShortcutInput,
+    compressed_network,
     fold_layer,
     image_scale,
     map_scale,
@@ -40,7 +41,6 @@ from kestrel.sw.compress.fold import (
 from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.output_fit import DAMPING, ChannelFit, sampled_sums, sampled_windows
 from kestrel.sw.compress.refine import Refine, keep_masks
-from kestrel.sw.model.blocks import blocks_pad
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.float_network import FloatModel, LayerOutput, real_batch, shortcut_sums
 from kestrel.sw.model.graph import last_readers
@@ -207,10 +207,7 @@ class SequentialFit:
 
     def _network(self, layers: Sequence[CompressedLayer]) -> CompressedNetwork:
         """The first layers of the network."""
-        blocks = self.network.shape.blocks
-        pad = self.preprocessing.pad(self.activation_bits)
-        return CompressedNetwork(self.network.shape.name, self.activation_bits, self.preprocessing.name,
-                                 blocks_pad(pad) if blocks else pad, tuple(layers), blocks)
+        return compressed_network(self.network.shape, layers, self.preprocessing, self.activation_bits)
 
 
 def corrected_weights(weight: np.ndarray, inputs: np.ndarray, pairs: np.ndarray,
