@@ -1,6 +1,6 @@
 """The descriptor ROM: constants of the descriptor unit as words, and back.
 
-Layout: header, regions, thresholds, whitening (docs/rom-format.md).
+Layout, for each map of a frame: header, regions, thresholds, whitening (docs/rom-format.md).
 """
 
 from dataclasses import replace
@@ -23,6 +23,7 @@ from kestrel.hw.spec.descriptor import (
     descriptor_unit,
 )
 from kestrel.hw.spec.engine_config import (
+    DESCRIPTOR_MAPS_MAX,
     DESCRIPTOR_WORDS_MAX,
     DESCRIPTOR_WORDS_MIN,
     WHITENING_ROWS,
@@ -41,6 +42,24 @@ MASK = (1 << DESCRIPTOR_WORD_BITS) - 1
 
 def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConfig = DEFAULT) -> Words:
     """The ROM's words. Raises InputError for constants that the unit cannot hold."""
+    if len(constants.maps) > descriptor.maps:
+        raise InputError(
+            f"descriptor of {len(constants.maps)} maps; allowed: 1..{descriptor.maps}"
+            f"{_setting('descriptor_maps', len(constants.maps), DESCRIPTOR_MAPS_MAX)}"
+        )
+    values: list[int] = []
+    for part in constants.maps:
+        values += _encode_map(part, descriptor, len(values))
+    if len(values) > descriptor.rom_words:
+        raise InputError(
+            f"descriptor ROM of {len(values)} words; allowed: 1..{descriptor.rom_words}"
+            f"{_setting('descriptor_words', len(values), DESCRIPTOR_WORDS_MAX)}"
+        )
+    return Words.from_ints(descriptor.word_bits, values)
+
+
+def _encode_map(constants: DescriptorConstants, descriptor: DescriptorConfig, base: int) -> list[int]:
+    """The words of one map, of which the first lies at address ``base``."""
     size = max(constants.channels, constants.dimensions)
     if size > descriptor.channels:
         raise InputError(
@@ -64,15 +83,9 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
     whitening = (
         [] if constants.whitening is None else _encode_whitening(constants.whitening, descriptor.matrix_rows)
     )
-    regions_base = DESCRIPTOR_HEADER_WORDS
+    regions_base = base + DESCRIPTOR_HEADER_WORDS
     thresholds_base = regions_base + len(regions)
     whitening_base = thresholds_base + len(thresholds)
-    count = whitening_base + len(whitening)
-    if count > descriptor.rom_words:
-        raise InputError(
-            f"descriptor ROM of {count} words; allowed: 1..{descriptor.rom_words}"
-            f"{_setting('descriptor_words', count, DESCRIPTOR_WORDS_MAX)}"
-        )
     header = pack_record(
         DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS,
         {
@@ -80,6 +93,7 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
             "version": DESCRIPTOR_VERSION,
             "whitening": int(constants.whitening is not None),
             "pairs": int(constants.whitening is not None and constants.whitening.pairs),
+            "more": int(constants.following is not None),
             "channels": constants.channels,
             "dimensions": constants.dimensions,
             "height": constants.height,
@@ -90,22 +104,24 @@ def encode_descriptor(constants: DescriptorConstants, descriptor: DescriptorConf
             "regions_base": regions_base,
             "thresholds_base": thresholds_base,
             "whitening_base": whitening_base if whitening else 0,
-            "words": count,
+            "words": whitening_base + len(whitening),
         },
     )  # fmt: skip
-    return Words.from_ints(descriptor.word_bits, [*header, *regions, *thresholds, *whitening])
+    return [*header, *regions, *thresholds, *whitening]
 
 
 def fit_descriptor(config: EngineConfig, constants: DescriptorConstants) -> EngineConfig:
     """``config`` with the smallest descriptor unit that holds these constants: vectors, ROM, and a whitening
     only if they have one. Raises InputError for constants that none holds."""
-    channels = max(CHANNELS_MIN, _power_of_two(max(constants.channels, constants.dimensions)))
+    sizes = [size for part in constants.maps for size in (part.channels, part.dimensions)]
+    channels = max(CHANNELS_MIN, _power_of_two(max(sizes)))
     unit = replace(descriptor_unit(config), channels=DESCRIPTOR_CHANNELS_MAX, rom_words=DESCRIPTOR_WORDS_MAX,
-                   whitening=True)
+                   whitening=True, maps=DESCRIPTOR_MAPS_MAX)
     words = len(encode_descriptor(constants, unit))
     return config.with_options(
         descriptor_channels=channels, descriptor_words=max(DESCRIPTOR_WORDS_MIN, words),
-        descriptor_whitening=constants.whitening is not None,
+        descriptor_whitening=any(part.whitening is not None for part in constants.maps),
+        descriptor_maps=len(constants.maps),
     )  # fmt: skip
 
 
@@ -143,14 +159,30 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
             f"allowed: {DESCRIPTOR_HEADER_WORDS} at least, of {', '.join(map(str, widths))} bits"
         )
     rows = words.word_bits // DESCRIPTOR_MATRIX_BITS
-    header = unpack_record(DESCRIPTOR_FIELDS, values)
+    constants = _decode_map(values, 0, rows)
+    unit = DescriptorConfig(rom_words=DESCRIPTOR_WORDS_MAX, matrix_rows=rows, maps=DESCRIPTOR_MAPS_MAX)
+    if encode_descriptor(constants, unit) != words:
+        raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
+    return constants
+
+
+def _decode_map(values: list[int], base: int, rows: int, before: int = 0) -> DescriptorConstants:
+    """The constants of the map whose header lies at ``base``, and of those that follow. ``before``: how many
+    maps come before it. ``rows`` rows of the matrix lie in a word."""
+    header = unpack_record(DESCRIPTOR_FIELDS, _words(values, base, DESCRIPTOR_HEADER_WORDS))
+    end = header["words"] if header["more"] else len(values)
     for name, expected in (
-        ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", len(values)),
+        ("magic", DESCRIPTOR_MAGIC), ("version", DESCRIPTOR_VERSION), ("words", end),
     ):  # fmt: skip
         if header[name] != expected:
             raise InputError(f"descriptor ROM: {name} = {header[name]:#x}; allowed: {expected:#x}")
+    if header["more"] and (before + 1 >= DESCRIPTOR_MAPS_MAX or not base < end < len(values)):
+        raise InputError(
+            f"descriptor ROM: map {before + 1} ends at {end} and another one follows; "
+            f"allowed: an end within {base + 1}..{len(values) - 1}, and {DESCRIPTOR_MAPS_MAX} maps"
+        )
     channels, dimensions = header["channels"], header["dimensions"]
-    base = DESCRIPTOR_HEADER_WORDS
+    base += DESCRIPTOR_HEADER_WORDS
     regions = []
     for _ in range(header["regions"]):
         regions.append(GridRegion(**unpack_record(REGION_FIELDS, _words(values, base, REGION_WORDS))))
@@ -161,13 +193,11 @@ def decode_descriptor(words: Words) -> DescriptorConstants:
         whitening = _decode_whitening(
             values, base + dimensions, dimensions, channels, bool(header["pairs"]), rows
         )
-    constants = DescriptorConstants(
+    following = _decode_map(values, end, rows, before + 1) if header["more"] else None
+    return DescriptorConstants(
         channels, header["height"], header["width"], tuple(regions), _signed(header["low"]), header["gain"],
-        thresholds, whitening,
+        thresholds, whitening, following,
     )  # fmt: skip
-    if encode_descriptor(constants, DescriptorConfig(rom_words=1 << 20, matrix_rows=rows)) != words:
-        raise InputError("descriptor ROM: words that mean nothing are not 0; allowed: an image as written")
-    return constants
 
 
 def _decode_whitening(

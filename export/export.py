@@ -4,6 +4,7 @@ An export is a folder: ``weights.*`` and ``table.*`` in every format of ``export
 and the manifest.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,25 +58,27 @@ def export_network(
     directory: Path,
     descriptor: DescriptorConstants | None = None,
     *,
+    inner: Sequence[int] = (),
     force: bool = False,
 ) -> ExportReport:
     """Write the export of a network for images of ``height`` x ``width`` on an engine; with ``descriptor``
-    for a chip with a descriptor unit.
+    for a chip with a descriptor unit. ``inner``: layers whose maps it describes besides that of the last.
 
     The folder appears whole or not at all; an earlier export of the same network and settings is replaced,
     with ``force`` any earlier output, and any other folder that is not empty is refused. Raises InputError
     for a network that is not valid, whose accumulators could overflow, or that the configuration cannot hold
-    (for a descriptor: with the last map whole), for constants of another map, and for a folder that cannot be
+    (for a descriptor: with its maps whole), for constants of other maps, and for a folder that cannot be
     written.
     """
     constants = None if descriptor is None else encode_descriptor(descriptor, descriptor_unit(config))
     origin = Origin("an export", {
         "network": network.name, "network file": content_digest(network), "config": asdict(config),
         "height": height, "width": width, "descriptor": None if constants is None else constants.crc32,
+        **({"maps": list(inner)} if inner else {}),
     })  # fmt: skip
     check_output_directory(directory, origin, force=force)
     check_accumulators(network)
-    plan = make_plan(network, config, height, width)
+    plan = make_plan(network, config, height, width, inner=inner)
     rom = encode_weights(network, config)
     if descriptor is not None:
         _check_descriptor(plan, descriptor)
@@ -156,15 +159,15 @@ def _check_agreement(plan: Plan, rom: RomImage) -> None:
 
 
 def _check_descriptor(plan: Plan, descriptor: DescriptorConstants) -> None:
-    """Raises InputError unless they fit the last map, and that lies whole in the memory at the end."""
-    last = plan.records[-1]
-    expected = (last.channels, last.height, last.width)
-    found = (descriptor.channels, descriptor.height, descriptor.width)
+    """Raises InputError unless they fit the maps that are output, and these lie whole in the memory."""
+    outputs = [record for record in plan.records if record.kind == KIND_OUTPUT]
+    expected = [[record.channels, record.height, record.width] for record in outputs]
+    found = [[part.channels, part.height, part.width] for part in descriptor.maps]
     if found != expected:
-        raise InputError(f"descriptor constants of maps {list(found)}; allowed: {list(expected)}")
-    if sum(plan.records[visit.record].kind == KIND_OUTPUT for visit in plan.visits) != 1:
+        raise InputError(f"descriptor constants of maps {found}; allowed: {expected}")
+    if sum(plan.records[visit.record].kind == KIND_OUTPUT for visit in plan.visits) != len(outputs):
         raise InputError(
-            f"configuration {plan.config.name!r}: the last map does not lie whole in the feature memory, "
+            f"configuration {plan.config.name!r}: a map does not lie whole in the feature memory, "
             "which a descriptor needs; allowed: larger feature_words, or a smaller image"
         )
 

@@ -3,7 +3,7 @@
 Which state takes how many cycles is written in ``kestrel.hw.descriptor.unit``.
 """
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Array, Module, Signal, Value
 from amaranth.lib import wiring
 
 from kestrel.hw.descriptor.command import DESCRIPTOR_COMMAND, Continuation
@@ -31,11 +31,14 @@ class Course:
     ``command``, ``active``, ``ending``, ``error`` and the ports of the descriptor ROM.
     """
 
-    def __init__(self, unit: wiring.Component, parts: Parts) -> None:
+    def __init__(self, unit: wiring.Component, parts: Parts, maps: int) -> None:
         self.unit = unit
         self.parts = parts
+        self.maps = maps
         self.continuation = Continuation()
-        # Of the frame.
+        # Of the frame. In a unit for several maps: the number of the next one, and the address of its header.
+        self.map = Signal(range(maps)) if maps > 1 else None
+        self.base = Signal.like(unit.rom_addr) if maps > 1 else None
         self.command = Signal(DESCRIPTOR_COMMAND, reset_less=True)
         self.raw = self.command.output == DESCRIPTOR_OUTPUT_SUMS
         self.partial = Signal(reset_less=True)  # the visit is not the whole map
@@ -44,7 +47,14 @@ class Course:
         self.first_slot = Signal.like(unit.address, reset_less=True)
         self.cause = Signal.like(unit.error, reset_less=True)
         # Of the regions.
-        self.summed = Signal(range(DESCRIPTOR_SUMMED_MAX + DESCRIPTOR_REGIONS_MAX + 1), reset_less=True)
+        self.all_summed = Array(  # of each map
+            Signal(
+                range(DESCRIPTOR_SUMMED_MAX + DESCRIPTOR_REGIONS_MAX + 1), reset_less=True,
+                name="summed" if maps == 1 else f"summed_{number}",
+            )
+            for number in range(maps)
+        )  # fmt: skip
+        self.summed = self.all_summed[0 if self.map is None else self.map]
         self.regions_left = Signal.like(parts.header.regions, reset_less=True)
         self.region = Signal(REGION, reset_less=True)
         self.region_step = Signal(2)
@@ -93,11 +103,12 @@ class Course:
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += unit.ending.eq(1)
-                self.continuation.leave(m, self.command)
+                self._end(m)
                 m.next = "REST"
             with m.State("FAIL"):
                 m.d.comb += unit.error.eq(self.cause)
                 self.continuation.forget(m)
+                self._back_to_first_map(m)
                 m.next = "REST"
 
     # --- states ------------------------------------------------------------------------------------------
@@ -108,13 +119,16 @@ class Course:
         m.d.comb += self.unit.active.eq(0)
         with m.If(self.unit.go):
             m.d.comb += self.parts.header.go.eq(1)
+            misplaced = ~self.continuation.allows(new)
+            if self.map is not None:
+                misplaced &= self.map == 0
             m.d.sync += [
-                self.pointer.eq(0),
+                self.pointer.eq(0 if self.base is None else self.base),
                 self.command.eq(new),
                 self.partial.eq((visit.first_row != 0) | (visit.rows != self.unit.layer.height)),
                 self.first_bank.eq(visit.read_bank),
                 self.first_slot.eq(visit.read_slot),
-                self.misplaced.eq(~self.continuation.allows(new)),
+                self.misplaced.eq(misplaced),
                 self.fresh.eq(new.first_crop),
             ]
             with m.If(new.first_crop):
@@ -131,8 +145,11 @@ class Course:
     def _check(self, m: Module) -> None:
         """Refuse a frame that cannot be described; of several causes the first one is told."""
         header = self.parts.header
+        bad_rom = header.bad_rom
+        if self.map is not None:
+            bad_rom |= header.more & (self.map == self.maps - 1)
         causes = (
-            (header.bad_rom, DESCRIPTOR_ERROR_ROM),
+            (bad_rom, DESCRIPTOR_ERROR_ROM),
             (header.bad_map, DESCRIPTOR_ERROR_MAP),
             (self.partial, DESCRIPTOR_ERROR_PARTIAL),
             (self.misplaced, DESCRIPTOR_ERROR_SEQUENCE),
@@ -199,6 +216,22 @@ class Course:
                 m.next = "WHITEN"
         with m.Else():
             self._begin_pass(m, Pass.COPY)
+
+    def _end(self, m: Module) -> None:
+        """The map is done: on to the frame's next one, or the frame is."""
+        if self.map is None or self.base is None:
+            self.continuation.leave(m, self.command)
+            return
+        header = self.parts.header
+        with m.If(header.more):
+            m.d.sync += [self.map.eq(self.map + 1), self.base.eq(header.following)]
+        with m.Else():
+            self.continuation.leave(m, self.command)
+            self._back_to_first_map(m)
+
+    def _back_to_first_map(self, m: Module) -> None:
+        if self.map is not None and self.base is not None:
+            m.d.sync += [self.map.eq(0), self.base.eq(0)]
 
     # --- steps from state to state -----------------------------------------------------------------------
 

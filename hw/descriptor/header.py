@@ -20,14 +20,14 @@ from kestrel.hw.spec.widths import bits_for
 
 
 class DescriptorHeader(wiring.Component):
-    """Reads the DESCRIPTOR_HEADER_USED words of the header one after the other, and compares them with what
-    the unit can do and with the map that it is to describe.
+    """Reads the DESCRIPTOR_HEADER_USED words of a map's header one after the other, and compares them with
+    what the unit can do and with the map that it is to describe.
 
     ``done`` comes DESCRIPTOR_HEADER_USED + 2 cycles after ``go``; everything else is valid from then on.
 
     Members
     -------
-    go : In(1)                    Begins to read at the ROM's first word.
+    go : In(1)                    Begins to read at the header's first word.
     done : Out(1)                 High in one cycle: the header has been read.
     layer : In(layer_layout)      The record of the output, with size and channels of the map.
     raw : In(1)                   Nothing is whitened, whatever the header says.
@@ -45,6 +45,8 @@ class DescriptorHeader(wiring.Component):
     regions_base : Out            Address of the first region's record in the ROM.
     thresholds_base : Out         Address of the first threshold in the ROM.
     whitening_base : Out          Address of the whitening's first word in the ROM.
+    more : Out(1)                 The frame has another map, whose header lies at ``following``.
+    following : Out               Its address in the ROM. Both in a unit for several maps only.
     """
 
     def __init__(self, config: EngineConfig, descriptor: DescriptorConfig) -> None:
@@ -72,6 +74,7 @@ class DescriptorHeader(wiring.Component):
                 "thresholds_base": Out(address),
                 "whitening_base": Out(address),
             }
+            | ({"more": Out(1), "following": Out(address)} if descriptor.maps > 1 else {})
         )
         # Registers of the outputs, which need no reset.
         self._known = {
@@ -79,6 +82,7 @@ class DescriptorHeader(wiring.Component):
             for name in (
                 "whitens", "pairs", "last_channel", "last_dimension", "regions", "low", "gain",
                 "regions_base", "thresholds_base", "whitening_base", "bad_rom", "bad_map",
+                *(("more", "following") if descriptor.maps > 1 else ()),
             )
         }  # fmt: skip
         self._has_whitening = Signal(name="has_whitening", reset_less=True)
@@ -146,6 +150,8 @@ class DescriptorHeader(wiring.Component):
             known["bad_rom"].eq(wrong_magic | wrong_version | unusable),
             self._has_whitening.eq(whitening),
         ]
+        if "more" in known:
+            m.d.sync += known["more"].eq(self._field("more"))
 
     def _check_sizes(self, m: Module) -> None:
         """The unit is large enough, the channels are the map's, and they are the dimensions if nothing is
@@ -174,5 +180,7 @@ class DescriptorHeader(wiring.Component):
 
     def _check_words(self, m: Module) -> None:
         """The image fits the ROM."""
-        too_large = self._field("words") > self.descriptor.rom_words
-        m.d.sync += self._known["bad_rom"].eq(self.bad_rom | too_large)
+        words = self._field("words")
+        m.d.sync += self._known["bad_rom"].eq(self.bad_rom | (words > self.descriptor.rom_words))
+        if "following" in self._known:
+            m.d.sync += self._known["following"].eq(words)

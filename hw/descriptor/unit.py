@@ -1,7 +1,7 @@
-"""Descriptor unit (NIP): the last feature map, region by region, becomes a descriptor.
+"""Descriptor unit (NIP): a feature map, region by region, becomes a descriptor.
 
-A frame, state by state with its cycles, after the one in which ``go`` is high (docs/arithmetic.md says what
-is computed):
+A map, state by state with its cycles, after the one in which ``go`` is high (docs/arithmetic.md says what is
+computed):
 
     HEADER       12      the descriptor ROM's header is read and compared with the unit and the map
     CHECK         1
@@ -24,6 +24,9 @@ is computed):
     END           1      ``ending``
 
 ``kestrel.sw.retrieval.pooling.cycles`` adds this up; the cycles counted in the benches are the same.
+
+A frame of several maps has an output visit for each. The ROM holds for each what it holds for one, one after
+the other; the unit remembers which comes next. Their descriptors follow each other as one packet.
 """
 
 from amaranth.hdl import Module, Mux
@@ -42,19 +45,19 @@ from kestrel.hw.spec.widths import BYTE, bits_for
 
 
 class DescriptorUnit(wiring.Component):
-    """Makes a descriptor of the last feature map, in the course of frames that the module's docstring shows.
+    """Makes a descriptor of feature maps, in the course of frames that the module's docstring shows.
 
-    It takes the place of the feature output in a frame that ends in a descriptor: the map must lie whole in
-    the memory, so the frame has a single output visit of all rows. Only the frame with ``last_crop`` and
+    It takes the place of the feature output in a frame that ends in a descriptor: each map must lie whole in
+    the memory, so it has a single output visit of all rows. Only the frame with ``last_crop`` and
     ``last_rotation`` sends anything. One cycle of reset aborts it: whatever was summed is then forgotten.
 
     Members
     -------
-    go : In(1)               Begins a frame; ``visit`` and ``command`` are taken in this cycle.
+    go : In(1)               Begins a map; ``visit`` and ``command`` are taken in this cycle.
     visit : In(visit_layout)        The output visit: it must cover the whole map, and says where row 0 lies.
     layer : In(layer_layout)        The record of the output: the map's size, channels and place. It must stay
                                     until ``ending`` or ``error``.
-    command : In(DESCRIPTOR_COMMAND)   What the frame is, and what is to be sent.
+    command : In(DESCRIPTOR_COMMAND)   What the frame is, and what is to be sent; the same for all its maps.
     active : Out(1)          High from the cycle after ``go`` to that of ``ending`` or ``error``.
     ending : Out(1)          High in one cycle at a good end, after the last byte was taken.
     error : Out(3)           The cause (DESCRIPTOR_ERRORS), in one cycle instead of ``ending``; 0 otherwise.
@@ -97,7 +100,7 @@ class DescriptorUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         parts = place_parts(m, self.config, self.descriptor)
-        course = Course(self, parts)
+        course = Course(self, parts, self.descriptor.maps)
         course.add_to(m)
         self._connect_header(m, parts, course)
         self._connect_squares(m, parts, course)
@@ -143,6 +146,8 @@ class DescriptorUnit(wiring.Component):
             vectors.square_valid.eq(squares.valid),
             vectors.square.eq(squares.squares),
         ]
+        if course.map is not None:
+            m.d.comb += vectors.map.eq(course.map)
 
     def _connect_output(self, m: Module, parts: Parts, course: Course) -> None:
         """The output to the vectors, which also multiply for it, and to the stream."""
@@ -162,7 +167,7 @@ class DescriptorUnit(wiring.Component):
             output.product.eq(vectors.product),
             output.tready.eq(self.tready),
             self.tdata.eq(output.tdata),
-            self.tlast.eq(output.tlast),
+            self.tlast.eq(output.tlast if course.map is None else output.tlast & ~header.more),
             self.tvalid.eq(output.tvalid),
         ]
 

@@ -39,8 +39,12 @@ class DescriptorVectors(wiring.Component):
     is high with the last write. ``mode``, ``fresh``, ``last_index``, ``amount`` and ``reciprocal`` must stay
     until then.
 
+    A unit for several maps of a frame has ``sums`` and ``best`` for each of them.
+
     Members
     -------
+    map : In                      Which map's ``sums`` and ``best``; must stay until ``done``, and while
+                                  elements are read. In a unit for several maps only.
     start : In(1)                 Begins a pass.
     mode : In(Pass)               Which pass.
     fresh : In(1)                 The vector that is written begins anew: what it held does not count.
@@ -75,7 +79,8 @@ class DescriptorVectors(wiring.Component):
         self.descriptor = descriptor
         index = bits_for(descriptor.channels - 1)
         super().__init__(
-            {
+            ({"map": In(range(descriptor.maps))} if descriptor.maps > 1 else {})
+            | {
                 "start": In(1),
                 "mode": In(3),
                 "fresh": In(1),
@@ -202,8 +207,9 @@ class DescriptorVectors(wiring.Component):
             m, "sums",
             read=Mux(self.busy, self._near & (self._accumulates | self._copies),
                      self.read & ~self.read_best),
-            read_index=Mux(self.busy, self._near_index, self.read_index),
-            write=self._write & self._to_sums, write_index=self._write_index, written=self._written_sum,
+            read_index=self._of_map(Mux(self.busy, self._near_index, self.read_index)),
+            write=self._write & self._to_sums, write_index=self._of_map(self._write_index),
+            written=self._written_sum, vectors=self.descriptor.maps,
         )  # fmt: skip
 
     def _best_memory(self, m: Module) -> data.View:
@@ -212,21 +218,28 @@ class DescriptorVectors(wiring.Component):
         return self._memory(
             m, "best",
             read=Mux(self.busy, Mux(reads, self._stages[0], near), self.read & self.read_best),
-            read_index=Mux(self.busy, Mux(reads, self._index, self._near_index), self.read_index),
-            write=self._write & self._to_best, write_index=self._write_index, written=self._written_best,
+            read_index=self._of_map(
+                Mux(self.busy, Mux(reads, self._index, self._near_index), self.read_index)
+            ),
+            write=self._write & self._to_best, write_index=self._of_map(self._write_index),
+            written=self._written_best, vectors=self.descriptor.maps,
         )  # fmt: skip
+
+    def _of_map(self, index: Value) -> Value:
+        """Where an element of the map's vector lies in a memory that holds one for each map."""
+        return index if self.descriptor.maps == 1 else Cat(index, self.map)
 
     def _memory(
         self, m: Module, name: str, *, read: Value, read_index: Value, write: Value, write_index: Value,
-        written: data.View,
+        written: data.View, vectors: int = 1,
     ) -> data.View:  # fmt: skip
-        """A vector's memory; the word that was read comes one cycle later."""
+        """The memory of a vector, or of ``vectors`` of them; the word that was read comes one cycle later."""
         word = Signal(NUMBER, name=f"{name}_word")
         ram_1r1w(
             m,
             name,
             width=NUMBER.size,
-            depth=self.descriptor.channels,
+            depth=vectors * self.descriptor.channels,
             ren=read,
             raddr=read_index,
             rdata=word.as_value(),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from kestrel.hw.spec.engine_config import (
     DESCRIPTOR_CHANNELS_MAX,
+    DESCRIPTOR_MAPS_MAX,
     DESCRIPTOR_WORDS_MAX,
     DESCRIPTOR_WORDS_MIN,
     WHITENING_ROWS,
@@ -66,6 +67,7 @@ DESCRIPTOR_FIELDS = (
     Field("version", 0, 16, 8),
     Field("whitening", 0, 24, 1),
     Field("pairs", 0, 25, 1),
+    Field("more", 0, 26, 1),
     Field("channels", 1, 0, 16),
     Field("dimensions", 1, 16, 16),
     Field("height", 2, 0, 16),
@@ -80,7 +82,8 @@ DESCRIPTOR_FIELDS = (
 )
 """Header of the descriptor ROM. channels, height and width are those of the map, dimensions those of the
 descriptor. low is in units of 2**-DESCRIPTOR_FRACTION, in two's complement. With pairs two rows of the
-matrix, added up, make a dimension. Bases are word addresses; words counts those of the whole image."""
+matrix, added up, make a dimension. Bases are word addresses. words is the end of what belongs to the map:
+with more, the header of the frame's next map, otherwise the words of the whole image."""
 
 DESCRIPTOR_HEADER_USED = 1 + max(f.word for f in DESCRIPTOR_FIELDS)
 """Words of the header that the unit reads."""
@@ -123,8 +126,8 @@ DESCRIPTOR_ERROR_REGIONS = 5
 class DescriptorConfig:
     """What is fixed about the descriptor unit when its Verilog is generated: the most ``channels`` of a
     map, a power of two; ``rom_words``, the words of the descriptor ROM; whether the unit has a
-    ``whitening``; and ``matrix_rows``, how many rows of the matrix it multiplies by at once
-    (WHITENING_ROWS), which is also the number of weights in a word of the ROM.
+    ``whitening``; ``matrix_rows``, how many rows of the matrix it multiplies by at once (WHITENING_ROWS),
+    which is also the number of weights in a word of the ROM; and ``maps``, the most maps of a frame.
 
     Raises InputError, naming the field and what is allowed.
     """
@@ -133,8 +136,13 @@ class DescriptorConfig:
     rom_words: int = 69632
     whitening: bool = True
     matrix_rows: int = min(WHITENING_ROWS)
+    maps: int = 1
 
     def __post_init__(self) -> None:
+        if not 1 <= self.maps <= DESCRIPTOR_MAPS_MAX:
+            raise InputError(
+                f"descriptor unit: maps = {self.maps}; allowed: 1..{DESCRIPTOR_MAPS_MAX}"
+            )
         if self.channels & (self.channels - 1) or not 2 <= self.channels <= DESCRIPTOR_CHANNELS_MAX:
             raise InputError(
                 f"descriptor unit: channels = {self.channels}; "
@@ -161,4 +169,6 @@ def descriptor_unit(config: EngineConfig) -> DescriptorConfig:
     """The descriptor unit beside an engine, as its configuration says."""
     rows = config.whitening_rows
     words = config.descriptor_words or DESCRIPTOR_CHANNELS_MAX**2 // rows + 4096
-    return DescriptorConfig(config.descriptor_channels, words, config.descriptor_whitening, rows)
+    return DescriptorConfig(
+        config.descriptor_channels, words, config.descriptor_whitening, rows, config.descriptor_maps
+    )

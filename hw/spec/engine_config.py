@@ -48,7 +48,10 @@ TABLE_WORDS_MAX = 1 << 20
 """The largest ROMs that it may have."""
 
 DESCRIPTOR_CHANNELS_MAX = 512
-"""The most channels of a map, and the most dimensions of a descriptor."""
+"""The most channels of a map, and the most dimensions of its descriptor."""
+
+DESCRIPTOR_MAPS_MAX = 4
+"""The most maps of a frame that a descriptor is made of."""
 
 DESCRIPTOR_WORDS_MIN = 2 * RECORD_WORDS
 DESCRIPTOR_WORDS_MAX = 1 << 20
@@ -68,9 +71,10 @@ class EngineConfig:
     of few channels three rows at once (ROW_GROUPS); it needs three input lanes at least. ``mask_bits_max``:
     masks of as many or fewer bits run; fewer than 5 make one pass of every layer, fewer than 3 smaller kernel
     units. ``whitening_rows``: rows of the whitening matrix that a descriptor unit multiplies by at once.
-    ``descriptor_channels``, a power of two: the most channels of a map and dimensions of a descriptor, for
+    ``descriptor_channels``, a power of two: the most channels of a map and dimensions of its descriptor, for
     such a unit. ``descriptor_words``: of its ROM; 0: room for a whitening of 512 x 512.
-    ``descriptor_whitening``: it can whiten.
+    ``descriptor_whitening``: it can whiten. ``descriptor_maps``: the most maps of a frame of which it makes a
+    descriptor.
     ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
     image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more).
 
@@ -94,6 +98,7 @@ class EngineConfig:
     descriptor_channels: int = DESCRIPTOR_CHANNELS_MAX
     descriptor_words: int = 0
     descriptor_whitening: bool = True
+    descriptor_maps: int = 1
     residual: bool = False
 
     def __post_init__(self) -> None:
@@ -146,6 +151,7 @@ class EngineConfig:
             )
         channels, words = self.descriptor_channels, self.descriptor_words
         check("descriptor_channels", channels, 2, DESCRIPTOR_CHANNELS_MAX)
+        check("descriptor_maps", self.descriptor_maps, 1, DESCRIPTOR_MAPS_MAX)
         if channels & (channels - 1):
             raise InputError(
                 f"configuration {self.name!r}: descriptor_channels = {channels}; "

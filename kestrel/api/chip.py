@@ -1,5 +1,6 @@
 """The chip: plans, ROM images and Verilog."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,19 +23,22 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.embedded import NETWORK_PATHS
+from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig, fit_memories
 from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
 from kestrel.sw.planning.report import PlanReport, plan_named, report_plan
 from kestrel.sw.retrieval.describe.chip_constants import (
-    chip_regions,
-    make_constants,
+    joined_constants,
+    map_shapes,
     plain_quantiser,
+    pooled_layers,
     trained_constants,
 )
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
+from kestrel.sw.retrieval.describe.maps import SEPARATOR, parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
@@ -89,12 +93,14 @@ class FramePlan:
 
 
 def plan(network: Network, config: Config = "edge", size: Size = 224, *,
-         mask_bits: str | None = None, progress: Progress | None = None) -> FramePlan:
+         mask_bits: str | None = None, pool_maps: Sequence[str] = (),
+         progress: Progress | None = None) -> FramePlan:
     """Plans a frame, and replays every visit on a model of the feature memory to prove that no row is lost.
 
     ``network`` is a compressed network or a name such as ``vgg16/8:pool3``. With a name, ``mask_bits`` is as
-    for ``compress`` (None: 3). ``size`` is that of the image, in pixels. Raises InputError for anything that
-    the configuration cannot hold.
+    for ``compress`` (None: 3). ``size`` is that of the image, in pixels. ``pool_maps``: layers or blocks
+    whose maps go out to a descriptor unit, the last layer's among them (none: that one alone). Raises
+    InputError for anything that the configuration cannot hold.
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
@@ -104,10 +110,12 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
                                  "allowed with a network's name")
             compressed = find_network(network)
             name, layers = compressed.name, plan_layers(compressed)
-            made = make_plan(compressed, chosen, height, width)
+            inner = pooled_layers(name, [layer.shape for layer in layers], pool_maps)[:-1]
+            made = make_plan(compressed, chosen, height, width, inner=inner)
         else:
             name = str(network)
-            layers, made = plan_named(name, mask_bits or "3", chosen, height, width)
+            inner = pooled_layers(name, parse_network(name).layers, pool_maps)[:-1]
+            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, inner)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 
@@ -149,24 +157,31 @@ def export_network(
     if threshold is not None and descriptors is None:
         raise InputError(f"threshold {threshold}; allowed: with --descriptor")
     loaded, (height, width) = find_network(network), height_width(size)
-    constants: DescriptorConstants | None = None
+    constants, inner = None, ()
     if descriptors is not None:
-        constants = _trained(loaded, height, width, descriptors, whitening, threshold)
-    return write_export(loaded, find_config(config), height, width, Path(folder), constants,
+        constants, inner = _trained(loaded, height, width, descriptors, whitening, threshold)
+    return write_export(loaded, find_config(config), height, width, Path(folder), constants, inner=inner,
                         force=force)
 
 
-def _trained(network: CompressedNetwork, height: int, width: int, descriptors: Descriptors | str | Path,
-             whitening: Whitening | str | Path | None, threshold: str | None = None) -> DescriptorConstants:
+def _trained(
+    network: CompressedNetwork, height: int, width: int, descriptors: Descriptors | str | Path,
+    whitening: Whitening | str | Path | None, threshold: str | None = None,
+) -> tuple[DescriptorConstants, tuple[int, ...]]:
+    """The constants of the descriptor unit, and the layers whose maps it pools besides the last one's."""
     given = descriptors if isinstance(descriptors, Descriptors) else load_descriptors(descriptors)
     white = load_whitening(whitening) if isinstance(whitening, str | Path) else whitening
-    return trained_constants(network, given, _label(descriptors), height, width, white, threshold)
+    name = _label(descriptors)
+    constants = trained_constants(network, given, name, height, width, white, threshold)
+    shapes = [layer.shape for layer in network.layers]
+    return constants, pooled_layers(network.name, shapes, parse_maps(given.settings.maps))[:-1]
 
 
 def fit_config(
     network: Network, config: Config = "edge", size: Size = 224, *,
     descriptors: Descriptors | str | Path | None = None, pooling: str | None = None,
-    whitening: Whitening | str | Path | None = None, progress: Progress | None = None,
+    pool_maps: Sequence[str] = (), whitening: Whitening | str | Path | None = None,
+    progress: Progress | None = None,
 ) -> FittedConfig:
     """``config`` with the smallest memories with which a frame takes no more cycles: with one word less in
     any of them the network is refused, or slower.
@@ -176,33 +191,42 @@ def fit_config(
 
     Parameters: size: of the image, pixels; for a chip with a descriptor unit, which is fitted too: either
     descriptors, those of training photographs (or their file) as ``export_network`` takes them, or pooling, a
-    preset; whitening: of mode "after". Raises InputError where the network does not fit ``config``.
+    preset, and pool_maps, the layers or blocks whose maps are pooled (none: the last); whitening: of mode
+    "after". Raises InputError where the network does not fit ``config``.
     """
     if descriptors is not None and pooling is not None:
         raise InputError(f"pooling {pooling} with training {_label(descriptors)}; allowed: one of them")
+    if pool_maps and pooling is None:
+        raise InputError(f"maps {SEPARATOR.join(pool_maps)}; allowed: with a pooling")
     if whitening is not None and descriptors is None and pooling is None:
         raise InputError(f"whitening {_label(whitening)}; allowed: with training descriptors or a pooling")
     loaded, base, (height, width) = find_network(network), find_config(config), height_width(size)
     with (progress or silent)("fitting memories", None):
-        fitted = fit_memories(loaded, base, height, width)
+        constants, inner = None, ()
         if descriptors is not None:
-            fitted = fit_descriptor(fitted, _trained(loaded, height, width, descriptors, whitening))
+            constants, inner = _trained(loaded, height, width, descriptors, whitening)
         elif pooling is not None:
-            fitted = fit_descriptor(fitted, _untrained(loaded, height, width, pooling, whitening))
+            constants, inner = _untrained(loaded, height, width, pooling, pool_maps, whitening)
+        fitted = fit_memories(loaded, base, height, width, inner=inner)
+        if constants is not None:
+            fitted = fit_descriptor(fitted, constants)
     name = f"{base.name.removesuffix(FITTED)}{FITTED}"
     return FittedConfig(fitted.with_options(name=name), base, loaded.name, height, width)
 
 
-def _untrained(network: CompressedNetwork, height: int, width: int, pooling: str,
-               whitening: Whitening | str | Path | None) -> DescriptorConstants:
-    """As large as trained ones, those of a code with fewer or more bits than dimensions aside."""
-    options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening)
+def _untrained(
+    network: CompressedNetwork, height: int, width: int, pooling: str, pool_maps: Sequence[str],
+    whitening: Whitening | str | Path | None,
+) -> tuple[DescriptorConstants, tuple[int, ...]]:
+    """As ``_trained``, the constants as large as trained ones, those of a code with fewer or more bits than
+    dimensions aside."""
+    options = DescriptorOptions(size=(height, width), pooling=pooling, whitening=whitening,
+                                pool_maps=tuple(pool_maps))
     describer = make_describer(network, options)
-    size = network.map_sizes(height, width)[-1]
     quantiser = plain_quantiser(describer.dimension, describer.whitening is not None)
-    channels = network.layers[-1].shape.out_channels
-    return make_constants(channels, chip_regions(describer.chain, *size), *size, quantiser,
-                          describer.whitening)
+    layers = pooled_layers(network.name, [layer.shape for layer in network.layers], pool_maps)
+    maps = map_shapes(network, layers, height, width)
+    return joined_constants(maps, describer.chain, quantiser, describer.whitening), layers[:-1]
 
 
 def _label(value: object) -> str:

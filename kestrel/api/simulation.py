@@ -207,7 +207,8 @@ def simulate_descriptors(
     return DescriptorProof(
         tuple(name for name, _ in found), rows, tuple(simulation.float_cosine(rgb) for _, rgb in found),
         simulation.describer.settings.crops, simulation.describer.settings.whitening,
-        len(simulation.constants.regions), simulation.constants.dimensions, simulation.model.total,
+        sum(len(part.regions) for part in simulation.constants.maps),
+        sum(part.dimensions for part in simulation.constants.maps), simulation.model.total,
         pauses > 0, simulation.build.seconds,
     )  # fmt: skip
 

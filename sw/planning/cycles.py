@@ -15,11 +15,12 @@ ceil(H / 3) replaces H.)
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT
+from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.hw.spec.timing import (
     FILL_CYCLES,
     INPUT_LATENCY,
@@ -120,8 +121,9 @@ class _VisitPasses:
     streaming: int
 
 
-def frame_cycles(plan: Plan) -> FrameCycles:
-    """Counts the cycles of a frame pass by pass.
+def frame_cycles(plan: Plan, describing: Sequence[int] = ()) -> FrameCycles:
+    """Counts the cycles of a frame pass by pass. ``describing``: for each output, in order, the cycles that a
+    descriptor unit takes in its place.
 
     Of the cycles between two hand-overs, those that exceed the stream (and, before another layer, the drained
     pipeline) count as exposed if the waiting pass has weights to load.
@@ -139,7 +141,7 @@ def frame_cycles(plan: Plan) -> FrameCycles:
     for visit in plan.visits:
         key = (visit.record, visit.rows, visit.first_row if plan.blocks and visit.record == 0 else 0)
         if key not in known:
-            known[key] = _visit_passes(plan, visit)
+            known[key] = _visit_passes(plan, visit, describing)
         passes = known[key]
         if previous is not None:
             before, last = previous
@@ -181,9 +183,12 @@ def _interval(
     return max(moving, loaded) + new_layer, max(0, loaded - moving) * (following.beats > 0)
 
 
-def _visit_passes(plan: Plan, visit: Visit) -> _VisitPasses:
+def _visit_passes(plan: Plan, visit: Visit, describing: Sequence[int]) -> _VisitPasses:
     config = plan.config
     record = plan.records[visit.record]
+    if describing and record.kind == KIND_OUTPUT:
+        only = _Pass(describing[visit.record - len(plan.records)], False, 0, 0)
+        return _VisitPasses(only, only, 0, 0, only.streaming)
     if record.layer is None:
         if plan.blocks and record.kind == KIND_INPUT:
             cycles = block_input_cycles(config, plan.height, plan.width, visit.first_row, visit.rows)

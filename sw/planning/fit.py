@@ -60,18 +60,20 @@ class FittedConfig:
                 f"{config_text(self.config)}")  # fmt: skip
 
 
-def fit_memories(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> EngineConfig:
+def fit_memories(
+    network: CompressedNetwork, config: EngineConfig, height: int, width: int, *, inner: Sequence[int] = ()
+) -> EngineConfig:
     """``config`` with the smallest memories with which a frame of ``height`` x ``width`` pixels takes no more
     cycles: with one word less in any of them the network is refused, or slower. A network that is not a stack
-    of plain layers gets ``residual``, whether ``config`` has it or not. Raises InputError where it does not
-    fit ``config``, larger ROMs and wider rows aside.
+    of plain layers gets ``residual``, whether ``config`` has it or not. ``inner``: layers whose maps are
+    output too. Raises InputError where it does not fit ``config``, larger ROMs and wider rows aside.
     """
     if not network.is_plain:
         config = config.with_options(residual=True)
     layers = plan_layers(network)
-    frame = _Frame(network.name, layers, height, width, network.blocks)
+    frame = _Frame(network.name, layers, height, width, network.blocks, tuple(inner))
     make_plan(network, _roomy(frame, config), height, width)  # what of the network does not suit the engine
-    return fit_layers(network.name, layers, config, height, width, blocks=network.blocks)
+    return _fit(frame, config)
 
 
 def fit_layers(
@@ -80,7 +82,10 @@ def fit_layers(
 ) -> EngineConfig:
     """Like ``fit_memories``, for layers of which only the shapes are known, and that ``config`` has what they
     take. ``blocks``: the first one reads the image in 2x2 blocks."""
-    frame = _Frame(name, tuple(layers), height, width, blocks)
+    return _fit(_Frame(name, tuple(layers), height, width, blocks), config)
+
+
+def _fit(frame: "_Frame", config: EngineConfig) -> EngineConfig:
     roomy = _roomy(frame, config)
     cycles = frame_cycles(frame.plan(roomy)).total
     fitted = _least_partial_sums(frame, roomy.with_options(max_width=frame.widest(config)), cycles)
@@ -107,11 +112,12 @@ class _Frame:
     height: int
     width: int
     blocks: bool
+    inner: tuple[int, ...] = ()
 
     def plan(self, config: EngineConfig) -> Plan:
         return plan_frame(
             self.name, self.layers, config.activation_bits, config, self.height, self.width,
-            blocks=self.blocks,
+            blocks=self.blocks, inner=self.inner,
         )  # fmt: skip
 
     def widest(self, config: EngineConfig) -> int:

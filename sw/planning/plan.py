@@ -95,6 +95,12 @@ class Plan:
         return max(record.layer.mask_bits for record in self.records if record.layer is not None)
 
     @property
+    def inner(self) -> tuple[int, ...]:
+        """The layers whose maps are output too, before the last one."""
+        sources = [r.source for r in self.records if r.kind == KIND_OUTPUT and r.source is not None]
+        return tuple(source - 1 for source in sources[:-1])
+
+    @property
     def feature_words(self) -> tuple[int, int]:
         """Words used in a bank of each part of the feature memory."""
         ends = [0, 0]
@@ -139,8 +145,12 @@ def shortcut_channels(layers: Sequence[ConvShape], layer: ConvShape) -> int:
     return 0 if layer.shortcut is None else layers[layer.shortcut.source].out_channels
 
 
-def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> Plan:
-    """Plans a frame of ``height`` x ``width`` pixels. Raises InputError if it does not fit ``config``."""
+def make_plan(
+    network: CompressedNetwork, config: EngineConfig, height: int, width: int, *, inner: Sequence[int] = ()
+) -> Plan:
+    """Plans a frame of ``height`` x ``width`` pixels. ``inner``: layers, in ascending order, whose maps are
+    output too, each as soon as it is whole; the last layer's always is. Raises InputError if the frame does
+    not fit ``config``."""
     if network.activation_bits > config.activation_bits:
         raise InputError(
             f"network {network.name}: {network.activation_bits} activation bits; "
@@ -149,8 +159,9 @@ def make_plan(network: CompressedNetwork, config: EngineConfig, height: int, wid
         )
     layers = plan_layers(network)
     plan = plan_frame(
-        network.name, layers, network.activation_bits, config, height, width, blocks=network.blocks
-    )
+        network.name, layers, network.activation_bits, config, height, width, blocks=network.blocks,
+        inner=inner,
+    )  # fmt: skip
     if not network.blocks:
         return plan
     return replace(plan, block_pads=tuple(int(value) for value in network.pad[:IMAGE_CHANNELS]))
@@ -165,6 +176,7 @@ def plan_frame(
     width: int,
     *,
     blocks: bool = False,
+    inner: Sequence[int] = (),
 ) -> Plan:
     """Like ``make_plan``, but for layers of which only the shapes are known."""
     if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
@@ -182,7 +194,7 @@ def plan_frame(
     _check_residual(name, layers, config, blocks)
     first = first_size(height, width, blocks=blocks)
     sizes = _map_sizes(name, layers, *first)
-    schedule = choose_schedule(name, layers, config, *first, blocks)
+    schedule = choose_schedule(name, layers, config, *first, blocks, inner)
     regions = schedule.regions
     channels = layers[0].shape.in_channels
     records = [Record(KIND_INPUT, "input", None, channels, height, width, *first, None, regions[0])]
@@ -202,13 +214,14 @@ def plan_frame(
             )
         )  # fmt: skip
         base += words
-    channels = layers[-1].shape.out_channels
-    records.append(
-        Record(
-            KIND_OUTPUT, "output", None, channels, *sizes[-1], *sizes[-1], regions[-1], None,
-            source=len(layers),
-        )
-    )  # fmt: skip
+    for number in (*inner, len(layers) - 1):
+        shape, size = layers[number].shape, sizes[number + 1]
+        records.append(
+            Record(
+                KIND_OUTPUT, f"output {shape.name}" if number in inner else "output", None,
+                shape.out_channels, *size, *size, regions[number + 1], None, source=number + 1,
+            )
+        )  # fmt: skip
     if base > config.weight_words:
         raise InputError(
             f"network {name} needs {base} words of weight ROM; "

@@ -104,12 +104,12 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
 
 
 def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int,
-               width: int) -> tuple[tuple[PlanLayer, ...], Plan]:
+               width: int, inner: Sequence[int] = ()) -> tuple[tuple[PlanLayer, ...], Plan]:
     """The layers of ``named_layers``, and the plan of a frame of ``height`` x ``width`` pixels with as many
-    activation bits as ``config`` has. Raises InputError."""
+    activation bits as ``config`` has. ``inner`` is as for ``make_plan``. Raises InputError."""
     layers = named_layers(name, mask_bits)
     return layers, plan_frame(name, layers, config.activation_bits, config, height, width,
-                              blocks=parse_network(name).blocks)
+                              blocks=parse_network(name).blocks, inner=inner)
 
 
 def _planned_shortcut(plan: Plan, record: Record) -> PlannedShortcut | None:
@@ -127,7 +127,9 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
     cycles = frame_cycles(plan)
     # The model needs only records and visits, so it does not matter that the maps would not fit.
     image = plan.records[0]
-    visits = layer_by_layer(name, layers, config, image.out_height, image.out_width, plan.blocks).visits
+    visits = layer_by_layer(
+        name, layers, config, image.out_height, image.out_width, plan.blocks, plan.inner
+    ).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []
     for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):

@@ -34,7 +34,7 @@ from kestrel.sw.planning.remedies import larger
 @dataclass(frozen=True)
 class Schedule:
     """The visits and the regions of the maps, the image's first. Record 0 is the input, record k + 1 is layer
-    k, and the last record is the output."""
+    k, and the last records are the outputs, of inner maps and of the last one."""
 
     visits: tuple[Visit, ...]
     regions: tuple[Region, ...]
@@ -73,15 +73,16 @@ STRIPS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 def choose_schedule(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False,
+    blocks: bool = False, inner: Sequence[int] = (),
 ) -> Schedule:  # fmt: skip
     """Layer by layer if the feature memory is large enough for that, otherwise the depth-first schedule that
-    loses the fewest cycles. If no schedule fits, raises InputError with the smallest need that was found.
+    loses the fewest cycles. ``inner``: layers whose maps are output too, whole, before the last one. If no
+    schedule fits, raises InputError with the smallest need that was found.
     """
-    best = layer_by_layer(name, layers, config, height, width, blocks)
+    best = layer_by_layer(name, layers, config, height, width, blocks, inner)
     if _fits(best, config):
         return best
-    tried = depth_first_schedules(name, layers, config, height, width, blocks)
+    tried = depth_first_schedules(name, layers, config, height, width, blocks, inner)
     found = [s for s in tried if _fits(s, config)]
     if found:
         return min(found, key=lambda s: (s.lost, sum(s.feature_words)))
@@ -98,21 +99,21 @@ def choose_schedule(
 
 def layer_by_layer(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False,
+    blocks: bool = False, inner: Sequence[int] = (),
 ) -> Schedule:  # fmt: skip
     """Every map is kept whole, and there are only as many changes of layer as there are layers."""
-    return schedule(name, layers, config, height, width, range(len(layers)), height, blocks)
+    return schedule(name, layers, config, height, width, range(len(layers)), height, blocks, inner)
 
 
 def depth_first_schedules(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False,
+    blocks: bool = False, inner: Sequence[int] = (),
 ) -> list[Schedule]:  # fmt: skip
     """Schedules whose segments begin at the start and where maps become smaller, in every
     combination."""
     ends = [n for n in range(1, len(layers)) if layers[n - 1].shape.pool or layers[n].shape.stride > 1]
     found = (
-        schedule(name, layers, config, height, width, cuts, rows, blocks)
+        schedule(name, layers, config, height, width, cuts, rows, blocks, inner)
         for count in range(len(ends) + 1)
         for cuts in combinations(ends, count)
         for rows in STRIPS
@@ -148,6 +149,7 @@ def schedule(
     cuts: Sequence[int],
     rows: int,
     blocks: bool = False,
+    inner: Sequence[int] = (),
 ) -> Schedule:
     """The schedule with segments that begin at layer 0 and at each layer of ``cuts``, and with strips of
     about ``rows`` rows (more if rows are short, so that weight loads stay hidden). Raises InputError."""
@@ -156,8 +158,8 @@ def schedule(
         strip_rows(name, layer, *_computed(layer, maps[reading.source]), config, at_least=rows)
         for layer, reading in zip(layers, readings(layers), strict=True)
     ]
-    visits = _visits(layers, maps, strips, sorted({0, *cuts}), rows)
-    lives = _lives(layers, maps, visits, config, blocks)
+    visits = _visits(layers, maps, strips, sorted({0, *cuts}), rows, inner)
+    lives = _lives(layers, maps, visits, config, blocks, inner)
     return Schedule(tuple(visits), _place(maps, lives), _lost(layers, maps, visits, config))
 
 
@@ -176,8 +178,9 @@ def _maps(layers: Sequence[PlanLayer], config: EngineConfig, height: int, width:
 
 
 def _visits(
-    layers: Sequence[PlanLayer], maps: Sequence[_Map], strips: Sequence[int], starts: Sequence[int], rows: int
-) -> list[Visit]:
+    layers: Sequence[PlanLayer], maps: Sequence[_Map], strips: Sequence[int], starts: Sequence[int],
+    rows: int, inner: Sequence[int],
+) -> list[Visit]:  # fmt: skip
     visits: list[Visit] = []
     written = [0] * len(maps)  # rows of each map
     done = [0] * len(layers)  # rows each layer has computed
@@ -200,13 +203,15 @@ def _visits(
                     done[number] += count
                     source = maps[reads[number].source]
                     written[number + 1] = layers[number].written_rows(done[number], source.height)
+                    if number in inner and done[number] == totals[number]:
+                        run(len(maps) + inner.index(number), 0, maps[number + 1].height)
                     break
             else:
                 assert start == 0, "a later segment begins with a whole map"
                 count = min(rows, maps[0].height - written[0])
                 run(0, written[0], count)
                 written[0] += count
-    run(len(layers) + 1, 0, maps[-1].height)
+    run(len(maps) + len(inner), 0, maps[-1].height)
     return visits
 
 
@@ -225,7 +230,7 @@ def _is_ready(
 
 def _lives(
     layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig,
-    blocks: bool,
+    blocks: bool, inner: Sequence[int],
 ) -> list[_Life]:  # fmt: skip
     lives = [_Life() for _ in maps]
     reads = readings(layers)
@@ -237,6 +242,9 @@ def _lives(
     for number, reading in enumerate(reads):
         for m in {reading.source, reading.shortcut} - {None}:
             needed[m][number + 1] = 0
+    outputs = [*(layer + 1 for layer in inner), len(layers)]  # the map of each output
+    for number, m in enumerate(outputs):
+        needed[m][len(maps) + number] = 0
     for time, visit in enumerate(visits):
         end = visit.first_row + visit.rows
         if visit.record < len(maps):
@@ -250,7 +258,11 @@ def _lives(
             life.last = max(life.last, time)
             still = min(needed[visit.record].values(), default=0)
             life.kept = max(life.kept, written[visit.record] - still)
-        for m, row in _rows_needed(layers, reads, visit.record, end, grouped):
+        if visit.record >= len(maps):
+            found = [(outputs[visit.record - len(maps)], end)]
+        else:
+            found = _rows_needed(layers, reads, visit.record, end, grouped)
+        for m, row in found:
             lives[m].last = time
             needed[m][visit.record] = max(needed[m].get(visit.record, 0), row)
     return lives
@@ -259,11 +271,10 @@ def _lives(
 def _rows_needed(
     layers: Sequence[PlanLayer], reads: Sequence[Reading], record: int, done: int, grouped: int
 ) -> list[tuple[int, int]]:
-    """The maps that a record reads, and the first row of each that it still needs after ``done`` rows."""
+    """The maps that the input or a layer reads, and the first row of each that it still needs after ``done``
+    rows."""
     if record == 0:
         return []
-    if record == len(layers) + 1:
-        return [(record - 1, done - 1)]
     layer, reading = layers[record - 1], reads[record - 1]
     found = [(reading.source, done if record == 1 and grouped else max(0, layer.first_row_read(done)))]
     if reading.shortcut is not None:

@@ -19,12 +19,13 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.planning.cycles import FrameCycles, frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan
+from kestrel.sw.retrieval.describe.backends import MapsBackend
 from kestrel.sw.retrieval.describe.chip_constants import (
-    check_last_map,
     check_rotations,
-    chip_regions,
-    make_constants,
+    joined_constants,
+    map_shapes,
     plain_quantiser,
+    pooled_layers,
 )
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
@@ -78,24 +79,25 @@ class DescriptorSimulation:
         descriptor = descriptor or descriptor_unit(config)
         self.chip = ChipConfig(config, descriptor)
         self.describer: Describer = make_describer(network, options)
-        check_last_map(self.describer.settings, "the descriptor")
+        shapes = [layer.shape for layer in network.layers]
+        self.layers = pooled_layers(network.name, shapes, options.pool_maps)
         if self.describer.crops.joins:
             raise InputError(f"crops {self.describer.crops.crops!r} join maps; "
                              "allowed on the chip: crops that are summed")
-        self.plan: Plan = make_plan(network, config, options.height, options.width)
+        self.plan: Plan = make_plan(
+            network, config, options.height, options.width, inner=self.layers[:-1]
+        )
         self.model: FrameCycles = frame_cycles(self.plan)
-        last = self.plan.records[-1]
-        regions = chip_regions(self.describer.chain, last.height, last.width)
         whitened = self.describer.whitening is not None
         if quantiser is not None:
             check_rotations(quantiser, options.rotations)
-        self.constants: DescriptorConstants = make_constants(
-            last.channels, regions, last.height, last.width,
+        self.constants: DescriptorConstants = joined_constants(
+            map_shapes(network, self.layers, options.height, options.width), self.describer.chain,
             quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
         )  # fmt: skip
         self.words = encode_descriptor(self.constants, descriptor)
         self.build: Build = build_chip(self.chip)
-        self._seen: tuple[np.ndarray, Inputs, list[np.ndarray]] | None = None
+        self._seen: tuple[np.ndarray, Inputs, list[list[np.ndarray]]] | None = None
 
     def run(
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
@@ -122,16 +124,15 @@ class DescriptorSimulation:
                 self.build, self.chip.engine, frames, folder,
                 select=select, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
-        nip = tuple(self._descriptor_cycles(part, select) for part in parts)
-        base = self.model.total - self.model.records[-1].cycles
+        nip = [self._descriptor_cycles(part, select) for part in parts]
         return DescriptorReport(
             kind=kind,
             found=run.outputs[-1].data,
             expected=self.reference(rgb, select),
             frames=run.frames,
             cycles=tuple(output.cycles for output in run.outputs),
-            model_cycles=tuple(base + cycles for cycles in nip),
-            descriptor_cycles=nip,
+            model_cycles=tuple(frame_cycles(self.plan, cycles).total for cycles in nip),
+            descriptor_cycles=tuple(sum(cycles) for cycles in nip),
             counters=run.outputs[-1].counters,
             calls=run.calls,
             seconds=time.perf_counter() - start,
@@ -140,27 +141,41 @@ class DescriptorSimulation:
     def reference(self, rgb: np.ndarray, select: int = DESCRIPTOR_BYTES) -> bytes:
         """The descriptor of a picture by the integer reference; ``select`` is as in the register output."""
         inputs, maps = self._features(rgb)
-        return describe(_by_rotation(maps, inputs), self.constants, select - 1)
+        return b"".join(
+            describe(_by_rotation(of_map, inputs), constants, select - 1)
+            for of_map, constants in zip(maps, self.constants.maps, strict=True)
+        )
 
-    def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[np.ndarray]]:
-        """A picture's crops and the reference's maps of them; those of the last picture are cached."""
+    def _features(self, rgb: np.ndarray) -> tuple[Inputs, list[list[np.ndarray]]]:
+        """A picture's crops, and for each map that is pooled the reference's maps of them; those of the last
+        picture are cached."""
         if self._seen is None or not np.array_equal(self._seen[0], rgb):
             inputs = cut_crops(rgb, self.describer.crops)
-            self._seen = rgb.copy(), inputs, list(self.describer.backend.features(inputs.pictures))
+            backend = self.describer.backend
+            assert isinstance(backend, MapsBackend), "the reference"
+            maps = [list(of_map) for of_map in backend.maps(inputs.pictures, self.layers)]
+            self._seen = rgb.copy(), inputs, maps
         return self._seen[1:]
 
-    def _descriptor_cycles(self, part: dict[str, int], select: int) -> int:
-        return descriptor_cycles(
-            self.constants, self.chip.engine, last_crop=bool(part["last_crop"]),
-            last_rotation=bool(part["last_rotation"]), output=select - 1,
-        )  # fmt: skip
+    def _descriptor_cycles(self, part: dict[str, int], select: int) -> list[int]:
+        """The descriptor unit's cycles for each map."""
+        return [
+            descriptor_cycles(
+                constants, self.chip.engine, last_crop=bool(part["last_crop"]),
+                last_rotation=bool(part["last_rotation"]), output=select - 1,
+            )
+            for constants in self.constants.maps
+        ]  # fmt: skip
 
     def float_cosine(self, rgb: np.ndarray) -> float:
         """The cosine between the integer descriptor, before bytes and bits, and that of the float chain."""
         inputs, maps = self._features(rgb)
-        rows = [np.stack([squares_of(f, r) for r in self.constants.regions]) for f in maps]
-        turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]
-        mine = vector_of(turns, len(turns[0]), self.constants).astype(np.float64)
+        found: list[np.ndarray] = []
+        for of_map, constants in zip(maps, self.constants.maps, strict=True):
+            rows = [np.stack([squares_of(f, r) for r in constants.regions]) for f in of_map]
+            turns = [np.concatenate(turn) for turn in _by_rotation(rows, inputs)]
+            found.append(vector_of(turns, len(turns[0]), constants).astype(np.float64))
+        mine = np.concatenate(found)
         other = self.describer.describe_maps(maps, inputs).astype(np.float64)
         return float(mine @ other / np.sqrt((mine @ mine) * (other @ other)))
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from kestrel.api.chip import FramePlan, is_network_file
 from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
+from kestrel.cli.options.retrieval import PoolMapsOption
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -23,12 +24,13 @@ from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
 from kestrel.sw.planning.report import PlanReport
+from kestrel.sw.retrieval.describe.maps import parse_maps
 
 EXIT_UNPROVED = 1
 
 
 @declares(
-    "config settings size output",
+    "config settings size pool_maps output",
     writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
     effects={
         "mask_bits": When(lambda values: not is_network_file(values["network"]),
@@ -48,6 +50,7 @@ def plan(
     mask_bits: Annotated[
         str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
     ] = None,
+    pool_maps: PoolMapsOption = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plot of the memory in use to write (.svg, .png).")
     ] = None,
@@ -59,7 +62,8 @@ def plan(
     The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
     """
     chosen = chosen_config(config, settings)
-    found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, progress=progress)
+    found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits,
+                       pool_maps=parse_maps(pool_maps), progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:
             plot_plan(found.plan, found.report.cycles, found.network, temporary)

@@ -11,6 +11,7 @@ from kestrel.api.simulation import WAVES_SUFFIX, EngineProof, simulate_chip, sim
 from kestrel.api.simulation import simulate as simulate_engine
 from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
+from kestrel.cli.options.retrieval import PoolMapsOption
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -22,6 +23,7 @@ from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import Quantiser
 from kestrel.verif.simulate.frame import Waves
@@ -36,7 +38,7 @@ EXIT_MISMATCH = 1
         "waves": Among("top", Top.ENGINE),
         "waves_from waves_cycles": Given("waves"),
         "pooling": Among("top", Top.CHIP),
-        "rotations whitening codes": Given("pooling"),
+        "pool_maps rotations whitening codes": Given("pooling"),
     },
 )
 def simulate(
@@ -58,6 +60,7 @@ def simulate(
     pooling: Annotated[
         str | None, typer.Option(help=f"With top chip: end in a descriptor; {', '.join(POOLINGS)}.")
     ] = None,
+    pool_maps: PoolMapsOption = None,
     rotations: Annotated[int, typer.Option(help="With pooling: rotations of the picture: 1, 2 or 4.")] = 1,
     whitening: Annotated[
         Path | None, typer.Option(help="With pooling: whitening file of mode after, from `kestrel whiten`.")
@@ -77,7 +80,8 @@ def simulate(
     chosen, wanted = chosen_config(config, settings), parse_size(size)
     loaded = load_network(network)
     if pooling is not None:
-        described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening)
+        described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening,
+                                      pool_maps=parse_maps(pool_maps))
         found = simulate_descriptors(
             loaded, images, chosen, described, quantiser=None if codes is None else _quantiser(codes),
             pauses=pauses, seed=seed, progress=progress,

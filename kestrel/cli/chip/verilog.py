@@ -9,6 +9,7 @@ from rich.console import Console
 
 from kestrel.api.chip import fit_config, write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
+from kestrel.cli.options.retrieval import PoolMapsOption
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -20,6 +21,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.fit import FittedConfig
 from kestrel.sw.retrieval.describe.extract import POOLINGS
+from kestrel.sw.retrieval.describe.maps import parse_maps
 
 
 @declares(
@@ -29,6 +31,7 @@ from kestrel.sw.retrieval.describe.extract import POOLINGS
         "descriptor startup_check roms": Among("top", Top.CHIP),
         "size": Given("fit"),
         "training pooling whitening": (Given("fit"), Given("descriptor")),
+        "pool_maps": (Given("fit"), Given("descriptor"), Given("pooling")),
         "picture": Given("roms"),
     },
 )
@@ -53,6 +56,7 @@ def verilog(
     pooling: Annotated[
         str | None, typer.Option(help=f"Instead of --training: {', '.join(POOLINGS)}.")
     ] = None,
+    pool_maps: PoolMapsOption = None,
     whitening: Annotated[
         Path | None, typer.Option(help="With --training or --pooling: whitening file of mode after.")
     ] = None,
@@ -86,7 +90,7 @@ def verilog(
             raise InputError(f"fit {fit} with --descriptor; allowed: with --training FILE or --pooling NAME, "
                              "on which the size of the descriptor ROM depends")
         chosen = fit_config(fit, chosen, parse_size(size), descriptors=training, pooling=pooling,
-                            whitening=whitening, progress=progress)
+                            pool_maps=parse_maps(pool_maps), whitening=whitening, progress=progress)
     made = write_verilog(output, chosen, top=top, descriptor=descriptor, startup_check=startup_check,
                          prefix=prefix, roms=roms, picture=picture, source_lines=source_lines, force=force,
                          progress=progress)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.network import ConvShape
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.crops import parse_crops
-from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, shown
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, shown
+from kestrel.sw.retrieval.describe.maps import SEPARATOR, chosen_maps, map_names, parse_maps
 from kestrel.sw.retrieval.describe.whitening import MapWhitening, Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
 from kestrel.sw.retrieval.pooling.grid import GridRegion
@@ -149,18 +151,28 @@ def check_rotations(quantiser: Quantiser, rotations: int) -> None:
         )
 
 
+@dataclass(frozen=True)
+class MapShape:
+    """Channels, height and width of a map that is pooled."""
+
+    channels: int
+    height: int
+    width: int
+
+
 def make_constants(
     channels: int,
     regions: Sequence[GridRegion],
     height: int,
     width: int,
     quantiser: Quantiser,
-    whitening: Whitening | None = None,
+    whitening: Whitening | MapWhitening | None = None,
 ) -> DescriptorConstants:
     """For maps of ``channels`` x height x width; see ``chip_regions``. With another number of bits than
     dimensions the chip's vector is what the bits are the signs of (``with_bit_rows``); its bytes then have
     the quantiser's range, shortened as the vector's elements are on the average. Raises InputError."""
-    dimensions = channels if whitening is None else whitening.dimension
+    white = whitening.single if isinstance(whitening, Whitening) else whitening
+    dimensions = channels if white is None else white.dimension
     if quantiser.dimension != dimensions:
         raise InputError(
             f"thresholds of {quantiser.dimension} dimensions; allowed: {dimensions}, the descriptor's"
@@ -170,7 +182,6 @@ def make_constants(
             f"bits {quantiser.bits}; allowed on the chip: 1..{DESCRIPTOR_CHANNELS_MAX}, one a row"
         )
     low, high = quantiser.low, quantiser.high
-    white = None if whitening is None else whitening.single
     if quantiser.bits != dimensions:
         white = with_bit_rows(white, channels, quantiser)
         shorter = (dimensions / quantiser.bits) ** 0.5
@@ -192,18 +203,62 @@ def make_constants(
     )
 
 
+def joined_constants(
+    maps: Sequence[MapShape], chain: NipSettings, quantiser: Quantiser, whitening: Whitening | None = None
+) -> DescriptorConstants:
+    """For frames of which several maps are pooled, or one. The chip sends each map's vector by itself, of
+    unit length; joined, the M vectors are shorter by the root of M, and so each map has the part of the
+    quantiser that is its own, lengthened by as much. Raises InputError."""
+    whitenings = [None] * len(maps) if whitening is None else list(whitening.maps)
+    if len(whitenings) != len(maps):
+        raise InputError(f"whitening of {len(whitenings)} maps; allowed: of {len(maps)}, as the descriptor")
+    dimensions = [m.channels if w is None else w.dimension for m, w in zip(maps, whitenings, strict=True)]
+    if len(maps) > 1 and quantiser.bits != sum(dimensions):
+        raise InputError(
+            f"{quantiser.bits} bits of {len(maps)} maps with {sum(dimensions)} dimensions together; "
+            f"allowed on the chip: {sum(dimensions)} bits, or one map"
+        )
+    longer = len(maps) ** 0.5
+    made: DescriptorConstants | None = None
+    for number in reversed(range(len(maps))):
+        shape, first = maps[number], sum(dimensions[:number])
+        part = quantiser
+        if len(maps) > 1:
+            own = quantiser.thresholds[first : first + dimensions[number]]
+            part = Quantiser(quantiser.low * longer, quantiser.high * longer, own * np.float32(longer), "")
+        constants = make_constants(
+            shape.channels, chip_regions(chain, shape.height, shape.width), shape.height, shape.width,
+            part, whitenings[number],
+        )  # fmt: skip
+        made = replace(constants, following=made)
+    assert made is not None, "at least one map"
+    return made
+
+
+def pooled_layers(network: str, shapes: Sequence[ConvShape], maps: Sequence[str]) -> tuple[int, ...]:
+    """The layers of ``network`` whose maps the chip pools: those that are named, or the last one if none is.
+    Raises InputError for names that do not include the last layer's map."""
+    last = len(shapes) - 1
+    layers = chosen_maps(network, shapes, maps) or (last,)
+    if layers[-1] != last:
+        raise InputError(f"maps {SEPARATOR.join(maps)}; allowed on the chip: with that of the last layer, "
+                         f"{map_names(shapes)[last]}")
+    return layers
+
+
+def map_shapes(
+    network: CompressedNetwork, layers: Sequence[int], height: int, width: int
+) -> list[MapShape]:
+    """Of the outputs of ``layers``, for images of height x width."""
+    sizes = network.map_sizes(height, width)
+    return [MapShape(network.layers[n].shape.out_channels, *sizes[n]) for n in layers]
+
+
 def plain_quantiser(dimension: int, whitened: bool) -> Quantiser:
     """Ranges and thresholds for want of learned ones: those of a vector whose elements are alike."""
     even = dimension**-0.5
     low, middle = (-4 * even, 0.0) if whitened else (0.0, even)
     return Quantiser(low, 4 * even, np.full(dimension, middle, dtype=np.float32), "")
-
-
-def check_last_map(settings: DescriptorSettings, name: str) -> None:
-    """Raises InputError for descriptors, called ``name``, of several maps or another than the last."""
-    if settings.maps:
-        raise InputError(f"{name}: maps {settings.maps}; allowed on the chip: the last layer's map alone, "
-                         "without --pool-maps")
 
 
 def trained_constants(
@@ -230,11 +285,11 @@ def trained_constants(
     ):
         if found != wanted:
             raise InputError(f"{name}: {what} is {shown(found)}; allowed: {shown(wanted)}, as of the chip")
-    check_last_map(settings, name)
+    shapes = [layer.shape for layer in network.layers]
+    layers = pooled_layers(network.name, shapes, parse_maps(settings.maps))
     terms = parse_crops(settings.crops)
     if any(term.kind == "mosaic" or term.weight != 1 for term in terms):
         raise InputError(f"{name}: crops {settings.crops!r}; allowed on the chip: no mosaic, no weights")
-    size = network.map_sizes(height, width)[-1]
     codes = descriptors.codes
     if codes is not None and threshold is not None:
         raise InputError(f"threshold {threshold} with {name}, whose codes have their own; allowed: with "
@@ -243,6 +298,5 @@ def trained_constants(
         fit_quantiser(descriptors.vectors, threshold or THRESHOLDS[0]) if codes is None else codes.quantiser
     )
     check_rotations(quantiser, settings.rotations)
-    regions = chip_regions(parse_chain(settings.pooling), *size)
-    channels = network.layers[-1].shape.out_channels
-    return make_constants(channels, regions, *size, quantiser, whitening)
+    maps = map_shapes(network, layers, height, width)
+    return joined_constants(maps, parse_chain(settings.pooling), quantiser, whitening)

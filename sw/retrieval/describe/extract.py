@@ -100,11 +100,10 @@ class Describer:
         inputs = ((number, cut_crops(rgb, self.crops)) for number, rgb in enumerate(pictures))
         return (vectors for _, vectors in self._pool(inputs, _regions))
 
-    def describe_maps(self, maps: Sequence[np.ndarray], inputs: Inputs) -> np.ndarray:
-        """As ``describe_picture``, from the backend's maps of a picture's crops. Raises InputError where
-        several maps are pooled."""
-        self._check_one_map()
-        crops: list[MapVectors] = [(features,) for features in maps]
+    def describe_maps(self, maps: Sequence[Sequence[np.ndarray]], inputs: Inputs) -> np.ndarray:
+        """As ``describe_picture``, from the backend's maps of a picture's crops, those of one layer after
+        the other."""
+        crops: list[MapVectors] = list(zip(*maps, strict=True))
         views = _joined(crops, inputs) if self.crops.joins else crops
         return self._combine([self._pooled(view) for view in views], inputs)
 

@@ -27,7 +27,7 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_SUMMED_MAX,
 )
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import bits_for
+from kestrel.hw.spec.widths import BYTE, bits_for
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 
 ORIGIN = DESCRIPTOR_SQUARES_BITS - 1
@@ -55,7 +55,9 @@ class IntegerWhitening:
 class DescriptorConstants:
     """The contents of the descriptor ROM. ``regions`` are those of a map of ``channels`` x height x width.
     ``low`` is in units of 2**-16. ``gain`` is 2**16 / (high - low). ``thresholds`` are int64 [D], in units of
-    2**-16. Raises InputError for anything that the format cannot hold.
+    2**-16. ``following``: the constants of the frame's next map, if a descriptor is made of several; bits
+    then need a map's dimensions to fill whole bytes. Raises InputError for anything that the format cannot
+    hold.
     """
 
     channels: int
@@ -66,6 +68,7 @@ class DescriptorConstants:
     gain: int
     thresholds: np.ndarray
     whitening: IntegerWhitening | None = None
+    following: "DescriptorConstants | None" = None
 
     def __post_init__(self) -> None:
         def check(what: str, value: int, low: int, high: int) -> None:
@@ -88,6 +91,11 @@ class DescriptorConstants:
                         f"allowed: at least one, within 0..{length - 1}"
                     )
             check(f"pixels of region {n}", region.height * region.width, 1, DESCRIPTOR_PIXELS_MAX)
+        if self.following is not None and self.dimensions % BYTE:
+            raise InputError(
+                f"descriptor constants: {self.dimensions} dimensions of a map before the last; "
+                f"allowed: a multiple of {BYTE}"
+            )
         if self.whitening is None:
             check("thresholds", self.dimensions, self.channels, self.channels)
             return
@@ -100,7 +108,13 @@ class DescriptorConstants:
 
     @property
     def dimensions(self) -> int:
+        """Of this map's part of the descriptor."""
         return len(self.thresholds)
+
+    @property
+    def maps(self) -> "tuple[DescriptorConstants, ...]":
+        """Those of each map of a frame, in the order in which they come."""
+        return (self, *(() if self.following is None else self.following.maps))
 
 
 def region_squares(features: np.ndarray, region: GridRegion) -> np.ndarray:
@@ -146,7 +160,8 @@ def whiten(sums: np.ndarray, summed: int, whitening: IntegerWhitening) -> np.nda
 
 
 class IntegerNip:
-    """Follows the descriptor unit from frame to frame. ``output`` is one of DESCRIPTOR_OUTPUT_*."""
+    """Follows what the descriptor unit does with one map of each frame. ``output`` is one of
+    DESCRIPTOR_OUTPUT_*."""
 
     def __init__(self, constants: DescriptorConstants, output: int = DESCRIPTOR_OUTPUT_BYTES) -> None:
         self.constants = constants
@@ -209,7 +224,8 @@ def describe(
     constants: DescriptorConstants,
     output: int = DESCRIPTOR_OUTPUT_BYTES,
 ) -> bytes:
-    """The descriptor, from the maps, uint8 [C, H, W], of the crops of each rotation. Raises InputError."""
+    """The descriptor, from the maps, uint8 [C, H, W], of the crops of each rotation; of several maps a frame,
+    the part of the one that ``constants`` are for. Raises InputError."""
     unit_ = IntegerNip(constants, output)
     sent = b""
     for turn, crops in enumerate(rotations):
@@ -227,7 +243,7 @@ def describe(
 def vector_of(
     rotations: Sequence[np.ndarray], summed: int, constants: DescriptorConstants
 ) -> np.ndarray:
-    """The rest of the chain, for sums of squares that are already known. Takes for each rotation int64
+    """The rest of a map's chain, for sums of squares that are already known. Takes for each rotation int64
     [R, C], the regions of all its crops (``summed`` of them), and gives int64 [D] of unit length, before it
     is turned into bytes or bits."""
     best: np.ndarray | None = None
@@ -241,7 +257,8 @@ def vector_of(
 
 
 def output_length(constants: DescriptorConstants, output: int) -> int:
-    """The number of bytes of a descriptor."""
+    """The number of bytes of a descriptor, of all maps together."""
     if output == DESCRIPTOR_OUTPUT_SUMS:
-        return 4 * constants.channels
-    return -(-constants.dimensions // 8) if output == DESCRIPTOR_OUTPUT_BITS else constants.dimensions
+        return sum(4 * part.channels for part in constants.maps)
+    dimensions = sum(part.dimensions for part in constants.maps)
+    return -(-dimensions // BYTE) if output == DESCRIPTOR_OUTPUT_BITS else dimensions

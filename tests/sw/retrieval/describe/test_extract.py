@@ -115,7 +115,7 @@ def test_a_descriptor_does_not_depend_on_its_batch(pooling, fit, photos):
         np.testing.assert_array_equal(describer.describe_picture(open_image(path)), vector)
     inputs = cut_crops(open_image(photos[0]), describer.crops)
     maps = [describer.backend.features([crop])[0] for crop in inputs.pictures]
-    np.testing.assert_array_equal(describer.describe_maps(maps, inputs), together[0])
+    np.testing.assert_array_equal(describer.describe_maps([maps], inputs), together[0])
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
 
 
