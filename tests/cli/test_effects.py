@@ -178,6 +178,7 @@ CASES = {
             "top": "--top chip", "descriptor": "--descriptor", "startup_check": "--startup-check",
             "fit": "--fit m.safetensors", "size": "--size 32", "training": "--training t.npz",
             "pooling": "--pooling rnip5x", "whitening": "--whitening w.safetensors",
+            "pool_maps": "--pool-maps layer3.0",
             "prefix": "--prefix other", "roms": "--roms other", "picture": "--picture p.jpg",
             "source_lines": "--source-lines"},
     ),
@@ -190,13 +191,14 @@ CASES = {
             "config": "--config nano", "settings": "--set activation_bits=5", "pauses": "--pauses 0.2",
             "waves": "--waves v.fst", "waves_from": "--waves-from 5", "waves_cycles": "--waves-cycles 9",
             "top": "--top chip", "pooling": "--pooling rnip5x", "rotations": "--rotations 2",
+            "pool_maps": "--pool-maps layer3.0",
             "whitening": "--whitening w.safetensors", "codes": "--codes d.npz"},
     ),
     "plan": Case(
         "chip.plan", "plan_frame plot_plan atomic_write", contexts=("vgg11", "n.safetensors"),
         values={
             "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
-            "mask_bits": "--mask-bits 2", "output": "-o p.svg"},
+            "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0", "output": "-o p.svg"},
     ),
     "regress": Case(
         "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind",

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from kestrel.cli.main import run
+from kestrel.export.export import import_descriptor
 
 MAPS = ["--pool-maps", "layer1.0,layer2.0"]
 SIZE = ["--size", "32"]
@@ -80,10 +81,36 @@ def test_an_index_remembers_the_maps_and_a_search_follows(place, tmp_path, capsy
     assert best["score"] == pytest.approx(1, abs=1e-6)
 
 
-def test_the_chip_pools_the_last_map_alone(place, tmp_path, capsys):
-    code, _, err = call(["export", place / "n.safetensors", "-o", tmp_path / "rom", "--config", "nano", *SIZE,
-                         "--set", "residual=true", "--descriptor", place / "d.npz", "--whitening",
-                         place / "w.safetensors"], capsys)  # fmt: skip
+def export(folder, output, descriptors, *more):
+    return ["export", folder / "n.safetensors", "-o", output, "--config", "nano", *SIZE, "--set",
+            "residual=true", "--descriptor", descriptors, *more]  # fmt: skip
+
+
+def test_the_chip_needs_the_last_map_too(place, tmp_path, capsys):
+    white = ["--whitening", place / "w.safetensors"]
+    code, _, err = call(export(place, tmp_path / "rom", place / "d.npz", *white), capsys)
     assert code == 2
-    assert f"maps {MAPS[1]}; allowed on the chip: the last layer's map alone, without --pool-maps" in err
+    assert f"maps {MAPS[1]}; allowed on the chip: with that of the last layer, layer2.1" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_for_a_descriptor_of_two_maps(place, tmp_path, capsys):
+    two = ["--pool-maps", "layer2.0,layer2.1"]
+    trained = tmp_path / "two.npz"
+    describe = ["describe", place / "n.safetensors", place / "scenes", "-o", trained, *SIZE, *two, "--json"]
+    assert call(describe, capsys)[0] == 0
+    command = export(place, tmp_path / "rom", trained)
+    code, _, err = call(command, capsys)
+    assert code == 2
+    assert "descriptor of 2 maps; allowed: 1..1, or --set descriptor_maps=2" in err
+    code, _, _ = call([*command, "--set", "descriptor_maps=2", "--json"], capsys)
+    assert code == 0
+    found = import_descriptor(tmp_path / "rom")
+    assert found is not None
+    assert [(part.channels, part.height, part.width) for part in found.maps] == [(8, 4, 4)] * 2
+    plan = ["plan", place / "n.safetensors", "--config", "nano", *SIZE, "--set", "residual=true", "--json"]
+    _, both, _ = call([*plan, *two], capsys)
+    _, last, _ = call(plan, capsys)
+    assert both is not None
+    assert last is not None
+    assert both["cycles"] > last["cycles"]

@@ -25,14 +25,14 @@ from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSett
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerWhitening
 from kestrel.sw.retrieval.pooling.nip import NipSettings
-from kestrel.verif.cases.descriptor_case import random_constants
+from kestrel.verif.cases.descriptor_case import chained_constants, random_constants
 from kestrel.verif.cases.random_network import random_network, stack
 
 
 def same(a, b):
     for name, value in vars(a).items():
         other = getattr(b, name)
-        if name == "whitening":
+        if name in ("whitening", "following"):
             assert (value is None) == (other is None)
             if value is not None:
                 same(value, other)
@@ -48,6 +48,35 @@ def test_what_is_read_is_what_was_written(seed):
         channels, height, width = (source.randint(1, n) for n in (40, 9, 9))
         constants = random_constants(source, channels, height, width)
         same(constants, decode_descriptor(encode_descriptor(constants)))
+
+
+@pytest.mark.parametrize("rows", WHITENING_ROWS)
+def test_several_maps_lie_one_after_the_other(rows, seed):
+    source = Random(seed)
+    for count in (2, 3, 4):
+        unit = DescriptorConfig(maps=count, matrix_rows=rows)
+        sizes = [(source.randint(1, 40), source.randint(1, 9), source.randint(1, 9)) for _ in range(count)]
+        constants = chained_constants(source, sizes)
+        words = encode_descriptor(constants, unit)
+        read = decode_descriptor(words)
+        assert len(read.maps) == count
+        same(constants, read)
+        with pytest.raises(InputError, match=f"{count} maps; allowed: 1..{count - 1}, or --set"):
+            encode_descriptor(constants, replace(unit, maps=count - 1))
+        # A section that ends elsewhere than it says, or after which nothing follows, is refused.
+        values = words.to_ints()
+        place = next(f.word for f in DESCRIPTOR_FIELDS if f.name == "words")
+        for end in (0, values[place] - 1, values[place] + 1, len(values), 1 << 20):
+            changed = [*values[:place], end, *values[place + 1 :]]
+            with pytest.raises(InputError, match=r"^descriptor ROM: "):
+                decode_descriptor(Words.from_ints(8 * rows, changed))
+
+
+def test_bits_of_a_map_before_another_fill_bytes(seed):
+    source = Random(seed)
+    last = random_constants(source, 5, 3, 3)
+    with pytest.raises(InputError, match="12 dimensions of a map before the last; allowed: a multiple of 8"):
+        replace(random_constants(source, 12, 3, 3, whitens=False), following=last)
 
 
 @pytest.mark.parametrize("rows", WHITENING_ROWS)
@@ -210,8 +239,8 @@ def test_a_last_map_that_is_not_whole_in_memory_is_refused(rng, tmp_path, monkey
     """Plans as they are made send the last map at once; one that sends it row by row is not for a
     descriptor."""
 
-    def by_rows(*arguments):
-        plan = make_plan(*arguments)
+    def by_rows(*arguments, **options):
+        plan = make_plan(*arguments, **options)
         last = plan.visits[-1]
         rows = [Visit(last.record, row, 1) for row in range(last.rows)]
         return replace(plan, visits=(*plan.visits[:-1], *rows))

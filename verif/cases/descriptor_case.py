@@ -1,6 +1,6 @@
 """Random maps, constants and sequences of commands for the descriptor unit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -14,6 +14,7 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_SCALE_BITS,
 )
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
+from kestrel.hw.spec.widths import BYTE
 from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.grid import GridRegion, roi_grid
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, IntegerNip, IntegerWhitening
@@ -43,7 +44,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Frame:
-    """A map, its place and command, and the bytes that are sent."""
+    """A map of a frame, its place and command, and the bytes that are sent."""
 
     features: np.ndarray
     place: Place
@@ -52,17 +53,21 @@ class Frame:
 
 
 def random_constants(
-    source: Random, channels: int, height: int, width: int, whitens: bool = True
-) -> DescriptorConstants:
-    """Regions from one pixel to the whole map, any thresholds, and with ``whitens`` sometimes a whitening."""
+    source: Random, channels: int, height: int, width: int, whitens: bool = True,
+    following: DescriptorConstants | None = None,
+) -> DescriptorConstants:  # fmt: skip
+    """Regions from one pixel to the whole map, any thresholds, and with ``whitens`` sometimes a whitening.
+    Before another map's the dimensions fill whole bytes; ``channels`` must do so unless it whitens."""
     if source.random() < 0.3:
         regions = roi_grid(height, width, (1, 2))
     else:
         regions = tuple(random_region(source, height, width) for _ in range(source.randint(1, 4)))
     whitening = None
     dimensions = channels
-    if whitens and source.random() < 0.6:
+    if whitens and (source.random() < 0.6 or (following and channels % BYTE)):
         dimensions = source.choice((1, channels, source.randint(1, channels + 2)))
+        if following:
+            dimensions = BYTE * group_count(dimensions, BYTE)
         rng = np.random.default_rng(source.getrandbits(32))
         top = 1 << DESCRIPTOR_MATRIX_BITS - 1
         pairs = source.random() < 0.5
@@ -84,8 +89,19 @@ def random_constants(
     return DescriptorConstants(
         channels, height, width, regions, low,
         gain=source.choice((1, (1 << 32) - 1, 1 << 15, source.randrange(1 << 16, 1 << 20))),
-        thresholds=rng.integers(-40000, 65537, dimensions), whitening=whitening,
+        thresholds=rng.integers(-40000, 65537, dimensions), whitening=whitening, following=following,
     )  # fmt: skip
+
+
+def chained_constants(
+    source: Random, sizes: Sequence[tuple[int, int, int]], whitens: bool = True
+) -> DescriptorConstants:
+    """``random_constants`` for frames of maps of these channels, heights and widths."""
+    made: DescriptorConstants | None = None
+    for size in reversed(sizes):
+        made = random_constants(source, *size, whitens, made)
+    assert made is not None, "at least one map"
+    return made
 
 
 def random_region(source: Random, height: int, width: int) -> GridRegion:
@@ -125,24 +141,25 @@ def random_place(source: Random, config: EngineConfig, channels: int, height: in
 
 def descriptor_frames(
     source: Random, config: EngineConfig, constants: DescriptorConstants, output: int
-) -> Iterator[Frame]:
-    """All frames of a descriptor, which is of one map or of several crops and rotations."""
-    model = IntegerNip(constants, output)
-    size = constants.channels, constants.height, constants.width
+) -> Iterator[tuple[Frame, ...]]:
+    """All frames of a descriptor, which is of one picture or of several crops and rotations; of each frame
+    its maps."""
+    models = [IntegerNip(part, output) for part in constants.maps]
     crops, turns = source.choice(((1, 1), (1, 1), (2, 1), (1, 2), (3, 2)))
     for turn in range(turns):
         for crop in range(crops):
-            features = random_map(source, config, *size)
             flags = {
                 "first_crop": crop == 0, "last_crop": crop == crops - 1,
                 "first_rotation": turn == 0, "last_rotation": turn == turns - 1,
             }  # fmt: skip
-            yield Frame(
-                features,
-                random_place(source, config, *size),
-                {**{name: int(flag) for name, flag in flags.items()}, "output": output},
-                model.frame(features, **flags),
-            )
+            command = {**{name: int(flag) for name, flag in flags.items()}, "output": output}
+            maps: list[Frame] = []
+            for part, model in zip(constants.maps, models, strict=True):
+                size = part.channels, part.height, part.width
+                features = random_map(source, config, *size)
+                place = random_place(source, config, *size)
+                maps.append(Frame(features, place, command, model.frame(features, **flags)))
+            yield tuple(maps)
 
 
 def memory_words(frame: Frame, config: EngineConfig, source: Random) -> dict[tuple[int, int], int]:

@@ -1,6 +1,7 @@
 """The cases of the engine's bench: networks and pictures that the bench and the writer of the ROM images both
 make from the same seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -12,16 +13,16 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import BLOCK_CHANNELS, IMAGE_CHANNELS, ConvShape, Shortcut
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
-from kestrel.verif.cases.descriptor_case import random_constants
+from kestrel.verif.cases.descriptor_case import chained_constants
 from kestrel.verif.cases.random_network import random_network, stack
 
 FRAMES = 3
 
 
-def descriptor_constants(seed: int, maps: np.ndarray) -> DescriptorConstants:
-    """Constants of the descriptor unit for maps, uint8 [N, C, H, W]."""
-    _, channels, height, width = maps.shape
-    return random_constants(Random(seed), channels, height, width)
+def descriptor_constants(seed: int, maps: Sequence[np.ndarray]) -> DescriptorConstants:
+    """Constants of the descriptor unit for frames of these maps, each uint8 [N, C, H, W]."""
+    sizes = [(channels, height, width) for _, channels, height, width in (found.shape for found in maps)]
+    return chained_constants(Random(seed), sizes)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class EngineCase:
     network: CompressedNetwork
     plan: Plan
     pictures: tuple[np.ndarray, ...]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The layers whose maps go out, the last one at the end."""
+        return (*self.plan.inner, len(self.network.layers) - 1)
 
 
 def residual_shapes() -> tuple[ConvShape, ...]:
@@ -50,7 +56,8 @@ def residual_shapes() -> tuple[ConvShape, ...]:
 def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
     """The case called ``name``: ``tiny`` (the shortest possible frame), ``pooled`` (pooling, several mask
     widths), ``wide`` (the widest row, strips), ``rows`` (three rows at once, if the engine can, and one row
-    left over) or ``graph`` (a residual network on an image in blocks). Raises ValueError for another name."""
+    left over) or ``graph`` (a residual network on an image in blocks). With ``descriptor_maps`` of the
+    configuration as many maps go out, any ones and the last. Raises ValueError for another name."""
     rng = np.random.default_rng([seed, *name.encode()])
     if name == "tiny":
         shapes, mask_bits, height, width = stack((2, 3, 2), pools=(0,)), (3, 1), 6, 5
@@ -68,4 +75,6 @@ def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
     network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name, blocks=blocks)
     size = (IMAGE_CHANNELS if blocks else shapes[0].in_channels, height, width)
     pictures = rng.integers(0, 1 << PIXEL_BITS, size=(FRAMES, *size), dtype=np.uint8)
-    return EngineCase(network, make_plan(network, config, height, width), tuple(pictures))
+    inner = sorted(rng.choice(len(shapes) - 1, config.descriptor_maps - 1, replace=False).tolist())
+    plan = make_plan(network, config, height, width, inner=inner)
+    return EngineCase(network, plan, tuple(pictures))

@@ -23,8 +23,9 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
     """Leaves in ``workdir`` the ROM images of a case and what its pictures should give."""
     case = engine_case(name, chip.engine, seed)
     write_files(case.network, case.plan, case.pictures[0], workdir)
-    maps = np.stack([reference_maps(case.network, picture)[-1] for picture in case.pictures])
-    np.save(workdir / EXPECTED_FILE, maps)
+    found = [reference_maps(case.network, picture) for picture in case.pictures]
+    maps = [np.stack([layers[number] for layers in found]) for number in case.outputs]
+    np.savez(workdir / EXPECTED_FILE, *maps)
     if chip.descriptor:
         words = encode_descriptor(descriptor_constants(seed, maps), chip.descriptor)
         write_descriptor(case.network, case.plan, words, workdir)

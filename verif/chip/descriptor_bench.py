@@ -8,15 +8,15 @@ from kestrel.hw.spec.registers import DESCRIPTOR_BITS, DESCRIPTOR_BYTES, FEATURE
 from kestrel.sw.retrieval.pooling.integer_nip import IntegerNip, output_length
 from kestrel.verif.blocks.support.simulator import fail, rng
 from kestrel.verif.cases.engine_case import descriptor_constants
-from kestrel.verif.chip.ports import EXPECTED, MODEL, NETWORK_SEED, PICTURES, Chip
+from kestrel.verif.chip.ports import MODEL, NETWORK_SEED, OUTPUTS, PICTURES, Chip
 
-CONSTANTS = descriptor_constants(NETWORK_SEED, EXPECTED)
-OUTPUTS = (DESCRIPTOR_BYTES, DESCRIPTOR_BITS, RAW_SUMS)
+CONSTANTS = descriptor_constants(NETWORK_SEED, OUTPUTS)
+KINDS = (DESCRIPTOR_BYTES, DESCRIPTOR_BITS, RAW_SUMS)
 WHOLE = {"first_crop": 1, "last_crop": 1, "first_rotation": 1, "last_rotation": 1}
 
 
-async def part(chip, picture, model, flags):
-    """One frame of a descriptor; the output is compared with the model's."""
+async def part(chip, picture, models, flags):
+    """One frame of a descriptor; the output is compared with that of the models, one for each map."""
     await chip.idle()
     await chip.write("irq_enable", done=1, error=1)
     await chip.write("part", **flags)
@@ -25,11 +25,14 @@ async def part(chip, picture, model, flags):
     status = await chip.interrupt()
     if status != 1:
         raise fail(f"interrupts {status:#x}, {await chip.errors()}")
-    wanted = model.frame(EXPECTED[picture], **{name: bool(flag) for name, flag in flags.items()})
+    wanted = b"".join(
+        model.frame(maps[picture], **{name: bool(flag) for name, flag in flags.items()})
+        for model, maps in zip(models, OUTPUTS, strict=True)
+    )
     if wanted:
         beats = await chip.packet()
         found = bytes(b for b, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
-        if found != wanted or len(wanted) != output_length(CONSTANTS, model.output):
+        if found != wanted or len(wanted) != output_length(CONSTANTS, models[0].output):
             raise fail(f"descriptor of {flags}: {found.hex()}, not {wanted.hex()}")
     await chip.idle()
     for _ in range(4):
@@ -42,7 +45,7 @@ async def descriptor(chip, source, output):
     """A whole descriptor of random crops and rotations."""
     await chip.idle()
     await chip.write("output", select=output)
-    model = IntegerNip(CONSTANTS, output - 1)
+    models = [IntegerNip(constants, output - 1) for constants in CONSTANTS.maps]
     crops, turns = source.choice(((1, 1), (2, 1), (1, 2), (3, 2)))
     for turn in range(turns):
         for crop in range(crops):
@@ -51,14 +54,14 @@ async def descriptor(chip, source, output):
                 "first_rotation": turn == 0, "last_rotation": turn == turns - 1,
             }  # fmt: skip
             flags = {name: int(flag) for name, flag in flags.items()}
-            await part(chip, source.randrange(len(PICTURES)), model, flags)
+            await part(chip, source.randrange(len(PICTURES)), models, flags)
 
 
 @cocotb.test()
 async def descriptors(dut):
     chip = await Chip.begin(dut)
     source = rng("descriptors")
-    for output in OUTPUTS * 3:
+    for output in KINDS * 3:
         chip.pause(source, source.choice((0, 0, 0.4)))
         await descriptor(chip, source, output)
         if source.random() < 0.3:
@@ -74,14 +77,14 @@ async def aborts_and_soft_resets(dut):
     for turn in range(10):
         chip.pause(source, source.choice((0, 0.3)))
         await chip.idle()
-        await chip.write("output", select=source.choice(OUTPUTS))
+        await chip.write("output", select=source.choice(KINDS))
         await chip.write("part", **{**WHOLE, "last_crop": source.randrange(2)})
         await chip.send(0)
         await chip.write("control", start=1)
         await chip.cycles(source.randrange(2 * MODEL.total))
         await chip.write("control", **{"soft_reset" if turn % 3 == 2 else "abort": 1})
         await chip.restart(0)
-        await descriptor(chip, source, source.choice(OUTPUTS))
+        await descriptor(chip, source, source.choice(KINDS))
 
 
 @cocotb.test()

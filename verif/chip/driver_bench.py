@@ -161,7 +161,7 @@ def use(board: CocotbBoard) -> None:
         raise fail("the frame after one that was refused")
     expect_failure(lambda: board_fault(board), Result.BUS_FAULT)
     if CHIP.descriptor:
-        constants = descriptor_constants(NETWORK_SEED, EXPECTED)
+        constants = descriptor_constants(NETWORK_SEED, [EXPECTED])
         for output in (Output.BYTES, Output.BITS, Output.SUMS):
             chip.configure(output)
             if chip.frame(IMAGES[1]) != IntegerNip(constants, output - 1).frame(EXPECTED[1]):

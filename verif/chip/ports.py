@@ -27,7 +27,7 @@ from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
 from kestrel.verif.blocks.support.simulator import fail, pauses, reset, seed, start
 from kestrel.verif.cases.engine_case import engine_case
 from kestrel.verif.chip.variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE
-from kestrel.verif.simulate.frame import image_beats, map_from_beats, words_for
+from kestrel.verif.simulate.frame import image_beats, maps_from_beats, words_for
 
 
 def bench_chip() -> ChipConfig:
@@ -45,8 +45,11 @@ NETWORK_SEED = int(os.environ.get(NETWORK_SEED_VARIABLE, seed()))
 CASE = engine_case(os.environ[CASE_VARIABLE], CONFIG, NETWORK_SEED)
 PLAN, PICTURES = CASE.plan, CASE.pictures
 MODEL = frame_cycles(PLAN)
-EXPECTED = np.load(EXPECTED_FILE, allow_pickle=False)
-"""Feature maps, uint8 [N, C, H, W], as ``kestrel.verif.chip.case`` has left them."""
+with np.load(EXPECTED_FILE, allow_pickle=False) as _found:
+    OUTPUTS = tuple(_found[name] for name in _found.files)
+"""The maps that go out, each uint8 [N, C, H, W], as ``kestrel.verif.chip.case`` has left them."""
+EXPECTED = OUTPUTS[-1]
+"""The last one."""
 
 BURSTS = (1, 3, 20)
 """Cycles of a pause, on average."""
@@ -61,6 +64,19 @@ def bytes_of(picture: np.ndarray) -> bytes:
 
 
 IMAGES = [bytes_of(picture) for picture in PICTURES]
+
+
+def _beats(packet: Any) -> list[int]:
+    """A packet as ``maps_from_beats`` takes it."""
+    lanes = CONFIG.word_lanes
+    data = np.frombuffer(bytes(packet.tdata), np.uint8).reshape(-1, lanes)
+    keep = np.array(packet.tkeep, np.uint8).reshape(-1, lanes)
+    rows: list[int] = []
+    for n, (values, kept) in enumerate(zip(data, keep, strict=True)):
+        rows += _words(int.from_bytes(values.tobytes(), "little"), 8 * lanes)
+        rows += _words(int.from_bytes(np.packbits(kept, bitorder="little").tobytes(), "little"), lanes)
+        rows.append(int(n == len(data) - 1))
+    return rows
 
 
 class Chip:
@@ -186,21 +202,15 @@ class Chip:
         await self.source.send(AxiStreamFrame(IMAGES[picture]))
 
     async def features(self, picture: int) -> None:
-        """Waits for a packet and compares it with the features of a picture.
+        """Waits for the packets of a frame and compares them with the features of a picture.
 
         A packet that an abort has closed does not count."""
-        beats = await self.packet()
-        lanes = CONFIG.word_lanes
-        data = np.frombuffer(bytes(beats.tdata), np.uint8).reshape(-1, lanes)
-        keep = np.array(beats.tkeep, np.uint8).reshape(-1, lanes)
         rows: list[int] = []
-        for n, (values, kept) in enumerate(zip(data, keep, strict=True)):
-            rows += _words(int.from_bytes(values.tobytes(), "little"), 8 * lanes)
-            rows += _words(int.from_bytes(np.packbits(kept, bitorder="little").tobytes(), "little"), lanes)
-            rows.append(int(n == len(data) - 1))
-        found = map_from_beats(np.array(rows, "<u4"), PLAN)
-        if not np.array_equal(found, EXPECTED[picture]):
-            raise fail(f"features of picture {picture} are wrong")
+        for _ in OUTPUTS:
+            rows += _beats(await self.packet())
+        for found, wanted in zip(maps_from_beats(np.array(rows, "<u4"), PLAN), OUTPUTS, strict=True):
+            if not np.array_equal(found, wanted[picture]):
+                raise fail(f"features of picture {picture} are wrong")
 
     async def packet(self) -> Any:
         """The next packet that was not closed by an abort."""

@@ -67,7 +67,7 @@ class Run:
                 raise fail(f"a descriptor ended with {await chip.errors()}")
             beats = await chip.packet()
             found = bytes(b for b, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
-            constants = descriptor_constants(NETWORK_SEED, EXPECTED)
+            constants = descriptor_constants(NETWORK_SEED, [EXPECTED])
             if found != IntegerNip(constants, output - 1).frame(EXPECTED[picture]):
                 raise fail("a descriptor is wrong")
             await chip.cycles(4)

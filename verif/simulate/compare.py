@@ -79,7 +79,11 @@ def compare_run(
 ) -> list[LayerResult]:
     """Compares a frame's layers, and last its output stream, with the maps of ``reference_maps``."""
     names = [layer.shape.name for layer in network.layers]
-    return compare_maps([*run.maps, run.output], [*expected, expected[-1]], [*names, OUTPUT])
+    return compare_maps(
+        [*run.maps, *run.outputs],
+        [*expected, *(expected[number] for number in run.inner), expected[-1]],
+        [*names, *(f"{OUTPUT} {names[number]}" for number in run.inner), OUTPUT],
+    )
 
 
 def all_equal(results: Iterable[LayerResult]) -> bool:

@@ -13,7 +13,7 @@ from kestrel.export.schedule_table import FIRST_RECORD, encode_table, seal_table
 from kestrel.export.weight_rom import encode_weights
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
 from kestrel.hw.spec.status import COUNTERS, ERRORS, TRACE_ADDRESS_BITS
-from kestrel.hw.spec.table import KIND_CONV, KIND_END
+from kestrel.hw.spec.table import KIND_CONV, KIND_END, KIND_OUTPUT
 from kestrel.hw.spec.widths import BYTE, PIXEL_BITS
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.geometry import Region
@@ -47,17 +47,24 @@ class FrameRun:
     """The results of a frame.
 
     ``maps`` holds for each layer uint8 [C, H, W], assembled from the writes into the feature memory;
-    ``output`` is the same for the output stream. ``cycles`` are the busy cycles of the frame,
-    ``record_cycles`` those of each record of the plan, and ``start_cycles`` those before the first hand-over.
-    ``counters`` are the engine's own (kestrel.hw.spec.COUNTERS).
+    ``outputs`` are the same from the output stream, of the layers ``inner`` and of the last one.
+    ``cycles`` are the busy cycles of the frame, ``record_cycles`` those of each record of the plan, and
+    ``start_cycles`` those before the first hand-over. ``counters`` are the engine's own
+    (kestrel.hw.spec.COUNTERS).
     """
 
     maps: list[np.ndarray]
-    output: np.ndarray
+    outputs: list[np.ndarray]
     cycles: int
     record_cycles: list[int]
     start_cycles: int
     counters: dict[str, int] = field(default_factory=dict)
+    inner: tuple[int, ...] = ()
+
+    @property
+    def output(self) -> np.ndarray:
+        """The last layer's map from the output stream."""
+        return self.outputs[-1]
 
 
 def run_frame(
@@ -142,11 +149,12 @@ def run_files(
     _check_counters(stats, plan)
     return FrameRun(
         maps=maps_from_writes(np.fromfile(workdir / "trace.bin", dtype="<u4"), plan),
-        output=map_from_beats(np.fromfile(workdir / "output.bin", dtype="<u4"), plan),
+        outputs=maps_from_beats(np.fromfile(workdir / "output.bin", dtype="<u4"), plan),
         cycles=int(values["cycles"]),
         record_cycles=[stats.records[n] for n, _ in enumerate(plan.records, FIRST_RECORD)],
         start_cycles=stats.visits.get((KIND_END, 0), 0),
         counters=stats.counters,
+        inner=plan.inner,
     )
 
 
@@ -334,17 +342,25 @@ def _assemble(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarr
     return np.ascontiguousarray(flat[..., : record.channels].transpose(2, 0, 1))
 
 
-def map_from_beats(words: np.ndarray, plan: Plan) -> np.ndarray:
-    """The output stream as a map, uint8 [C, H, W], with TKEEP and TLAST checked.
+def maps_from_beats(words: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """The output stream as maps, each uint8 [C, H, W], with TKEEP and TLAST checked: a packet for each map.
 
     ``words`` are uint32: for each beat as many words as TDATA takes, then TKEEP, then TLAST. Raises
     SimulationError.
     """
-    config = plan.config
-    record = plan.records[-1]
+    raw = words.reshape(-1, words_for(plan.config.word_lanes * BYTE) + words_for(plan.config.word_lanes) + 1)
+    records = [record for record in plan.records if record.kind == KIND_OUTPUT]
+    ends = np.flatnonzero(raw[:, -1])[: len(records) - 1] + 1
+    packets = np.split(raw, ends)
+    if len(packets) != len(records):
+        raise SimulationError(f"output: {len(packets)} packets, not {len(records)}")
+    return [_map_of(packet, record, plan.config) for packet, record in zip(packets, records, strict=True)]
+
+
+def _map_of(raw: np.ndarray, record: Record, config: EngineConfig) -> np.ndarray:
+    """A packet as a map."""
     lanes = config.word_lanes
     data_words, keep_words = words_for(lanes * BYTE), words_for(lanes)
-    raw = words.reshape(-1, data_words + keep_words + 1)
     groups = -(-record.channels // lanes)
     beats = record.height * record.width * groups
     if len(raw) != beats:

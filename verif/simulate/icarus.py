@@ -25,7 +25,7 @@ from kestrel.verif.simulate.chip_frame import stream_bytes
 from kestrel.verif.simulate.frame import (
     FrameRun,
     SimulationError,
-    map_from_beats,
+    maps_from_beats,
     maps_from_writes,
     trace_words,
     write_files,
@@ -75,7 +75,7 @@ def run_icarus(
         raise SimulationError(f"the engine did not end its frame in Icarus Verilog: {printed.strip()[-300:]}")
     return FrameRun(
         maps=maps_from_writes(_table(workdir / "trace.txt", [1, *trace_words(config)]), plan),
-        output=map_from_beats(_table(workdir / "output.txt", _output_words(config)), plan),
+        outputs=maps_from_beats(_table(workdir / "output.txt", _output_words(config)), plan),
         cycles=int(stats["cycles"]),
         record_cycles=[],
         start_cycles=0,

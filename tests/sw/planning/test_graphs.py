@@ -10,6 +10,7 @@ from kestrel.export.schedule_table import encode_table
 from kestrel.export.weight_rom import decode_weights, encode_weights, outlines
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.table import KIND_CONV
 from kestrel.sw.model.graph import check_graph
 from kestrel.sw.model.network import ConvShape, Shortcut
 from kestrel.sw.planning.cycles import frame_cycles
@@ -40,13 +41,18 @@ def test_plans_of_random_graphs_are_proved(lanes, rng):
         blocks = rng.random() < 0.3
         shapes = random_shapes(rng, int(rng.integers(2, 10)), [1, 2, 3, 4, 5, 7], blocks=blocks)
         network = random_network(rng, shapes, [int(rng.integers(1, 6)) for _ in shapes], blocks=blocks)
+        inner = sorted(int(n) for n in rng.choice(len(shapes) - 1, min(len(shapes) - 1, 2), replace=False))
+        inner = inner if rng.random() < 0.5 else []
         try:
-            plan = make_plan(network, config, int(rng.integers(4, 40)), int(rng.integers(4, 30)))
+            plan = make_plan(
+                network, config, int(rng.integers(4, 40)), int(rng.integers(4, 30)), inner=inner
+            )
         except InputError:  # a map is pooled to nothing
             continue
         planned += 1
         size = plan.records[0].out_height, plan.records[0].out_width
-        found = depth_first_schedules(network.name, plan_layers(network), config, *size, blocks)
+        assert plan.inner == tuple(inner)
+        found = depth_first_schedules(network.name, plan_layers(network), config, *size, blocks, inner)
         deep += len(found) > 0
         others = [with_schedule(plan, found[int(n)]) for n in rng.integers(len(found), size=3)]
         for one in (plan, *others):
@@ -55,7 +61,9 @@ def test_plans_of_random_graphs_are_proved(lanes, rng):
             assert len(encode_table(one)) > 0
         rom = encode_weights(network, config)
         assert plan.weight_words == len(rom.words)
-        assert [layer.word for layer in rom.layers] == [r.weight_base for r in plan.records[1:-1]]
+        assert [layer.word for layer in rom.layers] == [
+            r.weight_base for r in plan.records if r.kind == KIND_CONV
+        ]
         for stored, layer in zip(
             decode_weights(rom.words, outlines(network), config), network.layers, strict=True
         ):

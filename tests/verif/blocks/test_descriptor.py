@@ -19,6 +19,9 @@ def wider(rows):
     return replace(block_config(2, 2, 8, max_width=12), whitening_rows=rows)
 
 
+SEVERAL = replace(block_config(2, 2, 8, max_width=8), descriptor_maps=3)
+"""Descriptors of up to three maps of a frame."""
+
 WAIVERS = Path(str(resources.files("kestrel.verif.build") / "lint.vlt"))
 SMALL = DescriptorConfig(channels=16, rom_words=1024, whitening=False)
 
@@ -42,8 +45,9 @@ def small_unit(config, folder):
         block_config(16, 16, 8, max_width=8),
         wider(8),
         wider(16),
+        SEVERAL,
     ],
-    ids=lambda config: f"{config_label(config)}-rows{config.whitening_rows}",
+    ids=lambda config: f"{config_label(config)}-rows{config.whitening_rows}-maps{config.descriptor_maps}",
 )
 def test_descriptor_unit_equals_the_integer_chain(config, tmp_path, seed):
     results = run_block("descriptor.unit", config, tmp_path, seed)
@@ -76,6 +80,11 @@ def test_blocks_of_more_rows_equal_their_models(block, rows, tmp_path, seed):
     run_block(block, wider(rows), tmp_path, seed)
 
 
+@pytest.mark.parametrize("block", ["descriptor.header", "descriptor.vectors"])
+def test_blocks_for_several_maps_equal_their_models(block, tmp_path, seed):
+    run_block(block, SEVERAL, tmp_path, seed)
+
+
 def test_a_small_unit_without_whitening(tmp_path, seed):
     config = block_config(4, 4, 8, max_width=8)
     run_block("descriptor.unit", config, tmp_path / "run", seed, small_unit(config, tmp_path))
@@ -91,6 +100,9 @@ def test_the_unit_is_clean(lanes, tmp_path):
         WAIVERS,
     )
     lint(small_unit(config, tmp_path), "kestrel_descriptor_unit", WAIVERS)
+    lint(
+        sources_of("descriptor.unit", replace(config, descriptor_maps=2)), "kestrel_descriptor_unit", WAIVERS
+    )
 
 
 @pytest.mark.parametrize("rows", [4, 16])

@@ -39,6 +39,10 @@ CHIPS = {
     "describes, 16 rows at once": ChipConfig(
         replace(SMALL, whitening_rows=16), DescriptorConfig(8, 256, matrix_rows=16)
     ),
+    "describes three maps": ChipConfig(
+        replace(SMALL, descriptor_maps=3, feature_words=(1000, 600), residual=True),
+        DescriptorConfig(16, 1024, maps=3),
+    ),
     "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
     "2x4 residual": ChipConfig(
         replace(SMALL, output_lanes=4, load_kernels=2, feature_words=(1000, 600), residual=True)
@@ -67,11 +71,17 @@ def test_disturbances_of_every_kind(tmp_path, seed):
     assert counts["errors found"] == 2
 
 
-@pytest.mark.parametrize("name", ["describes", "describes without whitening", "describes, 16 rows at once"])
-def test_a_chip_that_describes(name, tmp_path, seed):
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        ("describes", CASE), ("describes without whitening", CASE), ("describes, 16 rows at once", CASE),
+        ("describes three maps", "graph"),
+    ],
+)  # fmt: skip
+def test_a_chip_that_describes(name, case, tmp_path, seed):
     chip = CHIPS[name]
-    write_case(chip, CASE, seed, tmp_path)
-    assert len(run_chip(chip, "kestrel.verif.chip.descriptor_bench", tmp_path, CASE, seed).ran) == 4
+    write_case(chip, case, seed, tmp_path)
+    assert len(run_chip(chip, "kestrel.verif.chip.descriptor_bench", tmp_path, case, seed).ran) == 4
 
 
 @pytest.mark.parametrize("startup", [False, True], ids=["on request", "at start-up"])

@@ -10,6 +10,7 @@ import pytest
 from kestrel.api.chip import export_network, fit_config, write_verilog
 from kestrel.api.descriptors import describe, fit_whitening
 from kestrel.api.simulation import simulate_descriptors
+from kestrel.export.export import import_descriptor
 from kestrel.export.manifest import read_manifest
 from kestrel.hw.emit.verilog import CHIP_TOP, TOP
 from kestrel.hw.spec.configurations import NAMED, load_config
@@ -18,6 +19,7 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.fit import fit_memories
 from kestrel.sw.planning.plan import make_plan
+from kestrel.sw.retrieval.describe.maps import map_names
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.verif.build.rtl import HARNESS, engine_sources
@@ -63,13 +65,17 @@ def test_frames_are_bit_exact_and_no_slower(name, rng, seed, tmp_path):
     assert run.cycles <= frame_cycles(make_plan(network, config, height, width)).total
 
 
-def test_descriptors_through_a_fitted_chip(rng, seed, tmp_path):
+@pytest.mark.parametrize("several", [False, True], ids=["the last map", "several maps"])
+def test_descriptors_through_a_fitted_chip(several, rng, seed, tmp_path):
     """From the configuration file that was written beside the Verilog."""
-    network = random_network(rng, stack((3, 4, 5), pools=(0,)), (3, 2))
+    shapes = stack((3, 8, 9), pools=(0,))
+    network = random_network(rng, shapes, (3, 2))
     size = (16, 12)
     pictures = rng.integers(0, 256, (12, *size, 3), np.uint8)
-    plain = DescriptorOptions(size=size, pooling="rnip5x")
-    white = fit_whitening(network, pictures, plain, dimension=3, mode="after")
+    plain = DescriptorOptions(
+        size=size, pooling="rnip5x", pool_maps=tuple(map_names(shapes)) if several else ()
+    )
+    white = fit_whitening(network, pictures, plain, dimension=8 if several else 3, mode="after")
     options = replace(plain, whitening=white)
     found = describe(network, pictures, options)
 
@@ -85,10 +91,15 @@ def test_descriptors_through_a_fitted_chip(rng, seed, tmp_path):
     assert read_manifest(tmp_path / "rom").config == config
     sizes = config.weight_words, config.table_words, config.descriptor_words
     assert sizes == (manifest.weights.words, manifest.table.words, manifest.descriptor.words)
+    assert config.descriptor_maps == (2 if several else 1)
+    written_constants = import_descriptor(tmp_path / "rom")
+    assert written_constants is not None
+    assert len(written_constants.maps) == config.descriptor_maps
 
     proof = simulate_descriptors(network, pictures[:1], config, options, seed=seed % 1000)
     assert proof.bit_exact
     assert proof.cycles_as_modelled
+    assert min(proof.float_cosines) > 0.9999
     more = replace(plain, chain=NipSettings(levels=(1, 2, 3, 4)))
     with pytest.raises(InputError, match=r"descriptor ROM of .* words; .*--set descriptor_words="):
         simulate_descriptors(network, pictures[:1], config, more)

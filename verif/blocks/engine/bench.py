@@ -26,7 +26,7 @@ from kestrel.verif.simulate.compare import LayerResult, all_equal, compare_run, 
 from kestrel.verif.simulate.frame import (
     FrameRun,
     image_beats,
-    map_from_beats,
+    maps_from_beats,
     maps_from_writes,
     trace_words,
     words_for,
@@ -169,7 +169,7 @@ class Engine:
             rows.append(int(n == len(data) - 1))  # the sink ends a frame at TLAST
         return FrameRun(
             maps=maps_from_writes(np.array(record.writes, "<u4"), PLAN),
-            output=map_from_beats(np.array(rows, "<u4"), PLAN),
+            outputs=maps_from_beats(np.array(rows, "<u4"), PLAN),
             cycles=cycles,
             record_cycles=[record.spent[r.kind, n] for n, r in enumerate(PLAN.records, FIRST_RECORD)],
             start_cycles=record.spent[START],

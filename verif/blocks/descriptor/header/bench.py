@@ -53,6 +53,7 @@ def expected(found: dict[str, int], channels: int, height: int, width: int, raw:
         **{name: found[name] for name in (
             "regions", "gain", "regions_base", "thresholds_base", "whitening_base",
         )},
+        **({"more": found["more"], "following": found["words"]} if UNIT.maps > 1 else {}),
     }  # fmt: skip
 
 

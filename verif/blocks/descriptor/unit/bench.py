@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
@@ -16,9 +17,12 @@ from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_ERROR_PARTIAL,
     DESCRIPTOR_ERROR_ROM,
     DESCRIPTOR_ERROR_SEQUENCE,
+    DESCRIPTOR_FIELDS,
+    DESCRIPTOR_HEADER_WORDS,
     descriptor_unit,
 )
 from kestrel.hw.spec.engine_config import BANKS
+from kestrel.hw.spec.records import pack_record, unpack_record
 from kestrel.hw.spec.widths import bits_for
 from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
@@ -29,6 +33,8 @@ from kestrel.verif.blocks.support.simulator import PERIOD_NS, always, fail, paus
 from kestrel.verif.cases.descriptor_case import (
     OUTPUTS,
     Frame,
+    Place,
+    chained_constants,
     descriptor_frames,
     memory_words,
     random_constants,
@@ -70,9 +76,10 @@ class Unit:
         frame: Frame,
         ready: Any = always,
         stop_after: int | None = None,
+        last_map: bool = True,
         **changes: Any,
     ) -> Outcome | None:
-        """One frame; None if it was stopped. ``changes``: of visit and layer."""
+        """One map of a frame; None if it was stopped. ``changes``: of visit and layer."""
         source, block = self.source, self.block
         words = memory_words(frame, CONFIG, source)
         channels, height, width = frame.features.shape
@@ -129,7 +136,7 @@ class Unit:
             await RisingEdge(self.dut.clk)
             block.drive({"go": 0, "visit": record(source, visit_layout(CONFIG)), "command": _any(source)})
             if ending or error:
-                if bool(sent) != ended or (ending and error):
+                if (bool(sent) and last_map) != ended or (ending and error):
                     raise fail(f"{len(sent)} bytes, last {ended}, ending {ending}, error {error}")
                 return Outcome(bytes(sent), error, cycle, waited)
             if cycle == stop_after:
@@ -147,25 +154,30 @@ class Unit:
     async def descriptor(self, frames: Any, constants: DescriptorConstants, share: float = 0) -> None:
         """All frames of a descriptor, compared."""
         self.rom = encode_descriptor(constants, UNIT).to_ints()
-        for number, frame in enumerate(frames):
-            ready = pauses(self.source, share) if share else always
-            outcome = await self.frame(frame, ready)
-            assert outcome is not None
-            about = f"frame {number} {frame.command} of {frame.features.shape} with {constants}"
-            if outcome.error:
-                raise fail(f"{about}: error {outcome.error}")
-            if outcome.sent != frame.sent:
-                raise fail(f"{about}: {outcome.sent.hex()} was sent, not {frame.sent.hex()}")
-            expected = descriptor_cycles(
-                constants, CONFIG, last_crop=bool(frame.command["last_crop"]),
-                last_rotation=bool(frame.command["last_rotation"]), output=frame.command["output"],
-            )  # fmt: skip
-            if outcome.cycles != expected + outcome.waited:
-                raise fail(
-                    f"{about}: {outcome.cycles} cycles, {outcome.waited} of them waiting; "
-                    f"expected {expected} and these"
-                )
-            await self.idle(self.source.choice((0, 0, 3)))
+        for number, maps in enumerate(frames):
+            for frame, part in zip(maps, constants.maps, strict=True):
+                await self.map(frame, part, share, f"frame {number}")
+                await self.idle(self.source.choice((0, 0, 3)))
+
+    async def map(self, frame: Frame, constants: DescriptorConstants, share: float, name: str) -> None:
+        """A map of a frame of a descriptor, compared."""
+        ready = pauses(self.source, share) if share else always
+        outcome = await self.frame(frame, ready, last_map=constants.following is None)
+        assert outcome is not None
+        about = f"{name} {frame.command} of {frame.features.shape} with {constants}"
+        if outcome.error:
+            raise fail(f"{about}: error {outcome.error}")
+        if outcome.sent != frame.sent:
+            raise fail(f"{about}: {outcome.sent.hex()} was sent, not {frame.sent.hex()}")
+        expected = descriptor_cycles(
+            constants, CONFIG, last_crop=bool(frame.command["last_crop"]),
+            last_rotation=bool(frame.command["last_rotation"]), output=frame.command["output"],
+        )  # fmt: skip
+        if outcome.cycles != expected + outcome.waited:
+            raise fail(
+                f"{about}: {outcome.cycles} cycles, {outcome.waited} of them waiting; "
+                f"expected {expected} and these"
+            )
 
 
 def _any(source: Random) -> dict[str, int]:
@@ -185,13 +197,20 @@ def random_size(source: Random, number: int) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def random_chain(source: Random, number: int, whitens: bool) -> DescriptorConstants:
+    """Constants of as many maps as the unit may have, or fewer."""
+    count = source.choice((1, UNIT.maps, source.randint(1, UNIT.maps)))
+    sizes = [random_size(source, number if not n else number + n + source.randrange(6)) for n in range(count)]
+    return chained_constants(source, sizes, whitens)
+
+
 @cocotb.test()
 async def descriptors(dut):
     source = rng("descriptors")
     unit = Unit(dut, source)
     await unit.reset()
     for number in range(14):
-        constants = random_constants(source, *random_size(source, number), unit.whitens)
+        constants = random_chain(source, number, unit.whitens)
         output = OUTPUTS[number % len(OUTPUTS)]
         frames = descriptor_frames(source, CONFIG, constants, output)
         await unit.descriptor(frames, constants, source.choice((0, 0.3, 0.8)))
@@ -204,14 +223,19 @@ async def resets_in_the_middle(dut):
     unit = Unit(dut, source)
     await unit.reset()
     for number in range(25):
-        constants = random_constants(source, *random_size(source, 20), unit.whitens)
+        constants = random_chain(source, 20, unit.whitens)
         output = source.choice(OUTPUTS)
         unit.rom = encode_descriptor(constants, UNIT).to_ints()
-        first = next(descriptor_frames(source, CONFIG, constants, output))
-        stop = source.randrange(descriptor_cycles(constants, CONFIG, output=output))
-        await unit.frame(first, pauses(source, 0.3), stop_after=stop)
+        maps = next(descriptor_frames(source, CONFIG, constants, output))
+        stopped = source.randrange(len(maps))
+        for frame, part in zip(maps[:stopped], constants.maps, strict=False):
+            await unit.map(frame, part, 0.3, "before the reset")
+        part = constants.maps[stopped]
+        stop = source.randrange(descriptor_cycles(part, CONFIG, output=output))
+        await unit.frame(maps[stopped], pauses(source, 0.3), stop, part.following is None)
         await unit.reset()
         if number % 3 == 0:
+            first = maps[0]
             later = Frame(first.features, first.place, {**first.command, "first_crop": 0}, b"")
             outcome = await unit.frame(later)
             if outcome is None or outcome.error != DESCRIPTOR_ERROR_SEQUENCE:
@@ -269,6 +293,8 @@ async def refusals(dut):
     await refused(DESCRIPTOR_ERROR_MAP, changed(1, other))
     await refused(DESCRIPTOR_ERROR_MAP, changed(2, good[2] + 1))
     await refused(DESCRIPTOR_ERROR_MAP, changed(2, good[2] + (1 << 16)))
+    if UNIT.maps > 1:
+        await _too_many_maps(unit, constants, features, place)
     await refused(DESCRIPTOR_ERROR_PARTIAL, first_row=1)
     await refused(DESCRIPTOR_ERROR_PARTIAL, rows=size[1] + 1)
     await refused(DESCRIPTOR_ERROR_SEQUENCE, first_crop=0)
@@ -277,3 +303,25 @@ async def refusals(dut):
     await refused(DESCRIPTOR_ERROR_SEQUENCE, first_crop=0, first_rotation=0)
     await begun()
     await refused(DESCRIPTOR_ERROR_SEQUENCE, first_rotation=0)
+
+
+async def _too_many_maps(
+    unit: Unit, constants: DescriptorConstants, features: np.ndarray, place: Place
+) -> None:
+    """A ROM of one map more than the unit takes, each good by itself."""
+    section = encode_descriptor(constants, UNIT).to_ints()
+    unit.rom = []
+    for _ in range(UNIT.maps):
+        fields = unpack_record(DESCRIPTOR_FIELDS, section)
+        places = [f for f, value in fields.items() if f == "words" or (f.endswith("base") and value)]
+        fields |= {name: fields[name] + len(unit.rom) for name in places} | {"more": 1}
+        header = pack_record(DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, fields)
+        unit.rom += [*header, *section[DESCRIPTOR_HEADER_WORDS:]]
+    command = {"first_crop": 1, "last_crop": 0, "first_rotation": 1, "last_rotation": 1, "output": 0}
+    for number in range(UNIT.maps):
+        outcome = await unit.frame(Frame(features, place, command, b""), last_map=False)
+        wanted = DESCRIPTOR_ERROR_ROM if number == UNIT.maps - 1 else 0
+        if outcome is None or outcome.error != wanted:
+            raise fail(f"map {number} of {UNIT.maps}: {outcome}, not error {wanted}")
+    # The next frame begins with the first map again.
+    await unit.descriptor(descriptor_frames(unit.source, CONFIG, constants, 0), constants)

@@ -35,4 +35,4 @@ async def full_size(dut):
     sent = IntegerNip(constants).frame(features)
     assert len(set(sent)) > 50, "codes that say something"
     frame = Frame(features, random_place(source, CONFIG, size, 7, 7), command, sent)
-    await unit.descriptor([frame], constants)
+    await unit.descriptor([(frame,)], constants)

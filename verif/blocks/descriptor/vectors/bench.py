@@ -6,9 +6,9 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.descriptor.passes import Pass
-from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION
+from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION, descriptor_unit
 from kestrel.sw.retrieval.pooling.cycles import COPIED, ROOTED, SQUARED
-from kestrel.verif.blocks.support.lockstep import Block
+from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, fail, rng
 
 LENGTH = {Pass.COPY: COPIED, Pass.SQUARE_ROWS: SQUARED, Pass.SQUARE_BEST: SQUARED}
@@ -16,22 +16,42 @@ LENGTH = {Pass.COPY: COPIED, Pass.SQUARE_ROWS: SQUARED, Pass.SQUARE_BEST: SQUARE
 
 
 class Vectors:
-    """The block, driven operation by operation, and what must be in it."""
+    """The block, driven operation by operation, and what must be in it. ``map``: the one that is at work."""
 
     def __init__(self, dut, source):
         self.dut, self.source = dut, source
         self.block = Block(dut)
         self.squares: list[int] = []  # with the sign of the element
         self.signs: list[int] = []
-        self.sums: list[int] = []
-        self.best: list[int] = []
+        self.maps = descriptor_unit(bench_config()).maps
+        self.sums_of: list[list[int]] = [[] for _ in range(self.maps)]
+        self.best_of: list[list[int]] = [[] for _ in range(self.maps)]
+        self.map = 0
         self.largest = 0
+
+    @property
+    def sums(self) -> list[int]:
+        return self.sums_of[self.map]
+
+    @sums.setter
+    def sums(self, values: list[int]) -> None:
+        self.sums_of[self.map] = values
+
+    @property
+    def best(self) -> list[int]:
+        return self.best_of[self.map]
+
+    @best.setter
+    def best(self, values: list[int]) -> None:
+        self.best_of[self.map] = values
 
     async def cycle(self, **inputs):
         """One cycle with these inputs; what is not named is anything that does no harm."""
         quiet = {"start": 0, "rewind": 0, "square_valid": 0, "square": self.source.getrandbits(32),
                  "unseen": 0, "row_valid": 0, "read": 0, "x": self.source.getrandbits(32),
                  "x_amount": self.source.getrandbits(6), "y": self.source.getrandbits(17)}  # fmt: skip
+        if self.maps > 1:
+            quiet["map"] = self.map
         self.block.drive(quiet | inputs)
         await FallingEdge(self.dut.clk)
         found = {name: self.block.sample(name) for name in ("busy", "done", "add", "value", "element")}
@@ -143,6 +163,7 @@ async def passes(dut):
         return {"amount": place, "reciprocal": ((1 << 48) - 1) // (total << 31 >> place)}
 
     for number in range(40):
+        vectors.map = source.randrange(vectors.maps)
         count = source.choice((1, 2, 3, 17, source.randint(1, 60)) if number else (512,))
         for region in range(source.randint(1, 3)):
             await vectors.load_squares(numbers(count, 32))
@@ -164,6 +185,10 @@ async def passes(dut):
             stop = source.randint(1, count + ROOTED - 2)
             await vectors.run(Pass.UNIT, 0, **factor(), stop=stop)
             await vectors.reset()
+            vectors.sums = []  # a part of them was written
             continue
         await vectors.run(Pass.UNIT, 0, **factor())
         await vectors.check(0)
+        for other in range(vectors.maps):  # the vectors of other maps are as they were left
+            vectors.map = other
+            await vectors.check(0)
