@@ -37,8 +37,8 @@ class Course:
         self.maps = maps
         self.continuation = Continuation()
         # Of the frame. In a unit for several maps: the number of the next one, and the address of its header.
-        self.map = Signal(range(maps)) if maps > 1 else None
-        self.base = Signal.like(unit.rom_addr) if maps > 1 else None
+        self.map = Signal(range(maps), name="map") if maps > 1 else None
+        self.base = Signal.like(unit.rom_addr, name="header_base") if maps > 1 else None
         self.command = Signal(DESCRIPTOR_COMMAND, reset_less=True)
         self.raw = self.command.output == DESCRIPTOR_OUTPUT_SUMS
         self.partial = Signal(reset_less=True)  # the visit is not the whole map

@@ -150,8 +150,6 @@ class DescriptorHeader(wiring.Component):
             known["bad_rom"].eq(wrong_magic | wrong_version | unusable),
             self._has_whitening.eq(whitening),
         ]
-        if "more" in known:
-            m.d.sync += known["more"].eq(self._field("more"))
 
     def _check_sizes(self, m: Module) -> None:
         """The unit is large enough, the channels are the map's, and they are the dimensions if nothing is

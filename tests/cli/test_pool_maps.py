@@ -113,4 +113,4 @@ def test_an_export_for_a_descriptor_of_two_maps(place, tmp_path, capsys):
     _, last, _ = call(plan, capsys)
     assert both is not None
     assert last is not None
-    assert both["cycles"] > last["cycles"]
+    assert both["model_cycles"] > last["model_cycles"]

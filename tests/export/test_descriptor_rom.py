@@ -230,7 +230,7 @@ def test_an_export_without_has_none(rng, tmp_path):
 def test_constants_of_another_map_are_refused(rng, tmp_path):
     network = network_of(rng)
     constants = trained_constants(network, trained(network, rng), "train.npz", 8, 10)
-    with pytest.raises(InputError, match=r"allowed: \[4, 5, 5\]"):
+    with pytest.raises(InputError, match=r"allowed: \[\[4, 5, 5\]\]"):
         export_network(network, CONFIG, 10, 10, tmp_path / "rom", constants)
     assert not (tmp_path / "rom").exists()
 

@@ -10,6 +10,7 @@ from kestrel.verif.build.verilator import BenchFailed
 
 CONFIG = block_config(3, 3, 5)
 STREAM = replace(block_config(3, 3, 5, max_width=8), stream_bytes=2)
+SEVERAL = replace(block_config(2, 2, 8, max_width=8), descriptor_maps=3)
 ROOMY = replace(
     block_config(4, 2, 8, load_kernels=2, max_width=8),
     feature_words=(1024, 1024), weight_words=2048, table_words=1024,
@@ -89,6 +90,14 @@ FAULTS = {
     "a crop of another rotation continues the sum": (
         "descriptor.unit", CONFIG, "descriptor_unit",
         r"command_first_rotation == begun_first", "1'h1", "not error 4"
+    ),
+    "a packet ends with every map": (
+        "descriptor.unit", SEVERAL, "descriptor_unit", r"output__tlast & ~more", "output__tlast",
+        "bytes, last True",
+    ),
+    "the sums of one map are those of another": (
+        "descriptor.vectors", SEVERAL, "descriptor_vectors",
+        r"\{map, busy \? near_index : read_index\}", "{2'h0, busy ? near_index : read_index}", "sums: "
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
