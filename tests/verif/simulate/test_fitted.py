@@ -68,7 +68,7 @@ def test_frames_are_bit_exact_and_no_slower(name, rng, seed, tmp_path):
 @pytest.mark.parametrize("several", [False, True], ids=["the last map", "several maps"])
 def test_descriptors_through_a_fitted_chip(several, rng, seed, tmp_path):
     """From the configuration file that was written beside the Verilog."""
-    shapes = stack((3, 8, 9), pools=(0,))
+    shapes = stack((3, 14, 13), pools=(0,))
     network = random_network(rng, shapes, (3, 2))
     size = (16, 12)
     pictures = rng.integers(0, 256, (12, *size, 3), np.uint8)
