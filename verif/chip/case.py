@@ -14,7 +14,8 @@ from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
 from kestrel.verif.build.rtl import checked_chip_sources
 from kestrel.verif.build.verilator import Results, build_cocotb, run_cocotb
 from kestrel.verif.cases.engine_case import EngineCase, descriptor_constants, engine_case
-from kestrel.verif.chip.variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE
+from kestrel.verif.chip.expected import save_outputs
+from kestrel.verif.chip.variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
 from kestrel.verif.simulate.compare import reference_maps
 from kestrel.verif.simulate.frame import rom_arguments, write_descriptor, write_files
 
@@ -25,7 +26,7 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
     write_files(case.network, case.plan, case.pictures[0], workdir)
     found = [reference_maps(case.network, picture) for picture in case.pictures]
     maps = [np.stack([layers[number] for layers in found]) for number in case.outputs]
-    np.savez(workdir / EXPECTED_FILE, *maps)
+    save_outputs(maps, workdir)
     if chip.descriptor:
         words = encode_descriptor(descriptor_constants(seed, maps), chip.descriptor)
         write_descriptor(case.network, case.plan, words, workdir)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -26,7 +27,8 @@ from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
 from kestrel.verif.blocks.support.simulator import fail, pauses, reset, seed, start
 from kestrel.verif.cases.engine_case import engine_case
-from kestrel.verif.chip.variables import CASE_VARIABLE, EXPECTED_FILE, NETWORK_SEED_VARIABLE
+from kestrel.verif.chip.expected import load_outputs
+from kestrel.verif.chip.variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
 from kestrel.verif.simulate.frame import image_beats, maps_from_beats, words_for
 
 
@@ -45,8 +47,7 @@ NETWORK_SEED = int(os.environ.get(NETWORK_SEED_VARIABLE, seed()))
 CASE = engine_case(os.environ[CASE_VARIABLE], CONFIG, NETWORK_SEED)
 PLAN, PICTURES = CASE.plan, CASE.pictures
 MODEL = frame_cycles(PLAN)
-with np.load(EXPECTED_FILE, allow_pickle=False) as _found:
-    OUTPUTS = tuple(_found[name] for name in _found.files)
+OUTPUTS = load_outputs(Path())
 """The maps that go out, each uint8 [N, C, H, W], as ``kestrel.verif.chip.case`` has left them."""
 EXPECTED = OUTPUTS[-1]
 """The last one."""

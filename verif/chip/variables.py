@@ -12,9 +12,6 @@ FAULT_VARIABLE = "KESTREL_FAULT"
 CAUSE_VARIABLE = "KESTREL_CAUSE"
 """The causes that ERROR must then show, names joined by commas."""
 
-EXPECTED_FILE = "expected.npz"
-"""Every map of the pictures that goes out, in the run's folder."""
-
 TURNS_VARIABLE = "KESTREL_TURNS"
 """Disturbances of a run of ``kestrel.verif.chip.robustness_bench``."""
 

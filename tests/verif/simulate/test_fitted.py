@@ -100,6 +100,8 @@ def test_descriptors_through_a_fitted_chip(several, rng, seed, tmp_path):
     assert proof.bit_exact
     assert proof.cycles_as_modelled
     assert min(proof.float_cosines) > 0.9999
+    if several:
+        return
     more = replace(plain, chain=NipSettings(levels=(1, 2, 3, 4)))
     with pytest.raises(InputError, match=r"descriptor ROM of .* words; .*--set descriptor_words="):
         simulate_descriptors(network, pictures[:1], config, more)
