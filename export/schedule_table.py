@@ -6,7 +6,7 @@ number counted from the header on: 1 + n.
 """
 
 from kestrel.export.formats.words import Words
-from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import (
@@ -94,12 +94,13 @@ def encode_table(plan: Plan) -> Words:
 
 
 def seal_table(table: Words, plan: Plan, weights: Words, descriptor: Words | None = None) -> Words:
-    """The table with the header's identity words: the image's size, and for each ROM its words and CRC-32.
+    """The table with the header's identity words: the size of the image (in a batch, of all images one below
+    the other, as the host sends them), and for each ROM its words and CRC-32.
 
     The table's own CRC-32 is computed with its own word 0 and is the network's as a whole (``network_crc``).
     """
     values = {
-        "image_height": plan.height,
+        "image_height": plan.images * plan.height,
         "image_width": plan.width,
         "table_words": len(table),
         "table_crc": 0,

@@ -110,7 +110,6 @@ class BlockInput(wiring.Component):
             self._pair_end.eq(self._pixel_end & (self._second | self._in_last_column)),
             self.tready.eq((self._taking & ~waits) | self._flushing),
             self._taken.eq(self._taking & ~waits & ~self._flushing & self.tvalid),
-            self.ending.eq(self._finishing & pair.in_last_word),
         ]
         if self.config.batch:
             m.d.comb += [
@@ -122,6 +121,7 @@ class BlockInput(wiring.Component):
                 image_end.eq(row_end & self._in_last_row),
                 visit_end.eq(row_end & (self._in_last_row | (self._odd & self._in_last_block_row))),
             ]
+        m.d.comb += self.ending.eq(self._finishing & pair.in_last_word)
         m.d.sync += self.error.eq(0)
         with m.If(self.ending | (self.error != 0)):
             m.d.sync += [self.active.eq(0), self._finishing.eq(0)]

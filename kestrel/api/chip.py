@@ -89,12 +89,12 @@ class FramePlan:
 
 
 def plan(network: Network, config: Config = "edge", size: Size = 224, *,
-         mask_bits: str | None = None, progress: Progress | None = None) -> FramePlan:
+         mask_bits: str | None = None, batch: int = 1, progress: Progress | None = None) -> FramePlan:
     """Plans a frame, and replays every visit on a model of the feature memory to prove that no row is lost.
 
     ``network`` is a compressed network or a name such as ``vgg16/8:pool3``. With a name, ``mask_bits`` is as
-    for ``compress`` (None: 3). ``size`` is that of the image, in pixels. Raises InputError for anything that
-    the configuration cannot hold.
+    for ``compress`` (None: 3). ``size`` is that of the image, in pixels, and ``batch`` the number of images
+    in the frame. Raises InputError for anything that the configuration cannot hold.
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
@@ -104,10 +104,10 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
                                  "allowed with a network's name")
             compressed = find_network(network)
             name, layers = compressed.name, plan_layers(compressed)
-            made = make_plan(compressed, chosen, height, width)
+            made = make_plan(compressed, chosen, height, width, batch)
         else:
             name = str(network)
-            layers, made = plan_named(name, mask_bits or "3", chosen, height, width)
+            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, batch)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 

@@ -19,7 +19,6 @@ from kestrel.sw.planning.maps import layer_rows, readings
 from kestrel.sw.planning.remedies import larger
 from kestrel.sw.planning.visit_order import Schedule, choose_schedule
 
-
 ROWS_MAX = 65535
 """The most rows of a frame."""
 

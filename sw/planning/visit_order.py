@@ -94,8 +94,9 @@ def choose_schedule(
     words = [min(s.feature_words[part] for s in everything) for part in (0, 1)]
     least = min(everything, key=lambda s: sum(s.feature_words)).feature_words
     enough = tuple(map(max, least, config.feature_words))
+    size = f"{height} x {width}" + (f", {images} at once," if images > 1 else "")
     raise InputError(
-        f"network {name} at {height} x {width}{f', {images} at once,' if images > 1 else ''} needs {least[0]} and {least[1]} words a bank in feature parts "
+        f"network {name} at {size} needs {least[0]} and {least[1]} words a bank in feature parts "
         f"0 and 1 (alone at least {words[0]} or {words[1]}); configuration {config.name!r} has "
         f"{config.feature_words[0]} and {config.feature_words[1]}; {larger(config, feature_words=enough)}"
     )

@@ -61,7 +61,7 @@ MANY = GraphKinds(
 
 def schedules(network, config, size, rng, images=1):
     """The plan that would be taken, and two that go depth first: that of the least memory, and any one."""
-    plan = make_plan(network, config, *size, images)
+    plan = make_plan(network, config, *size, images=images)
     yield plan
     first = (plan.records[0].out_height // images, plan.records[0].out_width)
     layers = plan_layers(network)
@@ -119,7 +119,7 @@ def drawn_graph(config, rng, blocks, kinds, images=1):
         )  # fmt: skip
         size = tuple(int(rng.integers(1, 28)) if rng.random() < 0.8 else 1 for _ in range(2))
         try:
-            make_plan(network, config, *size, images)
+            make_plan(network, config, *size, images=images)
         except InputError:
             continue
         return network, size
