@@ -185,23 +185,24 @@ def simulate_chip(
 
 def simulate_descriptors(
     network: Network, pictures: Pictures, config: Config = "edge",
-    options: DescriptorOptions | None = None, *, quantiser: Quantiser | None = None,
+    options: DescriptorOptions | None = None, *, batch: int = 1, quantiser: Quantiser | None = None,
     descriptor: DescriptorConfig | None = None, pauses: float = 0.0, seed: int = 1,
     progress: Progress | None = None,
 ) -> DescriptorProof:
     """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that it sends.
 
     ``pictures`` are used in their own sizes (``random:SEED`` is twice as high and wide as the input).
-    ``options`` define a descriptor, including the size. ``quantiser`` holds range and thresholds (None: those
-    of a vector whose elements are all equal). ``descriptor`` is the unit (None: the configuration's own). The
-    other parameters are those of ``simulate``. Raises InputError for anything that the chip cannot do, and
-    SimulationError if it does not complete a frame.
+    ``options`` define a descriptor, including the size. ``batch`` crops make a frame. ``quantiser`` holds
+    range and thresholds (None: those of a vector whose elements are all equal). ``descriptor`` is the unit
+    (None: the configuration's own). The other parameters are those of ``simulate``. Raises InputError for
+    anything that the chip cannot do, and SimulationError if it does not complete a frame.
     """
     progress, options = progress or silent, options or DescriptorOptions()
     loaded, chosen = find_network(network), find_config(config)
     found = named_pictures(pictures, (2 * options.height, 2 * options.width))
     with progress("building the simulation", None):
-        simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor)
+        simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor,
+                                          images=batch)
     with progress("simulating", None) as advance:
         rows = tuple(_described(simulation, rgb, pauses, seed + number, advance)
                      for number, (_, rgb) in enumerate(found))

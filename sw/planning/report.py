@@ -31,8 +31,9 @@ class PlannedLayer:
     """One layer of a plan.
 
     ``height`` and ``width`` are those of an image in the map that it works on. ``row_groups`` says that it
-    works on three rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``, ``slots``, ``stride``
-    and ``bytes`` describe the region that it writes, in words of a bank and in bytes over all banks.
+    works on three rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``,
+    ``slots``, ``stride`` and ``bytes`` describe the region that it writes, in words of a bank and in bytes
+    over all banks.
     ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone. ``stride``
     is the region's; ``steps`` is the convolution's stride. ``reads`` is the layer whose output it reads, None
     for the image, ``shortcut`` what it adds besides.

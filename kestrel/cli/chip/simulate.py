@@ -80,8 +80,9 @@ def simulate(
     if pooling is not None:
         described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening)
         found = simulate_descriptors(
-            loaded, images, chosen, described, quantiser=None if codes is None else _quantiser(codes),
-            pauses=pauses, seed=seed, progress=progress,
+            loaded, images, chosen, described, batch=batch,
+            quantiser=None if codes is None else _quantiser(codes), pauses=pauses, seed=seed,
+            progress=progress,
         )  # fmt: skip
         payload = descriptor_payload(found, loaded, chosen, described)
         emit(payload, lambda console: show_descriptors(console, payload), json)
