@@ -6,7 +6,7 @@ number counted from the header on: 1 + n.
 """
 
 from kestrel.export.formats.words import Words
-from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.records import (
@@ -17,6 +17,8 @@ from kestrel.hw.spec.records import (
     unpack_record,
 )
 from kestrel.hw.spec.table import (
+    BATCH_LAYER_FIELDS,
+    BATCH_VISIT_FIELDS,
     HEADER_FIELDS,
     IDENTITY_FIELDS,
     KIND_CONV,
@@ -29,10 +31,8 @@ from kestrel.hw.spec.table import (
     SHORTCUT_IDENTITY,
     SHORTCUT_PROJECTION,
     TABLE_MAGIC,
-    TABLE_VERSION,
-    TABLE_VERSION_RESIDUAL,
-    TABLE_VERSION_ROW_GROUPS,
     VISIT_FIELDS,
+    table_versions,
     visit_fields,
     visit_words,
 )
@@ -70,7 +70,11 @@ def encode_table(plan: Plan) -> Words:
             "visits_base": visits_base,
         },
     )
-    layers = LAYER_FIELDS + RESIDUAL_LAYER_FIELDS if config.residual else LAYER_FIELDS
+    layers = LAYER_FIELDS
+    if config.residual:
+        layers += RESIDUAL_LAYER_FIELDS
+    if config.batch:
+        layers += BATCH_LAYER_FIELDS
     for number in range(len(plan.records)):
         words += pack_record(layers, RECORD_WORDS, _layer_values(number, plan))
     before: Visit | None = None
@@ -90,12 +94,13 @@ def encode_table(plan: Plan) -> Words:
 
 
 def seal_table(table: Words, plan: Plan, weights: Words, descriptor: Words | None = None) -> Words:
-    """The table with the header's identity words: the image's size, and for each ROM its words and CRC-32.
+    """The table with the header's identity words: the size of the image (in a batch, of all images one below
+    the other, as the host sends them), and for each ROM its words and CRC-32.
 
     The table's own CRC-32 is computed with its own word 0 and is the network's as a whole (``network_crc``).
     """
     values = {
-        "image_height": plan.height,
+        "image_height": plan.images * plan.height,
         "image_width": plan.width,
         "table_words": len(table),
         "table_crc": 0,
@@ -119,14 +124,13 @@ def network_crc(table: Words) -> int:
 
 
 def _version(plan: Plan) -> int:
-    if plan.config.residual:
-        return TABLE_VERSION_RESIDUAL
-    return TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION
+    versions = table_versions(plan.config)
+    return versions[-1] if plan.row_groups else versions[0]
 
 
 def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     record = plan.records[number]
-    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS) | {
+    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS + BATCH_LAYER_FIELDS) | {
         "height": record.height,
         "width": record.width,
         "out_width": record.out_width,
@@ -146,6 +150,7 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     if plan.blocks and record.kind == KIND_INPUT:
         return values | {
             "blocks": 1,
+            "height": plan.height,
             "in_groups": group_count(record.channels, config.word_lanes),
             "last_in_lanes": IMAGE_CHANNELS,
             **{f"block_pad_{colour}": value for colour, value in enumerate(plan.block_pads)},
@@ -155,10 +160,10 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
             "in_groups": group_count(record.channels, config.word_lanes),
             "last_in_lanes": last_lanes(record.channels, config.word_lanes),
         }
+    assert record.counted is not None
     layer, shape = record.layer, record.layer.shape
-    if grouped:
-        values["height"] = triples
     return values | {
+        "height": triples if grouped else record.counted.height,
         "in_groups": group_count(shape.in_channels, config.input_lanes),
         "out_groups": group_count(shape.out_channels, config.output_lanes),
         "last_in_lanes": loaded_lanes(layer, config),
@@ -172,13 +177,16 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
         "stride": shape.stride - 1,
         "pool_3x3": int(shape.pool and shape.pool_size == 3),
         "centre": int(layer.centre),
-        **_shortcut_values(record, config),
+        "read_gap": record.counted.gap if plan.images > 1 else 0,
+        **_shortcut_values(record, plan),
     }
 
 
-def _shortcut_values(record: Record, config: EngineConfig) -> dict[str, int]:
+def _shortcut_values(record: Record, plan: Plan) -> dict[str, int]:
     """What a layer's record says of its shortcut."""
     assert record.layer is not None
+    assert record.counted is not None
+    config = plan.config
     shortcut, region = record.layer.shape.shortcut, record.shortcut_read
     if shortcut is None or region is None:
         return {}
@@ -196,6 +204,7 @@ def _shortcut_values(record: Record, config: EngineConfig) -> dict[str, int]:
         "shortcut_width": region.width,
         "shortcut_groups": group_count(channels, config.input_lanes),
         "last_shortcut_lanes": last_lanes(channels, config.input_lanes),
+        "shortcut_gap": record.counted.shortcut_gap if plan.images > 1 else 0,
     }
 
 
@@ -206,36 +215,41 @@ def _region_values(name: str, region: Region) -> dict[str, int]:
 def _visit_values(visit: Visit, plan: Plan, new_layer: bool) -> dict[str, int]:
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV, KIND_OUTPUT}
+    counted = record.counted
     grouped = plan.row_groups and visit.record <= 1
-    values = _zeros(VISIT_FIELDS + RESIDUAL_VISIT_FIELDS) | {
+    image_rows = record.rows // plan.images
+    done_of_image = visit.first_row % image_rows
+    values = _zeros(VISIT_FIELDS + RESIDUAL_VISIT_FIELDS + BATCH_VISIT_FIELDS) | {
         "kind": record.kind,
         "new_layer": int(new_layer),
         "layer": FIRST_RECORD + visit.record,
         "first_row": visit.first_row,
         "rows": visit.rows,
+        "ends_frame": int(visit.first_row + visit.rows == record.rows),
+        "image_rows_left": image_rows - done_of_image,
+        "image_rows": image_rows,
     }
-    layer = record.layer
     if record.read is not None:
-        row = visit.first_row
-        if layer is not None and not grouped:
-            row = visit.first_row * layer.shape.stride - 1
+        row = visit.first_row if counted is None or grouped else counted.centre(visit.first_row) - 1
         values |= {"read_bank": row % BANKS, "read_slot": record.read.slot(row)}
     if record.shortcut_read is not None:
-        assert layer is not None
-        assert layer.shape.shortcut is not None
-        row = visit.first_row * layer.shape.shortcut.stride - 1
+        assert counted is not None
+        row = counted.shortcut_row(visit.first_row) - 1
         values |= {"shortcut_bank": row % BANKS, "shortcut_slot": record.shortcut_read.slot(row)}
     if record.write is not None:
-        row = visit.first_row if layer is None else layer.written_rows(visit.first_row, record.height)
+        row = visit.first_row if counted is None else counted.written(visit.first_row)
         if grouped and record.kind == KIND_INPUT:
             row -= 1
         values |= {"write_bank": row % BANKS, "write_slot": record.write.slot(row)}
-    if layer is not None and not grouped:
-        values["first_row"] = visit.first_row * layer.shape.stride
+    if plan.blocks and record.kind == KIND_INPUT:
+        values["first_row"] = done_of_image
+    if counted is not None and not grouped:
+        values["first_row"] = done_of_image * counted.layer.shape.stride
     if grouped and record.kind == KIND_CONV:
         assert visit.first_row % ROW_GROUPS == 0
         values["first_row"] = visit.first_row // ROW_GROUPS
-        values["rows"] = group_count(visit.rows, ROW_GROUPS)
+        for name in ("rows", "image_rows_left", "image_rows"):
+            values[name] = group_count(values[name], ROW_GROUPS)
     return values
 
 

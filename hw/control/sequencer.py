@@ -33,11 +33,9 @@ from kestrel.hw.spec.table import (
     KIND_CONV,
     KIND_END,
     TABLE_MAGIC,
-    TABLE_VERSION,
-    TABLE_VERSION_RESIDUAL,
-    TABLE_VERSION_ROW_GROUPS,
     layer_fields,
     layer_words,
+    table_versions,
     visit_fields,
     visit_words,
     visit_words_used,
@@ -206,11 +204,10 @@ class Sequencer(wiring.Component):
         m.d.sync += self._visit_pointer.eq(base)
         self._table.begin(m, base)
         m.next = "VISIT"
-        wrong_version = header["version"] != TABLE_VERSION
-        if self.config.residual:
-            wrong_version = header["version"] != TABLE_VERSION_RESIDUAL
-        elif self.config.row_groups:
-            wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
+        first, *others = table_versions(self.config)
+        wrong_version = header["version"] != first
+        for version in others:
+            wrong_version &= header["version"] != version
         config_matches = (
             (header["input_lanes"] == self.config.input_lanes)
             & (header["output_lanes"] == self.config.output_lanes)

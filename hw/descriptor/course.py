@@ -3,7 +3,7 @@
 Which state takes how many cycles is written in ``kestrel.hw.descriptor.unit``.
 """
 
-from amaranth.hdl import Array, Module, Signal, Value
+from amaranth.hdl import Array, Const, Module, Signal, Value
 from amaranth.lib import wiring
 
 from kestrel.hw.descriptor.command import DESCRIPTOR_COMMAND, Continuation
@@ -46,6 +46,11 @@ class Course:
         self.first_bank = Signal(2, reset_less=True)  # where row 0 of the map lies
         self.first_slot = Signal.like(unit.address, reset_less=True)
         self.cause = Signal.like(unit.error, reset_less=True)
+        self.batch: bool = unit.config.batch
+        if self.batch:
+            # Rows of each image of the map, and the row in which the current one begins.
+            self.image_rows = Signal.like(unit.visit.image_rows, reset_less=True)
+            self.image_row = Signal.like(self.image_rows, reset_less=True)
         # Of the regions.
         self.all_summed = Array(  # of each map
             Signal(
@@ -131,6 +136,8 @@ class Course:
                 self.misplaced.eq(misplaced),
                 self.fresh.eq(new.first_crop),
             ]
+            if self.batch:
+                m.d.sync += [self.image_rows.eq(visit.image_rows), self.image_row.eq(0)]
             with m.If(new.first_crop):
                 m.d.sync += self.summed.eq(0)
             m.next = "HEADER"
@@ -139,8 +146,18 @@ class Course:
         """Wait until the header has been read."""
         header = self.parts.header
         with m.If(header.done):
-            m.d.sync += [self.summed.eq(self.summed + header.regions), self.regions_left.eq(header.regions)]
-            m.next = "CHECK"
+            self._begin_image(m)
+
+    def _begin_image(self, m: Module) -> None:
+        """On to the regions of an image, if there may be so many more."""
+        header = self.parts.header
+        m.d.sync += [self.summed.eq(self.summed + header.regions), self.regions_left.eq(header.regions)]
+        m.next = "CHECK"
+
+    @property
+    def map_height(self) -> Value:
+        """Rows of the map, or of each image in it."""
+        return self.image_rows if self.batch else self.unit.layer.height
 
     def _check(self, m: Module) -> None:
         """Refuse a frame that cannot be described; of several causes the first one is told."""
@@ -173,7 +190,7 @@ class Course:
             outside = (
                 (region.height == 0)
                 | (region.width == 0)
-                | (region.top + region.height > layer.height)
+                | (region.top + region.height > self.map_height)
                 | (region.left + region.width > layer.width)
             )
             m.d.sync += self.region_pointer.eq(self.pointer)
@@ -205,8 +222,16 @@ class Course:
     def _after_region(self, m: Module) -> None:
         """A region has been added: the next region, or what the frame does with the sums of the crops."""
         m.d.sync += [self.fresh.eq(0), self.regions_left.eq(self.regions_left - 1)]
+        following: Value = Const(0)
+        if self.batch:
+            following = Signal(len(self.image_row) + 1, name="next_image_row")
+            m.d.comb += following.eq(self.image_row + self.image_rows)
         with m.If(self.regions_left != 1):
             self._begin_region(m, self.region_pointer)
+        if self.batch:
+            with m.Elif(following < self.unit.layer.height):
+                m.d.sync += self.image_row.eq(following)
+                self._begin_image(m)
         with m.Elif(~self.command.last_crop):
             m.next = "END"
         if self.parts.whitening is not None:

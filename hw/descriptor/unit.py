@@ -27,6 +27,9 @@ computed):
 
 A frame of several maps has an output visit for each. The ROM holds for each what it holds for one, one after
 the other; the unit remembers which comes next. Their descriptors follow each other as one packet.
+
+With ``config.batch`` a map may consist of several images, one below the other, which are crops that follow
+each other: CHECK and the regions come once for each of them.
 """
 
 from amaranth.hdl import Module, Mux
@@ -116,6 +119,8 @@ class DescriptorUnit(wiring.Component):
             parts.header.raw.eq(course.raw),
             parts.header.rom_data.eq(self.rom_data[:DESCRIPTOR_WORD_BITS]),
         ]
+        if self.config.batch:  # it knows of one image
+            m.d.comb += parts.header.layer.height.eq(course.map_height)
 
     def _connect_squares(self, m: Module, parts: Parts, course: Course) -> None:
         """The sums of squares to the feature memory."""
@@ -129,6 +134,8 @@ class DescriptorUnit(wiring.Component):
             self.read_en.eq(squares.read_en),
             self.address.eq(squares.address),
         ]
+        if self.config.batch:
+            m.d.comb += squares.region.top.eq(course.region.top + course.image_row)
 
     def _connect_vectors(self, m: Module, parts: Parts, course: Course) -> None:
         """The passes over the vectors, and the total that they and the sums of squares add to."""

@@ -35,7 +35,9 @@ class BlockInput(wiring.Component):
 
     A visit's ``first_row`` and ``rows`` count rows of blocks, and ``write_bank`` and ``write_slot`` are those
     of its first one. The last odd row of a visit has already written into the row of blocks after it, should
-    there be one; the next visit goes on there.
+    there be one; the next visit goes on there. With ``config.batch`` a visit may reach from one image into
+    the next, whose first row of blocks lies below the last one of the image before; ``first_row`` is then
+    counted within the first of these images.
 
     Members
     -------
@@ -69,6 +71,8 @@ class BlockInput(wiring.Component):
         self._in_last_row = Signal(name="in_last_row")
         # Its row of blocks, and the next one.
         self._block_rows_left = Signal.like(self.visit.rows, name="block_rows_left")  # to the visit's end
+        if config.batch:
+            self._ends_frame = Signal(name="ends_frame")  # the visit ends with the last image
         self._in_last_block_row = Signal(name="in_last_block_row")
         self._bank = Signal(2, name="bank")
         self._slot = Signal.like(self.visit.write_slot, name="slot")
@@ -106,10 +110,18 @@ class BlockInput(wiring.Component):
             self._pair_end.eq(self._pixel_end & (self._second | self._in_last_column)),
             self.tready.eq((self._taking & ~waits) | self._flushing),
             self._taken.eq(self._taking & ~waits & ~self._flushing & self.tvalid),
-            image_end.eq(row_end & self._in_last_row),
-            visit_end.eq(row_end & (self._in_last_row | (self._odd & self._in_last_block_row))),
-            self.ending.eq(self._finishing & pair.in_last_word),
         ]
+        if self.config.batch:
+            m.d.comb += [
+                image_end.eq(visit_end & self._ends_frame),
+                visit_end.eq(row_end & self._in_last_block_row & (self._odd | self._in_last_row)),
+            ]
+        else:
+            m.d.comb += [
+                image_end.eq(row_end & self._in_last_row),
+                visit_end.eq(row_end & (self._in_last_row | (self._odd & self._in_last_block_row))),
+            ]
+        m.d.comb += self.ending.eq(self._finishing & pair.in_last_word)
         m.d.sync += self.error.eq(0)
         with m.If(self.ending | (self.error != 0)):
             m.d.sync += [self.active.eq(0), self._finishing.eq(0)]
@@ -152,27 +164,41 @@ class BlockInput(wiring.Component):
                 self._next_address.eq(self._next_address + 1),
             ]
         with m.If(self._in_last_column):
-            self._begin_row(m)
+            self._next_row(m)
+
+    def _next_row(self, m: Module) -> None:
+        """On to the next row, in the same row of blocks or in the next one."""
+        self._begin_row(m)
+        m.d.sync += [
+            self._odd.eq(~self._odd),
+            self._top.eq(0),
+            self._rows_left.eq(self._rows_left - 1),
+            self._in_last_row.eq(self._rows_left == 2),
+        ]
+        ends_blocks = self._odd
+        if self.config.batch:
+            ends_blocks = self._odd | self._in_last_row
+            with m.If(self._in_last_row):
+                m.d.sync += [
+                    self._odd.eq(0),
+                    self._top.eq(1),
+                    self._rows_left.eq(self.layer.height),
+                    self._in_last_row.eq(self.layer.height == 1),
+                ]
+        with m.If(ends_blocks):
+            bank = Mux(self._bank == BANKS - 1, 0, self._bank + 1)
             m.d.sync += [
-                self._odd.eq(~self._odd),
-                self._top.eq(0),
-                self._rows_left.eq(self._rows_left - 1),
-                self._in_last_row.eq(self._rows_left == 2),
+                self._block_rows_left.eq(self._block_rows_left - 1),
+                self._in_last_block_row.eq(self._block_rows_left == 2),
             ]
-            with m.If(self._odd):
-                bank = Mux(self._bank == BANKS - 1, 0, self._bank + 1)
-                m.d.sync += [
-                    self._block_rows_left.eq(self._block_rows_left - 1),
-                    self._in_last_block_row.eq(self._block_rows_left == 2),
-                ]
-                self._begin_blocks(m, bank, self._next_slot)
-            with m.Else():
-                first = set_words(self.config, 1).start  # a product with 0 would have an operand of no bits
-                offset = first * self.layer.out_width if first else 0
-                m.d.sync += [
-                    self._address.eq(self._slot + offset),
-                    self._next_address.eq(self._next_slot + offset),
-                ]
+            self._begin_blocks(m, bank, self._next_slot)
+        with m.Else():
+            first = set_words(self.config, 1).start  # a product with 0 would have an operand of no bits
+            offset = first * self.layer.out_width if first else 0
+            m.d.sync += [
+                self._address.eq(self._slot + offset),
+                self._next_address.eq(self._next_slot + offset),
+            ]
 
     def _begin(self, m: Module) -> None:
         """Begin the visit that is given."""
@@ -187,6 +213,8 @@ class BlockInput(wiring.Component):
             self._block_rows_left.eq(visit.rows),
             self._in_last_block_row.eq(visit.rows == 1),
         ]
+        if self.config.batch:
+            m.d.sync += self._ends_frame.eq(visit.ends_frame)
         self._begin_row(m)
         self._begin_blocks(m, visit.write_bank, visit.write_slot)
 

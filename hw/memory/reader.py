@@ -1,12 +1,12 @@
 """Column reader: walks the pixels of a pass and presents the addresses of their columns."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from kestrel.hw.common.handover import advanced, feature_address_bits, layer_layout, tile_layout, visit_layout
 from kestrel.hw.common.pixel import EDGES, pixel_layout
-from kestrel.hw.memory.pass_path import Path, Start, first_slot, look_ahead, path_of, slot_after
+from kestrel.hw.memory.pass_path import Start, first_slot, look_ahead, path_of, slot_after
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
 from kestrel.hw.spec.widths import bits_for
 
@@ -23,6 +23,10 @@ class Reader(wiring.Component):
     With ``config.residual`` a pass may read the shortcut's map instead of the layer's, and may take every
     second row only. Of such a row it presents all columns, of which every second one is a pixel, because the
     window needs the others too; or, where only the centre tap counts, every second column.
+
+    With ``config.batch`` a map may hold several images, one below the other. Rows are counted within an
+    image; from its last one the reader goes on to the first row of the next image, the next row of the map or
+    the one after it (``read_gap``, ``shortcut_gap``).
 
     Members
     -------
@@ -80,6 +84,10 @@ class Reader(wiring.Component):
         self._row_end, self._last_row = Signal(name="row_end"), Signal(name="last_row")
         if config.residual:
             self._ends_row = Signal(name="ends_row")  # the column is the row's last pixel
+        if config.batch:
+            self._image_rows = Signal.like(self.visit.image_rows, name="image_rows")
+            self._image_rows_left = Signal.like(self._image_rows, name="image_rows_left")
+            self._ends_image = Signal(name="ends_image")  # the row is its image's last one
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,7 +122,11 @@ class Reader(wiring.Component):
                 self._row_end.eq(self.layer.width == 1),
                 self._last_row.eq(self._rows_left == 2),
             ]
-            self._next_row(m)
+            if self.config.batch:
+                self._next_of_image(m)
+                self._next_rows(m, self._ends_image & self.layer.read_gap)
+            else:
+                self._next_row(m)
 
     def _step_residual(self, m: Module) -> None:
         """The same, by one or two columns and rows."""
@@ -140,11 +152,29 @@ class Reader(wiring.Component):
                 self._ends_row.eq(path.last_pixel == 0),
                 self._last_row.eq(self._rows_left == 2),
             ]
-            self._next_rows(m, path)
+            double = path.double
+            if self.config.batch:
+                self._next_of_image(m)
+                gap = Mux(self._tile.shortcut, self.layer.shortcut_gap, self.layer.read_gap)
+                double = Mux(self._ends_image, gap, double)
+            self._next_rows(m, double)
 
-    def _next_rows(self, m: Module, path: Path) -> None:
-        """The window moves down by one bank or two, behind the last one to the next slot; in a layer in row
-        groups always to the next slot."""
+    def _next_of_image(self, m: Module) -> None:
+        """On to the image's next row, or to the next image's first one."""
+        m.d.sync += [
+            self._image_rows_left.eq(self._image_rows_left - 1),
+            self._ends_image.eq(self._image_rows_left == 2),
+        ]
+        with m.If(self._ends_image):
+            m.d.sync += [
+                self._row.eq(0),
+                self._image_rows_left.eq(self._image_rows),
+                self._ends_image.eq(self._image_rows == 1),
+            ]
+
+    def _next_rows(self, m: Module, double: Value) -> None:
+        """The window moves down by one bank, or if ``double`` by two, behind the last one to the next slot;
+        in a layer in row groups always to the next slot."""
         offset = self._tile.group_offset
         bank, slot_end = Signal(2, name="next_bank"), Signal(name="slot_end")
         last = BANKS - 1
@@ -152,7 +182,7 @@ class Reader(wiring.Component):
             bank.eq(Mux(self.top_bank == last, 0, self.top_bank + 1)),
             slot_end.eq(self.top_bank == last),
         ]
-        with m.If(path.double):
+        with m.If(double):
             m.d.comb += [
                 bank.eq(Mux(self.top_bank == 0, last, self.top_bank - 1)),
                 slot_end.eq(self.top_bank != 0),
@@ -217,6 +247,12 @@ class Reader(wiring.Component):
             self._address.eq(start.first_address),
             self._next_address.eq(start.second_address),
         ]
+        if self.config.batch:
+            m.d.sync += [
+                self._image_rows.eq(visit.image_rows),
+                self._image_rows_left.eq(visit.image_rows_left),
+                self._ends_image.eq(visit.image_rows_left == 1),
+            ]
         if self.config.residual:
             path = path_of(self.tile, self.layer)
             m.d.sync += [

@@ -76,7 +76,8 @@ class EngineConfig:
     ``descriptor_whitening``: it can whiten. ``descriptor_maps``: the most maps of a frame of which it makes a
     descriptor.
     ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
-    image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more).
+    image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more). ``batch`` adds what it
+    takes to run several images in one frame, so that one load of weights serves them all.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -100,6 +101,7 @@ class EngineConfig:
     descriptor_whitening: bool = True
     descriptor_maps: int = 1
     residual: bool = False
+    batch: bool = False
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -135,7 +137,7 @@ class EngineConfig:
                 f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
                 "allowed: one lane count a multiple of the other"
             )
-        for name in ("row_groups", "descriptor_whitening", "residual"):
+        for name in ("row_groups", "descriptor_whitening", "residual", "batch"):
             value = getattr(self, name)
             if type(value) is not bool:
                 raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: true, false")

@@ -9,10 +9,10 @@ RECORD_WORDS = 16
 """Words of the header and of each layer record; record r starts at word r * RECORD_WORDS."""
 
 VISIT_WORDS = 4
-"""Words of a visit record, but in an engine for residual networks."""
+"""Words of a visit record, but in an engine for residual networks or batches."""
 
-VISIT_WORDS_RESIDUAL = 8
-"""Words of a visit record in an engine for residual networks; five are used."""
+VISIT_WORDS_LONG = 8
+"""Words of a visit record in an engine for residual networks or batches; five or six are used."""
 
 
 @dataclass(frozen=True)

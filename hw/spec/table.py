@@ -1,7 +1,7 @@
 """The schedule table, of 32-bit words: the header (record 0), layer records, and visit records."""
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.hw.spec.records import VISIT_WORDS, VISIT_WORDS_RESIDUAL, Field
+from kestrel.hw.spec.records import VISIT_WORDS, VISIT_WORDS_LONG, Field
 from kestrel.hw.spec.widths import SHIFT_BITS
 
 TABLE_MAGIC = 0x4B53
@@ -10,6 +10,9 @@ TABLE_VERSION_ROW_GROUPS = 2
 """Version of a table with a layer that runs in row groups; only an engine with ``row_groups`` takes it."""
 TABLE_VERSION_RESIDUAL = 3
 """Version of the tables of an engine with ``residual``, whose records are longer; it takes no other."""
+TABLE_VERSION_BATCH = 4
+TABLE_VERSION_RESIDUAL_BATCH = 5
+"""The same with ``batch``, without and with ``residual``."""
 
 KIND_END = 0
 KIND_INPUT = 1
@@ -141,6 +144,25 @@ RESIDUAL_VISIT_FIELDS = (
 """What a visit record has besides in an engine with ``residual``: where the shortcut's row above that of the
 visit's first output row lies, as read_bank and read_slot do for the layer's own map."""
 
+BATCH_LAYER_FIELDS = (
+    Field("read_gap", 10, 26, 1),
+    Field("shortcut_gap", 10, 27, 1),
+)
+"""What a layer record has besides in an engine with ``batch``, the second one only with ``residual``: between
+two images of its map, or of its shortcut's, a row is passed over that no window has in its middle. The height
+of a layer, and of an image in blocks, is that of one image; that of other inputs and of the output is of all
+images together, which the streams need not tell apart."""
+
+BATCH_VISIT_FIELDS = (
+    Field("ends_frame", 0, 18, 1),
+    Field("image_rows_left", 5, 0, 16),
+    Field("image_rows", 5, 16, 16),
+)
+"""What a visit record has besides in an engine with ``batch``: of the rows that its record works on,
+image_rows to an image, image_rows_left are left of the visit's first image. first_row of a layer and of an
+image in blocks is counted within that image. ends_frame, only with ``residual``: the visit ends with the
+last image."""
+
 HEADER_WORDS_USED = 1 + max(f.word for f in HEADER_FIELDS)
 LAYERS_MAX = 254
 """The most layers of a network: with the records of input and output they are numbered in 8 bits."""
@@ -149,12 +171,30 @@ LAYERS_MAX = 254
 def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
     """The fields of a layer record that an engine reads: row_groups only in one with row groups."""
     fields = tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
-    return fields + RESIDUAL_LAYER_FIELDS if config.residual else fields
+    if config.residual:
+        fields += RESIDUAL_LAYER_FIELDS
+    return fields + _of_batch(BATCH_LAYER_FIELDS, config)
 
 
 def visit_fields(config: EngineConfig) -> tuple[Field, ...]:
     """The fields of a visit record that an engine reads."""
-    return VISIT_FIELDS + RESIDUAL_VISIT_FIELDS if config.residual else VISIT_FIELDS
+    fields = VISIT_FIELDS + RESIDUAL_VISIT_FIELDS if config.residual else VISIT_FIELDS
+    return fields + _of_batch(BATCH_VISIT_FIELDS, config)
+
+
+def _of_batch(fields: tuple[Field, ...], config: EngineConfig) -> tuple[Field, ...]:
+    """Those of a batch's fields that an engine reads."""
+    only_residual = {"shortcut_gap", "ends_frame"}
+    return tuple(f for f in fields if config.batch and (config.residual or f.name not in only_residual))
+
+
+def table_versions(config: EngineConfig) -> tuple[int, ...]:
+    """The versions of the tables that an engine takes; the last one is that of a table with row groups."""
+    if config.batch:
+        return (TABLE_VERSION_RESIDUAL_BATCH if config.residual else TABLE_VERSION_BATCH,)
+    if config.residual:
+        return (TABLE_VERSION_RESIDUAL,)
+    return (TABLE_VERSION, TABLE_VERSION_ROW_GROUPS) if config.row_groups else (TABLE_VERSION,)
 
 
 def layer_words(config: EngineConfig) -> int:
@@ -164,7 +204,7 @@ def layer_words(config: EngineConfig) -> int:
 
 def visit_words(config: EngineConfig) -> int:
     """Words of a visit record, those that are not used included."""
-    return VISIT_WORDS_RESIDUAL if config.residual else VISIT_WORDS
+    return VISIT_WORDS_LONG if config.residual or config.batch else VISIT_WORDS
 
 
 def visit_words_used(config: EngineConfig) -> int:

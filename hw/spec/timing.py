@@ -45,8 +45,8 @@ def start_cycles(config: EngineConfig) -> int:
 
 def block_input_cycles(config: EngineConfig, height: int, width: int, first_row: int, rows: int) -> int:
     """Cycles of a visit to an image of ``height`` x ``width`` pixels that is stored in blocks, if the stream
-    does not pause: ``rows`` rows of blocks from ``first_row`` on. Like those of other visits they are counted
-    from the cycle after ``go`` to that of ``ending``.
+    does not pause: ``rows`` rows of blocks from ``first_row`` on, in a batch on into the images that follow.
+    Like those of other visits they are counted from the cycle after ``go`` to that of ``ending``.
 
     Pair i of the visit has b(i) beats and n(i) words. Its last beat is taken max(b(i), n(i - 1)) cycles after
     that of the pair before, and the visit ends n cycles after the last one. In a row of the image all pairs
@@ -57,7 +57,9 @@ def block_input_cycles(config: EngineConfig, height: int, width: int, first_row:
     last_beats = beats if width % 2 else 2 * beats
     first_beats = last_beats if pairs == 1 else 2 * beats
     cycles = words = 0
-    for row in range(2 * first_row, min(2 * (first_row + rows), height)):
+    block_rows = -(-height // 2)
+    image_rows = [2 * (n % block_rows) + odd for n in range(first_row, first_row + rows) for odd in (0, 1)]
+    for row in (n for n in image_rows if n < height):
         cycles += max(first_beats, words)
         words = len(pair_words(config, odd=row % 2 == 1, top=row == 0, last=row == height - 1))
         if pairs > 1:

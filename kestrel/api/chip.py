@@ -93,14 +93,14 @@ class FramePlan:
 
 
 def plan(network: Network, config: Config = "edge", size: Size = 224, *,
-         mask_bits: str | None = None, pool_maps: Sequence[str] = (),
+         mask_bits: str | None = None, pool_maps: Sequence[str] = (), batch: int = 1,
          progress: Progress | None = None) -> FramePlan:
     """Plans a frame, and replays every visit on a model of the feature memory to prove that no row is lost.
 
     ``network`` is a compressed network or a name such as ``vgg16/8:pool3``. With a name, ``mask_bits`` is as
-    for ``compress`` (None: 3). ``size`` is that of the image, in pixels. ``pool_maps``: layers or blocks
-    whose maps go out to a descriptor unit, the last layer's among them (none: that one alone). Raises
-    InputError for anything that the configuration cannot hold.
+    for ``compress`` (None: 3). ``size`` is that of the image, in pixels, and ``batch`` the number of images
+    in the frame. ``pool_maps``: layers or blocks whose maps go out to a descriptor unit, the last layer's
+    among them (none: that one alone). Raises InputError for anything that the configuration cannot hold.
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
@@ -111,11 +111,11 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
             compressed = find_network(network)
             name, layers = compressed.name, plan_layers(compressed)
             inner = pooled_layers(name, [layer.shape for layer in layers], pool_maps)[:-1]
-            made = make_plan(compressed, chosen, height, width, inner=inner)
+            made = make_plan(compressed, chosen, height, width, batch, inner=inner)
         else:
             name = str(network)
             inner = pooled_layers(name, parse_network(name).layers, pool_maps)[:-1]
-            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, inner)
+            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, batch, inner)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
 
 

@@ -32,9 +32,9 @@ PAUSES_MAX = 0.9
 class EngineProof:
     """Frames run through the simulated engine, with every element of every layer compared with the reference.
 
-    ``images`` are the names of the pictures, and ``frames`` has one report for each. ``paused`` says that
-    streams were paused, in which case the cycles follow no closed form. ``build_seconds`` is the time spent
-    on building the simulator.
+    ``frames`` has one report for each frame, and ``images`` are the names of its pictures. ``paused`` says
+    that streams were paused, in which case the cycles follow no closed form. ``build_seconds`` is the time
+    spent on building the simulator.
     """
 
     images: tuple[str, ...]
@@ -67,8 +67,8 @@ class EngineProof:
 
 @dataclass(frozen=True)
 class ChipProof:
-    """Frames run through the whole simulated chip, with the C driver as its host. ``images`` are the names of
-    the pictures, and ``frames`` has one report for each. ``paused`` and ``build_seconds`` are as in
+    """Frames run through the whole simulated chip, with the C driver as its host. ``frames`` has one report
+    for each frame, and ``images`` are the names of its pictures. ``paused`` and ``build_seconds`` are as in
     ``EngineProof``."""
 
     images: tuple[str, ...]
@@ -129,26 +129,27 @@ class DescriptorProof:
 
 
 def simulate(
-    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
-    seed: int = 1, waves: Waves | None = None, progress: Progress | None = None,
+    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, batch: int = 1,
+    pauses: float = 0.0, seed: int = 1, waves: Waves | None = None, progress: Progress | None = None,
 ) -> EngineProof:
     """Simulates the engine in Verilator and compares every element of every layer with the reference.
 
     ``pictures`` are given as in ``Pictures``, or as ``random:SEED`` for a generated one. Each is stretched to
-    ``size``, in pixels. ``pauses`` is the share of cycles in which each stream pauses, 0..0.9. ``seed`` is
-    that of the pauses and of the power-up state. ``waves`` are waveforms (.fst) of the first frame to write.
-    Raises InputError for anything that the configuration cannot take, and SimulationError if the engine does
-    not complete a frame.
+    ``size``, in pixels. ``batch`` of them, one after the other, make a frame. ``pauses`` is the share of
+    cycles in which each stream pauses, 0..0.9. ``seed`` is that of the pauses and of the power-up state.
+    ``waves`` are waveforms (.fst) of the first frame to write. Raises InputError for anything that the
+    configuration cannot take, and SimulationError if the engine does not complete a frame.
     """
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
-    frames = _frames(loaded, pictures, height, width)
+    frames = _frames(loaded, pictures, height, width, batch)
     if waves is not None:
         if waves.file.suffix != WAVES_SUFFIX:
             raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
         check_output(waves.file)
     with progress("building the simulation", None):
-        simulation = Simulation(loaded, chosen, height, width, waves=waves is not None)
+        simulation = Simulation(loaded, chosen, height, width, images=batch,
+                                waves=waves is not None)
     reports: list[FrameReport] = []
     with progress("simulating", len(frames) * simulation.model.total) as advance:
         for number, (_, pixels) in enumerate(frames):
@@ -161,8 +162,8 @@ def simulate(
 
 
 def simulate_chip(
-    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, pauses: float = 0.0,
-    seed: int = 1, progress: Progress | None = None,
+    network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, batch: int = 1,
+    pauses: float = 0.0, seed: int = 1, progress: Progress | None = None,
 ) -> ChipProof:
     """Simulates the whole chip, with the C driver as its host, and compares the features that it sends.
 
@@ -171,9 +172,9 @@ def simulate_chip(
     """
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
-    frames = _frames(loaded, pictures, height, width)
+    frames = _frames(loaded, pictures, height, width, batch)
     with progress("building the simulation", None):
-        simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width)
+        simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width, batch)
     reports: list[ChipReport] = []
     with progress("simulating", len(frames) * simulation.model.total) as advance:
         for number, (_, pixels) in enumerate(frames):
@@ -184,23 +185,24 @@ def simulate_chip(
 
 def simulate_descriptors(
     network: Network, pictures: Pictures, config: Config = "edge",
-    options: DescriptorOptions | None = None, *, quantiser: Quantiser | None = None,
+    options: DescriptorOptions | None = None, *, batch: int = 1, quantiser: Quantiser | None = None,
     descriptor: DescriptorConfig | None = None, pauses: float = 0.0, seed: int = 1,
     progress: Progress | None = None,
 ) -> DescriptorProof:
     """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that it sends.
 
     ``pictures`` are used in their own sizes (``random:SEED`` is twice as high and wide as the input).
-    ``options`` define a descriptor, including the size. ``quantiser`` holds range and thresholds (None: those
-    of a vector whose elements are all equal). ``descriptor`` is the unit (None: the configuration's own). The
-    other parameters are those of ``simulate``. Raises InputError for anything that the chip cannot do, and
-    SimulationError if it does not complete a frame.
+    ``options`` define a descriptor, including the size. ``batch`` crops make a frame. ``quantiser`` holds
+    range and thresholds (None: those of a vector whose elements are all equal). ``descriptor`` is the unit
+    (None: the configuration's own). The other parameters are those of ``simulate``. Raises InputError for
+    anything that the chip cannot do, and SimulationError if it does not complete a frame.
     """
     progress, options = progress or silent, options or DescriptorOptions()
     loaded, chosen = find_network(network), find_config(config)
     found = named_pictures(pictures, (2 * options.height, 2 * options.width))
     with progress("building the simulation", None):
-        simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor)
+        simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor,
+                                          images=batch)
     with progress("simulating", None) as advance:
         rows = tuple(_described(simulation, rgb, pauses, seed + number, advance)
                      for number, (_, rgb) in enumerate(found))
@@ -225,9 +227,14 @@ def _pauses(share: float, seed: int) -> Pauses | None:
     return Pauses(seed, share) if share else None
 
 
-def _frames(network: CompressedNetwork, pictures: Pictures, height: int,
-            width: int) -> Sequence[tuple[str, np.ndarray]]:
-    """Names and pixels, uint8 [C, height, width] in the network's channel order."""
+def _frames(network: CompressedNetwork, pictures: Pictures, height: int, width: int,
+            batch: int) -> Sequence[tuple[str, np.ndarray]]:
+    """Names and pixels of the frames, uint8 [C, batch * height, width] in the network's channel order."""
     preprocessing = image_preprocessing(network)
-    return [(name, preprocessing.pixels(resize(rgb, height, width)))
-            for name, rgb in named_pictures(pictures, (height, width))]
+    found = [(name, preprocessing.pixels(resize(rgb, height, width)))
+             for name, rgb in named_pictures(pictures, (height, width))]
+    if batch < 1 or len(found) % batch:
+        raise InputError(f"{len(found)} pictures in batches of {batch}; allowed: a multiple of the batch")
+    groups = (found[n : n + batch] for n in range(0, len(found), batch))
+    return [(", ".join(name for name, _ in group), np.concatenate([pixels for _, pixels in group], axis=1))
+            for group in groups]

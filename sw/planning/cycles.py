@@ -191,7 +191,8 @@ def _visit_passes(plan: Plan, visit: Visit, describing: Sequence[int]) -> _Visit
         return _VisitPasses(only, only, 0, 0, only.streaming)
     if record.layer is None:
         if plan.blocks and record.kind == KIND_INPUT:
-            cycles = block_input_cycles(config, plan.height, plan.width, visit.first_row, visit.rows)
+            first_row = visit.first_row % (record.out_height // plan.images)
+            cycles = block_input_cycles(config, plan.height, plan.width, first_row, visit.rows)
             only = _Pass(cycles, False, 0, 0)
             return _VisitPasses(only, only, 0, 0, only.streaming)
         pixels = visit.rows * record.width

@@ -34,27 +34,10 @@ class PlanLayer:
         return self.shape.kernel == 1
 
     def rows(self, height: int) -> int:
-        """Rows to compute for a map of ``height`` rows: those of the convolution, without an odd last one
+        """Rows to compute for an image of ``height`` rows: those of the convolution, without an odd last one
         that the pooling would drop."""
         rows = self.shape.conv_size(height, 1)[0]
         return rows - rows % 2 if self.shape.pool and self.shape.pool_size == 2 else rows
-
-    def written_rows(self, done: int, height: int) -> int:
-        """Rows of its output that are complete once ``done`` of its rows are computed, for a map of
-        ``height`` rows."""
-        if not self.shape.pool:
-            return done
-        if self.shape.pool_size == 3 and done == self.rows(height):
-            return (done + 1) // 2
-        return done // 2
-
-    def first_row_read(self, row: int) -> int:
-        """The first row of its map that it reads for its row ``row``; -1 is above the map."""
-        return row * self.shape.stride - (not self.centre)
-
-    def last_row_read(self, row: int) -> int:
-        """The last row of its map that it reads for its row ``row``; it may lie below the map."""
-        return row * self.shape.stride + (not self.centre)
 
     def pass_columns(self, tile: "Tile", width: int) -> int:
         """Columns that a pass of ``tile`` takes in a row, for a map of ``width`` columns: where only the
@@ -68,6 +51,80 @@ class PlanLayer:
     def rows_at_once(self, config: EngineConfig) -> int:
         """Rows of the map that a pass works on at the same time."""
         return ROW_GROUPS if self.in_row_groups(config) else 1
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """How the rows that a layer computes relate to those of the maps that it reads and writes.
+
+    A map holds ``images`` images, one below the other, and so do the rows that are computed; rows are counted
+    through all of them. ``height`` is that of an image in the map that the layer reads, ``shortcut_height``
+    in its shortcut's map, 0 without one.
+    """
+
+    layer: PlanLayer
+    height: int
+    shortcut_height: int = 0
+    images: int = 1
+
+    @property
+    def of_image(self) -> int:
+        """Rows that are computed of each image."""
+        return self.layer.rows(self.height)
+
+    @property
+    def total(self) -> int:
+        """Rows that are computed."""
+        return self.images * self.of_image
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The image of a computed row, and its number within the image. The row after the last one counts as
+        one more row of the last image."""
+        image = min(row // self.of_image, self.images - 1)
+        return image, row - image * self.of_image
+
+    def written(self, done: int) -> int:
+        """Rows of the output that are complete once ``done`` rows are computed."""
+        image, within = self.place(done)
+        shape = self.layer.shape
+        return image * shape.out_size(self.height, 1)[0] + self._written_of_image(within)
+
+    def _written_of_image(self, done: int) -> int:
+        shape = self.layer.shape
+        if not shape.pool:
+            return done
+        if shape.pool_size == 3 and done == self.of_image:
+            return (done + 1) // 2
+        return done // 2
+
+    def centre(self, row: int) -> int:
+        """The row of its map in the middle of the window for row ``row``."""
+        image, within = self.place(row)
+        return image * self.height + within * self.layer.shape.stride
+
+    def window(self, row: int) -> range:
+        """The rows of its map that it reads for row ``row``."""
+        image, _ = self.place(row)
+        middle, reach = self.centre(row), int(not self.layer.centre)
+        return range(
+            max(image * self.height, middle - reach), min((image + 1) * self.height, middle + reach + 1)
+        )
+
+    def shortcut_row(self, row: int) -> int:
+        """The row of its shortcut's map that it reads for row ``row``."""
+        assert self.layer.shape.shortcut is not None
+        image, within = self.place(row)
+        return image * self.shortcut_height + within * self.layer.shape.shortcut.stride
+
+    @property
+    def gap(self) -> int:
+        """Rows of its map between the last row that is the middle of a window and the next image."""
+        return self.height - 1 - (self.of_image - 1) * self.layer.shape.stride
+
+    @property
+    def shortcut_gap(self) -> int:
+        """Rows of its shortcut's map between the last row that it reads of an image and the next image."""
+        return self.shortcut_height - 1 - self.shortcut_row(self.of_image - 1)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kestrel.sw.model.network import source_of
-from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.geometry import LayerRows, PlanLayer
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,20 @@ def readings(layers: Sequence[PlanLayer]) -> tuple[Reading, ...]:
         Reading(source_of(shapes, n) + 1, None if s.shortcut is None else s.shortcut.source + 1)
         for n, s in enumerate(shapes)
     )
+
+
+def layer_rows(
+    layers: Sequence[PlanLayer], heights: Sequence[int], images: int
+) -> tuple[LayerRows, ...]:
+    """How the rows of each layer relate to those of its maps. ``heights`` are the rows of an image in every
+    map, of which each map holds ``images``."""
+    return tuple(
+        LayerRows(
+            layer, heights[reading.source],
+            0 if reading.shortcut is None else heights[reading.shortcut], images,
+        )
+        for layer, reading in zip(layers, readings(layers), strict=True)
+    )  # fmt: skip
 
 
 def map_parts(layers: Sequence[PlanLayer]) -> list[int]:

@@ -188,8 +188,8 @@ def memory_use(plan: Plan, visit_starts: tuple[int, ...], end: int) -> tuple[Map
 def written_rows(plan: Plan, number: int, done: int) -> int:
     """Rows of its output that a record has written after working on ``done`` rows."""
     record = plan.records[number]
-    if record.layer is not None:
-        return record.layer.written_rows(done, record.height)
+    if record.counted is not None:
+        return record.counted.written(done)
     if plan.row_groups or plan.blocks:  # the row below is written too
         return min(done + 1, record.out_height + plan.row_groups) if done else 0
     return done
@@ -201,12 +201,11 @@ def _first_needed(plan: Plan, number: int, map_number: int, done: int) -> int:
     grouped = number == 1 and plan.row_groups
     if done >= reader.rows:
         return plan.records[map_number].out_height + grouped
-    if grouped or reader.layer is None:  # the three rows of a group are freed together with it
+    if grouped or reader.counted is None:  # the three rows of a group are freed together with it
         return done
     rows = []
     if reader.source == map_number:
-        rows.append(max(0, reader.layer.first_row_read(done)))
+        rows.append(reader.counted.window(done).start)
     if reader.shortcut == map_number:
-        assert reader.layer.shape.shortcut is not None
-        rows.append(reader.layer.shape.shortcut.stride * done)
+        rows.append(reader.counted.shortcut_row(done))
     return min(rows)

@@ -14,16 +14,20 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, first_size, map_sizes, source_of
-from kestrel.sw.planning.geometry import PlanLayer, Region, Visit, tile_kinds, tile_words
-from kestrel.sw.planning.maps import readings
+from kestrel.sw.planning.geometry import LayerRows, PlanLayer, Region, Visit, tile_kinds, tile_words
+from kestrel.sw.planning.maps import layer_rows, readings
 from kestrel.sw.planning.remedies import larger
 from kestrel.sw.planning.visit_order import Schedule, choose_schedule
+
+ROWS_MAX = 65535
+"""The most rows of a frame."""
 
 
 @dataclass(frozen=True)
 class Record:
     """A record of a layer; ``kind`` is KIND_INPUT, KIND_CONV or KIND_OUTPUT. ``height`` x ``width`` is the
-    size that the layer works on, ``out_height`` x ``out_width`` that of the map it writes. ``weight_base``
+    size of the map that the layer works on, ``out_height`` x ``out_width`` that of the map it writes, in a
+    batch with all images one below the other. ``counted`` relates a layer's rows to theirs. ``weight_base``
     and ``weight_words`` place its tiles in the ROM; a layer that shares another one's weights has no words
     of its own. ``source`` and ``shortcut`` are the numbers of the maps that it reads (map m is the one that
     record m writes), ``read`` and ``shortcut_read`` their places.
@@ -44,14 +48,13 @@ class Record:
     source: int | None = None
     shortcut: int | None = None
     shortcut_read: Region | None = None
+    counted: LayerRows | None = None
 
     @property
     def rows(self) -> int:
         """Rows that the record works on: those that a layer computes, without an odd last one that the
         pooling would drop; of the input, those of the map that it writes."""
-        if self.layer is not None:
-            return self.layer.rows(self.height)
-        return self.out_height
+        return self.out_height if self.counted is None else self.counted.total
 
     @property
     def written_part(self) -> int | None:
@@ -67,8 +70,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a frame needs, in the order in which it happens. ``blocks``: the image is stored in 2x2
-    blocks, with ``block_pads``, by colour, outside of it."""
+    """Everything that a frame needs, in the order in which it happens. The frame consists of ``images``
+    images of ``height`` x ``width`` pixels. ``blocks``: they are stored in 2x2 blocks, with ``block_pads``,
+    by colour, outside of them."""
 
     config: EngineConfig
     activation_bits: int
@@ -78,6 +82,7 @@ class Plan:
     visits: tuple[Visit, ...]
     blocks: bool = False
     block_pads: tuple[int, ...] = ()
+    images: int = 1
 
     @property
     def row_groups(self) -> bool:
@@ -146,11 +151,12 @@ def shortcut_channels(layers: Sequence[ConvShape], layer: ConvShape) -> int:
 
 
 def make_plan(
-    network: CompressedNetwork, config: EngineConfig, height: int, width: int, *, inner: Sequence[int] = ()
-) -> Plan:
-    """Plans a frame of ``height`` x ``width`` pixels. ``inner``: layers, in ascending order, whose maps are
-    output too, each as soon as it is whole; the last layer's always is. Raises InputError if the frame does
-    not fit ``config``."""
+    network: CompressedNetwork, config: EngineConfig, height: int, width: int, images: int = 1, *,
+    inner: Sequence[int] = (),
+) -> Plan:  # fmt: skip
+    """Plans a frame of ``images`` images of ``height`` x ``width`` pixels, a batch if there are several.
+    ``inner``: layers, in ascending order, whose maps are output too, each as soon as it is whole; the last
+    layer's always is. Raises InputError if the frame does not fit ``config``."""
     if network.activation_bits > config.activation_bits:
         raise InputError(
             f"network {network.name}: {network.activation_bits} activation bits; "
@@ -160,7 +166,7 @@ def make_plan(
     layers = plan_layers(network)
     plan = plan_frame(
         network.name, layers, network.activation_bits, config, height, width, blocks=network.blocks,
-        inner=inner,
+        images=images, inner=inner,
     )  # fmt: skip
     if not network.blocks:
         return plan
@@ -176,12 +182,13 @@ def plan_frame(
     width: int,
     *,
     blocks: bool = False,
+    images: int = 1,
     inner: Sequence[int] = (),
 ) -> Plan:
     """Like ``make_plan``, but for layers of which only the shapes are known."""
-    if not (1 <= height <= 65535 and 1 <= width <= config.max_width):
+    if not (1 <= height <= ROWS_MAX and 1 <= width <= config.max_width):
         raise InputError(
-            f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..65535, "
+            f"image {height} x {width}; allowed by configuration {config.name!r}: height 1..{ROWS_MAX}, "
             f"width 1..{config.max_width}{_wider(config, height, width)}"
         )
     for layer in layers:
@@ -194,10 +201,15 @@ def plan_frame(
     _check_residual(name, layers, config, blocks)
     first = first_size(height, width, blocks=blocks)
     sizes = _map_sizes(name, layers, *first)
-    schedule = choose_schedule(name, layers, config, *first, blocks, inner)
+    counted = layer_rows(layers, [rows for rows, _ in sizes], images)
+    _check_batch(name, config, height, counted)
+    schedule = choose_schedule(name, layers, config, *first, blocks, images, inner)
     regions = schedule.regions
+    sizes = [(images * rows, columns) for rows, columns in sizes]
     channels = layers[0].shape.in_channels
-    records = [Record(KIND_INPUT, "input", None, channels, height, width, *first, None, regions[0])]
+    records = [
+        Record(KIND_INPUT, "input", None, channels, images * height, width, *sizes[0], None, regions[0])
+    ]
     base = 0
     for number, (layer, reading) in enumerate(zip(layers, readings(layers), strict=True)):
         words = sum(n * tile_words(tile, layer, config) for tile, n in tile_kinds(layer, config).items())
@@ -210,7 +222,7 @@ def plan_frame(
                 *sizes[number + 1], regions[reading.source], regions[number + 1],
                 base if shares is None else records[1 + shares].weight_base, words,
                 reading.source, reading.shortcut,
-                None if reading.shortcut is None else regions[reading.shortcut],
+                None if reading.shortcut is None else regions[reading.shortcut], counted[number],
             )
         )  # fmt: skip
         base += words
@@ -227,7 +239,38 @@ def plan_frame(
             f"network {name} needs {base} words of weight ROM; "
             f"configuration {config.name!r} has {config.weight_words}; {larger(config, weight_words=base)}"
         )
-    return Plan(config, activation_bits, height, width, tuple(records), schedule.visits, blocks)
+    return Plan(
+        config, activation_bits, height, width, tuple(records), schedule.visits, blocks, images=images
+    )
+
+
+GAP_MAX = 1
+"""The most rows of a map that a pass passes over between two images of a batch."""
+
+
+def _check_batch(name: str, config: EngineConfig, height: int, counted: Sequence[LayerRows]) -> None:
+    """Raises InputError for a batch that the engine cannot run."""
+    images = counted[0].images
+    if images == 1:
+        return
+    where = f"network {name}, a batch of {images}"
+    if not config.batch:
+        raise InputError(
+            f"{where}: configuration {config.name!r} takes one image at a time; {larger(config, batch=True)}"
+        )
+    if images < 1 or images * height > ROWS_MAX:
+        raise InputError(f"{where}: images of {height} rows; allowed: 1 to {ROWS_MAX // height} of them")
+    if counted[0].layer.in_row_groups(config):
+        raise InputError(
+            f"{where}: {counted[0].layer.shape.name} would run in row groups, which take one image at a "
+            f"time; {larger(config, row_groups=False)}"
+        )
+    for of_layer in counted:
+        if max(of_layer.gap, of_layer.shortcut_height and of_layer.shortcut_gap) > GAP_MAX:
+            raise InputError(
+                f"{where}: {of_layer.layer.shape.name} pools a map of odd height and reads every second row "
+                "of its shortcut's; allowed: a height that the poolings halve without rest"
+            )
 
 
 def _check_residual(name: str, layers: Sequence[PlanLayer], config: EngineConfig, blocks: bool) -> None:
@@ -251,7 +294,7 @@ def _check_residual(name: str, layers: Sequence[PlanLayer], config: EngineConfig
 
 def _wider(config: EngineConfig, height: int, width: int) -> str:
     """The options that make the configuration wide enough, if the width is all that the image lacks."""
-    if not (1 <= height <= 65535 and width > config.max_width):
+    if not (1 <= height <= ROWS_MAX and width > config.max_width):
         return ""
     if width > config.partial_depth:  # the partial sums must hold two rows of a layer that pools
         return f"; {larger(config, max_width=width, partial_depth=2 * width)}"

@@ -93,18 +93,16 @@ def _rows_read(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
                 if 0 <= out + n - 1 < record.height:
                     yield out + n - 1, _Place(out - group + n, group)
     else:
-        assert record.layer is not None
-        first, last = record.layer.first_row_read(visit.first_row), record.layer.last_row_read(end - 1)
-        rows = range(max(0, first), min(record.height, last + 1))
-        yield from ((row, _Place(row)) for row in rows)
+        assert record.counted is not None
+        rows = {row for out in range(visit.first_row, end) for row in record.counted.window(out)}
+        yield from ((row, _Place(row)) for row in sorted(rows))
 
 
 def _shortcut_rows(record: Record, visit: Visit) -> Iterator[int]:
     """The rows of its shortcut's map that a visit needs."""
-    assert record.layer is not None
-    assert record.layer.shape.shortcut is not None
+    assert record.counted is not None
     for row in range(visit.first_row, visit.first_row + visit.rows):
-        yield row * record.layer.shape.shortcut.stride
+        yield record.counted.shortcut_row(row)
 
 
 def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
@@ -112,23 +110,24 @@ def _rows_written(plan: Plan, visit: Visit) -> Iterator[tuple[int, _Place]]:
     record = plan.records[visit.record]
     assert record.kind in {KIND_INPUT, KIND_CONV}
     end = visit.first_row + visit.rows
-    if record.layer is None:
+    if record.layer is None or record.counted is None:
         first = visit.first_row
     else:
         if record.layer.shape.pool and record.layer.shape.pool_size == 2 and visit.first_row % 2:
             raise PlanError(f"{record.name}: a strip of a pooled layer begins on row {visit.first_row}")
-        first = record.layer.written_rows(visit.first_row, record.height)
-        end = record.layer.written_rows(end, record.height)
+        first = record.counted.written(visit.first_row)
+        end = record.counted.written(end)
     for row in range(first, min(record.out_height, end)):
         if visit.record == 0 and plan.row_groups:
             yield from ((row, _Place(row + 1 - group, group)) for group in range(ROW_GROUPS))
         elif visit.record == 0 and plan.blocks:
             # A row of blocks is made of its own two rows of the image and of the one above them, which is
-            # written together with the row of blocks before.
+            # written together with the row of blocks before, if that belongs to the same image.
+            image_rows = record.out_height // plan.images
             yield from ((row, _Place(row, part)) for part in (0, 1))
-            if row == 0:
+            if row % image_rows == 0:
                 yield row, _Place(row, 2)
-            if row + 1 < record.out_height:
+            if (row + 1) % image_rows:
                 yield row + 1, _Place(row + 1, 2)
         else:
             yield row, _Place(row)

@@ -30,9 +30,10 @@ class PlannedShortcut:
 class PlannedLayer:
     """One layer of a plan.
 
-    ``height`` and ``width`` are those of the map that it works on. ``row_groups`` says that it works on three
-    rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``, ``slots``, ``stride``
-    and ``bytes`` describe the region that it writes, in words of a bank and in bytes over all banks.
+    ``height`` and ``width`` are those of an image in the map that it works on. ``row_groups`` says that it
+    works on three rows at once. ``strip_rows`` is the length of its longest visit. ``part``, ``base``,
+    ``slots``, ``stride`` and ``bytes`` describe the region that it writes, in words of a bank and in bytes
+    over all banks.
     ``cycles`` = ``streaming`` + ``waiting``; ``exposed`` of these cycles wait for weights alone. ``stride``
     is the region's; ``steps`` is the convolution's stride. ``reads`` is the layer whose output it reads, None
     for the image, ``shortcut`` what it adds besides.
@@ -103,13 +104,14 @@ def named_layers(name: str, mask_bits: str) -> tuple[PlanLayer, ...]:
     )
 
 
-def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int,
-               width: int, inner: Sequence[int] = ()) -> tuple[tuple[PlanLayer, ...], Plan]:
-    """The layers of ``named_layers``, and the plan of a frame of ``height`` x ``width`` pixels with as many
-    activation bits as ``config`` has. ``inner`` is as for ``make_plan``. Raises InputError."""
+def plan_named(name: str, mask_bits: str, config: EngineConfig, height: int, width: int,
+               images: int = 1, inner: Sequence[int] = ()) -> tuple[tuple[PlanLayer, ...], Plan]:
+    """The layers of ``named_layers``, and the plan of a frame of ``images`` images of ``height`` x ``width``
+    pixels with as many activation bits as ``config`` has. ``inner`` is as for ``make_plan``. Raises
+    InputError."""
     layers = named_layers(name, mask_bits)
     return layers, plan_frame(name, layers, config.activation_bits, config, height, width,
-                              blocks=parse_network(name).blocks, inner=inner)
+                              blocks=parse_network(name).blocks, images=images, inner=inner)
 
 
 def _planned_shortcut(plan: Plan, record: Record) -> PlannedShortcut | None:
@@ -127,9 +129,8 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
     cycles = frame_cycles(plan)
     # The model needs only records and visits, so it does not matter that the maps would not fit.
     image = plan.records[0]
-    visits = layer_by_layer(
-        name, layers, config, image.out_height, image.out_width, plan.blocks, plan.inner
-    ).visits
+    first = image.out_height // plan.images, image.out_width
+    visits = layer_by_layer(name, layers, config, *first, plan.blocks, plan.images, plan.inner).visits
     whole = frame_cycles(replace(plan, visits=visits))
     planned: list[PlannedLayer] = []
     for number, (record, counted) in enumerate(zip(plan.records, cycles.records, strict=True)):
@@ -142,7 +143,7 @@ def report_plan(name: str, layers: Sequence[PlanLayer], plan: Plan) -> PlanRepor
             PlannedLayer(
                 name=record.name,
                 in_channels=record.layer.shape.in_channels, out_channels=record.channels,
-                height=record.height, width=record.width, pool=record.layer.shape.pool,
+                height=record.height // plan.images, width=record.width, pool=record.layer.shape.pool,
                 row_groups=record.layer.in_row_groups(config),
                 mask_bits=record.layer.mask_bits, strip_rows=max(strips), visits=len(strips),
                 part=region.part, base=region.base, slots=region.slots, stride=region.stride,

@@ -8,6 +8,9 @@ between what is written and what is still to be read, in a circular region. Betw
 whole. Nothing is computed twice; the cost is a drained pipeline at each change of layer.
 
 Regions of the same part may share addresses if their maps are not alive at the same time.
+
+In a batch every map holds its images one below the other, and is visited in strips of rows like any other
+map: a strip may reach from one image into the next.
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.timing import drain_cycles
 from kestrel.sw.model.network import map_sizes
 from kestrel.sw.planning.geometry import (
+    LayerRows,
     PlanLayer,
     Region,
     Visit,
@@ -27,7 +31,7 @@ from kestrel.sw.planning.geometry import (
     pass_count,
     strip_rows,
 )
-from kestrel.sw.planning.maps import Reading, map_parts, readings, waits_for_shortcut
+from kestrel.sw.planning.maps import Reading, layer_rows, map_parts, readings, waits_for_shortcut
 from kestrel.sw.planning.remedies import larger
 
 
@@ -73,16 +77,17 @@ STRIPS = (1, 2, 3, 4, 6, 8, 12, 16)
 
 def choose_schedule(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False, inner: Sequence[int] = (),
+    blocks: bool = False, images: int = 1, inner: Sequence[int] = (),
 ) -> Schedule:  # fmt: skip
     """Layer by layer if the feature memory is large enough for that, otherwise the depth-first schedule that
-    loses the fewest cycles. ``inner``: layers whose maps are output too, whole, before the last one. If no
-    schedule fits, raises InputError with the smallest need that was found.
+    loses the fewest cycles. The first map consists of ``images`` images of ``height`` x ``width``.
+    ``inner``: layers whose maps are output too, whole, before the last one. If no schedule fits, raises
+    InputError with the smallest need that was found.
     """
-    best = layer_by_layer(name, layers, config, height, width, blocks, inner)
+    best = layer_by_layer(name, layers, config, height, width, blocks, images, inner)
     if _fits(best, config):
         return best
-    tried = depth_first_schedules(name, layers, config, height, width, blocks, inner)
+    tried = depth_first_schedules(name, layers, config, height, width, blocks, images, inner)
     found = [s for s in tried if _fits(s, config)]
     if found:
         return min(found, key=lambda s: (s.lost, sum(s.feature_words)))
@@ -90,8 +95,9 @@ def choose_schedule(
     words = [min(s.feature_words[part] for s in everything) for part in (0, 1)]
     least = min(everything, key=lambda s: sum(s.feature_words)).feature_words
     enough = tuple(map(max, least, config.feature_words))
+    size = f"{height} x {width}" + (f", {images} at once," if images > 1 else "")
     raise InputError(
-        f"network {name} at {height} x {width} needs {least[0]} and {least[1]} words a bank in feature parts "
+        f"network {name} at {size} needs {least[0]} and {least[1]} words a bank in feature parts "
         f"0 and 1 (alone at least {words[0]} or {words[1]}); configuration {config.name!r} has "
         f"{config.feature_words[0]} and {config.feature_words[1]}; {larger(config, feature_words=enough)}"
     )
@@ -99,25 +105,26 @@ def choose_schedule(
 
 def layer_by_layer(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False, inner: Sequence[int] = (),
+    blocks: bool = False, images: int = 1, inner: Sequence[int] = (),
 ) -> Schedule:  # fmt: skip
     """Every map is kept whole, and there are only as many changes of layer as there are layers."""
-    return schedule(name, layers, config, height, width, range(len(layers)), height, blocks, inner)
+    every = range(len(layers))
+    return schedule(name, layers, config, height, width, every, images * height, blocks, images, inner)
 
 
 def depth_first_schedules(
     name: str, layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int,
-    blocks: bool = False, inner: Sequence[int] = (),
+    blocks: bool = False, images: int = 1, inner: Sequence[int] = (),
 ) -> list[Schedule]:  # fmt: skip
     """Schedules whose segments begin at the start and where maps become smaller, in every
     combination."""
     ends = [n for n in range(1, len(layers)) if layers[n - 1].shape.pool or layers[n].shape.stride > 1]
     found = (
-        schedule(name, layers, config, height, width, cuts, rows, blocks, inner)
+        schedule(name, layers, config, height, width, cuts, rows, blocks, images, inner)
         for count in range(len(ends) + 1)
         for cuts in combinations(ends, count)
         for rows in STRIPS
-        if rows <= height
+        if rows <= images * height
     )
     return [one for one in found if keeps_pooled_rows(layers, one.visits)]
 
@@ -149,43 +156,47 @@ def schedule(
     cuts: Sequence[int],
     rows: int,
     blocks: bool = False,
+    images: int = 1,
     inner: Sequence[int] = (),
 ) -> Schedule:
     """The schedule with segments that begin at layer 0 and at each layer of ``cuts``, and with strips of
     about ``rows`` rows (more if rows are short, so that weight loads stay hidden). Raises InputError."""
-    maps = _maps(layers, config, height, width)
+    maps = _maps(layers, config, height, width, images)
+    counted = layer_rows(layers, [m.height // images for m in maps], images)
     strips = [
-        strip_rows(name, layer, *_computed(layer, maps[reading.source]), config, at_least=rows)
-        for layer, reading in zip(layers, readings(layers), strict=True)
+        strip_rows(name, layer, rows_of.total, _columns(layer, maps[reading.source]), config, at_least=rows)
+        for layer, rows_of, reading in zip(layers, counted, readings(layers), strict=True)
     ]
-    visits = _visits(layers, maps, strips, sorted({0, *cuts}), rows, inner)
-    lives = _lives(layers, maps, visits, config, blocks, inner)
+    visits = _visits(layers, maps, counted, strips, sorted({0, *cuts}), rows, inner)
+    lives = _lives(layers, maps, counted, visits, config, blocks, inner)
     return Schedule(tuple(visits), _place(maps, lives), _lost(layers, maps, visits, config))
 
 
-def _computed(layer: PlanLayer, source: _Map) -> tuple[int, int]:
-    """Rows and columns that a layer computes of a map."""
-    return layer.rows(source.height), layer.shape.conv_size(source.height, source.width)[1]
+def _columns(layer: PlanLayer, source: _Map) -> int:
+    """Columns that a layer computes of a map."""
+    return layer.shape.conv_size(1, source.width)[1]
 
 
-def _maps(layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int) -> list[_Map]:
+def _maps(
+    layers: Sequence[PlanLayer], config: EngineConfig, height: int, width: int, images: int
+) -> list[_Map]:
     sizes = [(height, width), *map_sizes([layer.shape for layer in layers], height, width)]
     channels = [layers[0].shape.in_channels, *(layer.shape.out_channels for layer in layers)]
     return [
-        _Map(rows, columns, group_count(count, config.word_lanes) * columns, part)
+        _Map(images * rows, columns, group_count(count, config.word_lanes) * columns, part)
         for (rows, columns), count, part in zip(sizes, channels, map_parts(layers), strict=True)
     ]
 
 
 def _visits(
-    layers: Sequence[PlanLayer], maps: Sequence[_Map], strips: Sequence[int], starts: Sequence[int],
-    rows: int, inner: Sequence[int],
+    layers: Sequence[PlanLayer], maps: Sequence[_Map], counted: Sequence[LayerRows], strips: Sequence[int],
+    starts: Sequence[int], rows: int, inner: Sequence[int],
 ) -> list[Visit]:  # fmt: skip
     visits: list[Visit] = []
     written = [0] * len(maps)  # rows of each map
     done = [0] * len(layers)  # rows each layer has computed
     reads = readings(layers)
-    totals = [layer.rows(maps[r.source].height) for layer, r in zip(layers, reads, strict=True)]
+    totals = [of_layer.total for of_layer in counted]
 
     def run(record: int, first: int, count: int) -> None:
         last = visits[-1] if visits else None
@@ -198,11 +209,10 @@ def _visits(
         while done[start:end] != totals[start:end]:
             for number in reversed(range(start, end)):
                 count = min(strips[number], totals[number] - done[number])
-                if count and _is_ready(layers[number], reads[number], maps, written, done[number] + count):
+                if count and _is_ready(counted[number], reads[number], written, done[number] + count):
                     run(number + 1, done[number], count)
                     done[number] += count
-                    source = maps[reads[number].source]
-                    written[number + 1] = layers[number].written_rows(done[number], source.height)
+                    written[number + 1] = counted[number].written(done[number])
                     if number in inner and done[number] == totals[number]:
                         run(len(maps) + inner.index(number), 0, maps[number + 1].height)
                     break
@@ -215,22 +225,16 @@ def _visits(
     return visits
 
 
-def _is_ready(
-    layer: PlanLayer, reads: Reading, maps: Sequence[_Map], written: Sequence[int], end: int
-) -> bool:
+def _is_ready(counted: LayerRows, reads: Reading, written: Sequence[int], end: int) -> bool:
     """Whether the rows are there that a layer needs for its rows before ``end``."""
-    below = min(layer.last_row_read(end - 1) + 1, maps[reads.source].height)
-    if written[reads.source] < below:
+    if written[reads.source] < counted.window(end - 1).stop:
         return False
-    if reads.shortcut is None:
-        return True
-    assert layer.shape.shortcut is not None
-    return written[reads.shortcut] > layer.shape.shortcut.stride * (end - 1)
+    return reads.shortcut is None or written[reads.shortcut] > counted.shortcut_row(end - 1)
 
 
 def _lives(
-    layers: Sequence[PlanLayer], maps: Sequence[_Map], visits: Sequence[Visit], config: EngineConfig,
-    blocks: bool, inner: Sequence[int],
+    layers: Sequence[PlanLayer], maps: Sequence[_Map], counted: Sequence[LayerRows],
+    visits: Sequence[Visit], config: EngineConfig, blocks: bool, inner: Sequence[int],
 ) -> list[_Life]:  # fmt: skip
     lives = [_Life() for _ in maps]
     reads = readings(layers)
@@ -251,8 +255,7 @@ def _lives(
             if visit.record == 0:
                 written[0] = end + (grouped or blocks)
             else:
-                layer, source = layers[visit.record - 1], reads[visit.record - 1].source
-                written[visit.record] = layer.written_rows(end, maps[source].height)
+                written[visit.record] = counted[visit.record - 1].written(end)
             life = lives[visit.record]
             life.first = time if life.first < 0 else life.first
             life.last = max(life.last, time)
@@ -261,7 +264,7 @@ def _lives(
         if visit.record >= len(maps):
             found = [(outputs[visit.record - len(maps)], end)]
         else:
-            found = _rows_needed(layers, reads, visit.record, end, grouped)
+            found = _rows_needed(counted, reads, visit.record, end, grouped)
         for m, row in found:
             lives[m].last = time
             needed[m][visit.record] = max(needed[m].get(visit.record, 0), row)
@@ -269,17 +272,16 @@ def _lives(
 
 
 def _rows_needed(
-    layers: Sequence[PlanLayer], reads: Sequence[Reading], record: int, done: int, grouped: int
+    counted: Sequence[LayerRows], reads: Sequence[Reading], record: int, done: int, grouped: int
 ) -> list[tuple[int, int]]:
     """The maps that the input or a layer reads, and the first row of each that it still needs after ``done``
     rows."""
     if record == 0:
         return []
-    layer, reading = layers[record - 1], reads[record - 1]
-    found = [(reading.source, done if record == 1 and grouped else max(0, layer.first_row_read(done)))]
+    of_layer, reading = counted[record - 1], reads[record - 1]
+    found = [(reading.source, done if record == 1 and grouped else of_layer.window(done).start)]
     if reading.shortcut is not None:
-        assert layer.shape.shortcut is not None
-        row = layer.shape.shortcut.stride * done
+        row = of_layer.shortcut_row(done)
         if reading.shortcut == reading.source:
             return [(reading.source, min(row, found[0][1]))]
         found.append((reading.shortcut, row))
@@ -296,7 +298,7 @@ def _lost(
         group_count(layer.shape.out_channels, config.output_lanes) * waits_for_shortcut(reading, parts)
         for layer, reading in zip(layers, readings(layers), strict=True)
     ]
-    columns = [_computed(layer, maps[r.source])[1] for layer, r in zip(layers, readings(layers), strict=True)]
+    columns = [_columns(layer, maps[r.source]) for layer, r in zip(layers, readings(layers), strict=True)]
     change = drain_cycles(config) + 1
     lost = 0
     for before, visit in pairwise(visits):

@@ -31,7 +31,7 @@ from kestrel.sw.planning.visit_order import depth_first_schedules
 from kestrel.verif.cases.depth_first import depth_first_plan
 from kestrel.verif.cases.random_network import constant_network, stack
 from kestrel.verif.regress.draw import CYCLES, DRAWS, TARGETS, Case, Draw, Frame
-from kestrel.verif.regress.graphs import GRAPH_KINDS
+from kestrel.verif.regress.graphs import BATCH_KINDS, GRAPH_KINDS
 
 
 def make_frame(case: Case) -> Frame:
@@ -214,13 +214,17 @@ KINDS: dict[str, Callable[[Draw], Frame]] = {
     "wide": _wide,
     "extreme": _extreme,
     **GRAPH_KINDS,
+    **BATCH_KINDS,
 }
 """The kinds of frames: the VGG networks, and the purposes for which random stacks and graphs are drawn."""
 
 
 def kinds_of(config: EngineConfig) -> list[str]:
-    """The kinds that run on an engine: graphs only on one for residual networks."""
-    return [kind for kind in KINDS if config.residual or kind not in GRAPH_KINDS]
+    """The kinds that run on an engine: graphs only on one for residual networks, batches on one for them."""
+    return [
+        kind for kind in KINDS
+        if (config.residual or kind not in GRAPH_KINDS) and (config.batch or kind not in BATCH_KINDS)
+    ]  # fmt: skip
 
 
 def all_cases(seeds: range) -> list[Case]:

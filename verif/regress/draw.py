@@ -44,9 +44,15 @@ RESIDUAL: dict[str, EngineConfig] = {
 }
 """Engines for residual networks."""
 
+BATCH: dict[str, EngineConfig] = {
+    f"{name}-batch": replace((ODD | RESIDUAL)[name], batch=True, table_words=8192)
+    for name in ("4x2", "2x4-residual", "12x3-rows-residual")
+}
+"""Engines that run several images in a frame."""
+
 TARGETS: dict[str, EngineConfig] = {
     "nano": NAMED["nano"],
-    **{name: replace(config, name=name) for name, config in (ODD | RESIDUAL).items()},
+    **{name: replace(config, name=name) for name, config in (ODD | RESIDUAL | BATCH).items()},
     "edge": NAMED["edge"],
     "edge-residual": replace(NAMED["edge"], name="edge-residual", residual=True),
     "asic": NAMED["asic"],
@@ -104,7 +110,7 @@ class Frame:
         return (
             f"{net.name}: {layers}, "
             f"mask bits {[layer.mask_bits for layer in net.layers]}, {net.activation_bits} activation bits, "
-            f"{plan.height} x {plan.width}, {len(plan.visits)} visits, "
+            f"{plan.images} x {plan.height} x {plan.width}, {len(plan.visits)} visits, "
             f"feature words {plan.config.feature_words}, {self.pauses}, power-up {self.power_up}"
         )
 
@@ -171,7 +177,7 @@ class Draw:
         if self.rng.random() < 0.3:
             pauses = Pauses(self.case.seed, float(self.rng.uniform(0.05, 0.9)))
         channels = IMAGE_CHANNELS if network.blocks else network.layers[0].shape.in_channels
-        pixels = self.pixels(channels, plan.height, plan.width)
+        pixels = self.pixels(channels, plan.images * plan.height, plan.width)
         return Frame(network, plan, pixels, pauses, power_up=self.number(1, 1 << 30))
 
     def network(self, shapes: Sequence[ConvShape], bits: Sequence[int], name: str) -> CompressedNetwork:

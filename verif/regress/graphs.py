@@ -1,4 +1,4 @@
-"""Frames of random graphs, for engines for residual networks."""
+"""Frames of random graphs, for engines for residual networks, and of batches, for engines that run them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +15,14 @@ _DENSE = GraphKinds(
     shortcut=0.9, stride=0.25, pool_2x2=0.15, pool_3x3=0.25, kernel_1x1=0.3, other_source=0.4, shares=0.4
 )
 """As much as possible in one network."""
+
+_PLAIN = GraphKinds(
+    shortcut=0, stride=0, pool_2x2=0.3, pool_3x3=0, kernel_1x1=0, other_source=0, shares=0
+)
+"""What any engine runs."""
+
+IMAGES_MAX = 5
+"""The most images of a batch."""
 
 
 def _graph(draw: Draw) -> Frame:
@@ -36,12 +44,23 @@ def _strips(draw: Draw) -> Frame:
     return draw.frame(network, _depth_first(draw, network, plan))
 
 
+def _batch(draw: Draw) -> Frame:
+    """Several images at once, of a graph if the engine runs them; whole maps, or strips that reach from image
+    to image."""
+    blocks = draw.config.residual and draw.rng.random() < 0.5
+    network, plan = _drawn_graph(draw, (1, 24), (1, 24), blocks=blocks, images=draw.number(1, IMAGES_MAX))
+    return draw.frame(network, _depth_first(draw, network, plan) if draw.rng.random() < 0.5 else plan)
+
+
+BATCH_KINDS: dict[str, Callable[[Draw], Frame]] = {"batch": _batch}
+"""The kind of frames of several images."""
+
 GRAPH_KINDS: dict[str, Callable[[Draw], Frame]] = {"graph": _graph, "blocks": _blocks, "strips": _strips}
 """The kinds of frames of graphs."""
 
 
 def _drawn_graph(
-    draw: Draw, height: tuple[int, int], width: tuple[int, int], *, blocks: bool
+    draw: Draw, height: tuple[int, int], width: tuple[int, int], *, blocks: bool, images: int = 1
 ) -> tuple[CompressedNetwork, Plan]:
     """A random graph and its plan for a size at which it fits the engine and the budget. The draws become
     smaller the longer nothing fits."""
@@ -50,6 +69,8 @@ def _drawn_graph(
     channels = (*lane_channels(config.input_lanes, config.output_lanes), 5, 8)
     for attempt in range(DRAWS):
         kinds = GraphKinds() if draw.rng.random() < 0.6 else _DENSE
+        if not config.residual:
+            kinds = _PLAIN
         count = draw.number(1, max(2, 10 - attempt // 10))
         h, w = (draw.number(low, max(low, high - attempt // 5)) for low, high in (height, width))
         try:
@@ -58,7 +79,7 @@ def _drawn_graph(
                 activation_bits=draw.activation_bits(), blocks=blocks, kinds=kinds, name=draw.case.kind,
                 shortcut_shift_max=config.shortcut_shift_max,
             )  # fmt: skip
-            plan = make_plan(network, config, h, min(w, config.max_width))
+            plan = make_plan(network, config, h, min(w, config.max_width), images)
         except (InputError, RuntimeError):  # a map is pooled to nothing, or nothing is lively, say
             continue
         if frame_cycles(plan).total <= draw.budget:
@@ -69,9 +90,11 @@ def _drawn_graph(
 def _depth_first(draw: Draw, network: CompressedNetwork, plan: Plan) -> Plan:
     """The frame by one of the depth-first schedules, most often by that of the least memory; the plan is made
     for a feature memory of its size."""
-    size = plan.records[0].out_height, plan.records[0].out_width
+    size = plan.records[0].out_height // plan.images, plan.records[0].out_width
     layers = plan_layers(network)
-    found = depth_first_schedules(network.name, layers, draw.config, *size, network.blocks)
+    found = depth_first_schedules(
+        network.name, layers, draw.config, *size, network.blocks, images=plan.images
+    )
     while found:
         least = min(found, key=lambda schedule: sum(schedule.feature_words))
         chosen = least if draw.rng.random() < 0.5 else found[draw.number(0, len(found) - 1)]

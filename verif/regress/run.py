@@ -51,7 +51,8 @@ def run_case(case: Case, build: Build, sources: str) -> Result:
                 build, frame.network, frame.plan, frame.pixels, Path(folder),
                 pauses=frame.pauses, seed=frame.power_up,
             )  # fmt: skip
-        compared = compare_run(run, frame.network, reference_maps(frame.network, frame.pixels))
+        expected = reference_maps(frame.network, frame.pixels, frame.plan.images)
+        compared = compare_run(run, frame.network, expected)
         wrong = [str(layer) for layer in compared if not layer.equal]
         if not wrong and not all_equal(compared):
             wrong.append("nothing was compared")

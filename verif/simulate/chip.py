@@ -40,12 +40,15 @@ class ChipReport:
 
 
 class ChipSimulation:
-    """A network on a chip, ready to take frames of one size. Raises InputError if it does not fit."""
+    """A network on a chip, ready to take frames of ``images`` images of one size. Raises InputError if it
+    does not fit."""
 
-    def __init__(self, network: CompressedNetwork, chip: ChipConfig, height: int, width: int) -> None:
+    def __init__(
+        self, network: CompressedNetwork, chip: ChipConfig, height: int, width: int, images: int = 1
+    ) -> None:
         self.network = network
         self.chip = chip
-        self.plan: Plan = make_plan(network, chip.engine, height, width)
+        self.plan: Plan = make_plan(network, chip.engine, height, width, images)
         self.model: FrameCycles = frame_cycles(self.plan)
         self.build: Build = build_chip(chip)
 
@@ -59,7 +62,7 @@ class ChipSimulation:
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> ChipReport:
         """Runs a self-check if ``check`` is set, then one frame of ``pixels`` (uint8 [C, H, W], in the
-        network's channel order). Raises SimulationError."""
+        network's channel order; of a batch the images one below the other). Raises SimulationError."""
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="kestrel-") as folder:
             write_files(self.network, self.plan, pixels, Path(folder))
@@ -68,7 +71,7 @@ class ChipSimulation:
                 check=check, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
         output = run.outputs[0]
-        expected = reference_maps(self.network, pixels)[-1].transpose(1, 2, 0).ravel()
+        expected = reference_maps(self.network, pixels, self.plan.images)[-1].transpose(1, 2, 0).ravel()
         found = np.frombuffer(output.data, np.uint8)
         size = min(len(found), len(expected))
         wrong = int((found[:size] != expected[:size]).sum()) + abs(len(found) - len(expected))

@@ -55,13 +55,15 @@ class LayerResult:
         return text if self.first_mismatch is None else f"{text}, first {self.first_mismatch}"
 
 
-def reference_maps(network: CompressedNetwork, pixels: np.ndarray) -> list[np.ndarray]:
+def reference_maps(network: CompressedNetwork, pixels: np.ndarray, images: int = 1) -> list[np.ndarray]:
     """The expected maps of all layers, uint8 [C_l, H_l, W_l], for 8-bit pixels uint8 [C, H, W] as they enter
-    the engine's image stream."""
-    x = torch.from_numpy(np.ascontiguousarray(round_pixels(pixels, network.activation_bits)[None]))
+    the engine's image stream. Of a batch, pixels and maps hold ``images`` images one below the other, each of
+    which the network sees alone."""
+    apart = np.stack(np.split(round_pixels(pixels, network.activation_bits), images, axis=1))
+    x = torch.from_numpy(apart)
     if network.blocks:
         x = blocks_of(x, torch.from_numpy(network.pad[: len(pixels)]))
-    return [y[0].numpy() for y in Reference(network).run(x)]
+    return [np.concatenate(y.numpy(), axis=1) for y in Reference(network).run(x)]
 
 
 def compare_maps(

@@ -64,14 +64,15 @@ class DescriptorReport:
 
 
 class DescriptorSimulation:
-    """A network on a chip with a descriptor unit, for one size of crops. ``options`` are those of the backend
+    """A network on a chip with a descriptor unit, for one size of crops, ``images`` of which are run in each
+    frame. ``options`` are those of the backend
     "reference", with which the chip is compared. ``quantiser`` is that of the bytes and bits (None:
     ``plain_quantiser``). ``descriptor`` is the unit (None: the configuration's own). Raises InputError for
     anything that the chip cannot do."""
 
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, options: DescriptorOptions, *,
-        quantiser: Quantiser | None = None, descriptor: DescriptorConfig | None = None,
+        quantiser: Quantiser | None = None, descriptor: DescriptorConfig | None = None, images: int = 1,
     ) -> None:  # fmt: skip
         if options.backend != "reference":
             raise InputError(f"backend {options.backend!r} beside the simulated chip; allowed: 'reference'")
@@ -85,7 +86,7 @@ class DescriptorSimulation:
             raise InputError(f"crops {self.describer.crops.crops!r} join maps; "
                              "allowed on the chip: crops that are summed")
         self.plan: Plan = make_plan(
-            network, config, options.height, options.width, inner=self.layers[:-1]
+            network, config, options.height, options.width, images, inner=self.layers[:-1]
         )
         self.model: FrameCycles = frame_cycles(self.plan)
         whitened = self.describer.whitening is not None
@@ -103,15 +104,20 @@ class DescriptorSimulation:
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> DescriptorReport:  # fmt: skip
-        """Runs a picture, uint8 RGB [H, W, 3]: a self-check, then one frame for each crop of each rotation.
-        Raises SimulationError, and InputError for weighted crops."""
+        """Runs a picture, uint8 RGB [H, W, 3]: a self-check, then as many frames as the crops of each
+        rotation fill. Raises SimulationError, and InputError for weighted crops and for crops that do not
+        fill the last frame."""
         start = time.perf_counter()
         inputs = cut_crops(rgb, self.describer.crops)
         if any(weight != 1 for weight in inputs.weights):
             raise InputError(f"crops {self.describer.crops.crops!r} with weights; allowed on the chip: all 1")
-        crops = len(inputs.pictures) // inputs.rotations
-        parts = [_part(n, crops, inputs.rotations) for n in range(len(inputs.pictures))]
-        pixels = [find_preprocessing(self.network.preprocessing).pixels(p) for p in inputs.pictures]
+        crops, images = len(inputs.pictures) // inputs.rotations, self.plan.images
+        if crops % images:
+            raise InputError(f"{crops} crops in batches of {images}; allowed: a divisor of {crops}")
+        of_frame = np.split(np.stack(inputs.pictures), len(inputs.pictures) // images)
+        parts = [_part(n, crops // images, inputs.rotations) for n in range(len(of_frame))]
+        preprocessing = find_preprocessing(self.network.preprocessing)
+        pixels = [preprocessing.pixels(np.concatenate(pictures)) for pictures in of_frame]
         select = KINDS[kind]
         with tempfile.TemporaryDirectory(prefix="kestrel-") as name:
             folder = Path(name)
@@ -162,7 +168,7 @@ class DescriptorSimulation:
         return [
             descriptor_cycles(
                 constants, self.chip.engine, last_crop=bool(part["last_crop"]),
-                last_rotation=bool(part["last_rotation"]), output=select - 1,
+                last_rotation=bool(part["last_rotation"]), output=select - 1, images=self.plan.images,
             )
             for constants in self.constants.maps
         ]  # fmt: skip

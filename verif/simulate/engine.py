@@ -1,4 +1,4 @@
-"""The main proof: an image is run through the simulated engine and through the reference. The results are
+"""The main proof: a frame is run through the simulated engine and through the reference. The results are
 compared element by element and layer by layer, and the counted cycles with the closed form."""
 
 import tempfile
@@ -71,7 +71,8 @@ class FrameReport:
 
 
 class Simulation:
-    """A network on an engine, ready to take frames of one size. Raises InputError if it does not fit.
+    """A network on an engine, ready to take frames of ``images`` images of one size. Raises InputError if it
+    does not fit.
 
     Members: ``plan``, ``model`` (the expected cycles) and ``build``.
     """
@@ -83,10 +84,11 @@ class Simulation:
         height: int,
         width: int,
         *,
+        images: int = 1,
         waves: bool = False,
     ) -> None:
         self.network = network
-        self.plan: Plan = make_plan(network, config, height, width)
+        self.plan: Plan = make_plan(network, config, height, width, images)
         self.model: FrameCycles = frame_cycles(self.plan)
         self.build: Build = build_engine(config, trace=waves)
 
@@ -100,7 +102,8 @@ class Simulation:
         workdir: Path | None = None,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> FrameReport:
-        """Simulates one frame of ``pixels`` (uint8 [C, H, W], in the network's channel order).
+        """Simulates one frame of ``pixels`` (uint8 [C, H, W], in the network's channel order; of a batch the
+        images one below the other).
 
         ``workdir`` keeps the files of the run; by default they are temporary. Raises SimulationError if the
         engine does not complete the frame.
@@ -112,7 +115,7 @@ class Simulation:
                 pauses=pauses, waves=waves, seed=seed, progress=progress,
             )  # fmt: skip
         seconds = time.perf_counter() - start
-        return self._report(run, reference_maps(self.network, pixels), seconds)
+        return self._report(run, reference_maps(self.network, pixels, self.plan.images), seconds)
 
     def _report(self, run: FrameRun, expected: list[np.ndarray], seconds: float) -> FrameReport:
         config = self.plan.config

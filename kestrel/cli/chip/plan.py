@@ -13,7 +13,7 @@ from kestrel.api.chip import FramePlan, is_network_file
 from kestrel.api.chip import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.retrieval import PoolMapsOption
-from kestrel.cli.options.size import SizeOption
+from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import When
@@ -30,7 +30,7 @@ EXIT_UNPROVED = 1
 
 
 @declares(
-    "config settings size pool_maps output",
+    "config settings size batch pool_maps output",
     writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
     effects={
         "mask_bits": When(lambda values: not is_network_file(values["network"]),
@@ -47,6 +47,7 @@ def plan(
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
+    batch: BatchOption = 1,
     mask_bits: Annotated[
         str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
     ] = None,
@@ -62,7 +63,7 @@ def plan(
     The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
     """
     chosen = chosen_config(config, settings)
-    found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits,
+    found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, batch=batch,
                        pool_maps=parse_maps(pool_maps), progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:
@@ -82,6 +83,7 @@ def _payload(found: FramePlan) -> dict[str, Any]:
         "activation_bits": planned.activation_bits,
         "height": planned.height,
         "width": planned.width,
+        "batch": planned.images,
         "proved": found.proved,
         "flaw": found.flaw,
         "feature_bytes": memory.feature_bytes,
@@ -99,6 +101,7 @@ def _payload(found: FramePlan) -> dict[str, Any]:
         "shadow_bits": memory.shadow_bits,
         "visits": len(planned.visits),
         "model_cycles": report.cycles.total,
+        "cycles_per_image": report.cycles.total / planned.images,
         "compute_cycles": report.cycles.compute,
         "layer_by_layer_cycles": report.whole_maps.compute,
         "ratio": report.ratio,
@@ -114,8 +117,8 @@ def _show(console: Console, found: FramePlan) -> None:
     config = planned.config
     table = Table(
         title=f"{found.network} on {config.name}, {planned.height} x {planned.width}, "
-        f"{len(planned.visits)} visits", title_justify="left", box=SIMPLE_HEAD, padding=0,
-        pad_edge=False,
+        f"{f'{planned.images} at once, ' if planned.images > 1 else ''}{len(planned.visits)} visits",
+        title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False,
     )  # fmt: skip
     table.add_column("layer", no_wrap=True)
     # The table must fit 80 columns. A visit is a strip of rows; a region has a part, a base and slots.
@@ -139,8 +142,9 @@ def _show(console: Console, found: FramePlan) -> None:
         if layer.row_groups:
             console.print(f"{layer.name} computes three rows at once", highlight=False)
     hidden = "all hidden" if report.exposed == 0 else f"exposed for {report.exposed:,} cycles"
+    each = f" ({report.cycles.total / planned.images:,.0f} an image)" if planned.images > 1 else ""
     console.print(
-        f"cycles: {report.cycles.total:,} a frame, {report.cycles.compute:,} in the layers, "
+        f"cycles: {report.cycles.total:,} a frame{each}, {report.cycles.compute:,} in the layers, "
         f"{report.ratio:.4f} times layer by layer ({report.whole_maps.compute:,}); "
         f"{report.mac_utilisation:.1%} of the array's peak; weight loads {hidden}",
         highlight=False,

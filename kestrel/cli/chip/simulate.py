@@ -12,7 +12,7 @@ from kestrel.api.simulation import simulate as simulate_engine
 from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.retrieval import PoolMapsOption
-from kestrel.cli.options.size import SizeOption
+from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Among, Given
@@ -32,7 +32,7 @@ EXIT_MISMATCH = 1
 
 
 @declares(
-    "config settings size pauses seed top",
+    "config settings size batch pauses seed top",
     writes={"waves": FileOutput(WAVES, (WAVES_SUFFIX,))},
     effects={
         "waves": Among("top", Top.ENGINE),
@@ -47,6 +47,7 @@ def simulate(
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
+    batch: BatchOption = 1,
     pauses: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Share of cycles in which each stream pauses.")
     ] = 0.0,
@@ -83,19 +84,21 @@ def simulate(
         described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening,
                                       pool_maps=parse_maps(pool_maps))
         found = simulate_descriptors(
-            loaded, images, chosen, described, quantiser=None if codes is None else _quantiser(codes),
-            pauses=pauses, seed=seed, progress=progress,
+            loaded, images, chosen, described, batch=batch,
+            quantiser=None if codes is None else _quantiser(codes), pauses=pauses, seed=seed,
+            progress=progress,
         )  # fmt: skip
         payload = descriptor_payload(found, loaded, chosen, described)
         emit(payload, lambda console: show_descriptors(console, payload), json)
     elif top is Top.CHIP:
-        found = simulate_chip(loaded, images, chosen, wanted, pauses=pauses, seed=seed, progress=progress)
+        found = simulate_chip(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
+                              progress=progress)
         payload = chip_payload(found, loaded, chosen, wanted)
         emit(payload, lambda console: show_chip(console, payload), json)
     else:
         window = None if waves is None else Waves(waves.absolute(), waves_from, waves_cycles)
-        found = simulate_engine(loaded, images, chosen, wanted, pauses=pauses, seed=seed, waves=window,
-                                progress=progress)
+        found = simulate_engine(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
+                                waves=window, progress=progress)
         payload = _payload(found, loaded)
         emit(payload, lambda console: _show(console, found, payload), json)
     if not found.bit_exact or not found.cycles_as_modelled:
@@ -118,6 +121,7 @@ def _payload(proof: EngineProof, network: CompressedNetwork) -> dict[str, Any]:
         "activation_bits": network.activation_bits,
         "height": proof.plan.height,
         "width": proof.plan.width,
+        "batch": proof.plan.images,
         "images": [
             {
                 "image": image,
@@ -164,6 +168,7 @@ def _payload(proof: EngineProof, network: CompressedNetwork) -> dict[str, Any]:
 def _show(console: Console, proof: EngineProof, payload: dict[str, Any]) -> None:
     title = (
         f"{payload['network']} on {payload['config']}, {payload['height']} x {payload['width']}, "
+        f"{f'{proof.plan.images} at once, ' if proof.plan.images > 1 else ''}"
         f"{len(proof.frames)} frame{'s' if len(proof.frames) > 1 else ''}"
     )
     table = Table(title=title, title_justify="left")

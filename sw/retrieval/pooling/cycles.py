@@ -1,5 +1,7 @@
 """Cycles of the descriptor unit in closed form, equal to those of the Verilog."""
 
+from dataclasses import replace
+
 from kestrel.hw.spec.descriptor import (
     DESCRIPTOR_HEADER_USED,
     DESCRIPTOR_OUTPUT_BITS,
@@ -30,21 +32,28 @@ def descriptor_cycles(
     last_crop: bool = True,
     last_rotation: bool = True,
     output: int = DESCRIPTOR_OUTPUT_BYTES,
+    images: int = 1,
 ) -> int:
-    """Cycles from ``go`` to ``ending``, provided that the stream never waits."""
-    return sum(nip_stages(constants, config, last_crop, last_rotation, output).values())
+    """Cycles from ``go`` to ``ending``, provided that the stream never waits. ``images``: of the batch."""
+    return sum(nip_stages(constants, config, last_crop, last_rotation, output, images).values())
 
 
 def nip_stages(
-    constants: DescriptorConstants, config: EngineConfig, last_crop: bool, last_rotation: bool, output: int
-) -> dict[str, int]:
+    constants: DescriptorConstants, config: EngineConfig, last_crop: bool, last_rotation: bool, output: int,
+    images: int = 1,
+) -> dict[str, int]:  # fmt: skip
     """The same cycles, split by stage of the computation."""
     channels = constants.channels
     whitens = constants.whitening is not None and output != DESCRIPTOR_OUTPUT_SUMS
     dimensions = constants.dimensions if whitens else channels
-    regions = constants.regions
+    # A batch's images lie one below the other, each with all the regions.
+    regions = [
+        replace(region, top=n * constants.height + region.top)
+        for n in range(images)
+        for region in constants.regions
+    ]
     stages = {
-        "header": DESCRIPTOR_HEADER_USED + 2 + 1 + 1,  # including the check and the end
+        "header": DESCRIPTOR_HEADER_USED + 2 + images + 1,  # including the checks and the end
         "regions": (REGION_WORDS + 2) * len(regions)
         + sum(square_cycles(region, channels, config.word_lanes) for region in regions),
         "roots": len(regions) * (RECIPROCAL + channels + ROOTED),

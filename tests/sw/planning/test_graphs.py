@@ -52,7 +52,7 @@ def test_plans_of_random_graphs_are_proved(lanes, rng):
         planned += 1
         size = plan.records[0].out_height, plan.records[0].out_width
         assert plan.inner == tuple(inner)
-        found = depth_first_schedules(network.name, plan_layers(network), config, *size, blocks, inner)
+        found = depth_first_schedules(network.name, plan_layers(network), config, *size, blocks, 1, inner)
         deep += len(found) > 0
         others = [with_schedule(plan, found[int(n)]) for n in rng.integers(len(found), size=3)]
         for one in (plan, *others):

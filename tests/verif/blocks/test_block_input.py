@@ -11,6 +11,7 @@ CONFIGS = {
     "16 lanes, 2 bytes": replace(CONFIG, input_lanes=16, output_lanes=8, stream_bytes=2, activation_bits=8),
     "9 lanes, 1 byte": replace(CONFIG, input_lanes=3, output_lanes=9, row_groups=True),
     "4 lanes, 4 bytes": replace(CONFIG, input_lanes=4, output_lanes=2, stream_bytes=4),
+    "4 lanes, 4 bytes, batch": replace(CONFIG, input_lanes=4, output_lanes=2, stream_bytes=4, batch=True),
     "1 lane, 1 byte": CONFIG,
 }
 

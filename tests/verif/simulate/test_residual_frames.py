@@ -33,10 +33,12 @@ CONFIGS = {
     "1x1": replace(SMALL, input_lanes=1, output_lanes=1),
     "2x2": SMALL,
     "2x4": replace(SMALL, output_lanes=4, stream_bytes=3),
-    "6x2": replace(SMALL, input_lanes=6, load_kernels=2, stream_bytes=2, activation_bits=5),
-    "12x3 rows": replace(
+    "6x2 batch": replace(
+        SMALL, input_lanes=6, load_kernels=2, stream_bytes=2, activation_bits=5, batch=True
+    ),
+    "12x3 rows, batch": replace(
         SMALL, input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, activation_bits=6,
-        row_groups=True,
+        row_groups=True, batch=True,
     ),
     "3x3 3 bits": replace(
         SMALL, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3, mask_bits_max=3
@@ -57,13 +59,13 @@ MANY = GraphKinds(
 """As many kinds of layers as possible."""
 
 
-def schedules(network, config, size, rng):
+def schedules(network, config, size, rng, images=1):
     """The plan that would be taken, and two that go depth first: that of the least memory, and any one."""
-    plan = make_plan(network, config, *size)
+    plan = make_plan(network, config, *size, images=images)
     yield plan
-    first = (plan.records[0].out_height, plan.records[0].out_width)
+    first = (plan.records[0].out_height // images, plan.records[0].out_width)
     layers = plan_layers(network)
-    found = depth_first_schedules(network.name, layers, config, *first, network.blocks)
+    found = depth_first_schedules(network.name, layers, config, *first, network.blocks, images)
     least = min(found, key=lambda one: sum(one.feature_words))
     for schedule in (least, found[int(rng.integers(len(found)))]):
         other = with_schedule(plan, schedule)
@@ -71,9 +73,9 @@ def schedules(network, config, size, rng):
             yield other
 
 
-def random_pixels(network, size, rng):
+def random_pixels(network, size, rng, images=1):
     channels = IMAGE_CHANNELS if network.blocks else network.layers[0].shape.in_channels
-    return rng.integers(0, 1 << PIXEL_BITS, (channels, *size), dtype=np.uint8)
+    return rng.integers(0, 1 << PIXEL_BITS, (channels, images * size[0], size[1]), dtype=np.uint8)
 
 
 def check_frame(config, network, plan, pixels, expected, workdir, pauses=None, seed=1):
@@ -95,18 +97,18 @@ def check_frame(config, network, plan, pixels, expected, workdir, pauses=None, s
     return sum(result.values_compared for result in results)
 
 
-def check(config, network, size, rng, workdir, pauses=None):
-    """Runs a picture by several schedules. Returns the values compared."""
-    pixels = random_pixels(network, size, rng)
-    expected = reference_maps(network, pixels)
+def check(config, network, size, rng, workdir, pauses=None, images=1):
+    """Runs a picture, or several at once, by several schedules. Returns the values compared."""
+    pixels = random_pixels(network, size, rng, images)
+    expected = reference_maps(network, pixels, images)
     return sum(
         check_frame(config, network, plan, pixels, expected, workdir, pauses, number + 1)
-        for number, plan in enumerate(schedules(network, config, size, rng))
+        for number, plan in enumerate(schedules(network, config, size, rng, images))
     )
 
 
-def drawn_graph(config, rng, blocks, kinds):
-    """A random graph and a size at which it leaves something of every map."""
+def drawn_graph(config, rng, blocks, kinds, images=1):
+    """A random graph and a size at which it leaves something of every map, of ``images`` images at once."""
     # Of single channels alone no network of several layers is lively.
     channels = (*lane_channels(config.input_lanes, config.output_lanes), 5, 8)
     while True:
@@ -117,7 +119,7 @@ def drawn_graph(config, rng, blocks, kinds):
         )  # fmt: skip
         size = tuple(int(rng.integers(1, 28)) if rng.random() < 0.8 else 1 for _ in range(2))
         try:
-            make_plan(network, config, *size)
+            make_plan(network, config, *size, images=images)
         except InputError:
             continue
         return network, size

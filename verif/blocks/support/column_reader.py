@@ -13,7 +13,8 @@ class Strip:
     """Rows first_row .. first_row + rows - 1 of what a layer computes of a map of ``height`` rows that lies
     in ``region``. With ``grouped`` the region has virtual rows, and first_row is the first of a triple.
     ``stride``: row y is computed from row y * stride of the map and its neighbours. ``centre``: without the
-    neighbours, because only the centre tap counts."""
+    neighbours, because only the centre tap counts. ``image_rows``: the map consists of images of ``height``
+    rows, one below the other, of each of which so many rows are computed; 0: of one."""
 
     region: Region
     height: int
@@ -22,6 +23,18 @@ class Strip:
     grouped: bool = False
     stride: int = 1
     centre: bool = False
+    image_rows: int = 0
+
+    def place(self, row: int) -> tuple[int, int]:
+        """For a row that is computed: the row of the map in which its image begins, and the row of the image
+        in the middle of its windows."""
+        image, within = divmod(row, self.image_rows) if self.image_rows else (0, row)
+        return image * self.height, within * self.stride
+
+    @property
+    def gap(self) -> int:
+        """Rows of an image below the last one in the middle of a window."""
+        return self.height - 1 - (self.image_rows - 1) * self.stride
 
     @property
     def steps(self) -> int:
@@ -42,7 +55,7 @@ class Strip:
     @property
     def row_above(self) -> int:
         """The row above that of the pass's first pixel; in row groups the first of the triple."""
-        return self.first_row if self.grouped else self.first_row * self.stride - 1
+        return self.first_row if self.grouped else sum(self.place(self.first_row)) - 1
 
     @property
     def last_rows(self) -> int:
@@ -52,10 +65,11 @@ class Strip:
 
 @dataclass(frozen=True)
 class Column:
-    """One cycle. row: of the pixel, in row groups of the first of three; addresses: of each bank, None where
-    the bank's row is outside the map or not needed; edges: None where they do not matter; valid: the column
-    is that of a pixel, not only of a pixel's neighbours; ending: the pass's last column, which may come after
-    its ``last`` pixel; rows: in row groups how many of the three exist, otherwise None."""
+    """One cycle. row: of the pixel in its image, in row groups of the first of three; addresses: of each
+    bank, None where the bank's row is outside the map or not needed; edges: None where they do not matter;
+    valid: the column is that of a pixel, not only of a pixel's neighbours; ending: the pass's last column,
+    which may come after its ``last`` pixel; rows: in row groups how many of the three exist, otherwise None.
+    """
 
     row: int
     column: int
@@ -79,11 +93,11 @@ def columns(strip: Strip, group_offset: int) -> Iterator[Column]:
     end = strip.columns[-1]
     last_pixel = (region.width - 1) // strip.stride * strip.stride
     for n, column in product(range(strip.rows), strip.columns):
-        row = (strip.first_row + n) * strip.stride
+        above, row = strip.place(strip.first_row + n)
         addresses: list[int | None] = [None] * BANKS
         for r in (row,) if strip.centre else (row - 1, row, row + 1):
             if 0 <= r < strip.height:
-                addresses[r % BANKS] = region.slot(r) + group_offset + column
+                addresses[(above + r) % BANKS] = region.slot(above + r) + group_offset + column
         edges = {
             "left": int(column == 0),
             "right": int(column == end),
@@ -95,7 +109,7 @@ def columns(strip: Strip, group_offset: int) -> Iterator[Column]:
             row=row,
             column=column,
             addresses=addresses,
-            top_bank=(row - 1) % BANKS,
+            top_bank=(above + row - 1) % BANKS,
             edges=None if strip.centre else edges,
             first=n == column == 0,
             last=ends_strip and column == last_pixel,

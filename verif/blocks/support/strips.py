@@ -1,9 +1,10 @@
 """Random strips of maps in whole and in circular regions, for the benches of reader and window."""
 
+from dataclasses import replace
 from random import Random
 
 from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
-from kestrel.sw.planning.geometry import Region
+from kestrel.sw.planning.geometry import Region, group_count
 from kestrel.verif.blocks.support.column_reader import Strip
 
 
@@ -34,6 +35,41 @@ def random_strip(
         most = min(most, (slots * BANKS - BANKS) // stride + 1)
     rows = most if long else source.randint(1, most)
     return Strip(region, height, first_row, rows, stride=stride, centre=centre)
+
+
+def batch_strip(source: Random, config: EngineConfig, groups: int, stride: int, centre: bool) -> Strip:
+    """A strip of a map of one image or several, from any row on."""
+    height, images = source.randint(1, 7), source.randint(1, 4)
+    image_rows = group_count(height, stride)
+    if image_rows > 1 and stride == 1 and source.random() < 0.3:
+        image_rows -= 1  # a row that the pooling would drop
+    return _of_images(source, config, groups, images, Strip(
+        Region(0, 0, 1, 1, 1), height, source.randrange(images * image_rows), 0, stride=stride, centre=centre,
+        image_rows=image_rows,
+    ))  # fmt: skip
+
+
+def shortcut_of_batch(source: Random, config: EngineConfig, groups: int, strip: Strip, stride: int) -> Strip:
+    """The same rows, of the shortcut's map."""
+    height = (strip.image_rows - 1) * stride + 1 + source.randint(0, 1)
+    images = group_count(strip.first_row + strip.rows, strip.image_rows)
+    return _of_images(
+        source, config, groups, images, replace(strip, height=height, stride=stride, centre=True)
+    )
+
+
+def _of_images(source: Random, config: EngineConfig, groups: int, images: int, strip: Strip) -> Strip:
+    """The strip in a region of its own, of as many rows as it has or, if it has none, of any number."""
+    most = images * strip.image_rows - strip.first_row
+    rows = strip.rows or source.randint(1, most)
+    # A circular region holds the rows that the strip needs, and one on either side.
+    needed = sum(strip.place(strip.first_row + rows - 1)) - strip.row_above + 2
+    whole = group_count(images * strip.height, BANKS)
+    least = min(whole, (needed - 1) // BANKS + 2)
+    slots = source.choice((least, source.randint(least, whole)))
+    room = min(config.feature_words) // (slots * groups)
+    width = source.randint(1, min(room, _widest(config, groups)))
+    return replace(strip, region=_region(source, config, groups, width, slots), rows=rows)
 
 
 def shortcut_strip(source: Random, config: EngineConfig, groups: int, rows: int, stride: int) -> Strip:

@@ -1,5 +1,6 @@
 """Bench of the image input in blocks: frames in one or several visits, good ones and ones that end too early
-or too late, every word where and when it must be written."""
+or too late, every word where and when it must be written; of an engine for batches also frames of several
+images."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -41,18 +42,20 @@ def split(channel: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as the stream carries it (by row, column and colour), and where its map in blocks goes.
-    visits: first row of blocks and rows of each."""
+    """A picture as the stream carries it (by row, column and colour), and where its map in blocks goes. It
+    consists of ``images`` images, one below the other. visits: first row of blocks and rows of each."""
 
     pixels: list[list[list[int]]]
     bits: int
     pad: list[int]
     region: Region
     visits: tuple[tuple[int, int], ...]
+    images: int = 1
 
     @property
     def height(self) -> int:
-        return len(self.pixels)
+        """Rows of an image."""
+        return len(self.pixels) // self.images
 
     @property
     def width(self) -> int:
@@ -60,31 +63,42 @@ class Picture:
 
     @cached_property
     def block_rows(self) -> int:
+        """Rows of blocks of an image."""
         return -(-self.height // 2)
 
-    def image_rows(self, visit: tuple[int, int]) -> range:
+    def image_rows(self, visit: tuple[int, int]) -> list[int]:
+        """The rows of the picture that a visit takes."""
         first, rows = visit
-        return range(2 * first, min(2 * (first + rows), self.height))
+        places = [divmod(y, self.block_rows) for y in range(first, first + rows)]
+        return [
+            image * self.height + row
+            for image, y in places
+            for row in (2 * y, 2 * y + 1)
+            if row < self.height
+        ]
 
     def value(self, channel: int, y: int, x: int) -> int:
         """A channel of a pixel of the map."""
         which, stream, colour = split(channel)
         (p, dy), (q, dx) = PHASES[which], PHASES[stream]
+        image, y = divmod(y, self.block_rows)
         row, column = 2 * (y - dy) + p, 2 * (x - dx) + q
         if 0 <= row < self.height and 0 <= column < self.width:
-            return rounded(self.pixels[row][column][colour], self.bits)
+            return rounded(self.pixels[image * self.height + row][column][colour], self.bits)
         return self.pad[colour]
 
     def places(self, row: int) -> list[tuple[int, int]]:
-        """Rows of the map and channels of them that a pair of pixels of a row of the image decides upon."""
+        """Rows of the map and channels of them that a pair of pixels of a row of the picture decides upon."""
+        image, row = divmod(row, self.height)
+        first = image * self.block_rows  # of the image's rows of blocks
         y, found = row // 2, []
         for channel in range(CHANNELS):
             p, dy = PHASES[split(channel)[0]]
             own = 2 * (y - dy) + p
             if own == row or (row == 0 and own < 0) or (row == self.height - 1 and own >= self.height):
-                found.append((y, channel))
+                found.append((first + y, channel))
             if 2 * (y + 1 - dy) + p == row and y + 1 < self.block_rows:
-                found.append((y + 1, channel))
+                found.append((first + y + 1, channel))
         return found
 
     def writes(self, row: int, x: int) -> list[dict[str, Any]]:
@@ -114,9 +128,10 @@ class Picture:
 
     def check_complete(self) -> None:
         """Raises AssertionError unless the pairs of all rows decide upon the whole map, once each."""
-        decided = sorted(place for row in range(self.height) for place in self.places(row))
-        if decided != [(y, channel) for y in range(self.block_rows) for channel in range(CHANNELS)]:
-            raise fail(f"a map of {self.block_rows} rows is not covered")
+        decided = sorted(place for row in range(len(self.pixels)) for place in self.places(row))
+        rows = self.images * self.block_rows
+        if decided != [(y, channel) for y in range(rows) for channel in range(CHANNELS)]:
+            raise fail(f"a map of {rows} rows is not covered")
 
     def beats(self, source: Random, row: int) -> list["Beat"]:
         """A row of the picture; anything in the bytes that carry no colour."""
@@ -153,17 +168,19 @@ def random_picture(source: Random, number: int) -> Picture:
     kinds = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, CONFIG.max_width), (5, CONFIG.max_width - 1))
     any_size = source.randint(1, 9), source.randint(1, CONFIG.max_width)
     height, width = kinds[number] if number < len(kinds) else any_size
+    images = source.randint(1, 3) if CONFIG.batch else 1
     pixels = [
-        [[source.getrandbits(PIXEL_BITS) for _ in range(3)] for _ in range(width)] for _ in range(height)
+        [[source.getrandbits(PIXEL_BITS) for _ in range(3)] for _ in range(width)]
+        for _ in range(images * height)
     ]
     bits = source.randint(4, A_MAX)
-    block_rows, block_width = -(-height // 2), -(-width // 2)
+    block_rows, block_width = images * -(-height // 2), -(-width // 2)
     visits = random_visits(source, block_rows)
     stride = WORDS * block_width
     slots = source.randint(1, -(-block_rows // BANKS))
     base = source.choice((0, source.randint(0, CONFIG.feature_words[0] - slots * stride)))
     pad = [source.getrandbits(bits) for _ in range(3)]
-    picture = Picture(pixels, bits, pad, Region(0, base, slots, stride, block_width), visits)
+    picture = Picture(pixels, bits, pad, Region(0, base, slots, stride, block_width), visits, images)
     picture.check_complete()
     return picture
 
@@ -224,9 +241,12 @@ class Driver:
 
     def hand_over(self, picture: Picture, number: int) -> dict[str, Any]:
         first, rows = picture.visits[number]
+        known = {}
+        if CONFIG.batch:
+            known["ends_frame"] = int(number == len(picture.visits) - 1)
         visit = record(
-            self.source, visit_layout(CONFIG), first_row=first, rows=rows, write_bank=first % BANKS,
-            write_slot=picture.region.slot(first),
+            self.source, visit_layout(CONFIG), first_row=first % picture.block_rows, rows=rows,
+            write_bank=first % BANKS, write_slot=picture.region.slot(first), **known,
         )  # fmt: skip
         return {"go": 1, "visit": visit}
 
@@ -288,7 +308,10 @@ class Driver:
         """The closed form against the cycles that were just played."""
         if self.offers is not always:
             return
-        expected = block_input_cycles(CONFIG, picture.height, picture.width, *visit)
+        first, rows = visit
+        expected = block_input_cycles(
+            CONFIG, picture.height, picture.width, first % picture.block_rows, rows
+        )
         if cycles != expected:
             raise fail(
                 f"visit {visit} of {picture.height}x{picture.width} takes {cycles} cycles, not {expected}"

@@ -1,5 +1,6 @@
 """Bench of the column reader: passes over strips, back to back or not, in whole and in circular regions; of
-an engine for residual networks also passes over a shortcut's map, and passes that leave rows and columns out.
+an engine for residual networks also passes over a shortcut's map, and passes that leave rows and columns out;
+of an engine for batches strips that reach from image to image.
 """
 
 from collections import deque
@@ -18,7 +19,7 @@ from kestrel.verif.blocks.support.column_reader import Column, Strip, columns
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import Step, record, script
 from kestrel.verif.blocks.support.simulator import rng
-from kestrel.verif.blocks.support.strips import random_strip, shortcut_strip
+from kestrel.verif.blocks.support.strips import batch_strip, random_strip, shortcut_of_batch, shortcut_strip
 
 CONFIG = bench_config()
 AHEAD = 2
@@ -41,13 +42,22 @@ class Maps:
 def random_maps(source: Random, number: int, groups: int) -> Maps:
     """Strips of any kind that the engine has."""
     grouped = CONFIG.row_groups and source.random() < 0.5
-    if grouped or not CONFIG.residual:
+    stride, centre, words = 1, False, source.randint(1, 2)
+    if CONFIG.residual:
+        stride, centre = source.randint(1, 2), source.random() < 0.3
+    if grouped:
         return Maps(random_strip(source, CONFIG, groups, number, grouped), groups)
-    strip = random_strip(
-        source, CONFIG, groups, number, stride=source.randint(1, 2), centre=source.random() < 0.3
-    )
-    words = source.randint(1, 2)
-    shortcut = shortcut_strip(source, CONFIG, words, strip.rows, source.randint(1, 2))
+    if CONFIG.batch:
+        strip = batch_strip(source, CONFIG, groups, stride, centre)
+    else:
+        strip = random_strip(source, CONFIG, groups, number, stride=stride, centre=centre)
+    if not CONFIG.residual:
+        return Maps(strip, groups)
+    stride = source.randint(1, 2)
+    if CONFIG.batch:
+        shortcut = shortcut_of_batch(source, CONFIG, words, strip, stride)
+    else:
+        shortcut = shortcut_strip(source, CONFIG, words, strip.rows, stride)
     return Maps(strip, groups, shortcut, words)
 
 
@@ -67,6 +77,10 @@ def layer_of(source: Random, maps: Maps) -> dict[str, int]:
             "shortcut_stride": shortcut.stride - 1, "shortcut_base": where.base, "shortcut_end": where.end,
             "shortcut_slots_stride": where.stride, "shortcut_width": where.width,
         }  # fmt: skip
+    if CONFIG.batch and strip.image_rows:
+        known["read_gap"] = strip.gap
+        if shortcut is not None:
+            known["shortcut_gap"] = shortcut.gap
     return record(
         source, layer_layout(CONFIG), height=height, width=region.width, read_base=region.base,
         read_end=region.end, read_stride=region.stride,
@@ -103,11 +117,17 @@ def announced(steps: Iterable[Step]) -> Iterator[Step]:
 def visit_of(source: Random, maps: Maps) -> dict[str, int]:
     """The visit of all passes over a strip."""
     strip, shortcut = maps.strip, maps.shortcut
-    first_row = strip.first_row // ROW_GROUPS if strip.grouped else strip.first_row * strip.stride
+    first_row = strip.first_row // ROW_GROUPS if strip.grouped else strip.place(strip.first_row)[1]
     known = {}
+    if CONFIG.batch:
+        # In row groups there is one image, and a strip ends before it does or with it.
+        known = {"image_rows": strip.steps, "image_rows_left": strip.steps}
+        if strip.image_rows:
+            left = strip.image_rows - strip.first_row % strip.image_rows
+            known = {"image_rows": strip.image_rows, "image_rows_left": left}
     if shortcut is not None:
         row = shortcut.row_above
-        known = {"shortcut_bank": row % BANKS, "shortcut_slot": shortcut.region.slot(row)}
+        known |= {"shortcut_bank": row % BANKS, "shortcut_slot": shortcut.region.slot(row)}
     row = strip.row_above
     return record(
         source, visit_layout(CONFIG), rows=strip.steps, read_bank=row % BANKS, first_row=first_row,
