@@ -34,6 +34,7 @@ def c_header(manifest: Manifest) -> str:
         ("KESTREL_IMAGE_CHANNELS", str(IMAGE_CHANNELS if manifest.blocks else channels)),
         ("KESTREL_IMAGE_HEIGHT", str(manifest.height)),
         ("KESTREL_IMAGE_WIDTH", str(manifest.width)),
+        *((("KESTREL_IMAGES", str(manifest.images)),) if manifest.images > 1 else ()),
         ("KESTREL_OUTPUT_CHANNELS", str(last.out_channels)),
         ("KESTREL_OUTPUT_HEIGHT", str(size[0])),
         ("KESTREL_OUTPUT_WIDTH", str(size[1])),

@@ -57,10 +57,11 @@ def export_network(
     directory: Path,
     descriptor: DescriptorConstants | None = None,
     *,
+    images: int = 1,
     force: bool = False,
 ) -> ExportReport:
-    """Write the export of a network for images of ``height`` x ``width`` on an engine; with ``descriptor``
-    for a chip with a descriptor unit.
+    """Write the export of a network for frames of ``images`` images of ``height`` x ``width`` on an engine;
+    with ``descriptor`` for a chip with a descriptor unit.
 
     The folder appears whole or not at all; an earlier export of the same network and settings is replaced,
     with ``force`` any earlier output, and any other folder that is not empty is refused. Raises InputError
@@ -72,20 +73,21 @@ def export_network(
     origin = Origin("an export", {
         "network": network.name, "network file": content_digest(network), "config": asdict(config),
         "height": height, "width": width, "descriptor": None if constants is None else constants.crc32,
+        "batch": images if images > 1 else None,
     })  # fmt: skip
     check_output_directory(directory, origin, force=force)
     check_accumulators(network)
-    plan = make_plan(network, config, height, width)
+    plan = make_plan(network, config, height, width, images)
     rom = encode_weights(network, config)
     if descriptor is not None:
         _check_descriptor(plan, descriptor)
     table = seal_table(encode_table(plan), plan, rom.words, constants)
     _check_agreement(plan, rom)
     with atomic_directory(directory, origin, force=force) as temporary:
-        images = {WEIGHTS: rom.words, TABLE: table}
+        roms = {WEIGHTS: rom.words, TABLE: table}
         if constants is not None:
-            images[DESCRIPTOR] = constants
-        for stem, words in images.items():
+            roms[DESCRIPTOR] = constants
+        for stem, words in roms.items():
             for suffix in FORMATS:
                 write_words(words, temporary / f"{stem}.{suffix}")
         manifest = _manifest(network, plan, rom, table, constants, temporary)
@@ -158,7 +160,7 @@ def _check_agreement(plan: Plan, rom: RomImage) -> None:
 def _check_descriptor(plan: Plan, descriptor: DescriptorConstants) -> None:
     """Raises InputError unless they fit the last map, and that lies whole in the memory at the end."""
     last = plan.records[-1]
-    expected = (last.channels, last.height, last.width)
+    expected = (last.channels, last.height // plan.images, last.width)
     found = (descriptor.channels, descriptor.height, descriptor.width)
     if found != expected:
         raise InputError(f"descriptor constants of maps {list(found)}; allowed: {list(expected)}")
@@ -199,7 +201,7 @@ def _manifest(
             name=layer.shape.name,
             in_channels=layer.shape.in_channels,
             out_channels=layer.shape.out_channels,
-            height=record.height,
+            height=record.height // plan.images,
             width=record.width,
             mask_bits=layer.mask_bits,
             shift=layer.shift,
@@ -225,6 +227,7 @@ def _manifest(
             config=plan.config,
             height=plan.height,
             width=plan.width,
+            images=plan.images,
             layers=layers,
             weight_bits=network.weight_bits,
             rom_bits=rom.rom_bits,
