@@ -192,9 +192,10 @@ def _check_words(manifest: Manifest, number: int) -> None:
 def _config(values: dict[str, Any]) -> EngineConfig:
     kinds: dict[str, type] = {f.name: int for f in fields(EngineConfig)}
     kinds |= {"name": str, "feature_words": list}
-    kinds |= dict.fromkeys(("row_groups", "descriptor_whitening", "residual"), bool)
-    # Exports from before there were residual engines and a configured descriptor unit do not tell of them.
-    later = [f for f in fields(EngineConfig) if f.name.startswith(("descriptor_", "residual"))]
+    kinds |= dict.fromkeys(("row_groups", "descriptor_whitening", "residual", "batch"), bool)
+    # Exports from before there were residual engines, batches and a configured descriptor unit do not tell of
+    # them.
+    later = [f for f in fields(EngineConfig) if f.name.startswith(("descriptor_", "residual", "batch"))]
     added = {f.name: f.default for f in later}
     checked = _checked(added | values, "config.", kinds)
     return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})

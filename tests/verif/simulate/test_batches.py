@@ -1,5 +1,6 @@
 """Batches through backend and chip: several pictures a frame give what each gives alone."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -75,7 +76,10 @@ def test_an_export_says_how_many(network, tmp_path):
         manifest = read_manifest(folder)
         assert manifest.images == images
         assert (manifest.height, manifest.layers[1].height) == (21, 10)
-        assert ("KESTREL_IMAGES" in (folder / "kestrel.h").read_text(encoding="utf-8")) == (images > 1)
+        header = (folder / "kestrel.h").read_text(encoding="utf-8")
+        assert ("KESTREL_IMAGES" in header) == (images > 1)
+        assert re.search(rf"KESTREL_IMAGE_HEIGHT +{images * 21}\n", header)
+        assert re.search(rf"KESTREL_OUTPUT_HEIGHT +{images * 5}\n", header)
         assert ('"images"' in (folder / "manifest.json").read_text(encoding="utf-8")) == (images > 1)
         assert same(import_network(folder), network)
     weights = [(tmp_path / str(images) / "weights.bin").read_bytes() for images in (1, 3)]
