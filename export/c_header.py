@@ -15,7 +15,8 @@ LAYER_ARGUMENTS = (
 def c_header(manifest: Manifest) -> str:
     """The text of a C99 header of macros only, so that it costs nothing where it is not used.
 
-    KESTREL_LAYERS(X) expands X(index, name, ...) for every layer; the program defines X.
+    KESTREL_LAYERS(X) expands X(index, name, ...) for every layer; the program defines X. Of a batch the
+    heights of image and output are those of all images together, as they go through the streams.
     """
     config, channels = manifest.config, manifest.layers[0].in_channels
     last = manifest.layers[-1]
@@ -32,10 +33,11 @@ def c_header(manifest: Manifest) -> str:
         ("KESTREL_STREAM_BYTES", str(config.stream_bytes)),
         ("KESTREL_ACTIVATION_BITS", str(manifest.activation_bits)),
         ("KESTREL_IMAGE_CHANNELS", str(IMAGE_CHANNELS if manifest.blocks else channels)),
-        ("KESTREL_IMAGE_HEIGHT", str(manifest.height)),
+        ("KESTREL_IMAGE_HEIGHT", str(manifest.images * manifest.height)),
         ("KESTREL_IMAGE_WIDTH", str(manifest.width)),
+        *((("KESTREL_IMAGES", str(manifest.images)),) if manifest.images > 1 else ()),
         ("KESTREL_OUTPUT_CHANNELS", str(last.out_channels)),
-        ("KESTREL_OUTPUT_HEIGHT", str(size[0])),
+        ("KESTREL_OUTPUT_HEIGHT", str(manifest.images * size[0])),
         ("KESTREL_OUTPUT_WIDTH", str(size[1])),
         ("KESTREL_WEIGHT_WORD_BITS", str(manifest.weights.word_bits)),
         ("KESTREL_WEIGHT_WORDS", f"{manifest.weights.words}UL"),

@@ -114,7 +114,8 @@ class Manifest:
     ``weight_bits`` counts masks and scalars; ``rom_bits`` the whole ROM; ``overhead`` is the share
     by which the ROM is larger than masks, scalars and biases together; ``network_crc32`` is the CRC-32 in the
     table (``kestrel.export.schedule_table.network_crc``), by which the chip identifies the network;
-    ``blocks``: the first layer reads the image in 2x2 blocks (docs/arithmetic.md, section 1).
+    ``blocks``: the first layer reads the image in 2x2 blocks (docs/arithmetic.md, section 1); ``images``:
+    those of a frame.
     """
 
     version: int
@@ -134,6 +135,7 @@ class Manifest:
     descriptor: MemoryEntry | None
     files: tuple[FileEntry, ...]
     blocks: bool = False
+    images: int = 1
 
     @property
     def shapes(self) -> tuple[ConvShape, ...]:

@@ -58,11 +58,13 @@ def export_network(
     directory: Path,
     descriptor: DescriptorConstants | None = None,
     *,
+    images: int = 1,
     inner: Sequence[int] = (),
     force: bool = False,
 ) -> ExportReport:
-    """Write the export of a network for images of ``height`` x ``width`` on an engine; with ``descriptor``
-    for a chip with a descriptor unit. ``inner``: layers whose maps it describes besides that of the last.
+    """Write the export of a network for frames of ``images`` images of ``height`` x ``width`` on an engine;
+    with ``descriptor`` for a chip with a descriptor unit. ``inner``: layers whose maps it describes besides
+    that of the last.
 
     The folder appears whole or not at all; an earlier export of the same network and settings is replaced,
     with ``force`` any earlier output, and any other folder that is not empty is refused. Raises InputError
@@ -74,21 +76,21 @@ def export_network(
     origin = Origin("an export", {
         "network": network.name, "network file": content_digest(network), "config": asdict(config),
         "height": height, "width": width, "descriptor": None if constants is None else constants.crc32,
-        **({"maps": list(inner)} if inner else {}),
+        "batch": images if images > 1 else None, "maps": list(inner),
     })  # fmt: skip
     check_output_directory(directory, origin, force=force)
     check_accumulators(network)
-    plan = make_plan(network, config, height, width, inner=inner)
+    plan = make_plan(network, config, height, width, images, inner=inner)
     rom = encode_weights(network, config)
     if descriptor is not None:
         _check_descriptor(plan, descriptor)
     table = seal_table(encode_table(plan), plan, rom.words, constants)
     _check_agreement(plan, rom)
     with atomic_directory(directory, origin, force=force) as temporary:
-        images = {WEIGHTS: rom.words, TABLE: table}
+        roms = {WEIGHTS: rom.words, TABLE: table}
         if constants is not None:
-            images[DESCRIPTOR] = constants
-        for stem, words in images.items():
+            roms[DESCRIPTOR] = constants
+        for stem, words in roms.items():
             for suffix in FORMATS:
                 write_words(words, temporary / f"{stem}.{suffix}")
         manifest = _manifest(network, plan, rom, table, constants, temporary)
@@ -161,7 +163,7 @@ def _check_agreement(plan: Plan, rom: RomImage) -> None:
 def _check_descriptor(plan: Plan, descriptor: DescriptorConstants) -> None:
     """Raises InputError unless they fit the maps that are output, and these lie whole in the memory."""
     outputs = [record for record in plan.records if record.kind == KIND_OUTPUT]
-    expected = [[record.channels, record.height, record.width] for record in outputs]
+    expected = [[record.channels, record.height // plan.images, record.width] for record in outputs]
     found = [[part.channels, part.height, part.width] for part in descriptor.maps]
     if found != expected:
         raise InputError(f"descriptor constants of maps {found}; allowed: {expected}")
@@ -202,7 +204,7 @@ def _manifest(
             name=layer.shape.name,
             in_channels=layer.shape.in_channels,
             out_channels=layer.shape.out_channels,
-            height=record.height,
+            height=record.height // plan.images,
             width=record.width,
             mask_bits=layer.mask_bits,
             shift=layer.shift,
@@ -228,6 +230,7 @@ def _manifest(
             config=plan.config,
             height=plan.height,
             width=plan.width,
+            images=plan.images,
             layers=layers,
             weight_bits=network.weight_bits,
             rom_bits=rom.rom_bits,

@@ -34,6 +34,8 @@ CHANNELS_MAX = 1 << 16
 def write_manifest(manifest: Manifest, directory: Path) -> None:
     """Write ``manifest.json``; the same manifest gives the same bytes."""
     content = asdict(manifest)
+    if manifest.images == 1:  # only that of a batch speaks of it
+        del content["images"]
     if manifest.version == VERSION:  # a stack's does not speak of graphs
         del content["blocks"]
         for layer in content["layers"]:
@@ -109,9 +111,11 @@ def _manifest(found: object) -> Manifest:
             "height": int, "width": int, "layers": list, "weight_bits": int, "rom_bits": int,
             "overhead": float, "weights": dict, "table": dict, "network_crc32": int, "files": list,
             **kinds_of_descriptor, **({"blocks": bool} if graph else {}),
+            **({"images": int} if "images" in given else {}),
         },
     )  # fmt: skip
     config = _config(values["config"])
+    _require("images", values.get("images", 1), values.get("images", 1) > 0, "1 or more")
     layers = tuple(_layer(v, f"layers[{n}]", graph=graph) for n, v in enumerate(values["layers"]))
     names = ("weights", "table", *kinds_of_descriptor)
     memories = {name: _entry(MemoryEntry, values[name], name) for name in names}

@@ -137,18 +137,19 @@ def _flaw(planned: Plan) -> str | None:
 
 
 def export_network(
-    network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *,
+    network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *, batch: int = 1,
     descriptors: Descriptors | str | Path | None = None, whitening: Whitening | str | Path | None = None,
     threshold: str | None = None, force: bool = False,
 ) -> ExportReport:
     """Writes weight ROM, schedule table, C header and manifest.
 
     ``folder`` is written; it must be new, empty or an earlier export of the same network and settings.
-    ``size`` is that of the image, in pixels. A chip with a descriptor unit needs ``descriptors``, those of
-    training photographs (or their file), made with this network, size, pooling and whitening; ``whitening``,
-    with which they were made, of mode "after"; and ``threshold``, that of the bits, "median" or "mean" (None:
-    as the codes of the descriptors have, or else "median"). With ``force`` an output of another run in the
-    folder is replaced too. Raises InputError, in which case nothing is written.
+    ``size`` is that of the image, in pixels; a frame has ``batch`` of them. A chip with a descriptor unit
+    needs ``descriptors``, those of training photographs (or their file), made with this network, size,
+    pooling and whitening; ``whitening``, with which they were made, of mode "after"; and ``threshold``, that
+    of the bits, "median" or "mean" (None: as the codes of the descriptors have, or else "median"). With
+    ``force`` an output of another run in the folder is replaced too. Raises InputError, in which case nothing
+    is written.
     """
     if threshold is not None and threshold not in THRESHOLDS:
         raise InputError(f"threshold {threshold!r}; allowed: {', '.join(THRESHOLDS)}")
@@ -160,8 +161,8 @@ def export_network(
     constants, inner = None, ()
     if descriptors is not None:
         constants, inner = _trained(loaded, height, width, descriptors, whitening, threshold)
-    return write_export(loaded, find_config(config), height, width, Path(folder), constants, inner=inner,
-                        force=force)
+    return write_export(loaded, find_config(config), height, width, Path(folder), constants,
+                        images=batch, inner=inner, force=force)
 
 
 def _trained(

@@ -31,8 +31,8 @@ def chip_contents(chip: ChipConfig, roms: Path, picture: Pictures) -> Contents:
 
     Parameters: roms: folder that ``export_network`` wrote for this configuration; picture: one, as
     ``Pictures`` says. Raises InputError for a folder that is no such export or is damaged, for another
-    configuration, for a chip with a descriptor unit and an export without its ROM, and for more than one
-    picture.
+    configuration or for batches, for a chip with a descriptor unit and an export without its ROM, and for
+    more than one picture.
     """
     network = import_network(roms)  # checks every file
     manifest = read_manifest(roms)
@@ -41,6 +41,10 @@ def chip_contents(chip: ChipConfig, roms: Path, picture: Pictures) -> Contents:
     if chip.descriptor and constants is None:
         raise InputError(f"roms {roms}: no descriptor ROM; allowed: an export with --descriptor, or a chip "
                          "without a descriptor unit")
+    if manifest.images > 1:
+        raise InputError(
+            f"roms {roms}: exported for {manifest.images} images a frame; allowed for the test bench: 1"
+        )
     found = named_pictures(picture, (manifest.height, manifest.width))
     if len(found) != 1:
         raise InputError(f"{len(found)} pictures for the test bench; allowed: 1")

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kestrel.api.chip import export_network
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
-from kestrel.cli.options.size import SizeOption
+from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
@@ -31,7 +31,7 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
                              (SAFETENSORS, ONNX)),
     },
     effects={
-        "config settings size descriptor": Given("output"),
+        "config settings size batch descriptor": Given("output"),
         "whitening threshold": Given("descriptor"),
     },
 )
@@ -43,6 +43,7 @@ def export(
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
+    batch: BatchOption = 1,
     descriptor: Annotated[
         Path | None,
         typer.Option(
@@ -81,8 +82,8 @@ def export(
     report = None
     if output is not None:
         report = export_network(
-            loaded, output, chosen_config(config, settings), parse_size(size), descriptors=descriptor,
-            whitening=whitening, threshold=threshold, force=force,
+            loaded, output, chosen_config(config, settings), parse_size(size), batch=batch,
+            descriptors=descriptor, whitening=whitening, threshold=threshold, force=force,
         )  # fmt: skip
         payload |= _payload(report)
     if onnx is not None:
@@ -107,6 +108,7 @@ def _payload(report: ExportReport) -> dict[str, Any]:
         "config": manifest.config.name,
         "height": manifest.height,
         "width": manifest.width,
+        "batch": manifest.images,
         "rom_bits": manifest.rom_bits,
         "weight_bits": manifest.weight_bits,
         "overhead": manifest.overhead,

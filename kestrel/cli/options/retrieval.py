@@ -71,7 +71,8 @@ AsymmetricOption = Annotated[
 BackendSetOption = Annotated[
     list[str] | None,
     typer.Option("--backend-set", metavar="NAME=VALUE",
-                 help="Option of the backend; rtl has config (edge), its fields, and processes. Repeatable."),
+                 help="Option of the backend; rtl has config (edge), its fields, processes, and images, the "
+                 "most pictures of a frame. Repeatable."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(help="Processes that read pictures; 0: none. Default: as suits.")

@@ -13,8 +13,9 @@ from kestrel.hw.spec.masks import MASK_BITS, mask_values
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.widths import BIAS_MAX, BIAS_MIN, PIXEL_BITS
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.plan import make_plan
+from kestrel.sw.planning.plan import make_plan, plan_layers, with_schedule
 from kestrel.sw.planning.proof import check_plan
+from kestrel.sw.planning.visit_order import depth_first_schedules
 from kestrel.verif.build.rtl import HARNESS, build_engine, engine_sources
 from kestrel.verif.build.verilator import build_native
 from kestrel.verif.cases.depth_first import depth_first_plan
@@ -32,7 +33,9 @@ CONFIGS = {
     "4x2": replace(SMALL, input_lanes=4, load_kernels=2, stream_bytes=2),
     "2x4": replace(SMALL, output_lanes=4, stream_bytes=3, partial_depth=40),
     "3x3": replace(SMALL, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3),
-    "6x2": replace(SMALL, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4),
+    "6x2 batch": replace(
+        SMALL, input_lanes=6, load_kernels=2, activation_bits=5, stream_bytes=4, table_words=2048, batch=True
+    ),
     "4x4 rows": replace(SMALL, input_lanes=4, output_lanes=4, load_kernels=2, row_groups=True),
     "12x3 rows": replace(
         SMALL,
@@ -65,7 +68,7 @@ def check_frame(config, network, pixels, workdir, *, pauses=None, plan=None, see
     """Run a frame; everything must be as the reference and the cycle model say. Returns values compared."""
     plan = plan or make_plan(network, config, *pixels.shape[1:])
     run = run_frame(build(config), network, plan, pixels, workdir, pauses=pauses, seed=seed)
-    results = compare_run(run, network, reference_maps(network, pixels))
+    results = compare_run(run, network, reference_maps(network, pixels, plan.images))
     what = f"{network}, pixels {pixels.shape}, {plan.visits}, {pauses}, seed {seed}"
     assert all_equal(results), f"{'; '.join(map(str, results))} in {what}"
     assert [result.name for result in results] == [layer.shape.name for layer in network.layers] + [OUTPUT]
@@ -173,7 +176,7 @@ def test_wider_masks_than_the_engine_was_made_for_are_refused(most, rng):
 
 @pytest.mark.parametrize(
     ("name", "bits"),
-    [("nano", 4), ("nano", 5), ("nano", 6), ("nano", 7), ("nano", 8), ("6x2", 4), ("6x2", 5)],
+    [("nano", 4), ("nano", 5), ("nano", 6), ("nano", 7), ("nano", 8), ("6x2 batch", 4), ("6x2 batch", 5)],
 )
 def test_activation_bits_up_to_those_of_the_engine(name, bits, rng, tmp_path):
     config = CONFIGS[name]
@@ -328,6 +331,26 @@ def test_random_frames(config, part, rng, tmp_path):
 @every_config
 def test_many_random_frames(config, rng, tmp_path):
     assert sum(random_frame(config, rng, tmp_path, n + 1) for n in range(4000)) > 1_000_000
+
+
+# --- several images in a frame --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("images", "height", "width"), [(2, 1, 5), (3, 5, 7), (4, 8, 6), (9, 7, 7), (5, 13, 3)]
+)
+def test_batches(images, height, width, rng, tmp_path):
+    """Rows that the poolings drop between the images; whole maps, and strips that go round."""
+    config = CONFIGS["6x2 batch"]
+    pools = (0, 1) if height > 3 and width > 3 else (1,) if min(height, width) > 1 else ()
+    network = random_network(rng, stack((3, 7, 4, 5), pools), [1, 4, 3], activation_bits=5)
+    plan = make_plan(network, config, height, width, images)
+    pixels = random_pixels(rng, 3, images * height, width)
+    check_frame(config, network, pixels, tmp_path, plan=plan)
+    found = depth_first_schedules("stack", plan_layers(network), config, height, width, images=images)
+    least = with_schedule(plan, min(found, key=lambda schedule: sum(schedule.feature_words)))
+    pauses = Pauses(seed=images, share=0.3)
+    check_frame(config, network, pixels, tmp_path, plan=least, pauses=pauses)
 
 
 # --- the comparison can fail ----------------------------------------------------------------------------

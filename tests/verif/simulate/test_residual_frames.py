@@ -130,11 +130,12 @@ def test_random_graphs(config, rng, tmp_path):
     compared = 0
     for number in range(GRAPHS):
         kinds = (GraphKinds(), MANY)[number % 2]
-        network, size = drawn_graph(config, rng, blocks=number % 3 == 2, kinds=kinds)
+        images = int(rng.integers(1, 5)) if config.batch else 1
+        network, size = drawn_graph(config, rng, blocks=number % 3 == 2, kinds=kinds, images=images)
         pauses = None
         if number % 4 == 3:
             pauses = Pauses(seed=int(rng.integers(1 << 30)), share=float(rng.uniform(0.1, 0.8)))
-        compared += check(config, network, size, rng, tmp_path, pauses)
+        compared += check(config, network, size, rng, tmp_path, pauses, images)
     assert compared > 10_000
 
 
@@ -173,7 +174,7 @@ def test_every_kind_of_layer(config, blocks, size, rng, tmp_path):
     plan = make_plan(network, config, *size)
     shortcuts = [r for r in plan.records if r.shortcut_read is not None]
     assert {r.shortcut_read.part == r.written_part for r in shortcuts if r.shortcut_read} == {True, False}
-    assert check(config, network, size, rng, tmp_path) > 0
+    assert check(config, network, size, rng, tmp_path, images=1 + 2 * config.batch) > 0
 
 
 def test_visits_to_an_image_in_blocks_are_not_alike(rng, tmp_path):
@@ -194,7 +195,7 @@ def test_visits_to_an_image_in_blocks_are_not_alike(rng, tmp_path):
 
 @pytest.mark.parametrize("kind", ["stride", "kernel", "blocks", "plain"])
 def test_first_layers_that_run_in_row_groups_and_others(kind, rng, tmp_path):
-    config = CONFIGS["12x3 rows"]
+    config = CONFIGS["12x3 rows, batch"]
     change = {"stride": {"stride": 2}, "kernel": {"kernel": 1}}.get(kind, {})
     blocks = kind == "blocks"
     first = ConvShape("a", BLOCK_CHANNELS if blocks else IMAGE_CHANNELS, 4, pool=False)
