@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from torch import Tensor
 
@@ -13,8 +12,6 @@ from kestrel.sw.zoo import alexnet, efficientnet, squeezenet, vgg
 from kestrel.sw.zoo.layers import Layers, Maps
 from kestrel.sw.zoo.resnet import resnet
 from kestrel.sw.zoo.shared_resnet import shared_resnet
-
-_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 SQUEEZENET_INPUT = Preprocessing("squeezenet", (2, 1, 0), (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 """The published SqueezeNet's: as Caffe's VGG, with a rounded mean."""
@@ -32,7 +29,7 @@ class Architecture:
     name: str
     forward: Callable[[Layers, Tensor], Maps]
     preprocessing: Preprocessing
-    cuts: Mapping[str, str] = field(default=_NO_ALIASES)
+    cuts: Mapping[str, str] = field(default_factory=dict)
     kestrel: str = ""
     side: int = 32
 
