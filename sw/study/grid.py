@@ -31,9 +31,6 @@ NO_WHITENING = "none"
 WHITENINGS = (NO_WHITENING, "after")
 """None, or once, after the average over the regions."""
 
-GENERATED = "generated:"
-"""Before the number of places: a folder of generated scenes, made in the output."""
-
 LISTS = ("cuts", "levels")
 """Keys whose value is a list, and not one of several."""
 

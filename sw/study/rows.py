@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class DenseRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class Results:
     """All rows."""
 
     rows: tuple[Row, ...]
@@ -86,17 +86,16 @@ class Table:
 
     def float_row(self, row: Row) -> Row | None:
         """The row of the float network at the same place."""
-        return _floats(self.rows).get(row.place)
+        return self._floats.get(row.place)
+
+    @cached_property
+    def _floats(self) -> dict[tuple[str, ...], Row]:
+        return {row.place: row for row in self.rows if row.family == "float"}
 
     def drop(self, row: Row) -> Difference | None:
         """mAP less the float network's, with the interval of a paired bootstrap over the queries."""
         other = self.float_row(row)
         return None if other is None else _difference(row.precisions, other.precisions)
-
-
-@lru_cache(maxsize=4)
-def _floats(rows: tuple[Row, ...]) -> dict[tuple[str, ...], Row]:
-    return {row.place: row for row in rows if row.family == "float"}
 
 
 @lru_cache(maxsize=65536)
@@ -117,7 +116,7 @@ def write_task(path: Path, settings: Mapping[str, Any], rows: Iterable[Row], den
         temporary.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def read_task(path: Path, settings: Mapping[str, Any]) -> Table | None:
+def read_task(path: Path, settings: Mapping[str, Any]) -> Results | None:
     """The rows of a task's file; None where there is none, or one of other settings. Raises InputError for a
     file that cannot be read."""
     if not path.is_file():
@@ -132,14 +131,14 @@ def read_task(path: Path, settings: Mapping[str, Any]) -> Table | None:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); allowed: a file of rows, which may be "
                          "removed and is then measured anew") from error
-    return Table(rows, dense)
+    return Results(rows, dense)
 
 
 LONG = ("precisions", "ranks")
 """Columns that only JSON has."""
 
 
-def as_csv(table: Table) -> str:
+def as_csv(table: Results) -> str:
     """All rows but the dense ones, a line each, with what is derived from them."""
     names = [field.name for field in fields(Row) if field.name not in LONG]
     stream = io.StringIO()
@@ -155,7 +154,7 @@ def as_csv(table: Table) -> str:
     return stream.getvalue()
 
 
-def as_json(table: Table) -> str:
+def as_json(table: Results) -> str:
     """All rows."""
     return json.dumps({"rows": [asdict(row) for row in table.rows],
                        "dense": [asdict(row) for row in table.dense]}, allow_nan=False) + "\n"

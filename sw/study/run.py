@@ -17,15 +17,17 @@ from kestrel.sw.common.files import claim_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.study.codecs import CODING, FLOAT_CODEC, Codec
-from kestrel.sw.study.grid import GENERATED, DenseEntry, Grid, NetworkEntry
+from kestrel.sw.study.grid import DenseEntry, Grid, NetworkEntry
 from kestrel.sw.study.measure import measure_layer, measure_network
-from kestrel.sw.study.rows import Table, read_task, write_task
+from kestrel.sw.study.rows import Results, read_task, write_task
 from kestrel.sw.zoo.networks import find_architecture
 from kestrel.sw.zoo.parameters import find_cuts, outline
 
-ROWS, KEPT, REPORT = "rows", "kept", "report"
+QUICK = "quick"
+"""In place of a grid's file: the one that comes along, on generated data."""
+ROWS, KEPT, REPORT, DATA = "rows", "kept", "report", "data"
 TABLES = ("table.csv", "table.json")
-NAMES = (ROWS, KEPT, REPORT, *TABLES)
+NAMES = (ROWS, KEPT, REPORT, DATA, *TABLES)
 """What a study writes into its folder."""
 
 
@@ -40,7 +42,7 @@ class Place:
 
     def command(self, task: str) -> str:
         """That repeats a task elsewhere."""
-        root = "" if self.root == Path() else f" --root {self.root}"
+        root = "" if self.grid == QUICK else f" --root {self.root}"
         return f"kestrel study {self.grid}{root} -o STUDY --only '{task}'"
 
 
@@ -94,13 +96,10 @@ def claim(grid: Grid, place: Place, *, force: bool = False) -> None:
     claim_directory(place.output, origin, NAMES, force=force)
     for name in (ROWS, KEPT, REPORT):
         (place.output / name).mkdir(exist_ok=True)
-    for entry in grid.data:
-        if entry.folder.startswith(GENERATED):
-            raise AssertionError("generated folders are made before a study runs")
 
 
 def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progress: Progress = silent,
-              report: Callable[[str], None] = lambda text: None) -> Table:
+              report: Callable[[str], None] = lambda text: None) -> Results:
     """Runs the tasks of ``grid`` that are not yet done and whose name matches ``only``; gives the rows of all
     that are done. jobs: processes; report: is told of every task that ends. Raises InputError."""
     tasks = tasks_of(grid)
@@ -117,7 +116,7 @@ def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progr
             advance(1)
     found = [read_task(task.file(place.output), task.settings()) for task in tasks]
     known = [table for table in found if table is not None]
-    return Table(tuple(row for table in known for row in table.rows),
+    return Results(tuple(row for table in known for row in table.rows),
                  tuple(row for table in known for row in table.dense))
 
 
