@@ -1,5 +1,5 @@
-"""A whole compressed network of Kestrel as a stream: what a network file holds, every number in as many bits as
-the chip stores. Decoding gives the same network, integer by integer.
+"""A whole compressed network of Kestrel as a stream: what a network file holds, every number in as many bits
+as the chip stores. Decoding gives the same network, integer by integer.
 
     length of the description, 4 bytes | the description, JSON, deflated | by layer with integers of its own:
     scalars, 8 bits | codes of the masks | biases, 12 bits | of a shortcut: scalars, 8 bits | signs, 1 bit

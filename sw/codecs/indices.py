@@ -15,6 +15,9 @@ from kestrel.sw.codecs.stream import Reader, check
 
 CODINGS = ("fixed", "huffman")
 
+_SYMBOL: Any = vars(constriction)["symbol"]
+"""Compiled, without types."""
+
 _WORD = 4
 """Bytes of the words in which ``constriction`` keeps bits."""
 
@@ -82,8 +85,8 @@ def _huffman(indices: np.ndarray, codewords: int) -> bytes:
         lengths[used] = 1
         return lengths.tobytes()
     lengths[used] = _lengths(counts[used])
-    tree = constriction.symbol.huffman.EncoderHuffmanTree(_probabilities(lengths[used]))
-    encoder, encode = constriction.symbol.QueueEncoder(), np.zeros(codewords, np.int64)
+    tree = _SYMBOL.huffman.EncoderHuffmanTree(_probabilities(lengths[used]))
+    encoder, encode = _SYMBOL.QueueEncoder(), np.zeros(codewords, np.int64)
     encode[used] = np.arange(len(used))
     put = encoder.encode_symbol
     for symbol in encode[indices].tolist():
@@ -102,8 +105,8 @@ def _read_huffman(reader: Reader, count: int, codewords: int) -> np.ndarray:
     check(abs(float(_probabilities(lengths[used]).sum()) - 1) < 1e-9, "lengths that are no code's")
     data = reader.take(reader.number(4))
     words = np.frombuffer(data + bytes(-len(data) % _WORD), "<u4").astype(np.uint32)
-    tree: Any = constriction.symbol.huffman.DecoderHuffmanTree(_probabilities(lengths[used]))
-    get = constriction.symbol.QueueDecoder(words).decode_symbol
+    tree = _SYMBOL.huffman.DecoderHuffmanTree(_probabilities(lengths[used]))
+    get = _SYMBOL.QueueDecoder(words).decode_symbol
     try:
         symbols = np.fromiter((get(tree) for _ in range(count)), np.int64, count)
     except ValueError:  # what constriction raises behind the last bit
@@ -117,10 +120,10 @@ def _read_huffman(reader: Reader, count: int, codewords: int) -> np.ndarray:
 
 def _lengths(counts: np.ndarray) -> np.ndarray:
     """The lengths of Huffman's codewords for the counts of at least two symbols."""
-    tree = constriction.symbol.huffman.EncoderHuffmanTree(counts / counts.sum())
+    tree = _SYMBOL.huffman.EncoderHuffmanTree(counts / counts.sum())
     found = []
     for symbol in range(len(counts)):
-        encoder = constriction.symbol.QueueEncoder()
+        encoder = _SYMBOL.QueueEncoder()
         encoder.encode_symbol(symbol, tree)
         found.append(encoder.get_compressed()[1])
     return np.array(found)

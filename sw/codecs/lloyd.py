@@ -1,4 +1,5 @@
-"""Codebooks: of scalars by Lloyd's and Max's iteration or at equal distances, of scalars and vectors by k-means.
+"""Codebooks: of scalars by Lloyd's and Max's iteration or at equal distances, of scalars and vectors by
+k-means.
 
 Of scalars Lloyd's iteration is exact and quick on sorted values, where a cell is a range and its mean a
 difference of cumulative sums. k-means is ``faiss``'s, which starts from random values and draws at most 256
@@ -41,8 +42,8 @@ def lloyd_max(values: np.ndarray, codewords: int) -> np.ndarray:
 
 def uniform(values: np.ndarray, codewords: int) -> np.ndarray:
     """Levels at equal distances on both sides of zero, ascending, float32 [codewords]: of those whose
-    outermost is one of STEPS of the largest weight, the ones of least squared error, judged by about SAMPLES of
-    the values."""
+    outermost is one of STEPS of the largest weight, the ones of least squared error, judged by about SAMPLES
+    of the values."""
     largest = float(np.abs(values).max(initial=0.0)) or 1.0
     best, least = np.zeros(codewords, np.float32), np.inf
     values = values[:: max(1, len(values) // SAMPLES)]

@@ -1,6 +1,6 @@
 """A network as one file: the streams of its arrays under their keys.
 
-    "KCM1" | count, 4 bytes | by array: length of the key, 1 byte | key | length of the stream, 4 bytes | stream
+"KCM1" | count, 4 bytes | by array: length of the key, 1 byte | key | length of the stream, 4 bytes | stream
 """
 
 from collections.abc import Mapping

@@ -48,8 +48,8 @@ def quantise(weights: np.ndarray, options: ResidualOptions) -> Stages:
     """The stages of a matrix float32 [m, n]. Raises InputError for another shape, and for fewer rows than
     codewords."""
     if weights.ndim != 2 or not weights.size or len(weights) < options.codewords:
-        raise InputError(f"residual quantisation of shape {weights.shape} with {options.codewords} codewords; "
-                         "allowed: a matrix of at least so many rows")
+        raise InputError(f"residual quantisation of shape {weights.shape} with {options.codewords} "
+                         "codewords; allowed: a matrix of at least so many rows")
     left = weights.astype(np.float32)
     codebooks, indices = [], []
     for stage in range(options.stages):

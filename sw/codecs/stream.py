@@ -2,9 +2,8 @@
 
     "KC" | family, 1 byte | dimensions, 1 byte | each dimension, 4 bytes | body | CRC-32, 4 bytes
 
-All integers are little-endian. A stream that was cut or changed fails its checksum and is refused in one line;
-one whose checksum is right but whose body does not fit its shape is refused too.
-"""
+All integers are little-endian. A stream that was cut or changed fails its checksum and is refused in one
+line; one whose checksum is right but whose body does not fit its shape is refused too. """
 
 import struct
 import zlib
@@ -16,8 +15,8 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 
 MAGIC = b"KC"
-FAMILIES = ("scalar", "vector", "binary", "product", "residual", "svd", "pruned", "batch-norm", "masks", "raw",
-            "engine")
+FAMILIES = ("scalar", "vector", "binary", "product", "residual", "svd", "pruned", "batch-norm", "masks",
+            "raw", "engine")
 """The families by their number in the frame."""
 
 CRC_BYTES = 4

@@ -23,10 +23,10 @@ KERNELS = ("convolution", "dense")
 
 @dataclass(frozen=True)
 class Size:
-    """Of a network up to a cut. file: bytes of its file; weights: numbers in all convolutions and dense layers,
-    1x1 and the first among them; weight_bytes: of their streams alone; entropy_bytes: least bytes of their
-    indices and codebooks, 0 where weights are not indices into one codebook a layer; zeros: weights that are
-    0."""
+    """Of a network up to a cut. file: bytes of its file; weights: numbers in all convolutions and dense
+    layers, 1x1 and the first among them; weight_bytes: of their streams alone; entropy_bytes: least bytes of
+    their indices and codebooks, 0 where weights are not indices into one codebook a layer; zeros: weights
+    that are 0."""
 
     file: int
     weights: int
@@ -44,7 +44,8 @@ Run = Callable[[torch.Tensor], Iterator[tuple[str, torch.Tensor]]]
 
 @dataclass(frozen=True)
 class Coded:
-    """sizes: by cut and coding; run: maps by name for a batch, float32 [N, 3, H, W]; digest: of the weights."""
+    """sizes: by cut and coding; run: maps by name for a batch, float32 [N, 3, H, W]; digest: of the
+    weights."""
 
     sizes: Mapping[tuple[str, str], Size]
     run: Run

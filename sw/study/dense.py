@@ -1,5 +1,5 @@
-"""Accuracy by class with one dense layer compressed (Gong et al., figures 1 to 3 and table 1): the maps in front
-of the layer are computed once, and only the layer is run for every method."""
+"""Accuracy by class with one dense layer compressed (Gong et al., figures 1 to 3 and table 1): the maps in
+front of the layer are computed once, and only the layer is run for every method."""
 
 import time
 from collections.abc import Mapping
@@ -90,7 +90,8 @@ def measure_dense(entry: DenseEntry, method: DenseMethod | None, weight: np.ndar
     right = scores[np.arange(len(scores)), inputs.classes]
     ranks = (scores > right[:, None]).sum(axis=1)
     scenes = outputs(inputs.scenes, np.ascontiguousarray(used.reshape(weight.shape)), bias)
-    precisions = average_precisions(pictures.benchmark, normalise(scenes.astype(np.float64)).astype(np.float32))
+    descriptors = normalise(scenes.astype(np.float64)).astype(np.float32)
+    precisions = average_precisions(pictures.benchmark, descriptors)
     size = 4 * matrix.size if method is None else len(stream)
     return DenseRow(
         task, entry.network, "float" if method is None else method.method,

@@ -1,5 +1,5 @@
-"""The methods of Gong et al. for a dense layer, with the settings of their figures, their streams and the rates
-by the paper's formulas."""
+"""The methods of Gong et al. for a dense layer, with the settings of their figures, their streams and the
+rates by the paper's formulas."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

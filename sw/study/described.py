@@ -1,9 +1,10 @@
-"""Descriptors of a study: every picture of a benchmark by one network at all its cuts, by all poolings, without
-and with whitening. Kept on disk, so that they are computed once for each set of weights."""
+"""Descriptors of a study: every picture of a benchmark by one network at all its cuts, by all poolings,
+without and with whitening. Kept on disk, so that they are computed once for each set of weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,8 @@ def describe(run: Run, preprocessing: Preprocessing, cuts: Sequence[str], poolin
                 rows.setdefault((cut, pooling, whitening), []).append(row)
     found = {key: np.stack(vectors) for key, vectors in rows.items()}
     with atomic_write(kept) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{"|".join(key): array for key, array in found.items()})
+        arrays: dict[str, Any] = {"|".join(key): array for key, array in found.items()}
+        np.savez(file, **arrays)
     return found
 
 

@@ -6,10 +6,9 @@
 
     [[data]]       name, folder, protocol, size; training and training_pictures for the whitening,
                    calibration and calibration_pictures for the rules that measure pictures
-    [[networks]]   name, weights (a file or random:SEED), cuts
-    [[codecs]]     family and its options, each a value or a list of them
-    [[poolings]]   name and the settings of ``NipSettings``
-    [[dense]]      network, weights, layer, input, pictures, every: accuracy by class with that layer compressed
+    [[networks]]   name, weights (a file or random:SEED), cuts [[codecs]]     family and its options, each a
+    value or a list of them [[poolings]]   name and the settings of ``NipSettings`` [[dense]]      network,
+    weights, layer, input, pictures, every: accuracy by class with that layer compressed
 
 Folders and files are relative to a root that the command line names. A key that is not known is refused.
 """
@@ -114,7 +113,8 @@ def parse_grid(text: str) -> Grid:
         if name not in WHITENINGS:
             raise InputError(f"whitenings: {name!r}; allowed: {', '.join(WHITENINGS)}")
     grid = Grid(
-        _value("title", found.get("title", "Study"), str), _value("seed", found.get("seed", 0), int), whitenings,
+        _value("title", found.get("title", "Study"), str), _value("seed", found.get("seed", 0), int),
+        whitenings,
         tuple(_entry(DataEntry, "data", table) for table in tables["data"]),
         tuple(_entry(NetworkEntry, "networks", table) for table in tables["networks"]),
         tuple(dict.fromkeys(codec for table in tables["codecs"] for codec in _codecs(table))),
@@ -161,7 +161,7 @@ def _codecs(table: Mapping[str, Any]) -> Iterator[Codec]:
 def _pooling(table: Mapping[str, Any]) -> tuple[str, NipSettings]:
     known = {field.name: field.default for field in fields(NipSettings)}
     _check_keys("poolings", table, {"name", *known})
-    settings = {name: tuple(value) if name == "levels" and isinstance(value, list) else value
+    settings: dict[str, Any] = {name: tuple(value) if name == "levels" and isinstance(value, list) else value
                 for name, value in table.items() if name != "name"}
     for name, value in settings.items():
         if type(value) is not type(known[name]):

@@ -1,9 +1,8 @@
 """Networks of the engine with masks fitted by a rule that measures pictures, as coded networks of a study.
 
-The masks are those of ``kestrel compress``: batch norm folded, biases of 12 bits, 1x1 projections of a sign and
-a scalar. Maps are computed in floats with the weights that the integers stand for, as those of every other codec
-are, so that formats of weights are compared and not roundings of activations.
-"""
+The masks are those of ``kestrel compress``: batch norm folded, biases of 12 bits, 1x1 projections of a sign
+and a scalar. Maps are computed in floats with the weights that the integers stand for, as those of every
+other codec are, so that formats of weights are compared and not roundings of activations. """
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +53,8 @@ def code_masks(network: Architecture, known: Outline, cuts: tuple[str, ...], wei
         for layer, result in zip(fitted.layers, model.layers(x), strict=True):
             name = layer.shape.name
             if not fitted.is_plain:
-                yield ("pool1" if name == "conv1" else name.removesuffix("_conv2").replace("_", ".")), result.output
+                block = name.removesuffix("_conv2").replace("_", ".")
+                yield "pool1" if name == "conv1" else block, result.output
                 continue
             yield name, result.relu
             if layer.shape.pool:

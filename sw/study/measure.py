@@ -11,8 +11,8 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import CalibrationPictures
 from kestrel.sw.pictures.images import list_images, load_image
-from kestrel.sw.study.coded import Coded, Size, code_network
 from kestrel.sw.study.codecs import CODING, FLOAT_CODEC, Codec
+from kestrel.sw.study.coded import Coded, Size, code_network
 from kestrel.sw.study.dense import measure_dense, read_inputs
 from kestrel.sw.study.dense_methods import dense_methods
 from kestrel.sw.study.described import Described, average_precisions, describe, load_pictures, spread
@@ -64,13 +64,14 @@ def _row(task: str, entry: NetworkEntry, codec: Codec, data: str, key: tuple[str
     cosine = None
     if whitening == NO_WHITENING:  # whitenings, each trained for itself, lead into spaces of their own
         cosine = float((vectors.astype(np.float64) * floats).sum(axis=1).mean())
-    return Row(task, entry.name, entry.is_trained, cut, codec.family, codec.label, codec.options, data, pooling,
-               whitening, size.file, size.weights, size.weight_bytes, size.entropy_bytes, size.zeros,
+    return Row(task, entry.name, entry.is_trained, cut, codec.family, codec.label, codec.options, data,
+               pooling, whitening, size.file, size.weights, size.weight_bytes, size.entropy_bytes, size.zeros,
                vectors.shape[1], float(np.mean(precisions)), precisions, cosine, seconds, command)
 
 
 def _code(network: Architecture, known: Outline, cuts: tuple[str, ...], weights: zoo_weights.Weights,
-          codec: Codec, codings: tuple[str, ...], data: DataEntry, task: str, root: Path, kept: Path) -> Coded:
+          codec: Codec, codings: tuple[str, ...], data: DataEntry, task: str, root: Path,
+          kept: Path) -> Coded:
     if not codec.by_pictures:
         return code_network(network, known, cuts, weights, codec, codings)
     if not data.calibration:

@@ -1,5 +1,5 @@
-"""The grid that comes along: a few minutes on generated scenes with seeded weights, to see that a study works. Its
-sizes mean something, its mAP does not."""
+"""The grid that comes along: a few minutes on generated scenes with seeded weights, to see that a study
+works. Its sizes mean something, its mAP does not."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""The rows of a study: one figure of merit of one network at one cut in one coding, and the files they are in."""
+"""The rows of a study: one figure of merit of one network at one cut in one coding, and the files they are
+in."""
 
 import csv
 import io
@@ -19,8 +20,9 @@ from kestrel.sw.retrieval.benchmark.bootstrap import Difference, paired_bootstra
 @dataclass(frozen=True)
 class Row:
     """One measurement. task: what ``--only`` names; trained: whether the weights were learned; the sizes are
-    those of ``Size``; precisions: the average precision of every query; cosine: mean over the pictures, of the
-    descriptors to the float network's, None with a whitening; seconds: of the task; command: that repeats it."""
+    those of ``Size``; precisions: the average precision of every query; cosine: mean over the pictures, of
+    the descriptors to the float network's, None with a whitening; seconds: of the task; command: that repeats
+    it."""
 
     task: str
     network: str
@@ -56,9 +58,9 @@ class Row:
 
 @dataclass(frozen=True)
 class DenseRow:
-    """A dense layer in one coding. rate: 32 bits of every weight over the stream's bits; formula: the paper's;
-    at_1, at_5: accuracy, by picture in ``hits`` (the rank of the right class, 0 first); map: of the layer's
-    output as descriptor."""
+    """A dense layer in one coding. rate: 32 bits of every weight over the stream's bits; formula: the
+    paper's; at_1, at_5: accuracy, by picture in ``hits`` (the rank of the right class, 0 first); map: of the
+    layer's output as descriptor."""
 
     task: str
     network: str
@@ -108,7 +110,8 @@ def interval(precisions: Sequence[float]) -> Difference:
     return _difference(tuple(precisions), (0.0,) * len(precisions))
 
 
-def write_task(path: Path, settings: Mapping[str, Any], rows: Iterable[Row], dense: Iterable[DenseRow]) -> None:
+def write_task(path: Path, settings: Mapping[str, Any], rows: Iterable[Row],
+               dense: Iterable[DenseRow]) -> None:
     """Writes the rows of one task, whole or not at all, with the settings they depend on."""
     content = {"settings": settings, "rows": [asdict(row) for row in rows],
                "dense": [asdict(row) for row in dense]}
@@ -126,8 +129,8 @@ def read_task(path: Path, settings: Mapping[str, Any]) -> Results | None:
         if found["settings"] != json.loads(json.dumps(settings)):
             return None
         rows = tuple(Row(**{**row, "precisions": tuple(row["precisions"])}) for row in found["rows"])
-        dense = tuple(DenseRow(**{**row, "ranks": tuple(row["ranks"]), "precisions": tuple(row["precisions"])})
-                      for row in found["dense"])
+        dense = tuple(DenseRow(**{**row, "ranks": tuple(row["ranks"]),
+                                  "precisions": tuple(row["precisions"])}) for row in found["dense"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); allowed: a file of rows, which may be "
                          "removed and is then measured anew") from error

@@ -1,5 +1,5 @@
-"""Runs a study: its tasks one after another or several at once, each kept when it is done, so that a study that
-was stopped continues."""
+"""Runs a study: its tasks one after another or several at once, each kept when it is done, so that a study
+that was stopped continues."""
 
 import fnmatch
 import time
@@ -33,8 +33,8 @@ NAMES = (ROWS, KEPT, REPORT, DATA, *TABLES)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study reads and writes. grid: as the user named it, for commands; root: of its folders and files;
-    output: the folder."""
+    """Where a study reads and writes. grid: as the user named it, for commands; root: of its folders and
+    files; output: the folder."""
 
     grid: str
     root: Path
@@ -48,8 +48,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """One network in one coding of its weights, or one dense layer by all methods. name: as ``--only`` has it;
-    codings: that the weights are stored with."""
+    """One network in one coding of its weights, or one dense layer by all methods. name: as ``--only`` has
+    it; codings: that the weights are stored with."""
 
     name: str
     grid: Grid
@@ -105,7 +105,8 @@ def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progr
     tasks = tasks_of(grid)
     chosen = [task for task in tasks if fnmatch.fnmatchcase(task.name, only)]
     if not chosen:
-        raise InputError(f"--only {only!r} matches no task; allowed: {', '.join(task.name for task in tasks[:8])}"
+        names = ", ".join(task.name for task in tasks[:8])
+        raise InputError(f"--only {only!r} matches no task; allowed: {names}"
                          f"{', ...' if len(tasks) > 8 else ''}")
     left = [task for task in chosen if read_task(task.file(place.output), task.settings()) is None]
     with progress("study", len(left)) as advance:

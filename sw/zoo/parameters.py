@@ -1,5 +1,5 @@
-"""What a network's arrays are called, how large they are, and up to which of its maps each is needed: found by
-running it on shapes alone."""
+"""What a network's arrays are called, how large they are, and up to which of its maps each is needed: found
+by running it on shapes alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,15 +64,17 @@ def outline(network: Architecture) -> Outline:
 
 
 def find_cuts(network: Architecture, known: Outline, names: Sequence[str]) -> tuple[str, ...]:
-    """The maps that ``names`` mean, by our names or the paper's, ``all`` for all of them. Raises InputError."""
+    """The maps that ``names`` mean, by our names or the paper's, ``all`` for all of them. Raises
+    InputError."""
     if tuple(names) == ("all",):
         return tuple(known.needed)
     found = []
     for name in names:
         own = name if name in known.needed else network.cuts.get(name)
         if own is None:
+            allowed = dict.fromkeys((*known.needed, *network.cuts))
             raise InputError(f"network {network.name}: no map {name!r}; allowed cuts: all, "
-                             f"{', '.join((*known.needed, *(n for n in network.cuts if n not in known.needed)))}")
+                             f"{', '.join(allowed)}")
         found.append(own)
     return tuple(sorted(set(found), key=list(known.needed).index))
 

@@ -1,10 +1,10 @@
-"""A residual network whose blocks share their convolutions within a stage, each repetition with a batch norm of
-its own (Chandrasekhar et al., table 1 and figure 4; Liao and Poggio 2016).
+"""A residual network whose blocks share their convolutions within a stage, each repetition with a batch norm
+of its own (Chandrasekhar et al., table 1 and figure 4; Liao and Poggio 2016).
 
-The sources do not say how a stage's first repetition halves the map and doubles its channels, which the shared
-pair cannot do; here a 3x3 convolution of stride 2 does it, as in ``kestrel.sw.model.residual_networks``. With
-it, the classifier and the batch norms there are 8.36 M parameters; table 2 says 8.4 M.
-"""
+The sources do not say how a stage's first repetition halves the map and doubles its channels, which the
+shared pair cannot do; here a 3x3 convolution of stride 2 does it, as in
+``kestrel.sw.model.residual_networks``. With it, the classifier and the batch norms there are 8.36 M
+parameters; table 2 says 8.4 M. """
 
 from collections.abc import Callable
 

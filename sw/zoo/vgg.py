@@ -1,5 +1,5 @@
-"""VGG-16 (Simonyan and Zisserman 2015, column D). Table 1 of Chandrasekhar et al. prints column C's 1x1 kernels;
-its 14.7 M parameters are column D's."""
+"""VGG-16 (Simonyan and Zisserman 2015, column D). Table 1 of Chandrasekhar et al. prints column C's 1x1
+kernels; its 14.7 M parameters are column D's."""
 
 from torch import Tensor
 

@@ -22,13 +22,14 @@ from kestrel.sw.study.run import QUICK, Place, claim, run_study
 
 @declares(
     "grid output only jobs", writes={"output": FolderOutput()},
-    effects={"root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}", "with a grid file")},
+    effects={"root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}",
+                          "with a grid file")},
 )
 def study(
     grid: Annotated[str, typer.Argument(help=f"A grid (TOML), or {QUICK}: generated data, minutes.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the study; continued if there.")],
     root: Annotated[
-        Path | None, typer.Option(help="Folder that the grid's files and folders are in; default: the grid's.")
+        Path | None, typer.Option(help="Folder that the grid's files are in; default: the grid's own.")
     ] = None,
     only: Annotated[str, typer.Option(help="Tasks by name, with * for anything: 'vgg16/*'.")] = "*",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
@@ -37,9 +38,8 @@ def study(
 ) -> None:
     """Measure networks, cuts and codecs of a grid: bytes of files that decode, against mAP.
 
-    Writes table.csv, table.json and a report (HTML, Markdown, SVG). A stopped study continues; each row has the
-    command that repeats it.
-    """
+    Writes table.csv, table.json and a report (HTML, Markdown, SVG). A stopped study continues; each row has
+    the command that repeats it. """
     start = time.perf_counter()
     chosen = quick_grid() if grid == QUICK else read_grid(Path(grid))
     folder = root or Path(grid).parent

@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kestrel.sw.study.report.fronts import front
 from kestrel.sw.study.grid import NO_WHITENING, Grid
+from kestrel.sw.study.report.fronts import front
 from kestrel.sw.study.rows import DenseRow, Results, Row
 
 SETTINGS: Any = {"font.size": 8, "svg.hashsalt": "kestrel", "svg.fonttype": "none"}
@@ -48,8 +48,8 @@ def _is_quantised(row: Row) -> bool:
 
 
 def _is_coded(row: Row) -> bool:
-    return (row.family == "scalar" and row.options["method"] == "lloyd-max" and row.options["bits"] in (2, 3, 4)
-            and row.options["batch_norm"] == 32)
+    return (row.family == "scalar" and row.options["method"] == "lloyd-max"
+            and row.options["bits"] in (2, 3, 4) and row.options["batch_norm"] == 32)
 
 
 def _layers(rows: Sequence[Row], grid: Grid) -> str | None:
@@ -92,8 +92,8 @@ def _curves(rows: Sequence[Row], name: Callable[[Row], str]) -> str | None:
 
 def _curve(axes: Axes, rows: Sequence[Row], colour: str, label: str) -> None:
     ordered = sorted(rows, key=lambda row: row.file_bytes)
-    axes.plot([row.file_bytes for row in ordered], [row.map for row in ordered], "o-", color=colour, label=label,
-              markersize=2.5, linewidth=1)
+    axes.plot([row.file_bytes for row in ordered], [row.map for row in ordered], "o-", color=colour,
+              label=label, markersize=2.5, linewidth=1)
 
 
 def _bits(rows: Sequence[Row], grid: Grid, chosen: Chosen) -> str | None:
@@ -154,7 +154,8 @@ def _segments(rows: Sequence[DenseRow]) -> str | None:
             mine = sorted((row for row in shown if row.options["codewords"] == codewords
                            and row.options["axis"] == axis), key=lambda row: row.options["segment"])
             axes.plot([row.options["segment"] for row in mine], [1 - row.at_1 for row in mine], "o-",
-                      color=COLOURS[number % len(COLOURS)], label=f"{codewords} codewords, {axis}", markersize=3)
+                      color=COLOURS[number % len(COLOURS)], label=f"{codewords} codewords, {axis}",
+                      markersize=3)
         _finish(axes, network, "length of a segment", "error@1")
     return _svg(figure, panels)
 

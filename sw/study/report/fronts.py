@@ -41,7 +41,8 @@ class Rival:
 
 
 def rivals(rows: Sequence[Row], family: str) -> list[Rival]:
-    """Every row of ``family`` among ``rows``, which belong to one network, data set, pooling and whitening."""
+    """Every row of ``family`` among ``rows``, which belong to one network, data set, pooling and
+    whitening."""
     best = front(rows)
     found = []
     for row in sorted((row for row in rows if row.family == family), key=lambda row: row.file_bytes):

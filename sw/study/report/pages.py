@@ -7,17 +7,18 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from kestrel.sw.common.files import atomic_write
+from kestrel.sw.study.grid import Grid
 from kestrel.sw.study.report import tables
 from kestrel.sw.study.report.figures import figures
-from kestrel.sw.study.grid import Grid
 from kestrel.sw.study.rows import Results, as_csv, as_json
 from kestrel.sw.study.run import REPORT, TABLES
 
 HTML, MARKDOWN = "study.html", "study.md"
 
-COUNTED = ("Sizes are lengths of files that were decoded again: codebooks, headers, biases and batch norm are in "
-           "them. Bits a weight are those of the streams of all convolutions (and dense layers) up to the cut, "
-           "3x3, 1x1 and the first alike, over their weights; biases and batch norm are not counted there.")
+COUNTED = ("Sizes are lengths of files that were decoded again: codebooks, headers, biases and batch norm "
+           "are in them. Bits a weight are those of the streams of all convolutions (and dense layers) up to "
+           "the cut, 3x3, 1x1 and the first alike, over their weights; biases and batch norm are not counted "
+           "there.")
 
 
 def write_report(results: Results, grid: Grid, output: Path) -> list[Path]:
@@ -55,5 +56,6 @@ def remarks(results: Results, grid: Grid) -> list[str]:
 def _tables(results: Results, grid: Grid) -> list[tables.Table]:
     found = [tables.parameter_table(), tables.cut_table(results, grid), *tables.front_tables(results),
              *tables.codec_tables(results, grid), tables.coding_table(results, grid),
-             tables.norm_table(results, grid), tables.prune_table(results, grid), *tables.dense_tables(results)]
+             tables.norm_table(results, grid), tables.prune_table(results, grid),
+             *tables.dense_tables(results)]
     return [table for table in found if table.rows]

@@ -1,5 +1,5 @@
-"""Figures that the companion papers publish in their text and tables. Values that only their drawings show are not
-there to be read and are left out."""
+"""Figures that the companion papers publish in their text and tables. Values that only their drawings show
+are not there to be read and are left out."""
 
 CHANDRASEKHAR = "Chandrasekhar et al."
 GONG = "Gong et al."
@@ -25,8 +25,8 @@ GONG_TABLE_1 = (
     ("PQ, 2 centres", 23.9, 64.94), ("PQ, 4 centres", 13.7, 66.37), ("PQ, 16 centres", 7.4, 66.16),
     ("PQ, 32 centres", 1.0, 66.40),
 )  # fmt: skip
-"""Method, compression rate as printed, mAP in percent on Holidays. The rates of KM with 32 centres and PQ with 32,
-printed as 1, are not those of the paper's own formulas (6.4 for KM)."""
+"""Method, compression rate as printed, mAP in percent on Holidays. The rates of KM with 32 centres and PQ
+with 32, printed as 1, are not those of the paper's own formulas (6.4 for KM)."""
 
 POSTER_TABLE = (
     ("AlexNet", 0.001, 8, 25.77, 0.0, 0.0, 41.4), ("AlexNet", 0.005, 8, 48.44, 0.0, 0.0, 32.4),

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from kestrel.sw.retrieval.benchmark.bootstrap import Difference
 from kestrel.sw.retrieval.report.tables import Table, megabytes
-from kestrel.sw.study.report.fronts import rivals
 from kestrel.sw.study.grid import NO_WHITENING, Grid
+from kestrel.sw.study.report.fronts import rivals
 from kestrel.sw.study.report.published import GONG_TABLE_1, PARAMETERS, POSTER_TABLE, TABLE_3
 from kestrel.sw.study.rows import DenseRow, Results, Row, interval
 from kestrel.sw.zoo.networks import ARCHITECTURES, find_architecture
@@ -23,8 +24,8 @@ def grouped(rows: Iterable[Row]) -> dict[tuple[str, str, str, str], list[Row]]:
 
 
 def deepest(rows: Sequence[Row], grid: Grid) -> list[Row]:
-    """The rows at the cut with the best float mAP of each network, data set and pooling without whitening: the
-    one that a user of the network would take."""
+    """The rows at the cut with the best float mAP of each network, data set and pooling without whitening:
+    the one that a user of the network would take."""
     best: dict[tuple[str, str, str], Row] = {}
     for row in rows:
         key = (row.network, row.data, row.pooling)
@@ -64,8 +65,7 @@ def codec_tables(results: Results, grid: Grid) -> list[Table]:
                 row = next((row for row in group if row.whitening == whitening), None)
                 drop = None if row is None else results.drop(row)
                 cells += ["" if row is None else f"{row.map:.4f}",
-                          "" if drop is None or row is None or row.family == "float" else
-                          f"{drop.difference:+.4f} ({drop.low:+.4f} .. {drop.high:+.4f})"]
+                          "" if row is None or row.family == "float" else around(drop)]
             lines.append((first.file_bytes, (codec[0], *cells)))
         lines.sort(key=lambda line: -line[0])
         trained = "" if part[0].trained else ", seeded weights"
@@ -87,13 +87,13 @@ def cut_table(results: Results, grid: Grid) -> Table:
         cells = []
         for whitening in grid.whitenings:
             row = next((row for row in group if row.whitening == whitening), None)
-            around = None if row is None else interval(row.precisions)
-            cells.append("" if around is None else
-                         f"{around.difference:.4f} ({around.low:.4f} .. {around.high:.4f})")
+            mean = None if row is None else interval(row.precisions)
+            cells.append("" if mean is None else f"{mean.difference:.4f} ({mean.low:.4f} .. {mean.high:.4f})")
         lines.append((network, cut, data, pooling, f"{group[0].weights:,}", megabytes(group[0].file_bytes),
                       *cells))
     heads = ("mAP" if w == NO_WHITENING else "mAP whitened" for w in grid.whitenings)
-    return Table("Float networks", ("Network", "Cut", "Data", "Pooling", "Weights", "File", *heads), tuple(lines))
+    columns = ("Network", "Cut", "Data", "Pooling", "Weights", "File", *heads)
+    return Table("Float networks", columns, tuple(lines))
 
 
 def coding_table(results: Results, grid: Grid) -> Table:
@@ -109,8 +109,8 @@ def coding_table(results: Results, grid: Grid) -> Table:
             lines.append((row.network, plain.codec, f"{plain.file_bytes:,}", f"{row.file_bytes:,}",
                           f"{1 - row.file_bytes / plain.file_bytes:.1%}", bound))
     return Table("Fixed against variable length (figure 3c of Chandrasekhar et al.; published: 15 to 20%)",
-                 ("Network", "Codec", "Fixed, bytes", "Huffman, bytes", "Saved", "Bound by entropy (weights)"),
-                 tuple(lines))
+                 ("Network", "Codec", "Fixed, bytes", "Huffman, bytes", "Saved",
+                  "Bound by entropy (weights)"), tuple(lines))
 
 
 def norm_table(results: Results, grid: Grid) -> Table:
@@ -124,10 +124,9 @@ def norm_table(results: Results, grid: Grid) -> Table:
                 and other.options["batch_norm"] != 32 and other.options["bits"] == row.options["bits"]]
         if not same or find_norms(row.network, row.cut) == 0:
             continue
-        drop = results.drop(row)
-        lines.append((row.network, f"{row.options['bits']}-bit {row.options['method']}, {norm}-bit batch norm",
-                      f"{row.file_bytes:,}", f"{row.map:.4f}",
-                      "" if drop is None else f"{drop.difference:+.4f} ({drop.low:+.4f} .. {drop.high:+.4f})"))
+        coding = f"{row.options['bits']}-bit {row.options['method']}, {norm}-bit batch norm"
+        lines.append((row.network, coding, f"{row.file_bytes:,}", f"{row.map:.4f}",
+                      around(results.drop(row))))
     return Table("Batch norm in few bits (table 3 of Chandrasekhar et al.)",
                  ("Network", "Coding", "File, bytes", "mAP", "to float"), tuple(lines))
 
@@ -148,7 +147,8 @@ def prune_table(results: Results, grid: Grid) -> Table:
             drop = results.drop(row)
             lines.append((f"{row.network} at {row.cut}", f"{row.options['threshold']:g} s.d.",
                           str(row.options["bits"]), f"{row.zeros / row.weights:.1%}",
-                          "" if drop is None else f"{100 * drop.difference:+.2f}%", f"{row.file_bytes:,} bytes"))
+                          "" if drop is None else f"{100 * drop.difference:+.2f}%",
+                          f"{row.file_bytes:,} bytes"))
     return Table("Pruning by threshold (the poster's table: drop on Oxford / Paris; here on our data, "
                  f"{'whitened' if whitening != NO_WHITENING else 'not whitened'})",
                  ("Network", "Threshold", "Bits", "Pruned", "Change of mAP", "Memory"), tuple(lines))
@@ -165,9 +165,10 @@ def front_tables(results: Results) -> list[Table]:
             lines.append((
                 network, data, pooling, whitening, row.cut, row.codec, f"{row.file_bytes:,}",
                 f"{row.bits_per_weight:.2f}", f"{row.map:.4f}", found.verdict,
-                "" if other is None else f"{other.codec} at {other.cut}, {other.file_bytes:,}, {other.map:.4f}",
-                "" if gain is None else f"{gain.difference:+.4f} ({gain.low:+.4f} .. {gain.high:+.4f})"))
-    return [Table(f"Masks up to {BITS_MAX:g} bits a weight beside the best other codec of at most as many bytes",
+                "" if other is None else
+                f"{other.codec} at {other.cut}, {other.file_bytes:,}, {other.map:.4f}", around(gain)))
+    title = f"Masks up to {BITS_MAX:g} bits a weight beside the best other codec of at most as many bytes"
+    return [Table(title,
                   ("Network", "Data", "Pooling", "Whitening", "Cut", "Codec", "File, bytes", "Bits a weight",
                    "mAP", "Pareto front", "Best other", "Difference"), tuple(lines))] if lines else []
 
@@ -176,15 +177,16 @@ def dense_tables(results: Results) -> list[Table]:
     """Gong's figures as numbers, and table 1."""
     found = []
     for (network,), part in _dense_by_network(results.dense).items():
-        lines = tuple((row.method, row.codec, f"{row.rate:.2f}", f"{row.formula:.2f}", f"{row.stream_bytes:,}",
-                       f"{row.at_1:.1%}", f"{row.at_5:.1%}", f"{100 * row.map:.2f}") for row in part)
-        found.append(Table(f"Dense layer of {network} ({len(part[0].ranks)} photographs; figures 1 to 3 of Gong "
-                           "et al.)", ("Method", "Codec", "Rate", "By the formula", "Bytes", "Accuracy@1",
-                                       "Accuracy@5", "mAP of the output"), lines))
+        lines = tuple((row.method, row.codec, f"{row.rate:.2f}", f"{row.formula:.2f}",
+                       f"{row.stream_bytes:,}", f"{row.at_1:.1%}", f"{row.at_5:.1%}", f"{100 * row.map:.2f}")
+                      for row in part)
+        title = f"Dense layer of {network} ({len(part[0].ranks)} photographs; figures 1 to 3 of Gong et al.)"
+        found.append(Table(title, ("Method", "Codec", "Rate", "By the formula", "Bytes", "Accuracy@1",
+                                   "Accuracy@5", "mAP of the output"), lines))
     if found:
         lines = tuple((name, f"{rate:g}", f"{value:.2f}") for name, rate, value in GONG_TABLE_1)
-        found.append(Table("Published: table 1 of Gong et al., Holidays", ("Method", "Rate as printed", "mAP"),
-                           lines))
+        found.append(Table("Published: table 1 of Gong et al., Holidays",
+                           ("Method", "Rate as printed", "mAP"), lines))
     return found
 
 
@@ -200,6 +202,13 @@ def _by(rows: Iterable[Row], names: tuple[str, ...]) -> dict[tuple[str, ...], li
     for row in rows:
         found.setdefault(tuple(getattr(row, name) for name in names), []).append(row)
     return found
+
+
+def around(difference: Difference | None) -> str:
+    """A difference with its interval."""
+    if difference is None:
+        return ""
+    return f"{difference.difference:+.4f} ({difference.low:+.4f} .. {difference.high:+.4f})"
 
 
 def millions(count: int) -> str:
