@@ -161,8 +161,10 @@ def _codecs(table: Mapping[str, Any]) -> Iterator[Codec]:
 def _pooling(table: Mapping[str, Any]) -> tuple[str, NipSettings]:
     known = {field.name: field.default for field in fields(NipSettings)}
     _check_keys("poolings", table, {"name", *known})
-    settings: dict[str, Any] = {name: tuple(value) if name == "levels" and isinstance(value, list) else value
-                for name, value in table.items() if name != "name"}
+    settings: dict[str, Any] = {
+        name: tuple(value) if name == "levels" and isinstance(value, list) else value
+        for name, value in table.items() if name != "name"
+    }  # fmt: skip
     for name, value in settings.items():
         if type(value) is not type(known[name]):
             raise InputError(f"poolings: {name} = {value!r}; allowed: {type(known[name]).__name__}")
