@@ -15,6 +15,9 @@ from kestrel.sw.zoo.shared_resnet import shared_resnet
 
 SQUEEZENET_INPUT = Preprocessing("squeezenet", (2, 1, 0), (104.0, 117.0, 123.0), (1.0, 1.0, 1.0))
 """The published SqueezeNet's: as Caffe's VGG, with a rounded mean."""
+SHARED_CUTS = {f"conv{n}": f"stage{n}" for n in range(1, 5)}
+"""Section 4 counts from conv1 the stages that table 1 counts from conv2_x."""
+
 LITE_INPUT = Preprocessing("lite", (0, 1, 2), (127.0, 127.0, 127.0), (1 / 128, 1 / 128, 1 / 128))
 """EfficientNet-Lite's."""
 
@@ -55,9 +58,9 @@ ARCHITECTURES: dict[str, Architecture] = {found.name: found for found in (
     _bottlenecks("resnet152", (3, 8, 36, 3), {"res3b7_relu": "layer2.7", "res4b15_relu": "layer3.15",
                                               "res4b35_relu": "layer3.35", "pool5": "layer4.2"}),
     Architecture("shared_resnet", shared_resnet(), PREPROCESSINGS["torchvision"],
-                 {f"conv{n}": f"conv{n + 1}" for n in range(1, 5)}),
+                 SHARED_CUTS),
     Architecture("unshared_resnet", shared_resnet(sharing=False), PREPROCESSINGS["torchvision"],
-                 {f"conv{n}": f"conv{n + 1}" for n in range(1, 5)}),
+                 SHARED_CUTS),
     Architecture("squeezenet1_0", squeezenet.VERSION_1_0, SQUEEZENET_INPUT),
     Architecture("squeezenet1_1", squeezenet.VERSION_1_1, PREPROCESSINGS["torchvision"]),
     Architecture("efficientnet_lite0", efficientnet.forward, LITE_INPUT),

@@ -19,9 +19,9 @@ def shared_resnet(*, sharing: bool = True) -> Callable[[Layers, Tensor], Maps]:
     """The network, or with ``sharing`` off the same one with weights for every repetition."""
 
     def forward(layers: Layers, x: Tensor) -> Maps:
-        """conv1 (behind the pooling), conv2 to conv5, fc."""
+        """pool1, stage1 to stage4, fc."""
         x = max_pool(relu(layers.norm("bn1", layers.conv("conv1", x, 64, 7, 2, 3, bias=False))), padding=1)
-        yield "conv1", x
+        yield "pool1", x
         for stage, (count, channels) in enumerate(zip(SHARED_BLOCKS, CHANNELS, strict=True), start=1):
             if stage > 1:
                 key = f"layer{stage}.down"
@@ -33,7 +33,7 @@ def shared_resnet(*, sharing: bool = True) -> Callable[[Layers, Tensor], Maps]:
                 y = layers.conv(f"{owner}.conv2", relu(layers.norm(f"{key}.bn1", y)), channels, 3, padding=1,
                                 bias=False)
                 x = relu(layers.norm(f"{key}.bn2", y) + x)
-            yield f"conv{stage + 1}", x
+            yield f"stage{stage}", x
         yield "fc", layers.dense("fc", mean_pool(x), 1000)
 
     return forward
