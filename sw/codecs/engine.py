@@ -28,6 +28,12 @@ DESCRIPTION_MAX = 1 << 22
 """Bytes of a description that are taken for one."""
 
 
+def description_bytes(stream: bytes) -> int:
+    """How many bytes of a whole stream are its description."""
+    _, reader = unseal(stream, FAMILY)
+    return reader.number(4)
+
+
 def prefix(network: CompressedNetwork, layers: int) -> CompressedNetwork:
     """The first layers of a network, which need nothing of those behind them."""
     return replace(network, layers=network.layers[:layers])

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import BIAS_BITS
 from kestrel.sw.codecs import engine
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import CalibrationPictures
@@ -44,9 +45,9 @@ def code_masks(network: Architecture, known: Outline, cuts: tuple[str, ...], wei
             stream = engine.encode(part, coding)
             if not same(engine.decode(stream), part):
                 raise AssertionError(f"{codec.label}: the decoded network differs")
-            bias_bytes = sum(layer.bias.size for layer in part.layers) * 3 // 2
-            counted = known.count(*KERNELS, cut=cut)
-            sizes[cut, coding] = Size(len(stream), counted, len(stream) - bias_bytes)
+            rest = engine.description_bytes(stream) + sum(
+                -(-layer.bias.size * BIAS_BITS // 8) for layer in part.layers)
+            sizes[cut, coding] = Size(len(stream), known.count(*KERNELS, cut=cut), len(stream) - rest)
     model = FloatModel(dequantise(fitted))
 
     def run(x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:

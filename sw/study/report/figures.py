@@ -126,6 +126,8 @@ def _all(rows: Sequence[Row], grid: Grid) -> str | None:
 
 def _fronts(rows: Sequence[Row], grid: Grid) -> str | None:
     networks = list(dict.fromkeys(row.network for row in rows))
+    if not networks:
+        return None
     figure, panels = _figure(len(networks) * len(grid.whitenings), columns=len(networks))
     places = [(network, whitening) for whitening in grid.whitenings for network in networks]
     for axes, (network, whitening) in zip(panels, places, strict=True):
