@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,11 +17,12 @@ from kestrel.sw.study.quick import make_data, quick_grid
 from kestrel.sw.study.report.fronts import front
 from kestrel.sw.study.report.pages import write_report
 from kestrel.sw.study.report.tables import grouped
+from kestrel.sw.study.rows import Results, Row
 from kestrel.sw.study.run import QUICK, Place, claim, run_study
 
 
 @declares(
-    "grid output only jobs", writes={"output": FolderOutput()},
+    "output only jobs", writes={"output": FolderOutput()},
     effects={"root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}",
                           "with a grid file")},
 )
@@ -50,19 +51,12 @@ def study(
     results = run_study(chosen, place, only=only, jobs=jobs, progress=progress,
                         report=lambda text: note(f"kestrel: {text}"))
     files = write_report(results, chosen, output)
-    fronts = [(key, row) for key, rows in grouped(results.rows).items() for row in front(rows)]
-    payload = {
-        "grid": grid, "rows": len(results.rows), "dense_rows": len(results.dense), "files": files,
-        "pareto": [{"network": row.network, "data": row.data, "pooling": row.pooling,
-                    "whitening": row.whitening, "cut": row.cut, "codec": row.codec, "bytes": row.file_bytes,
-                    "bits_per_weight": row.bits_per_weight, "map": row.map} for _, row in fronts],
-        "seconds": time.perf_counter() - start,
-    }  # fmt: skip
+    payload = {"grid": grid, **_payload(results), "files": files, "seconds": time.perf_counter() - start}
 
     def human(console: Console) -> None:
         shown = RichTable("Network", "Data", "Whitening", "Cut", "Codec", "Bytes", "Bits a weight", "mAP",
                           title="Pareto fronts of bytes against mAP")
-        for _, row in fronts:
+        for row in _fronts(results):
             shown.add_row(row.network, row.data, row.whitening, row.cut, row.codec, f"{row.file_bytes:,}",
                           f"{row.bits_per_weight:.2f}", f"{row.map:.4f}")
         console.print(shown)
@@ -70,3 +64,16 @@ def study(
             console.print(f"written: {file}", highlight=False)
 
     emit(payload, human, json)
+
+
+def _fronts(results: Results) -> list[Row]:
+    return [row for rows in grouped(results.rows).values() for row in front(rows)]
+
+
+def _payload(results: Results) -> dict[str, Any]:
+    return {
+        "rows": len(results.rows), "dense_rows": len(results.dense),
+        "pareto": [{"network": row.network, "data": row.data, "pooling": row.pooling,
+                    "whitening": row.whitening, "cut": row.cut, "codec": row.codec, "bytes": row.file_bytes,
+                    "bits_per_weight": row.bits_per_weight, "map": row.map} for row in _fronts(results)],
+    }  # fmt: skip
