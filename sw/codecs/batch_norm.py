@@ -4,9 +4,9 @@
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.indices import read_indices, write_indices
-from kestrel.sw.codecs.lloyd import lloyd_max, nearest
-from kestrel.sw.codecs.stream import check, seal, unseal
+from kestrel.sw.codecs.coding.codebooks import lloyd_max, nearest
+from kestrel.sw.codecs.coding.indices import read_indices, write_indices
+from kestrel.sw.codecs.coding.stream import check, seal, unseal
 
 FAMILY = "batch-norm"
 FLOAT = 32

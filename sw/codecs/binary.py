@@ -8,8 +8,8 @@ from math import prod
 
 import numpy as np
 
-from kestrel.sw.codecs.indices import pack, unpack
-from kestrel.sw.codecs.stream import frame_bytes, seal, unseal
+from kestrel.sw.codecs.coding.indices import pack, unpack
+from kestrel.sw.codecs.coding.stream import frame_bytes, seal, unseal
 
 FAMILY = "binary"
 

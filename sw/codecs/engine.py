@@ -16,9 +16,9 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.hw.spec.widths import BIAS_BITS, BIAS_MIN
-from kestrel.sw.codecs.indices import pack, read_indices, unpack, write_indices
+from kestrel.sw.codecs.coding.indices import pack, read_indices, unpack, write_indices
+from kestrel.sw.codecs.coding.stream import Reader, check, seal, unseal
 from kestrel.sw.codecs.masks import mask_codes, mask_of_codes
-from kestrel.sw.codecs.stream import Reader, check, seal, unseal
 from kestrel.sw.model.compressed import CompressedNetwork, build_network, describe_network
 from kestrel.sw.model.validation import validate
 

@@ -13,8 +13,8 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values
 from kestrel.hw.spec.widths import SCALAR_MAX
-from kestrel.sw.codecs.indices import check_coding, read_indices, write_indices
-from kestrel.sw.codecs.stream import check, seal, unseal
+from kestrel.sw.codecs.coding.indices import check_coding, read_indices, write_indices
+from kestrel.sw.codecs.coding.stream import check, seal, unseal
 from kestrel.sw.compress.fit import Fit, fit_masks
 from kestrel.sw.compress.refine import keep_masks, nearest_masks, round_half_up
 

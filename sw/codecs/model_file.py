@@ -9,7 +9,7 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.codecs import batch_norm, binary, masks, product, pruned, raw, residual, scalar, svd, vector
-from kestrel.sw.codecs.stream import Reader, family_of
+from kestrel.sw.codecs.coding.stream import Reader, family_of
 
 MAGIC = b"KCM1"
 

@@ -11,10 +11,10 @@ from math import prod
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.indices import check_coding, read_indices, write_indices
-from kestrel.sw.codecs.lloyd import lloyd_max, nearest
+from kestrel.sw.codecs.coding.codebooks import lloyd_max, nearest
+from kestrel.sw.codecs.coding.indices import check_coding, read_indices, write_indices
+from kestrel.sw.codecs.coding.stream import check, seal, unseal
 from kestrel.sw.codecs.scalar import check_bits
-from kestrel.sw.codecs.stream import check, seal, unseal
 
 FAMILY = "pruned"
 GAP_BITS_MIN, GAP_BITS_MAX = 1, 8

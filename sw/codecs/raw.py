@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from kestrel.sw.codecs.stream import seal, unseal
+from kestrel.sw.codecs.coding.stream import seal, unseal
 
 FAMILY = "raw"
 

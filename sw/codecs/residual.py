@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.indices import index_bits, pack, unpack
-from kestrel.sw.codecs.lloyd import kmeans, nearest_vectors
-from kestrel.sw.codecs.stream import check, frame_bytes, seal, unseal
+from kestrel.sw.codecs.coding.codebooks import kmeans, nearest_vectors
+from kestrel.sw.codecs.coding.indices import index_bits, pack, unpack
+from kestrel.sw.codecs.coding.stream import check, frame_bytes, seal, unseal
 
 FAMILY = "residual"
 STAGES_MAX = 8

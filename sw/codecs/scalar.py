@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.indices import check_coding, read_indices, write_indices
-from kestrel.sw.codecs.lloyd import kmeans, lloyd_max, nearest, uniform
-from kestrel.sw.codecs.stream import check, seal, unseal
+from kestrel.sw.codecs.coding.codebooks import kmeans, lloyd_max, nearest, uniform
+from kestrel.sw.codecs.coding.indices import check_coding, read_indices, write_indices
+from kestrel.sw.codecs.coding.stream import check, seal, unseal
 
 FAMILY = "scalar"
 METHODS = ("uniform", "lloyd-max", "kmeans")
@@ -19,7 +19,7 @@ BITS_MIN, BITS_MAX = 1, 8
 @dataclass(frozen=True)
 class ScalarOptions:
     """method: one of METHODS; bits: of an index, so that there are up to 2**bits codewords; coding: one of
-    ``kestrel.sw.codecs.indices.CODINGS``; seed: of k-means. Raises InputError."""
+    ``kestrel.sw.codecs.coding.indices.CODINGS``; seed: of k-means. Raises InputError."""
 
     method: str = "lloyd-max"
     bits: int = 4

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.stream import check, frame_bytes, seal, unseal
+from kestrel.sw.codecs.coding.stream import check, frame_bytes, seal, unseal
 
 FAMILY = "svd"
 

@@ -7,9 +7,9 @@ from math import prod
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.indices import check_coding, read_indices, write_indices
-from kestrel.sw.codecs.lloyd import kmeans, nearest_vectors
-from kestrel.sw.codecs.stream import check, seal, unseal
+from kestrel.sw.codecs.coding.codebooks import kmeans, nearest_vectors
+from kestrel.sw.codecs.coding.indices import check_coding, read_indices, write_indices
+from kestrel.sw.codecs.coding.stream import check, seal, unseal
 
 FAMILY = "vector"
 BLOCKS = (2, 4)

@@ -10,7 +10,7 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.codecs import masks, pruned, raw, scalar, vector
 from kestrel.sw.codecs.batch_norm import FLOAT, check_norm_bits
-from kestrel.sw.codecs.indices import check_coding
+from kestrel.sw.codecs.coding.indices import check_coding
 from kestrel.sw.codecs.scalar import check_bits
 from kestrel.sw.compress.fit import OUTPUT_RULE, SEQUENTIAL_RULE
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from kestrel.sw.codecs import batch_norm, raw
-from kestrel.sw.codecs.indices import entropy_bits
+from kestrel.sw.codecs.coding.indices import entropy_bits
+from kestrel.sw.codecs.coding.stream import family_of
 from kestrel.sw.codecs.model_file import decode_array, model_bytes
-from kestrel.sw.codecs.stream import family_of
 from kestrel.sw.study.codecs import Codec, layer_encoder
 from kestrel.sw.zoo.layers import NORM_PARTS, Layers, Maps
 from kestrel.sw.zoo.networks import Architecture

@@ -12,8 +12,10 @@ from kestrel.sw.model.compressed import same
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.weights import random_network
 
+NETWORKS = ("vgg11/16:pool2", "resnet18/16:layer2.0", "shared_resnet/32:layer1.1")
 
-@pytest.fixture(scope="module", params=["vgg11/16:pool2", "resnet18/16:layer2.0", "shared_resnet/32:layer1.1"])
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def network(request, one_thread):
     shape = parse_network(request.param)
     bits = parse_mask_plan("3", shape)
@@ -54,11 +56,12 @@ def test_damage_is_refused_in_one_line(network, rng):
         engine.decode(stream[:-9])
 
 
-@pytest.mark.parametrize("about", [b"", b"[]", b"{}", b'{"pad": [1], "layers": 3}', b'{"pad": [900], "layers": []}'])
+@pytest.mark.parametrize("about", [b"", b"[]", b"{}", b'{"pad": [1], "layers": 3}',
+                                   b'{"pad": [900], "layers": []}'])
 def test_a_description_that_is_none_is_refused(about):
     import zlib
 
-    from kestrel.sw.codecs.stream import seal
+    from kestrel.sw.codecs.coding.stream import seal
 
     packed = zlib.compress(about)
     with pytest.raises(InputError, match="allowed") as refused:

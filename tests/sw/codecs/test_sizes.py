@@ -5,8 +5,8 @@ import pytest
 
 from kestrel.hw.spec.widths import kernel_bits
 from kestrel.sw.codecs import batch_norm, binary, masks, product, pruned, rates, residual, scalar, svd, vector
-from kestrel.sw.codecs.lloyd import lloyd_max, nearest, uniform
-from kestrel.sw.codecs.stream import frame_bytes
+from kestrel.sw.codecs.coding.codebooks import lloyd_max, nearest, uniform
+from kestrel.sw.codecs.coding.stream import frame_bytes
 
 
 def noise(weights, found):
@@ -55,7 +55,8 @@ def test_svd_is_its_formula(rank, matrix):
 
 
 def test_svd_of_full_rank_is_the_matrix(matrix):
-    assert noise(matrix, svd.decode(svd.encode(matrix, svd.SvdOptions(24)))) < 1e-9 * noise(matrix, 0 * matrix)
+    found = svd.decode(svd.encode(matrix, svd.SvdOptions(24)))
+    assert noise(matrix, found) < 1e-9 * noise(matrix, 0 * matrix)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3])
@@ -75,8 +76,9 @@ def test_a_codebook_of_blocks_is_counted(rng):
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_lloyd_max_is_never_worse_than_uniform(bits, rng):
     values = rng.laplace(size=5000).astype(np.float32)
-    best, plain = lloyd_max(values, 1 << bits), uniform(values, 1 << bits)
-    assert noise(values, best[nearest(values, best)]) <= noise(values, plain[nearest(values, plain)]) * (1 + 1e-6)
+    best, plain = (noise(values, levels[nearest(values, levels)])
+                   for levels in (lloyd_max(values, 1 << bits), uniform(values, 1 << bits)))
+    assert best <= plain * (1 + 1e-6)
 
 
 def test_lloyd_max_finds_the_levels_of_a_normal_distribution(rng):

@@ -8,8 +8,8 @@ from kestrel.sw.study.rows import Row
 
 def row(family, size, value, spread=(0.0, 0.0)):
     precisions = (value + spread[0], value + spread[1])
-    return Row("n/x", "n", True, "c", family, f"{family}{size}", {}, "d", "nip", "none", size, 100, size, 0, 0, 8,
-               value, precisions, None, 1.0, "kestrel study")
+    return Row("n/x", "n", True, "c", family, f"{family}{size}", {}, "d", "nip", "none", size, 100, size, 0,
+               0, 8, value, precisions, None, 1.0, "kestrel study")
 
 
 def test_the_front_has_no_row_that_another_dominates():

@@ -31,7 +31,8 @@ name = "nip"
 def test_lists_stand_for_every_combination():
     grid = parse_grid(GRID)
     assert [codec.label for codec in grid.codecs] == [
-        "lloyd-max-2bit", "lloyd-max-2bit-huffman", "lloyd-max-3bit", "lloyd-max-3bit-huffman", "vector-k256-b2"]
+        "lloyd-max-2bit", "lloyd-max-2bit-huffman", "lloyd-max-3bit", "lloyd-max-3bit-huffman",
+        "vector-k256-b2"]
 
 
 def test_codings_of_the_same_weights_are_one_task():

@@ -11,7 +11,7 @@ import constriction
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.codecs.stream import Reader, check
+from kestrel.sw.codecs.coding.stream import Reader, check
 
 CODINGS = ("fixed", "huffman")
 
