@@ -13,8 +13,8 @@ from kestrel.sw.study.report.fronts import front
 from kestrel.sw.study.rows import DenseRow, Results, Row
 
 SETTINGS: Any = {"font.size": 8, "svg.hashsalt": "kestrel", "svg.fonttype": "none"}
-COLOURS = ("#1f4e79", "#c8553d", "#588157", "#8e6c8a", "#d4a017", "#2a9d8f", "#6c757d", "#bc4749", "#3a86ff",
-           "#a44a3f")
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22",
+           "#17becf", "#003f5c", "#7a5195", "#ffa600", "#58508d")
 MASK_COLOUR = "#c8553d"
 FAMILY_COLOURS = {"float": "0.3", "scalar": "#1f4e79", "vector": "#588157", "pruned": "#d4a017",
                   "masks": MASK_COLOUR}
@@ -213,7 +213,7 @@ def _finish(axes: Axes, title: str, across: str, up: str = "mAP") -> None:
 
 def _svg(figure: Figure, panels: Sequence[Axes]) -> str:
     for axes in panels:
-        axes.legend(fontsize=6, frameon=False)
+        axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     buffer = io.StringIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

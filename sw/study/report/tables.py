@@ -158,19 +158,25 @@ def front_tables(results: Results) -> list[Table]:
     """Whether masks lie on the Pareto front, up to BITS_MAX bits a weight."""
     lines = []
     for (network, data, pooling, whitening), rows in grouped(results.rows).items():
+        by_cut = {id(found.row): found for part in _by(rows, ("cut",)).values()
+                  for found in rivals(part, "masks")}
         for found in rivals(rows, "masks"):
             row, other, gain = found.row, found.rival, found.gain
+            here = by_cut[id(row)]
             if row.bits_per_weight > BITS_MAX:
                 continue
             lines.append((
                 network, data, pooling, whitening, row.cut, row.codec, f"{row.file_bytes:,}",
                 f"{row.bits_per_weight:.2f}", f"{row.map:.4f}", found.verdict,
                 "" if other is None else
-                f"{other.codec} at {other.cut}, {other.file_bytes:,}, {other.map:.4f}", around(gain)))
+                f"{other.codec} at {other.cut}, {other.file_bytes:,}, {other.map:.4f}", around(gain),
+                here.verdict, "" if here.rival is None else f"{here.rival.codec}, {here.rival.map:.4f}",
+                around(here.gain)))
     title = f"Masks up to {BITS_MAX:g} bits a weight beside the best other codec of at most as many bytes"
     return [Table(title,
                   ("Network", "Data", "Pooling", "Whitening", "Cut", "Codec", "File, bytes", "Bits a weight",
-                   "mAP", "Pareto front", "Best other", "Difference"), tuple(lines))] if lines else []
+                   "mAP", "Front of all cuts", "Best other", "Difference", "Front of this cut",
+                   "Best other there", "Difference there"), tuple(lines))] if lines else []
 
 
 def dense_tables(results: Results) -> list[Table]:
