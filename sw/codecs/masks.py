@@ -16,7 +16,7 @@ from kestrel.hw.spec.widths import SCALAR_MAX
 from kestrel.sw.codecs.coding.indices import check_coding, read_indices, write_indices
 from kestrel.sw.codecs.coding.stream import check, seal, unseal
 from kestrel.sw.compress.fit import Fit, fit_masks
-from kestrel.sw.compress.refine import keep_masks, nearest_masks, round_half_up
+from kestrel.sw.compress.refine import Refine, keep_masks, nearest_masks, round_half_up
 
 FAMILY = "masks"
 KERNELS = (1, 3)
@@ -64,11 +64,12 @@ def quantise(weights: np.ndarray, options: MaskOptions) -> Kernels:
     return rounded(weights, fit_masks(weights, bits), bits)
 
 
-def rounded(weights: np.ndarray, fit: Fit, bits: int) -> Kernels:
-    """A fit of ``weights`` with its scalars rounded to 8 bits, the largest to the largest."""
+def rounded(weights: np.ndarray, fit: Fit, bits: int, refine: Refine | None = None) -> Kernels:
+    """A fit of ``weights`` with its scalars rounded to 8 bits, the largest to the largest; refine: how, by
+    default to the least error of the weights."""
     unit = np.float32((float(fit.alpha.max(initial=0.0)) or 1.0) / SCALAR_MAX)
     units = np.full(weights.shape[1], float(unit))
-    refine = nearest_masks if weights.shape[2] == 3 else keep_masks
+    refine = refine or (nearest_masks if weights.shape[2] == 3 else keep_masks)
     mask, alpha = refine(weights.astype(np.float64), fit, units, bits)
     return Kernels(mask.astype(np.int8), np.clip(round_half_up(alpha), 0, SCALAR_MAX).astype(np.uint8), unit,
                    bits)

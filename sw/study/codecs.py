@@ -27,7 +27,7 @@ OPTIONS: Mapping[str, Mapping[str, Value]] = {
     "masks": {"rule": LEAST_SQUARES, "bits": 3, "coding": "fixed", "others": 8, "batch_norm": FLOAT},
 }
 """The options of each family with their defaults. others: bits of Lloyd-Max for layers whose kernels are
-neither 3x3 nor, with a rule that measures pictures, 1x1."""
+not 3x3; a network of the engine has them as masks, too, where the rule measures pictures."""
 
 CODING = "coding"
 """The option that changes the size alone: the weights stay the same."""
@@ -57,6 +57,13 @@ class Codec:
     def with_coding(self, coding: str) -> "Codec":
         """The same with another coding."""
         return make_codec(self.family, {**self.options, CODING: coding})
+
+    def on_engine(self) -> "Codec":
+        """The same for a network that the engine runs: with a rule that measures pictures, it has a format
+        for every layer, and ``others`` is without effect."""
+        if not self.by_pictures:
+            return self
+        return make_codec(self.family, {**self.options, "others": OPTIONS[self.family]["others"]})
 
     @property
     def by_pictures(self) -> bool:

@@ -1,7 +1,7 @@
 """A network coded: its file at every cut, and the network that the file stands for, ready to run."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,17 @@ def code_network(network: Architecture, known: Outline, cuts: tuple[str, ...], w
                  codings: tuple[str, ...]) -> Coded:
     """Codes ``weights``, the arrays that ``cuts`` need, with every one of ``codings``, decodes the files and
     holds them to each other."""
+    return code_streams(network, known, cuts, codec, codings or ("fixed",), lambda coding: _streams(
+        known.upto(cuts[-1]), weights, codec.with_coding(coding) if codings else codec))
+
+
+def code_streams(network: Architecture, known: Outline, cuts: tuple[str, ...], codec: Codec,
+                 codings: tuple[str, ...], streams_by: Callable[[str], dict[str, bytes]]) -> Coded:
+    """The coded network of the streams that ``streams_by`` makes with each coding."""
     sizes: dict[tuple[str, str], Size] = {}
     decoded: dict[str, np.ndarray] = {}
-    for coding in codings or ("fixed",):
-        streams = _streams(known.upto(cuts[-1]), weights, codec.with_coding(coding) if codings else codec)
+    for coding in codings:
+        streams = streams_by(coding)
         again = _decoded(streams)
         if decoded and any(not np.array_equal(again[key], decoded[key]) for key in again):
             raise AssertionError(f"{codec.label}: codings decode to different weights")
@@ -94,6 +101,12 @@ def stream_key(parameter: Parameter) -> str:
 
 def _streams(parameters: tuple[Parameter, ...], weights: Weights, codec: Codec) -> dict[str, bytes]:
     encode = layer_encoder(codec)
+    return array_streams(parameters, weights, codec, lambda key: encode(weights[key]))
+
+
+def array_streams(parameters: Sequence[Parameter], weights: Weights, codec: Codec,
+                  encode: Callable[[str], bytes]) -> dict[str, bytes]:
+    """The streams of all arrays by key; ``encode`` gives those of convolutions and dense layers."""
     norm_bits = int(codec.options.get("batch_norm", batch_norm.FLOAT))
     streams: dict[str, bytes] = {}
     for parameter in parameters:
@@ -101,7 +114,7 @@ def _streams(parameters: tuple[Parameter, ...], weights: Weights, codec: Codec) 
         if key in streams:
             continue
         if parameter.kind in KERNELS:
-            streams[key] = encode(weights[key])
+            streams[key] = encode(key)
         elif parameter.kind == "batch norm":
             vectors = np.stack([weights[f"{key}.{part}"] for part in NORM_PARTS])
             streams[key] = batch_norm.encode(vectors, norm_bits)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import BIAS_BITS
 from kestrel.sw.codecs import engine
 from kestrel.sw.common.files import atomic_write
@@ -32,10 +31,7 @@ from kestrel.sw.zoo.weights import Weights
 def code_masks(network: Architecture, known: Outline, cuts: tuple[str, ...], weights: Weights, codec: Codec,
                codings: tuple[str, ...], pictures: CalibrationPictures, kept: Path) -> Coded:
     """As ``code_network``; pictures: that the rule measures; kept: a file for the fitted network, which takes
-    minutes: read where it is there. Raises InputError for a network that the engine does not run."""
-    if not network.kestrel:
-        raise InputError(f"masks by {codec.options['rule']} of {network.name}: the engine does not run it; "
-                         "allowed: least-squares, or vgg16 and residual networks of basic blocks")
+    minutes: read where it is there. The engine must run the network."""
     fitted = _fitted(network, cuts, weights, codec, pictures, kept)
     places = {cut: _layers_upto(fitted, cut) for cut in cuts}
     sizes: dict[tuple[str, str], Size] = {}

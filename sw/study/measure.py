@@ -19,6 +19,7 @@ from kestrel.sw.study.described import Described, average_precisions, describe, 
 from kestrel.sw.study.grid import NO_WHITENING, DataEntry, DenseEntry, Grid, NetworkEntry
 from kestrel.sw.study.masked import code_masks
 from kestrel.sw.study.rows import DenseRow, Row
+from kestrel.sw.study.sequential import code_sequential
 from kestrel.sw.zoo import weights as zoo_weights
 from kestrel.sw.zoo.networks import Architecture, find_architecture
 from kestrel.sw.zoo.parameters import Outline, find_cuts, outline
@@ -81,6 +82,8 @@ def _code(network: Architecture, known: Outline, cuts: tuple[str, ...], weights:
     side = data.size
     pictures = CalibrationPictures(data.calibration, side, side, tuple(path.name for path in paths),
                                    lambda n: load_image(paths[n], side, side))
+    if not network.kestrel:
+        return code_sequential(network, known, cuts, weights, codec, codings, pictures)
     about = [task, cuts[-1], data.calibration, len(paths), side, codec.options["bits"], CODING]
     name = f"{network.name}-{codec.weights_label}-{_short(about)}.kcm"
     return code_masks(network, known, cuts, weights, codec, codings, pictures, kept / name)

@@ -16,6 +16,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import claim_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.study.codecs import CODING, FLOAT_CODEC, Codec
 from kestrel.sw.study.grid import DenseEntry, Grid, NetworkEntry
 from kestrel.sw.study.measure import measure_layer, measure_network
@@ -78,14 +79,18 @@ def tasks_of(grid: Grid) -> list[Task]:
         architecture = find_architecture(network.name)
         find_cuts(architecture, outline(architecture), network.cuts)
         found.append(Task(f"{network.name}/float", grid, network))
-    for label in dict.fromkeys(codec.weights_label for codec in grid.codecs if codec.family != "float"):
-        alike = [codec for codec in grid.codecs if codec.weights_label == label]
+    codecs = [codec for codec in grid.codecs if codec.family != "float"]
+    for label in dict.fromkeys(codec.weights_label for codec in codecs):
+        alike = [codec for codec in codecs if codec.weights_label == label]
+        codings = tuple(str(codec.options[CODING]) for codec in alike)
         for network in grid.networks:
-            # Rules that measure pictures are the engine's.
-            if alike[0].by_pictures and not find_architecture(network.name).kestrel:
+            engine = bool(find_architecture(network.name).kestrel)
+            # On other networks than the engine's, of the rules that measure pictures only one can be fitted.
+            if alike[0].by_pictures and not engine and alike[0].options["rule"] != SEQUENTIAL_RULE:
                 continue
-            codings = tuple(str(codec.options[CODING]) for codec in alike)
-            found.append(Task(f"{network.name}/{label}", grid, network, alike[0], codings))
+            codec = alike[0].on_engine() if engine else alike[0]
+            found.append(Task(f"{network.name}/{codec.weights_label}", grid, network, codec, codings))
+    found = list({task.name: task for task in found}.values())
     found += [Task(f"{entry.network}/dense", grid, dense=entry) for entry in grid.dense]
     return found
 

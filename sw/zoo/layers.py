@@ -6,6 +6,7 @@ The same function is run with weights and, on shapes alone, without (``kestrel.s
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,8 +15,18 @@ from torch.nn import functional
 Maps = Iterator[tuple[str, Tensor]]
 """Names of maps and the maps, float32 [N, C, H, W], in the order in which they are computed."""
 
-Observer = Callable[[str, Tensor], None]
-"""Called with the key of a convolution or dense layer and the map that it reads."""
+@dataclass(frozen=True)
+class Window:
+    """What one output of a layer sees of its map: of a convolution; of a dense layer all of it, kernel 0."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+
+
+Observer = Callable[[str, Tensor, Window], None]
+"""Called with the key of a convolution or dense layer, the map that it reads, and its window."""
 
 NORM_EPSILON = 1e-5
 
@@ -39,7 +50,7 @@ class Layers:
              groups: int = 1, bias: bool = True) -> Tensor:
         """A convolution of square kernels."""
         if self._observer is not None:
-            self._observer(key, x)
+            self._observer(key, x, Window(kernel, stride, padding, groups))
         weight = self.get(f"{key}.weight", (channels, x.shape[1] // groups, kernel, kernel), "convolution")
         added = self.get(f"{key}.bias", (channels,), "bias") if bias else None
         return functional.conv2d(x, weight, added, stride, padding, groups=groups)
@@ -53,7 +64,7 @@ class Layers:
     def dense(self, key: str, x: Tensor, outputs: int) -> Tensor:
         """A dense layer over all values of a map: [N, C, H, W] -> [N, outputs, 1, 1]."""
         if self._observer is not None:
-            self._observer(key, x)
+            self._observer(key, x, Window(0))
         flat = x.flatten(1)
         weight = self.get(f"{key}.weight", (outputs, flat.shape[1]), "dense")
         bias = self.get(f"{key}.bias", (outputs,), "bias")
