@@ -5,6 +5,8 @@ JOBS ?= 2
 CONFIG ?= edge
 SEEDS ?= 20
 REGRESS_ARGS ?=
+GRID ?= quick
+STUDY_ARGS ?=
 PYTEST_ARGS ?=
 BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distractors.py bench/robustness.py
 
@@ -20,7 +22,7 @@ RETRIEVAL_SIZE := --size 128
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test verilog roms regress bench embedded diagrams lint clean
+.PHONY: help setup run test verilog roms regress bench study embedded diagrams lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +75,9 @@ bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goe
 	@for script in $(BENCHES); do \
 	    echo $$script; $(BIN)/python $$script || exit 1; \
 	done
+
+study: $(INSTALLED) | build ## measure the companion papers' methods on generated data, into build/study (GRID=quick)
+	$(BIN)/kestrel study $(GRID) -o build/study --jobs $(JOBS) $(STUDY_ARGS)
 
 embedded: $(INSTALLED) ## train the embedded network anew, into build/embedded (PHOTOGRAPHS=FOLDER; an hour)
 	@test -n "$(PHOTOGRAPHS)" || { echo "kestrel: PHOTOGRAPHS= is missing; allowed: a folder of images" >&2; exit 2; }

@@ -44,6 +44,7 @@ COMMANDS = {
     "retrain": "networks.retrain:retrain",
     "scenes": "retrieval.scenes:scenes",
     "shapes": "networks.shapes:shapes",
+    "study": "retrieval.study:study",
     "whiten": "retrieval.whiten:whiten",
 }
 """Every command with the module in ``kestrel.cli`` and the function that it is: first the main ones in the

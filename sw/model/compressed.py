@@ -112,7 +112,7 @@ class CompressedNetwork:
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:
     """Whether two networks are equal in everything, including the types of their arrays."""
-    if _description(a) != _description(b) or not equal_arrays({"pad": a.pad}, {"pad": b.pad}):
+    if describe_network(a) != describe_network(b) or not equal_arrays({"pad": a.pad}, {"pad": b.pad}):
         return False
     return all(equal_arrays(x.arrays(), y.arrays()) for x, y in zip(a.layers, b.layers, strict=True))
 
@@ -142,7 +142,7 @@ def _content(network: CompressedNetwork) -> bytes:
     for n, layer in enumerate(network.layers):
         if layer.shape.shares is None:
             tensors |= {f"{n}.{part}": np.ascontiguousarray(array) for part, array in layer.arrays().items()}
-    return save(tensors, metadata={METADATA_KEY: json.dumps(_description(network))})
+    return save(tensors, metadata={METADATA_KEY: json.dumps(describe_network(network))})
 
 
 def load_network(path: str | Path) -> CompressedNetwork:
@@ -166,7 +166,7 @@ def load_network(path: str | Path) -> CompressedNetwork:
     except TypeError as error:  # an element type that NumPy does not have
         raise InputError(f"{path}: not a compressed network ({error}); allowed: integer tensors") from error
     try:
-        network = _build(json.loads(metadata), tensors)
+        network = build_network(json.loads(metadata), tensors)
         validate(network)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -176,8 +176,8 @@ def load_network(path: str | Path) -> CompressedNetwork:
     return network
 
 
-def _description(network: CompressedNetwork) -> dict[str, Any]:
-    """Everything except the arrays, as it is stored in the file's JSON."""
+def describe_network(network: CompressedNetwork) -> dict[str, Any]:
+    """Everything of a network except its arrays, as it is stored in the file's JSON."""
     plain = network.is_plain
     shapes = [layer.shape for layer in network.layers]
     return {
@@ -214,8 +214,9 @@ def _graph_entry(layer: CompressedLayer, source: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _build(description: object, tensors: dict[str, np.ndarray]) -> CompressedNetwork:
-    """Builds the network from a description and tensors, checking types but not values. Raises InputError."""
+def build_network(description: object, tensors: dict[str, np.ndarray]) -> CompressedNetwork:
+    """The network of a description (``describe_network``) and its tensors by name, as a file has them. Types
+    are checked, values are not (``validate``). Raises InputError."""
     version = _get(description, "version", int)
     if version not in (FORMAT_VERSION, GRAPH_VERSION):
         raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}, {GRAPH_VERSION}")

@@ -248,6 +248,11 @@ CASES = {
             "whitening_mode": "--whitening-mode roi", "whitening_dimension": "--whitening-dimension 3",
             "threshold": "--threshold mean", "keep_features": "--keep-features", "strict": "--strict"},
     ),
+    "study": Case(
+        "retrieval.study", "read_grid quick_grid claim make_data run_study write_report",
+        contexts=("g.toml -o s", "quick -o s"),
+        values={"output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
+    ),
     "index add": Case(
         "retrieval.index", "load_descriptors new_index add_to_index",
         contexts=("i.index d.npz", "i.index d.npz --codes bits", "i.index d.npz --structure ivf"),

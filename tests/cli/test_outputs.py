@@ -133,7 +133,7 @@ FILES = {
 """Command and option -> other arguments, suffix, and what is written."""
 
 FOLDERS = {("export", "--output"), ("verilog", "--output"), ("scenes", "--output"), ("shapes", "--output"),
-           ("report", "--output"), ("regress", "--output")}
+           ("report", "--output"), ("regress", "--output"), ("study", "--output")}
 CONTINUED = {("retrain", "--checkpoint"), ("index add", "INDEX"), ("index remove", "INDEX")}
 """Read where they exist, so that only what could be read is written again."""
 
