@@ -21,6 +21,10 @@ SCALAR_BITS = 8
 
 SCALAR_MAX = (1 << SCALAR_BITS) - 1
 
+SCALAR_WIDTHS = (8, 4, 3, 2)
+"""The bits q in which a layer may store the scalar of a kernel. With 8 it is the scalar itself, with fewer the
+number of an entry in the layer's *table* of 2**q scalars."""
+
 BIAS_BITS = 12
 """Width of a bias, which is signed."""
 BIAS_MIN = -(1 << (BIAS_BITS - 1))
@@ -60,13 +64,28 @@ PAD_BITS = PIXEL_BITS
 """Width of a pad value in the weight stream."""
 
 
-def kernel_bits(mask_bits: int) -> int:
-    """Bits of one 3x3 kernel as it is stored: its scalar and nine mask codes."""
-    return SCALAR_BITS + TAPS * mask_bits
+def kernel_bits(mask_bits: int, scalar_bits: int = SCALAR_BITS) -> int:
+    """Bits of one 3x3 kernel as it is stored: its scalar, in ``scalar_bits``, and nine mask codes."""
+    return scalar_bits + TAPS * mask_bits
 
 
-CENTRE_KERNEL_BITS = SCALAR_BITS + 1
-"""Bits of a 1x1 kernel as it is stored: its scalar and a sign."""
+def centre_kernel_bits(scalar_bits: int = SCALAR_BITS) -> int:
+    """Bits of a 1x1 kernel as it is stored: its scalar, in ``scalar_bits``, and a sign."""
+    return scalar_bits + 1
+
+
+def table_entries(scalar_bits: int) -> int:
+    """Entries of the table among which scalars of so many bits choose; 0 where they need none."""
+    return 0 if scalar_bits == SCALAR_BITS else 1 << scalar_bits
+
+
+TABLE_ENTRIES_MAX = max(table_entries(bits) for bits in SCALAR_WIDTHS)
+"""Entries of the largest table."""
+
+
+def scalar_table_bits(scalar_bits: int) -> int:
+    """Bits of a table of scalars as it is stored."""
+    return table_entries(scalar_bits) * SCALAR_BITS
 
 SHORTCUT_SHIFT_MAX = 4
 """The largest shift of a shortcut's products: two places in the kernel unit, where its tap is +-1, +-2 or

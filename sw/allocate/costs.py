@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, PASSES
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.hw.spec.widths import centre_kernel_bits, kernel_bits
 from kestrel.sw.model.graph import owners, weight_counts
 from kestrel.sw.model.network import IMAGE, NetworkShape, map_sizes, source_of
 
@@ -69,7 +69,7 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
         users = [n for n, other in enumerate(shape.layers) if owner in (n, other.shares)]
         found: list[Choice] = []
         for bits in sorted(widths) if layer.kernel == 3 else [POINT_BITS]:
-            stored = kernel_bits(bits) if layer.kernel == 3 else CENTRE_KERNEL_BITS
+            stored = kernel_bits(bits) if layer.kernel == 3 else centre_kernel_bits()
             needed = sum(PASSES[bits] * cycles[n][0] + cycles[n][1] for n in users)
             found.append(Choice(bits, kernels * stored + shortcut_bits, needed))
         choices.append(tuple(found))
@@ -82,7 +82,7 @@ def _shortcut_bits(shape: NetworkShape, number: int) -> int:
     if shortcut is None:
         return 0
     kernels = shape.layers[shortcut.source].out_channels if shortcut.projection else 1
-    return layer.out_channels * kernels * CENTRE_KERNEL_BITS
+    return layer.out_channels * kernels * centre_kernel_bits()
 
 
 def _one_pass(shape: NetworkShape, height: int, width: int) -> list[tuple[int, int]]:
