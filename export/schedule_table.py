@@ -26,12 +26,14 @@ from kestrel.hw.spec.table import (
     LAYER_FIELDS,
     RESIDUAL_LAYER_FIELDS,
     RESIDUAL_VISIT_FIELDS,
+    SCALAR_TABLE_FIELDS,
     SHORTCUT_IDENTITY,
     SHORTCUT_PROJECTION,
     TABLE_MAGIC,
     TABLE_VERSION,
     TABLE_VERSION_RESIDUAL,
     TABLE_VERSION_ROW_GROUPS,
+    TABLE_VERSION_SCALAR_TABLES,
     VISIT_FIELDS,
     visit_fields,
     visit_words,
@@ -71,6 +73,7 @@ def encode_table(plan: Plan) -> Words:
         },
     )
     layers = LAYER_FIELDS + RESIDUAL_LAYER_FIELDS if config.residual else LAYER_FIELDS
+    layers += SCALAR_TABLE_FIELDS if config.scalar_tables else ()
     for number in range(len(plan.records)):
         words += pack_record(layers, RECORD_WORDS, _layer_values(number, plan))
     before: Visit | None = None
@@ -119,14 +122,15 @@ def network_crc(table: Words) -> int:
 
 
 def _version(plan: Plan) -> int:
+    form = TABLE_VERSION_SCALAR_TABLES if plan.config.scalar_tables else 0
     if plan.config.residual:
-        return TABLE_VERSION_RESIDUAL
-    return TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION
+        return form + TABLE_VERSION_RESIDUAL
+    return form + (TABLE_VERSION_ROW_GROUPS if plan.row_groups else TABLE_VERSION)
 
 
 def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     record = plan.records[number]
-    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS) | {
+    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS + SCALAR_TABLE_FIELDS) | {
         "height": record.height,
         "width": record.width,
         "out_width": record.out_width,
@@ -164,6 +168,7 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
         "last_in_lanes": loaded_lanes(layer, config),
         "last_out_lanes": last_lanes(shape.out_channels, config.output_lanes),
         "mask_bits": layer.mask_bits,
+        "scalar_bits": layer.scalar_bits,
         "passes": PASSES[layer.mask_bits],
         "shift": layer.shift,
         "pool": int(shape.pool),

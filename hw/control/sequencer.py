@@ -36,6 +36,7 @@ from kestrel.hw.spec.table import (
     TABLE_VERSION,
     TABLE_VERSION_RESIDUAL,
     TABLE_VERSION_ROW_GROUPS,
+    TABLE_VERSION_SCALAR_TABLES,
     layer_fields,
     layer_words,
     visit_fields,
@@ -206,11 +207,12 @@ class Sequencer(wiring.Component):
         m.d.sync += self._visit_pointer.eq(base)
         self._table.begin(m, base)
         m.next = "VISIT"
-        wrong_version = header["version"] != TABLE_VERSION
+        form = TABLE_VERSION_SCALAR_TABLES if self.config.scalar_tables else 0
+        wrong_version = header["version"] != form + TABLE_VERSION
         if self.config.residual:
-            wrong_version = header["version"] != TABLE_VERSION_RESIDUAL
+            wrong_version = header["version"] != form + TABLE_VERSION_RESIDUAL
         elif self.config.row_groups:
-            wrong_version &= header["version"] != TABLE_VERSION_ROW_GROUPS
+            wrong_version &= header["version"] != form + TABLE_VERSION_ROW_GROUPS
         config_matches = (
             (header["input_lanes"] == self.config.input_lanes)
             & (header["output_lanes"] == self.config.output_lanes)

@@ -11,6 +11,9 @@ TABLE_VERSION_ROW_GROUPS = 2
 TABLE_VERSION_RESIDUAL = 3
 """Version of the tables of an engine with ``residual``, whose records are longer; it takes no other."""
 
+TABLE_VERSION_SCALAR_TABLES = 16
+"""Added to the version of the tables of an engine with ``scalar_tables``, which takes no other."""
+
 KIND_END = 0
 KIND_INPUT = 1
 KIND_CONV = 2
@@ -79,6 +82,10 @@ the last map), the read fields and read_part.
 row_groups is 0 but in a layer that runs in row groups (see ROW_GROUPS) and in its input record. There it is
 the number of rows, 1 to 3, of the map's last triple; the layer's height and its visits' first_row and rows
 count triples, last_in_lanes the lanes up to the last group's last channel."""
+
+SCALAR_TABLE_FIELDS = (Field("scalar_bits", 10, 26, 4),)
+"""What a layer record has besides in an engine with ``scalar_tables``: the bits q of a stored scalar, one of
+SCALAR_WIDTHS."""
 
 SHORTCUT_NONE = 0
 SHORTCUT_IDENTITY = 1
@@ -149,6 +156,7 @@ LAYERS_MAX = 254
 def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
     """The fields of a layer record that an engine reads: row_groups only in one with row groups."""
     fields = tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
+    fields += SCALAR_TABLE_FIELDS if config.scalar_tables else ()
     return fields + RESIDUAL_LAYER_FIELDS if config.residual else fields
 
 

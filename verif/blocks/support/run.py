@@ -27,6 +27,7 @@ def block_config(
     max_width: int = 16,
     row_groups: bool = False,
     residual: bool = False,
+    scalar_tables: bool = False,
     mask_bits_max: int = max(MASK_BITS),
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
@@ -44,6 +45,7 @@ def block_config(
         stream_bytes=1,
         row_groups=row_groups,
         residual=residual,
+        scalar_tables=scalar_tables,
         mask_bits_max=mask_bits_max,
     )
 
@@ -53,7 +55,7 @@ def config_label(config: EngineConfig) -> str:
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
         f"-w{config.max_width}-b{config.mask_bits_max}{'-rows' * config.row_groups}"
-        f"{'-residual' * config.residual}"
+        f"{'-residual' * config.residual}{'-tables' * config.scalar_tables}"
     )
 
 
