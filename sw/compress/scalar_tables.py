@@ -33,7 +33,11 @@ def fit_table(values: np.ndarray, weight: np.ndarray, scalar_bits: int) -> np.nd
     # The densest choice of entries is the cube root of the density (Panter and Dite 1951): equal steps of its sum.
     gaps = np.diff(x, append=2 * x[-1] - x[-2])
     density = np.cumsum(np.cbrt(mass * gaps**2))
-    table = x[np.searchsorted(density, density[-1] * (np.arange(entries) + 0.5) / entries)]
+    order = np.arange(entries)
+    places = np.searchsorted(density, density[-1] * (order + 0.5) / entries)
+    # All different, so that no entry begins without a value of its own.
+    places = np.minimum(np.maximum.accumulate(places - order) + order, len(x) - entries + order)
+    table = x[places]
     for _ in range(ROUNDS_MAX):
         cuts = np.concatenate([[0], np.searchsorted(x, (table[1:] + table[:-1]) / 2), [len(x)]])
         held = np.diff(masses[cuts])
