@@ -16,18 +16,24 @@ from kestrel.sw.compress.mask_rules import KERNELS_AT_ONCE, nearest_mask, sum_ta
 ROUNDS_MAX = 60
 """Limit of the rounds of the clustering; it ends when nothing changes."""
 
+SAME = 1e-12
+"""Relative difference up to which two scalars are one."""
+
 MASK_ROUNDS_MAX = 12
 """Limit of the rounds in which masks are chosen again with every entry, which take longer."""
 
 
 def fit_table(values: np.ndarray, weight: np.ndarray, scalar_bits: int) -> np.ndarray:
     """A table for ``values`` of least squared error, each weighted by ``weight``: float64, ascending, without
-    repetitions, of at most 2**scalar_bits entries. It holds all values if there are no more."""
+    repetitions, of at most 2**scalar_bits entries. It holds all values if there are no more; those that differ by
+    no more than the rounding of a few operations count as one."""
     entries = table_entries(scalar_bits)
     x, inverse = np.unique(values.ravel(), return_inverse=True)
+    group = np.concatenate([[0], np.cumsum(np.diff(x) > SAME * x[1:])])
+    x, inverse = x[np.unique(group, return_index=True)[1]], group[inverse.ravel()]
     if len(x) <= entries:
         return x.astype(np.float64)
-    mass = np.bincount(inverse.ravel(), np.maximum(weight.ravel(), 0.0), len(x))
+    mass = np.bincount(inverse, np.maximum(weight.ravel(), 0.0), len(x))
     mass += 1e-12 * (mass.sum() or 1.0) / len(x)
     masses, moments = (np.concatenate([[0.0], np.cumsum(part)]) for part in (mass, mass * x))
     # The densest choice of entries is the cube root of the density (Panter and Dite 1951): equal steps of its sum.

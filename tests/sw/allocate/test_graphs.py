@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kestrel.hw.spec.configurations import NAMED
+from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import centre_kernel_bits, kernel_bits
 from kestrel.sw.allocate.allocate import Allocator, Target, front_loaded
 from kestrel.sw.allocate.costs import layer_costs
@@ -140,3 +141,15 @@ def test_named_networks(name: str, fit: str) -> None:
     narrow, wide = (allocator.measured((bits,) * count).distortion.mean for bits in (1, 3))
     assert 0 < wide < narrow
     assert torch.isfinite(torch.tensor([narrow, wide])).all()
+
+
+def test_costs_with_tables_are_those_of_the_compressed_network() -> None:
+    """Scalars of fewer bits, and the tables of layers and of shortcuts."""
+    floats = network(MIXED)
+    allocator = Allocator(floats, PICTURES, preprocessing=PREPROCESSING, scalar_bits=3)
+    for plan in ([1] * len(allocator.costs.choices), [layer[-1].mask_bits for layer in allocator.costs.choices]):
+        found = allocator.integers.compress(tuple(plan))
+        assert {layer.scalar_bits for layer in found.layers} == {3}
+        assert allocator.costs.bits(plan) == found.weight_bits
+    with pytest.raises(InputError, match="scalar bits 5; allowed: 8, 4, 3, 2"):
+        Allocator(floats, PICTURES, preprocessing=PREPROCESSING, scalar_bits=5)
