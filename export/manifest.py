@@ -25,7 +25,7 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.hw.spec.table import LAYERS_MAX
-from kestrel.hw.spec.widths import SCALAR_BITS, SCALAR_WIDTHS, centre_kernel_bits, kernel_bits
+from kestrel.hw.spec.widths import SCALAR_WIDTHS, centre_kernel_bits, kernel_bits
 from kestrel.sw.model.graph import check_graph
 
 MANIFEST = "manifest.json"
@@ -199,8 +199,8 @@ def _config(values: dict[str, Any]) -> EngineConfig:
     kinds: dict[str, type] = {f.name: int for f in fields(EngineConfig)}
     kinds |= {"name": str, "feature_words": list}
     kinds |= dict.fromkeys(("row_groups", "descriptor_whitening", "residual", "scalar_tables"), bool)
-    # Exports from before there were residual engines, scalar tables and a configured descriptor unit do not tell of
-    # them.
+    # Exports from before there were residual engines, scalar tables and a configured descriptor unit do not
+    # tell of them.
     later = [f for f in fields(EngineConfig) if f.name.startswith(("descriptor_", "residual", "scalar_"))]
     added = {f.name: f.default for f in later}
     checked = _checked(added | values, "config.", kinds)
@@ -215,7 +215,8 @@ def _layer(value: object, where: str, *, graph: bool, tables: bool) -> LayerEntr
     later = {"scalar_bits": int} if tables else {}
     parts = _checked({name: value[name] for name in later if name in value}, f"{where}.", later)
     own = {name: part for name, part in value.items() if name not in ("graph", *later)}
-    return replace(_entry(LayerEntry, own, where), graph=_entry(GraphEntry, value["graph"], f"{where}.graph"), **parts)
+    entry, graph_entry = _entry(LayerEntry, own, where), _entry(GraphEntry, value["graph"], f"{where}.graph")
+    return replace(entry, graph=graph_entry, **parts)
 
 
 def _entry(kind: type[Entry], value: object, where: str) -> Entry:

@@ -77,7 +77,8 @@ class RomImage:
 
     @property
     def network_bits(self) -> int:
-        """Bits of the network's masks, scalars, tables and biases, each counted once: what ``overhead`` refers to."""
+        """Bits of the network's masks, scalars, tables and biases, each counted once: what ``overhead``
+        refers to."""
         return sum(
             s.out_channels * (s.in_channels * _kernel_width(layer.outline) + BIAS_BITS)
             + _shortcut_kernels(layer.outline) * centre_kernel_bits(layer.outline.scalar_bits)
@@ -108,10 +109,10 @@ class LayerWeights:
 @dataclass(frozen=True)
 class _Tile:
     """A tile's channels and its place: output channels o0..o1 - 1, input channels i0..i1 - 1, ROM words
-    from ``word`` on, relative to its layer, ``bits`` of them used, the first ``table_bits`` by tables. ``lanes``: the input channel of each lane
-    that is stored, None for a lane without one; in row groups a channel has three lanes. ``shortcut``: its
-    input channels are those of the shortcut's map; ``diagonal``: it has a kernel for each of the channels
-    i0..i1 - 1."""
+    from ``word`` on, relative to its layer, ``bits`` of them used, the first ``table_bits`` by tables.
+    ``lanes``: the input channel of each lane that is stored, None for a lane without one; in row groups a
+    channel has three lanes. ``shortcut``: its input channels are those of the shortcut's map; ``diagonal``:
+    it has a kernel for each of the channels i0..i1 - 1."""
 
     o0: int
     o1: int
@@ -159,8 +160,8 @@ def place_layers(layers: Sequence[Outline], config: EngineConfig) -> tuple[RomLa
 def encode_weights(network: CompressedNetwork, config: EngineConfig) -> RomImage:
     """The ROM of a network for an engine.
 
-    Raises InputError, naming the layer, for a number that has no code, when the ROM of the configuration is too
-    small, and for scalars from tables where the configuration has none.
+    Raises InputError, naming the layer, for a number that has no code, when the ROM of the configuration is
+    too small, and for scalars from tables where the configuration has none.
     """
     for layer in network.layers:
         check_scalar_width(network.name, layer.shape.name, layer.scalar_bits, config)
@@ -284,7 +285,8 @@ def _encode_layer(layer: CompressedLayer, pad: np.ndarray, where: RomLayer, conf
             elif config.scalar_tables:  # each kernel is a block
                 stored = np.roll(stored, -q, axis=-1)
             start = tile.word * config.rom_word_bits
-            stream[start : start + tile.bits] = np.concatenate([tables[: tile.table_bits], stored.reshape(-1)])
+            parts = [tables[: tile.table_bits], stored.reshape(-1)]
+            stream[start : start + tile.bits] = np.concatenate(parts)
             continue
         # A lane without a channel has zeros.
         lanes = [n for n, channel in enumerate(tile.lanes) if channel is not None]
@@ -318,7 +320,8 @@ def _kernel_bits(layer: CompressedLayer) -> np.ndarray:
 
 
 def _stored_scalars(scalars: np.ndarray, scalar_bits: int) -> np.ndarray:
-    """Bits of scalars as they are stored, as a further last axis: their own or those of the entry's number."""
+    """Bits of scalars as they are stored, as a further last axis: their own or those of the entry's
+    number."""
     if table_entries(scalar_bits):
         scalars = np.searchsorted(np.unique(scalars), scalars)
     return _to_bits(scalars, scalar_bits)
@@ -345,7 +348,9 @@ def _blocked(kernels: np.ndarray, scalar_bits: int, config: EngineConfig) -> np.
     return np.concatenate([half.reshape(rows, -1) for half in halves], axis=1).reshape(-1)
 
 
-def _unblocked(bits: np.ndarray, shape: tuple[int, int, int], scalar_bits: int, config: EngineConfig) -> np.ndarray:
+def _unblocked(
+    bits: np.ndarray, shape: tuple[int, int, int], scalar_bits: int, config: EngineConfig
+) -> np.ndarray:
     """Inverse of ``_blocked``: [n_out, n_in, bits]."""
     if not config.scalar_tables:
         return bits.reshape(shape)
@@ -356,8 +361,8 @@ def _unblocked(bits: np.ndarray, shape: tuple[int, int, int], scalar_bits: int, 
 
 
 def _shortcut_bits(layer: CompressedLayer) -> np.ndarray | None:
-    """Bits of the shortcut's kernels, the sign last, uint8 [C_out, C_shortcut, q + 1] or, of an identity, [C_out,
-    q + 1]."""
+    """Bits of the shortcut's kernels, the sign last, uint8 [C_out, C_shortcut, q + 1] or, of an identity,
+    [C_out, q + 1]."""
     if layer.shortcut_alpha is None:
         return None
     sign = np.zeros_like(layer.shortcut_alpha) if layer.shortcut_sign is None else layer.shortcut_sign < 0
@@ -439,7 +444,8 @@ def _decode_layer(data: bytes, where: RomLayer, config: EngineConfig) -> LayerWe
 
 
 def _from_table(numbers: np.ndarray, table: np.ndarray, where: RomLayer) -> np.ndarray:
-    """The scalars with these numbers. Raises InputError unless the table is the one that is written of them."""
+    """The scalars with these numbers. Raises InputError unless the table is the one that is written of
+    them."""
     scalars = table[numbers]
     expected = scalar_table(scalars, where.outline.scalar_bits)
     if not np.array_equal(table, expected):

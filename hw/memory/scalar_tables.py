@@ -18,8 +18,8 @@ from kestrel.hw.spec.widths import (
 class ScalarTables:
     """The table of the layer that is loaded and, with ``config.residual``, that of its shortcut.
 
-    A table comes in beats of as many entries as fit one, ``table_beat_entries``. The beats are written one cycle
-    after they were cut, so that the kernels of the beat behind them find the table complete.
+    A table comes in beats of as many entries as fit one, ``table_beat_entries``. The beats are written one
+    cycle after they were cut, so that the kernels of the beat behind them find the table complete.
 
     Attributes
     ----------
@@ -36,10 +36,12 @@ class ScalarTables:
         self.phase = Signal(name="table_phase")
         self.own = Signal(name="own_table", init=1)
         self._beat = Signal(bits_for(TABLE_ENTRIES_MAX // self._at_once - 1), name="table_beat")
-        names = ("own", "shortcut")[: 1 + config.residual]
         self._tables = [
-            [Signal(SCALAR_BITS, name=f"{name}_scalar_{n}", reset_less=True) for n in range(TABLE_ENTRIES_MAX)]
-            for name in names
+            [
+                Signal(SCALAR_BITS, name=f"{name}_scalar_{n}", reset_less=True)
+                for n in range(TABLE_ENTRIES_MAX)
+            ]
+            for name in ("own", "shortcut")[: 1 + config.residual]
         ]
 
     def by_width(self, m: Module, name: str, values: dict[int, int]) -> Signal:
@@ -60,9 +62,9 @@ class ScalarTables:
         """Find the bits of a beat, and whether it is the last one of its table."""
         widths = [bits for bits in SCALAR_WIDTHS if table_entries(bits)]
         beats = {bits: -(-table_entries(bits) // self._at_once) for bits in widths}
-        self.need: Value = self.by_width(
-            m, "table_need", {bits: min(scalar_table_bits(bits), self._at_once * SCALAR_BITS) for bits in widths}
-        )
+        most = self._at_once * SCALAR_BITS
+        needs = {bits: min(scalar_table_bits(bits), most) for bits in widths}
+        self.need: Value = self.by_width(m, "table_need", needs)
         self.last: Value = Const(1)
         if max(beats.values()) > 1:
             self.last = self._beat == self.by_width(m, "last_beat", {b: n - 1 for b, n in beats.items()})
@@ -82,9 +84,11 @@ class ScalarTables:
         """The number of the beat that passes, within its table."""
         return self._beat
 
-    def look_up(self, m: Module, bits: Value, start: Value, starts: list[int], shortcut: Value | int) -> list[Value]:
-        """Stage 2: the scalars of the kernels whose stored scalars lie in ``bits`` from ``start`` on, which is one
-        of ``starts``. ``shortcut``: they are of the shortcut's kernels."""
+    def look_up(
+        self, m: Module, bits: Value, start: Value, starts: list[int], shortcut: Value | int
+    ) -> list[Value]:
+        """Stage 2: the scalars of the kernels whose stored scalars lie in ``bits`` from ``start`` on, which
+        is one of ``starts``. ``shortcut``: they are of the shortcut's kernels."""
         k = self._config.load_kernels
         stored = Signal(SCALAR_BITS * k, name="stored_scalars")
         with m.Switch(start):

@@ -50,8 +50,8 @@ class KernelForm:
 
 @dataclass(frozen=True)
 class StoredScalars:
-    """With ``config.scalar_tables``: the tables, the bits of a beat's masks, behind which its scalars lie, and
-    whether they are of the shortcut's kernels."""
+    """With ``config.scalar_tables``: the tables, the bits of a beat's masks, behind which its scalars lie,
+    and whether they are of the shortcut's kernels."""
 
     tables: ScalarTables
     masks: Value
@@ -84,7 +84,9 @@ def cut_beat(
     )
 
 
-def look_scalars_up(m: Module, config: EngineConfig, beat: Beat, cut: Cut, stored: StoredScalars) -> list[Value]:
+def look_scalars_up(
+    m: Module, config: EngineConfig, beat: Beat, cut: Cut, stored: StoredScalars
+) -> list[Value]:
     """Stage 2: the kernels' scalars, and beats of tables into their registers."""
     tables = stored.tables
     written, own, number = (
@@ -104,8 +106,8 @@ def decode_beat(
     buses: Buses,
     scalars: list[Value] | None = None,
 ) -> list[data.View]:
-    """Stage 2: mask codes to digits, and everything onto the buses. Returns the decoded kernels. ``scalars``: those
-    that were looked up; None where each is stored before its kernel's mask."""
+    """Stage 2: mask codes to digits, and everything onto the buses. Returns the decoded kernels.
+    ``scalars``: those that were looked up; None where each is stored before its kernel's mask."""
     own = SCALAR_BITS if scalars is None else 0  # bits of a scalar at its kernel's mask
     m.d.sync += [
         buses.kernels.out.eq(Mux(cut.is_kernels, 1 << cut.out, 0)),

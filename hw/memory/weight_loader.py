@@ -19,9 +19,9 @@ tile has one 1x1 kernel for each of its output lanes:
     g + 4        every shadow kernel is set to zero (as much later as other beats: two cycles)
     g + 5 ..     one kernel a beat, each for the next output lane and the next input lane
 
-With ``config.scalar_tables`` the first tile of a layer begins with the tables of its scalars, which are cut in beats
-of ``table_beat_entries`` before anything else. They stay for the tiles that follow. The scalars of a beat's kernels
-lie behind its masks; they are looked up while the masks are decoded.
+With ``config.scalar_tables`` the first tile of a layer begins with the tables of its scalars, which are cut
+in beats of ``table_beat_entries`` before anything else. They stay for the tiles that follow. The scalars of
+a beat's kernels lie behind its masks; they are looked up while the masks are decoded.
 
 Biases have their own hazard. The pass that started at g swaps its biases only when its first pixel reaches
 the requantiser; until then the bias beats of the next tile wait (``bias_hold_cycles``).
@@ -109,10 +109,11 @@ class WeightLoader(wiring.Component):
 
     With ``config.scalar_tables``:
 
-    scalar_bits : In(4)            Bits of a stored scalar in this layer. If these are fewer than 8, a tile that was
-                                   begun with ``rebase`` begins with its tables, also when it is loaded again.
-    shortcut : In(1)               Only with ``config.residual`` too: the tile is of the layer's shortcut. If such
-                                   a tile has tables, they are the shortcut's and then the layer's own.
+    scalar_bits : In(4)            Bits of a stored scalar in this layer. If these are fewer than 8, a tile
+                                   that was begun with ``rebase`` begins with its tables, also when it is
+                                   loaded again.
+    shortcut : In(1)               Only with ``config.residual`` too: the tile is of the layer's shortcut. If
+                                   such a tile has tables, they are the shortcut's and then the layer's own.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -177,7 +178,8 @@ class WeightLoader(wiring.Component):
         if config.scalar_tables:
             self._tables = ScalarTables(config, self.scalar_bits)
             self._begins_layer = Signal(name="begins_layer")
-            self._masks = Signal(range(kernel_bits(config.mask_bits_max, 0) * config.load_kernels + 1), name="masks")
+            most = kernel_bits(config.mask_bits_max, 0) * config.load_kernels
+            self._masks = Signal(range(most + 1), name="masks")  # bits of the beat's masks
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -227,7 +229,8 @@ class WeightLoader(wiring.Component):
             self._tables.measure(m)
             m.d.comb += self._masks.eq(count * kernel)
             with m.If(self._kernel_phase):
-                m.d.comb += unit.eq(kernel + self._tables.by_width(m, "stored", {q: q for q in SCALAR_WIDTHS}))
+                stored = self._tables.by_width(m, "stored", {width: width for width in SCALAR_WIDTHS})
+                m.d.comb += unit.eq(kernel + stored)
             with m.If(self._tables.phase):
                 m.d.comb += need.eq(self._tables.need)
         self._window.measure(m, need, self._beat)

@@ -25,8 +25,8 @@ ROW_GROUPS = 3
 """Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
 
 Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
-masks take one pass, it is 3x3 of stride 1, does not pool, and the image is not stored in blocks; and only with
-scalars of 8 bits or masks that have a zero, because of the lanes between. The image
+masks take one pass, it is 3x3 of stride 1, does not pool, and the image is not stored in blocks; and only
+with scalars of 8 bits or masks that have a zero, because of the lanes between. The image
 then lies in *virtual rows*: virtual row v has in lane group g the image's row v + g - 1. So virtual rows 3T,
 3T + 1, 3T + 2, one in each bank, hold for every group the three rows around its own. The weight stream has
 pad values and kernels once for each group, and kernels of alpha = 0 for lanes between that have no
@@ -76,8 +76,8 @@ class EngineConfig:
     ``descriptor_whitening``: it can whiten.
     ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
     image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more).
-    ``scalar_tables`` adds scalars of fewer than 8 bits, which are looked up in a table of the layer; the weight
-    ROM and the table of such an engine have a form of their own.
+    ``scalar_tables`` adds scalars of fewer than 8 bits, which are looked up in a table of the layer; the
+    weight ROM and the table of such an engine have a form of their own.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """

@@ -22,8 +22,8 @@ SCALAR_BITS = 8
 SCALAR_MAX = (1 << SCALAR_BITS) - 1
 
 SCALAR_WIDTHS = (8, 4, 3, 2)
-"""The bits q in which a layer may store the scalar of a kernel. With 8 it is the scalar itself, with fewer the
-number of an entry in the layer's *table* of 2**q scalars."""
+"""The bits q in which a layer may store the scalar of a kernel. With 8 it is the scalar itself, with fewer
+the number of an entry in the layer's *table* of 2**q scalars."""
 
 BIAS_BITS = 12
 """Width of a bias, which is signed."""
@@ -48,7 +48,7 @@ ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 #
 # A layer is a sequence of tiles: for each output group (P_o channels), for each input group (P_i channels).
 # A tile is, least significant bit first and without gaps:
-#   tables       2**q x 8 bits         only in a layer's first tile, with scalar_tables and scalars of q < 8 bits
+#   tables       2**q x 8 bits         only in a layer's first tile, if its scalars have q < 8 bits
 #   pad values   n_in x 8 bits         only in a layer with has_pad
 #   kernels      n_out x n_in, output channel outermost: alpha (8 bits), then nine mask codes of b bits, or,
 #                where the kernels are 1x1, one sign
@@ -60,9 +60,9 @@ ACCUMULATOR_MAX = (1 << (ACCUMULATOR_BITS - 1)) - 1
 # identity has *diagonal* tiles, with one kernel for each output channel; one tile for an output group, or,
 # where P_i < P_o, one for each P_i of its channels.
 #
-# For an engine with scalar_tables the kernels of an output channel come in blocks of load_kernels, the last one
-# smaller: first the masks of all kernels of the block, then their scalars, q bits each. Of a diagonal tile each
-# kernel is a block. A layer with a shortcut has the shortcut's table first, then its own.
+# For an engine with scalar_tables the kernels of an output channel come in blocks of load_kernels, the last
+# one smaller: first the masks of all kernels of the block, then their scalars, q bits each. Of a diagonal
+# tile each kernel is a block. A layer with a shortcut has the shortcut's table first, then its own.
 # --------------------------------------------------------------------------------------------------------
 
 PAD_BITS = PIXEL_BITS
@@ -107,8 +107,8 @@ def tile_bits(
     centre: bool = False,
     scalar_bits: int = SCALAR_BITS,
 ) -> int:
-    """Bits of a tile of ``n_in`` x ``n_out`` kernels (1x1 if ``centre``) without tables, before it is filled up to
-    a whole ROM word."""
+    """Bits of a tile of ``n_in`` x ``n_out`` kernels (1x1 if ``centre``) without tables, before it is filled
+    up to a whole ROM word."""
     kernel = centre_kernel_bits(scalar_bits) if centre else kernel_bits(mask_bits, scalar_bits)
     return n_in * PAD_BITS * has_pad + n_in * n_out * kernel + n_out * BIAS_BITS * has_bias
 

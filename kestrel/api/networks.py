@@ -55,13 +55,13 @@ def compress(
     """Turns float weights into masks, scalars, biases and shifts.
 
     Activation ranges are measured on ``pictures`` (None: generated ones, which are good enough for random
-    weights but not for trained ones). ``mask_bits`` are as in ``MaskBits``, each 1..5. ``scalar_bits`` likewise, each
-    8, 4, 3 or 2: with fewer than 8, a layer's scalars come from a table of so many bits. ``fit`` says how masks
-    are fitted: "least-squares", "output", "sequential", "vendor" or "paper". ``activation_bits`` is 4..8.
-    ``preprocessing`` is what the weights expect. Pictures are stretched to ``size``, in pixels.
-    ``percentile`` is the percentile of the activations, 50..100, that is taken as their range. ``seed`` is
-    that of the generated pictures. Returns the network, and a report of what was done, layer by layer. Raises
-    InputError.
+    weights but not for trained ones). ``mask_bits`` are as in ``MaskBits``, each 1..5. ``scalar_bits``
+    likewise, each 8, 4, 3 or 2: with fewer than 8, a layer's scalars come from a table of so many bits.
+    ``fit`` says how masks are fitted: "least-squares", "output", "sequential", "vendor" or "paper".
+    ``activation_bits`` is 4..8. ``preprocessing`` is what the weights expect. Pictures are stretched to
+    ``size``, in pixels. ``percentile`` is the percentile of the activations, 50..100, that is taken as their
+    range. ``seed`` is that of the generated pictures. Returns the network, and a report of what was done,
+    layer by layer. Raises InputError.
     """
     plan, scalars = mask_plan(mask_bits, weights.shape), scalar_plan(scalar_bits, weights.shape)
     height, width = height_width(size)

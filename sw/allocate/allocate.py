@@ -91,8 +91,8 @@ class Allocation:
 class Allocator:
     """Measures the sensitivities of ``network`` once; ``find`` then gives a plan for any target.
 
-    ``widths`` are the mask bits to choose from; scalars have ``scalar_bits`` in every layer. Raises InputError for
-    options outside their range.
+    ``widths`` are the mask bits to choose from; scalars have ``scalar_bits`` in every layer. Raises
+    InputError for options outside their range.
     """
 
     def __init__(self, network: FloatNetwork, pictures: CalibrationPictures, *, preprocessing: str,

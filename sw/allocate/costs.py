@@ -63,8 +63,8 @@ class Costs:
 def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: int,
                 scalar_bits: int = SCALAR_BITS) -> Costs:
     """The costs of every layer at each of ``widths``, on images of ``height`` x ``width``; those of 1x1
-    kernels at their only width. All scalars have ``scalar_bits``. Raises InputError if there is no width, or one
-    that the engine does not have."""
+    kernels at their only width. All scalars have ``scalar_bits``. Raises InputError if there is no width, or
+    one that the engine does not have."""
     if scalar_bits not in SCALAR_WIDTHS:
         raise InputError(f"scalar bits {scalar_bits}; allowed: {', '.join(map(str, SCALAR_WIDTHS))}")
     allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]}, each once"
@@ -74,14 +74,14 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
     choices: list[tuple[Choice, ...]] = []
     for owner in owners(shape.layers):
         layer = shape.layers[owner]
-        kernels, shortcut_bits = layer.in_channels * layer.out_channels, _shortcut_bits(shape, owner, scalar_bits)
+        kernels = layer.in_channels * layer.out_channels
+        beside = _shortcut_bits(shape, owner, scalar_bits) + scalar_table_bits(scalar_bits)
         users = [n for n, other in enumerate(shape.layers) if owner in (n, other.shares)]
         found: list[Choice] = []
         for bits in sorted(widths) if layer.kernel == 3 else [POINT_BITS]:
             stored = kernel_bits(bits, scalar_bits) if layer.kernel == 3 else centre_kernel_bits(scalar_bits)
             needed = sum(PASSES[bits] * cycles[n][0] + cycles[n][1] for n in users)
-            size = kernels * stored + scalar_table_bits(scalar_bits) + shortcut_bits
-            found.append(Choice(bits, size, needed))
+            found.append(Choice(bits, kernels * stored + beside, needed))
         choices.append(tuple(found))
     return Costs(tuple(choices), sum(weight_counts(shape.layers)), sum(map(sum, cycles)))
 

@@ -29,13 +29,14 @@ def parse_mask_plan(text: str, shape: NetworkShape) -> tuple[int, ...]:
 
 
 def parse_scalar_plan(text: str, shape: NetworkShape) -> tuple[int, ...]:
-    """Scalar bits for each layer of ``shape`` from a list of ``BITS`` or ``BITS*COUNT``, or one number for all.
+    """Scalar bits for each layer of ``shape`` from a list of ``BITS`` or ``BITS*COUNT``, or one number for
+    all.
 
-    ``8*3,4*rest``: eight bits for the first three layers, four for the others. A list has no entries for layers
-    that share another's integers. Raises InputError.
+    ``8*3,4*rest``: eight bits for the first three layers, four for the others. A list has no entries for
+    layers that share another's integers. Raises InputError.
     """
-    allowed = (f"{', '.join(map(str, SCALAR_WIDTHS))} bits, as 8*3,4*rest (bits*layers) or one number for every "
-               "layer")
+    widths = ", ".join(map(str, SCALAR_WIDTHS))
+    allowed = f"{widths} bits, as 8*3,4*rest (bits*layers) or one number for every layer"
     count = sum(layer.shares is None for layer in shape.layers)
     return _for_every_layer(_listed("scalar bits", text, count, shape.name, SCALAR_WIDTHS, allowed), shape)
 
@@ -54,12 +55,14 @@ def _listed(what: str, text: str, count: int, name: str, widths: Sequence[int], 
         times = max(0, count - len(bits)) if for_all or match[2] == "rest" else int(match[2] or 1)
         bits += [int(match[1])] * times
     if len(bits) != count:
-        raise InputError(f"{what} {text!r} describe {len(bits)} layers, {name} has {count}; allowed: {allowed}")
+        raise InputError(f"{what} {text!r} describe {len(bits)} layers, {name} has {count}; "
+                         f"allowed: {allowed}")
     return bits
 
 
 def _for_every_layer(bits: Sequence[int], shape: NetworkShape) -> tuple[int, ...]:
-    """The numbers of layers with integers of their own, and for each other layer that of the one it shares."""
+    """The numbers of layers with integers of their own, and for each other layer that of the one it
+    shares."""
     widths: list[int] = []
     own = iter(bits)
     for layer in shape.layers:

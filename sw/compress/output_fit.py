@@ -11,9 +11,10 @@ Starting from the least-squares fit of each kernel, two steps alternate. First a
 channel are found together by linear least squares under H, with fixed masks. Then taps move to a neighbouring
 level, the best single change of every output channel at a time, as long as one lowers the error.
 
-Scalars from a table take the place of the first step by two: one after another, every kernel of an output channel
-takes the entry with which the error of the whole channel is smallest, given the others; then the entries become those
-of least error of all output channels together, by linear least squares with fixed masks and choices.
+Scalars from a table take the place of the first step by two: one after another, every kernel of an output
+channel takes the entry with which the error of the whole channel is smallest, given the others; then the
+entries become those of least error of all output channels together, by linear least squares with fixed masks
+and choices.
 """
 
 import numpy as np
@@ -113,8 +114,8 @@ class ChannelFit:
     def fit(self, weight: np.ndarray, start: Fit, mask_bits: int, scalar_bits: int = SCALAR_BITS,
             gain: np.ndarray | None = None) -> Fit:
         """Masks and real scalars of lower output error than ``start``, for weight [C_out, C_in, 3, 3]. With
-        fewer ``scalar_bits`` than 8 the scalars come from a table, and the start is one without; ``gain`` is as
-        in ``fit_masks``."""
+        fewer ``scalar_bits`` than 8 the scalars come from a table, and the start is one without; ``gain`` is
+        as in ``fit_masks``."""
         outputs, inputs = start.alpha.shape
         target = weight.reshape(outputs, -1).astype(np.float64)
         mask, alpha = start.mask.reshape(outputs, -1).astype(np.float64), start.alpha
@@ -161,10 +162,10 @@ class ChannelFit:
         sign = np.where(result < 0, -1.0, 1.0)
         return mask * np.repeat(sign, TAPS, axis=1), np.abs(result)
 
-    def _fit_table(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray, mask_bits: int,
-                   scalar_bits: int) -> tuple[np.ndarray, np.ndarray]:
-        """Masks [C_out, 9 C_in] and scalars of least output error, the scalars from a table, near those without.
-        unit: what a scalar of 1 in the table is worth, [C_in]."""
+    def _fit_table(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray,
+                   mask_bits: int, scalar_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masks [C_out, 9 C_in] and scalars of least output error, the scalars from a table, near those
+        without. unit: what a scalar of 1 in the table is worth, [C_in]."""
         taps = mask.reshape(*alpha.shape, TAPS)
         blocks = self._moment.reshape(alpha.shape[1], TAPS, alpha.shape[1], TAPS)
         own = np.einsum("oit,itu,oiu->oi", taps, np.einsum("itiu->itu", blocks), taps, optimize=True)
@@ -184,7 +185,8 @@ class ChannelFit:
                 break
         return mask, table[choice] * unit
 
-    def _whole(self, weight: np.ndarray, fit: Fit, unit: np.ndarray, mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    def _whole(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
+               mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
         """Rounds the table, lets kernels choose again and moves taps to compensate."""
         outputs, inputs = fit.alpha.shape
         table = whole_table(fit.alpha / unit, fit.scalar_bits)
@@ -198,8 +200,9 @@ class ChannelFit:
 
     def _choose(self, target: np.ndarray, mask: np.ndarray, table: np.ndarray,
                 choice: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lets every kernel choose an entry in turn, for masks [C_out, 9 C_in] that may be scaled. Returns the
-        choices and, for these, the equations of the best table: power [entries, entries] and right side."""
+        """Lets every kernel choose an entry in turn, for masks [C_out, 9 C_in] that may be scaled. Returns
+        the choices and, for these, the equations of the best table: power [entries, entries] and right
+        side."""
         outputs, inputs = choice.shape
         taps = mask.reshape(outputs, inputs, TAPS)
         wanted = ((target @ self._moment).reshape(taps.shape) * taps).sum(axis=2)

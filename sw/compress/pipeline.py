@@ -44,7 +44,8 @@ from kestrel.sw.model.weights import FloatNetwork
 def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,
              preprocessing: str, activation_bits: int = 8, fit: str = "least-squares",
              percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
-             fits: LayerFits | None = None, scalar_bits: Sequence[int] | None = None) -> tuple[CompressedNetwork, CompressionReport]:
+             fits: LayerFits | None = None,
+             scalar_bits: Sequence[int] | None = None) -> tuple[CompressedNetwork, CompressionReport]:
     """Turns a float network into integers.
 
     mask_bits: one number a layer, 1 for 1x1 kernels, the owner's where integers are shared; pictures: what
@@ -71,8 +72,9 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
             raise InputError(f"mask bits {bits} for layer {layer.name}; allowed: {wanted}")
     widths = [SCALAR_BITS] * len(mask_bits) if scalar_bits is None else list(scalar_bits)
     if len(widths) != len(shape.layers) or any(bits not in SCALAR_WIDTHS for bits in widths):
-        raise InputError(f"scalar bits {tuple(widths)}; allowed: {', '.join(map(str, SCALAR_WIDTHS))} for each of "
-                         f"the {len(shape.layers)} layers of {shape.name}")
+        allowed = ", ".join(map(str, SCALAR_WIDTHS))
+        raise InputError(f"scalar bits {tuple(widths)}; allowed: {allowed} for each of the "
+                         f"{len(shape.layers)} layers of {shape.name}")
     for layer, bits in zip(shape.layers, widths, strict=True):
         if layer.shares is not None and bits != widths[layer.shares]:
             raise InputError(f"scalar bits {bits} for layer {layer.name}; allowed: {widths[layer.shares]}")
@@ -83,7 +85,8 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         folded, clipped = [c.folded for c in calibrated], [c.range.clipped for c in calibrated]
     else:
         fits = fits or LayerFits(network, prepared, pictures, fit, progress)
-        folded, clipped = _fold(fits, mask_bits, widths, prepared, activation_bits, pictures, percentile, progress)
+        folded, clipped = _fold(fits, mask_bits, widths, prepared, activation_bits, pictures, percentile,
+                                progress)
     layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
     result = compressed_network(shape, layers, prepared, activation_bits)
     check_accumulators(result)

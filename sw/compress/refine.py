@@ -49,7 +49,8 @@ def nearest_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,
         table = torch.from_numpy(whole_table(fit.alpha / unit, fit.scalar_bits))
         units = torch.from_numpy(unit).expand(fit.alpha.shape).reshape(-1)
         mask, number = choose_entries(kernels_of(torch.from_numpy(weight)), mask_bits, table, units)
-        return mask.reshape(weight.shape).numpy().astype(np.int8), table[number].reshape(fit.alpha.shape).numpy()
+        alpha = table[number].reshape(fit.alpha.shape)
+        return mask.reshape(weight.shape).numpy().astype(np.int8), alpha.numpy()
     mask, alpha = round_scalars(
         torch.from_numpy(weight), torch.from_numpy(fit.mask).double(), torch.from_numpy(fit.alpha),
         torch.from_numpy(unit), mask_bits,
@@ -94,9 +95,9 @@ class WindowFit:
     errors the sum (over taps and colours) does nearly all the harm, while weight SQNR counts all errors
     alike. With H the mean product of the window's inputs, the error of an output is e' H e for the weight
     error e of all its kernels together. Starting from the fitted masks, single changes and pairs of changes
-    (a tap to a neighbouring level, a scalar by a few steps) are made as long as one lowers that error. A scalar
-    from a table moves to any other entry; then the table becomes that of least error for these choices, rounded,
-    and the changes go on as long as that helps.
+    (a tap to a neighbouring level, a scalar by a few steps) are made as long as one lowers that error. A
+    scalar from a table moves to any other entry; then the table becomes that of least error for these
+    choices, rounded, and the changes go on as long as that helps.
     """
 
     def __init__(self, moment: np.ndarray) -> None:

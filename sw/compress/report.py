@@ -61,7 +61,8 @@ class LayerReport:
 @dataclass(frozen=True)
 class CompressionReport:
     """The whole network. ``bits``, ``bytes``, ``ratio`` (to float32 weights) and ``bits_per_weight`` count
-    masks, scalars and their tables; ``bias_bits``, ``shift_bits`` and ``scale_bits`` are counted beside them."""
+    masks, scalars and their tables; ``bias_bits``, ``shift_bits`` and ``scale_bits`` are counted beside
+    them."""
 
     network: str
     fit: str

@@ -1,10 +1,11 @@
 """Tables of scalars: the few values among which all kernels of a layer choose theirs.
 
-With scalars of q < 8 bits a layer has a table of 2**q scalars, and each kernel the number of one of them. Finding
-the table and the choices is clustering in one dimension; here it always follows the same two steps in turn (Lloyd
-1982). Every kernel takes the entry with which *its own* error is smallest, and every entry becomes the value of least
-error for the kernels that took it. Neither step can raise the error, so the result is never worse than what it starts
-from, which is the clustering of the scalars that the kernels would have of their own.
+With scalars of q < 8 bits a layer has a table of 2**q scalars, and each kernel the number of one of them.
+Finding the table and the choices is clustering in one dimension; here it always follows the same two steps
+in turn (Lloyd 1982). Every kernel takes the entry with which *its own* error is smallest, and every entry
+becomes the value of least error for the kernels that took it. Neither step can raise the error, so the
+result is never worse than what it starts from, which is the clustering of the scalars that the kernels would
+have of their own.
 """
 
 import numpy as np
@@ -13,8 +14,8 @@ import torch
 from kestrel.hw.spec.widths import TAPS, table_entries
 from kestrel.sw.compress.mask_rules import KERNELS_AT_ONCE, nearest_mask, sum_taps
 
-ROUNDS_MAX = 60
-"""Limit of the rounds of the clustering; it ends when nothing changes."""
+ROUNDS_MAX = 1000
+"""Limit of the rounds of the clustering, which are cheap; it ends when nothing changes."""
 
 SAME = 1e-12
 """Relative difference up to which two scalars are one."""
@@ -25,8 +26,8 @@ MASK_ROUNDS_MAX = 12
 
 def fit_table(values: np.ndarray, weight: np.ndarray, scalar_bits: int) -> np.ndarray:
     """A table for ``values`` of least squared error, each weighted by ``weight``: float64, ascending, without
-    repetitions, of at most 2**scalar_bits entries. It holds all values if there are no more; those that differ by
-    no more than the rounding of a few operations count as one."""
+    repetitions, of at most 2**scalar_bits entries. It holds all values if there are no more; those that
+    differ by no more than the rounding of a few operations count as one."""
     entries = table_entries(scalar_bits)
     x, inverse = np.unique(values.ravel(), return_inverse=True)
     group = np.concatenate([[0], np.cumsum(np.diff(x) > SAME * x[1:])])
@@ -36,7 +37,8 @@ def fit_table(values: np.ndarray, weight: np.ndarray, scalar_bits: int) -> np.nd
     mass = np.bincount(inverse, np.maximum(weight.ravel(), 0.0), len(x))
     mass += 1e-12 * (mass.sum() or 1.0) / len(x)
     masses, moments = (np.concatenate([[0.0], np.cumsum(part)]) for part in (mass, mass * x))
-    # The densest choice of entries is the cube root of the density (Panter and Dite 1951): equal steps of its sum.
+    # The densest choice of entries is the cube root of the density (Panter and Dite 1951): equal steps of
+    # its sum.
     gaps = np.diff(x, append=2 * x[-1] - x[-2])
     density = np.cumsum(np.cbrt(mass * gaps**2))
     order = np.arange(entries)
@@ -69,8 +71,8 @@ def in_table(values: np.ndarray, weight: np.ndarray, scalar_bits: int) -> np.nda
 
 
 def whole_table(scalars: np.ndarray, scalar_bits: int) -> np.ndarray:
-    """The table of scalars that were fitted with one and are now counted in units, rounded: whole numbers as float64,
-    ascending. Entries that are equal but for the last bits of a division are one."""
+    """The table of scalars that were fitted with one and are now counted in units, rounded: whole numbers as
+    float64, ascending. Entries that are equal but for the last bits of a division are one."""
     whole = np.unique(np.floor(scalars + 0.5))
     if len(whole) > table_entries(scalar_bits):
         whole = np.unique(np.floor(fit_table(whole, np.ones_like(whole), scalar_bits) + 0.5))
@@ -80,7 +82,8 @@ def whole_table(scalars: np.ndarray, scalar_bits: int) -> np.ndarray:
 def choose_entries(
     weight: torch.Tensor, mask_bits: int, table: torch.Tensor, unit: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each kernel the mask and the entry of least squared error, as (mask [K, 9], number of the entry [K]).
+    """For each kernel the mask and the entry of least squared error, as (mask [K, 9], number of the entry
+    [K]).
 
     weight: float64 [K, 9]; table: [entries]; unit: [K], what a scalar of 1 is worth in each kernel.
     """
@@ -103,12 +106,14 @@ def choose_entries(
 
 
 def fit_entries(
-    weight: torch.Tensor, mask_bits: int, alpha: torch.Tensor, norm: torch.Tensor, unit: torch.Tensor, scalar_bits: int
+    weight: torch.Tensor, mask_bits: int, alpha: torch.Tensor, norm: torch.Tensor, unit: torch.Tensor,
+    scalar_bits: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks and scalars of a layer's kernels, the scalars from a table of their own: (mask [K, 9], scalar [K]).
+    """Masks and scalars of a layer's kernels, the scalars from a table of their own: (mask [K, 9], scalar
+    [K]).
 
-    weight: float64 [K, 9]; alpha: the kernels' own best scalars in units of ``unit`` [K], from which the search
-    starts; norm: the squared norms of their masks, [K].
+    weight: float64 [K, 9]; alpha: the kernels' own best scalars in units of ``unit`` [K], from which the
+    search starts; norm: the squared norms of their masks, [K].
     """
     start = fit_table(alpha.cpu().numpy(), (norm * unit.square()).cpu().numpy(), scalar_bits)
     table = torch.from_numpy(start).to(weight.device)

@@ -89,7 +89,8 @@ class SequentialFit:
 
     def run(self, mask_bits: Sequence[int], progress: Progress = silent,
             scalar_bits: Sequence[int] | None = None) -> list[Calibrated]:
-        """All layers, layer n with ``mask_bits[n]`` bits a mask and ``scalar_bits[n]`` a scalar, 8 by default."""
+        """All layers, layer n with ``mask_bits[n]`` bits a mask and ``scalar_bits[n]`` a scalar, 8 by
+        default."""
         widths = scalar_bits or [SCALAR_BITS] * len(mask_bits)
         first = LayerFits(self.network, self.preprocessing, self.pictures, "least-squares", progress)
         maps: list[dict[int, torch.Tensor]] = [{IMAGE: self._pixels(n)} for n in self._chosen]
@@ -109,7 +110,8 @@ class SequentialFit:
 
     def _layer(self, position: int, bits: tuple[int, int], maps: Sequence[Mapping[int, torch.Tensor]],
                found: Sequence[Calibrated], first: LayerFits) -> Calibrated:
-        """The layer behind ``found``, from the integers' maps of every picture. bits: of a mask and a scalar."""
+        """The layer behind ``found``, from the integers' maps of every picture. bits: of a mask and a
+        scalar."""
         shapes = self.network.shape.layers
         shape, source = shapes[position], source_of(shapes, position)
         inputs = image_scale(self.preprocessing, self.activation_bits, blocks=self.network.shape.blocks)

@@ -20,7 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import SCALAR_BITS, centre_kernel_bits, kernel_bits, scalar_table_bits, table_entries
+from kestrel.hw.spec.widths import (
+    SCALAR_BITS,
+    centre_kernel_bits,
+    kernel_bits,
+    scalar_table_bits,
+    table_entries,
+)
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import NETWORK_PATHS, network_path, unpacked
@@ -33,7 +39,8 @@ FORMAT_VERSION = 1
 GRAPH_VERSION = 2
 """Of every other network whose scalars have 8 bits each."""
 TABLES_VERSION = 3
-"""Of networks, plain or not, in which some layer's scalars have fewer bits. They are described as in GRAPH_VERSION."""
+"""Of networks, plain or not, in which some layer's scalars have fewer bits. They are described as in
+GRAPH_VERSION."""
 METADATA_KEY = SAFETENSORS_KEY
 
 
@@ -48,8 +55,8 @@ class CompressedLayer:
     Of a shortcut: shortcut_alpha, uint8 [C_out, C_shortcut] of a projection, [C_out] of an identity;
     shortcut_sign, int8 [C_out, C_shortcut], +-1, of a projection only; shortcut_shift, 0 to
     SHORTCUT_SHIFT_MAX, by which its products are shifted left.
-    scalar_bits: one of SCALAR_WIDTHS; with fewer than 8, alpha has at most 2**scalar_bits different values, and so
-    has shortcut_alpha: those of the layer's tables (``scalar_table``).
+    scalar_bits: one of SCALAR_WIDTHS; with fewer than 8, alpha has at most 2**scalar_bits different values,
+    and so has shortcut_alpha: those of the layer's tables (``scalar_table``).
     """
 
     shape: ConvShape
@@ -124,8 +131,8 @@ class CompressedNetwork:
 
 
 def scalar_table(scalars: np.ndarray, scalar_bits: int) -> np.ndarray:
-    """The table of scalars with fewer than 8 bits, uint8 [2**scalar_bits]: the values that occur, ascending, and
-    zeros behind them. The network file does not hold it, because the scalars say it all."""
+    """The table of scalars with fewer than 8 bits, uint8 [2**scalar_bits]: the values that occur, ascending,
+    and zeros behind them. The network file does not hold it, because the scalars say it all."""
     values = np.unique(scalars)
     return np.pad(values, (0, table_entries(scalar_bits) - len(values)))
 

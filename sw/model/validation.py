@@ -132,8 +132,8 @@ def check_masks(layer: "CompressedLayer") -> None:
 
 
 def check_scalars(layer: "CompressedLayer") -> None:
-    """Raises InputError, naming the layer, unless the width of its scalars exists and has a number for each of
-    their values."""
+    """Raises InputError, naming the layer, unless the width of its scalars exists and has a number for each
+    of their values."""
     where, bits = f"layer {layer.shape.name}: ", layer.scalar_bits
     check(f"{where}scalar_bits", bits, bits in SCALAR_WIDTHS, ", ".join(map(str, SCALAR_WIDTHS)))
     for part, scalars in (("alpha", layer.alpha), ("shortcut_alpha", layer.shortcut_alpha)):

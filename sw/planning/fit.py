@@ -63,8 +63,9 @@ class FittedConfig:
 def fit_memories(network: CompressedNetwork, config: EngineConfig, height: int, width: int) -> EngineConfig:
     """``config`` with the smallest memories with which a frame of ``height`` x ``width`` pixels takes no more
     cycles: with one word less in any of them the network is refused, or slower. A network that is not a stack
-    of plain layers gets ``residual``, whether ``config`` has it or not, and one whose scalars come from tables
-    ``scalar_tables``. Raises InputError where it does not fit ``config``, larger ROMs and wider rows aside.
+    of plain layers gets ``residual``, whether ``config`` has it or not, and one whose scalars come from
+    tables ``scalar_tables``. Raises InputError where it does not fit ``config``, larger ROMs and wider rows
+    aside.
     """
     if not network.is_plain:
         config = config.with_options(residual=True)

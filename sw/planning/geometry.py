@@ -111,8 +111,8 @@ class Visit:
 @dataclass(frozen=True)
 class Tile:
     """One tile of a layer's weights: the number of channels in its input group and in its output group. In
-    row groups, ``n_in`` is the number of lanes that are loaded. ``begins``: it is the layer's first, which has its
-    tables. ``shortcut``: its input group is one of the
+    row groups, ``n_in`` is the number of lanes that are loaded. ``begins``: it is the layer's first, which
+    has its tables. ``shortcut``: its input group is one of the
     shortcut's map, its kernels are 1x1. ``diagonal``: it has ``n_in`` kernels, each for an output channel of
     its own."""
 
@@ -144,8 +144,9 @@ def last_lanes(channels: int, lanes: int) -> int:
 
 
 def runs_in_row_groups(shape: ConvShape, mask_bits: int, scalar_bits: int, config: EngineConfig) -> bool:
-    """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can. The kernels
-    of the lanes between must be zero, which with one mask bit and a table of scalars they need not be."""
+    """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can. The
+    kernels of the lanes between must be zero, which with one mask bit and a table of scalars they need not
+    be."""
     fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1
     fits &= mask_bits > 1 or scalar_bits == SCALAR_BITS
     return config.row_groups and fits and not shape.pool and shape.stride == 1 and shape.kernel == 3
@@ -233,8 +234,8 @@ def tile_passes(tile: Tile, layer: PlanLayer) -> int:
 
 
 def weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    """Cycles in which the tables, pad values and kernels of a tile are cut from the stream. Before the kernels of a
-    diagonal tile, one cycle clears the kernels."""
+    """Cycles in which the tables, pad values and kernels of a tile are cut from the stream. Before the
+    kernels of a diagonal tile, one cycle clears the kernels."""
     tables = 0
     if tile.begins:
         tables = layer.tables * group_count(table_entries(layer.scalar_bits), table_beat_entries(config))

@@ -38,7 +38,13 @@ ODD: dict[str, EngineConfig] = {
     "2x2b3": replace(_ODD, mask_bits_max=3),
     "4x2b2": replace(_ODD, input_lanes=4, load_kernels=4, mask_bits_max=2),
     "4x4-rows-tables": replace(
-        _ODD, input_lanes=4, output_lanes=4, load_kernels=2, stream_bytes=2, row_groups=True, scalar_tables=True
+        _ODD,
+        input_lanes=4,
+        output_lanes=4,
+        load_kernels=2,
+        stream_bytes=2,
+        row_groups=True,
+        scalar_tables=True,
     ),
     "3x3b1": replace(_ODD, input_lanes=3, output_lanes=3, activation_bits=6, mask_bits_max=1),
 }

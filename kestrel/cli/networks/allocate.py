@@ -190,4 +190,5 @@ def _show(console: Console, found: dict[str, Any]) -> None:
                       *([f"{plan['cosine_held_out']:.5f}"] if held_out else []))
     console.print(table)
     scalars = "" if found["scalar_bits"] == SCALAR_BITS else f" --scalar-bits {found['scalar_bits']}"
-    console.print(f"kestrel compress --mask-bits '{found['mask_bits']}'{scalars}", highlight=False, soft_wrap=True)
+    command = f"kestrel compress --mask-bits '{found['mask_bits']}'{scalars}"
+    console.print(command, highlight=False, soft_wrap=True)

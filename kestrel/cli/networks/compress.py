@@ -68,7 +68,8 @@ def compress(
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     measured = parse_size(size)
     shape = find_network(network, weights)
-    mask_plan(mask_bits, shape), scalar_plan(scalar_bits, shape)  # refused before weights are read
+    mask_plan(mask_bits, shape)  # refused before weights are read
+    scalar_plan(scalar_bits, shape)
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")
@@ -101,8 +102,8 @@ def _decibels(value: float | None) -> str:
 
 
 def _show(console: Console, report: CompressionReport, output: Path) -> None:
-    table = Table("layer", "mask bits", "scalar bits", "shift", "SQNR dB", "alpha max", "saturated", "dead kernels",
-                  "range", "zero", "greatest",
+    table = Table("layer", "mask bits", "scalar bits", "shift", "SQNR dB", "alpha max", "saturated",
+                  "dead kernels", "range", "zero", "greatest",
                   title=f"{report.network}, {report.fit}, {report.activation_bits}-bit activations")
     for column in table.columns[1:]:
         column.justify = "right"

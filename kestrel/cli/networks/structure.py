@@ -100,8 +100,8 @@ def show_structure(found: dict[str, Any], console: Console) -> None:
     """The table of ``structure``, where layers name each other by their numbers."""
     compressed = "mask_bits" in found["layers"][0]
     table = Table("", "layer", "reads", "kernel", "channels", "pool", "shortcut", "shares",
-                  *(["bits", "scalar"] if compressed else []), title=found["name"], title_justify="left", box=SIMPLE,
-                  pad_edge=False, padding=(0, 1, 0, 0))
+                  *(["bits", "scalar"] if compressed else []), title=found["name"], title_justify="left",
+                  box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     table.columns[1].min_width = max(len(layer["name"]) for layer in found["layers"])
     numbers = {layer["name"]: str(number) for number, layer in enumerate(found["layers"])}
     for layer in found["layers"]:

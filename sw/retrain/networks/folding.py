@@ -81,9 +81,9 @@ def fold(
     ``weight`` and ``bias`` are float64 in real units. ``fitted`` are the mask and the real scalars. ``cap``
     is the real activation that becomes 2**A - 1. ``inputs`` are scale and zero by input channel, float64
     [C_in] each. ``refine`` says whether masks are adapted to the rounded scalars (``round_scalars``) or stay
-    as fitted. ``raised`` is the factor by which the range is enlarged at least. With fewer ``scalar_bits`` than 8
-    the scalars come from a table, which follows the fitted ones: it is made anew each time. Raises InputError for numbers
-    that are not finite.
+    as fitted. ``raised`` is the factor by which the range is enlarged at least. With fewer ``scalar_bits``
+    than 8 the scalars come from a table, which follows the fitted ones: it is made anew each time. Raises
+    InputError for numbers that are not finite.
     """
     tensors = (weight, bias) if shortcut is None else (weight, bias, shortcut.weight)
     if not (all(bool(torch.isfinite(t).all()) for t in tensors) and 0 < cap < float("inf")):
@@ -122,8 +122,8 @@ class _Rounding:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         mask, alpha = fitted
         stored, power = alpha / unit, mask.square().sum(dim=(2, 3)) * unit.square()
-        table = np.floor(fit_table(*(part.cpu().numpy() for part in (stored, power)), self.scalar_bits) + 0.5)
-        table = np.unique(table)
+        real = fit_table(stored.cpu().numpy(), power.cpu().numpy(), self.scalar_bits)
+        table = np.unique(np.floor(real + 0.5))
         entries = torch.from_numpy(table).to(weight.device)
         if self.refine:
             units = unit.expand(alpha.shape).reshape(-1)
@@ -164,7 +164,8 @@ def _fold_at(
         real = shortcut.sizes() * (shortcut.scale / scale * 2.0 ** (shift - lift))
         if table_entries(rounding.scalar_bits):
             sizes = real.cpu().numpy()
-            real = torch.from_numpy(in_table(sizes, np.ones_like(sizes), rounding.scalar_bits)).to(real.device)
+            sizes = in_table(sizes, np.ones_like(sizes), rounding.scalar_bits)
+            real = torch.from_numpy(sizes).to(real.device)
         whole = round_half_up(real)
         beta, greatest = whole.clamp(0, SCALAR_MAX), max(greatest, float(whole.max()))
         if shortcut.weight.ndim > 1:

@@ -51,8 +51,8 @@ class QuantisedConv(nn.Module):
     Members: ``weight`` [C_out, C_in, k, k] and ``bias`` [C_out], both float32 in real units; ``shortcut``,
     the shortcut's weights, float32 [C_out, C_shortcut] of a projection, [C_out] of an identity, or None;
     ``log_range``, the logarithm of the activation that becomes 2**A - 1, float64; ``scalars``, float32
-    [C_out, C_in], or None if they are not learned; ``mask_bits``; ``scalar_bits``; ``last_mask`` and ``last_alpha``, those of
-    the last fit, from which a quick fit starts.
+    [C_out, C_in], or None if they are not learned; ``mask_bits``; ``scalar_bits``; ``last_mask`` and
+    ``last_alpha``, those of the last fit, from which a quick fit starts.
 
     A 1x1 kernel is one weight, which its sign and its scalar stand for; so is each kernel of a projection.
     Nothing is fitted there: the weight is rounded.
@@ -164,7 +164,8 @@ class QuantisedConv(nn.Module):
         if table_entries(self.scalar_bits) and self._refit:
             gains = None if gain is None else gain.cpu().numpy()
             fit = fit_masks(weight.cpu().numpy(), self.mask_bits, self.options.fit, self.scalar_bits, gains)
-            return torch.from_numpy(fit.mask).double().to(weight.device), torch.from_numpy(fit.alpha).to(weight.device)
+            mask, alpha = torch.from_numpy(fit.mask).double(), torch.from_numpy(fit.alpha)
+            return mask.to(weight.device), alpha.to(weight.device)
         return fit_kernels(weight, self.mask_bits, find_rule(self.options.fit, RULES))
 
     def set_mask_bits(self, mask_bits: int) -> None:

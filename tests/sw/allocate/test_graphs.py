@@ -147,7 +147,8 @@ def test_costs_with_tables_are_those_of_the_compressed_network() -> None:
     """Scalars of fewer bits, and the tables of layers and of shortcuts."""
     floats = network(MIXED)
     allocator = Allocator(floats, PICTURES, preprocessing=PREPROCESSING, scalar_bits=3)
-    for plan in ([1] * len(allocator.costs.choices), [layer[-1].mask_bits for layer in allocator.costs.choices]):
+    choices = allocator.costs.choices
+    for plan in ([1] * len(choices), [layer[-1].mask_bits for layer in choices]):
         found = allocator.integers.compress(tuple(plan))
         assert {layer.scalar_bits for layer in found.layers} == {3}
         assert allocator.costs.bits(plan) == found.weight_bits

@@ -16,7 +16,13 @@ from kestrel.sw.compress.mask_plan import parse_mask_plan, parse_scalar_plan
 from kestrel.sw.compress.output_fit import DAMPING, ChannelFit
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.compress.refine import WindowFit, nearest_masks
-from kestrel.sw.compress.scalar_tables import choose_entries, fit_table, in_table, nearest_entries, whole_table
+from kestrel.sw.compress.scalar_tables import (
+    choose_entries,
+    fit_table,
+    in_table,
+    nearest_entries,
+    whole_table,
+)
 from kestrel.sw.model.compressed import load_network, same, save_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.weights import random_network
@@ -83,8 +89,8 @@ def test_every_kernel_takes_the_entry_of_its_least_error(mask_bits: int, rng: np
     """By brute force over entries, with every tap's nearest level."""
     weight, table = rng.standard_normal((40, 9)), np.sort(rng.uniform(0.05, 1.5, 8))
     unit = rng.uniform(0.5, 2, 40)
-    mask, number = choose_entries(*(torch.from_numpy(x) for x in (weight,)), mask_bits,
-                                  torch.from_numpy(table), torch.from_numpy(unit))  # fmt: skip
+    mask, number = choose_entries(torch.from_numpy(weight), mask_bits, torch.from_numpy(table),
+                                  torch.from_numpy(unit))  # fmt: skip
     levels = np.array(mask_values(mask_bits))
     for w, u, m, n in zip(weight, unit, mask.numpy(), number.numpy(), strict=True):
         errors = [(np.abs(w[:, None] - levels * entry * u).min(axis=1) ** 2).sum() for entry in table]
@@ -182,7 +188,8 @@ def test_shortcuts_and_points_have_tables_of_their_own(fit: str) -> None:
     shape = parse_network("resnet18/16:layer2.1")
     network = random_network(shape, 3, 0.01)
     scalar_bits = parse_scalar_plan("3", shape)
-    integers, _ = compress(network, parse_mask_plan("2", shape), PICTURES, preprocessing="torchvision", fit=fit,
+    mask_bits = parse_mask_plan("2", shape)
+    integers, _ = compress(network, mask_bits, PICTURES, preprocessing="torchvision", fit=fit,
                            scalar_bits=scalar_bits)  # fmt: skip
     several = 0
     for layer in integers.layers:
@@ -190,8 +197,8 @@ def test_shortcuts_and_points_have_tables_of_their_own(fit: str) -> None:
         if layer.shortcut_alpha is not None:
             assert len(np.unique(layer.shortcut_alpha)) <= 8
             several += len(np.unique(layer.shortcut_alpha)) > 1
-            q = layer.scalar_bits
-            assert layer.weight_bits == layer.alpha.size * (q + 18) + layer.shortcut_alpha.size * (q + 1) + 2 * 64
+            kernels, shortcuts = layer.alpha.size, layer.shortcut_alpha.size
+            assert layer.weight_bits == kernels * (3 + 18) + shortcuts * (3 + 1) + 2 * 64
     assert several
 
 
@@ -206,7 +213,8 @@ def test_plans_of_scalar_bits(text: str, expected: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(("text", "message"), [
     ("5", "'5' is not understood; allowed: 8, 4, 3, 2 bits, as 8\\*3,4\\*rest"),
     ("4*0,8*7", "'4\\*0' is not understood"), ("4*rest,8", "'4\\*rest' is not understood"),
-    ("8*3,4", "describe 4 layers, vgg16:pool3 has 7"), ("8*8", "describe 8 layers"), ("x", "'x' is not understood"),
+    ("8*3,4", "describe 4 layers, vgg16:pool3 has 7"), ("8*8", "describe 8 layers"),
+    ("x", "'x' is not understood"),
 ])  # fmt: skip
 def test_bad_plans_of_scalar_bits_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -222,5 +230,6 @@ def test_bad_widths_are_refused() -> None:
     shared = parse_network("shared_resnet/32:layer1.1")
     widths = [8] * len(shared.layers)
     widths[-1] = 4
+    network = random_network(shared, 3, 1.0)
     with pytest.raises(InputError, match=r"scalar bits 4 for layer .*; allowed: 8"):
-        compress(random_network(shared, 3, 1.0), [1] * len(widths), PICTURES, preprocessing="none", scalar_bits=widths)
+        compress(network, [1] * len(widths), PICTURES, preprocessing="none", scalar_bits=widths)

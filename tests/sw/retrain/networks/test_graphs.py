@@ -22,9 +22,9 @@ from kestrel.sw.model.graph import scale_groups
 from kestrel.sw.model.network import ConvShape, NetworkShape, Shortcut, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
+from kestrel.sw.model.validation import validate
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.model.weights import random_network as float_random
-from kestrel.sw.model.validation import validate
 from kestrel.sw.pictures.images import first_map, generate_picture
 from kestrel.sw.retrain.losses import feature_layers
 from kestrel.sw.retrain.networks import arithmetic
@@ -378,22 +378,28 @@ def test_weights_of_another_network_are_refused() -> None:
 @pytest.mark.parametrize("scalar_bits", ["4", "2"])
 @pytest.mark.parametrize("fit", ["least-squares", "vendor"])
 def test_tables_follow_the_scalars(bits: str, scalar_bits: str, fit: str, rng: np.random.Generator) -> None:
-    """The start is the compressed network, from its own integers and from the float weights; trained on, every layer
-    and shortcut keeps to a table of its own, and the forward pass is that of the network that is written."""
+    """The start is the compressed network, from its own integers and from the float weights; trained on,
+    every layer and shortcut keeps to a table of its own, and the forward pass is that of the network that is
+    written."""
     shape = parse_network("resnet18/16:layer2.0")
     weights = float_random(shape, 3, min(TORCHVISION.scale))
     network = compress(weights, parse_mask_plan(bits, shape), PICTURES, preprocessing="torchvision", fit=fit,
                        scalar_bits=parse_scalar_plan(scalar_bits, shape))[0]  # fmt: skip
     if fit == "least-squares":
         assert_equal(QuantisedNetwork(network, QuantiseOptions(fit)), network, rng)
-    student = quantised_student(network, weights, "auto", QuantiseOptions(fit))
-    np.testing.assert_array_equal(student.convs()[2].weight.detach().numpy(), weights.weights[2])
-    # By least squares compression fits the first layer to its output, which training does not.
+    student = quantised_student(network, weights, "float", QuantiseOptions(fit))
+    # By least squares compression fits the first layer to its output, which training does not: ranges differ
+    # then.
+    alike = [(a.alpha, b.alpha) for a, b in zip(network.layers, student.export().layers, strict=True)
+             if a.shift == b.shift][fit != "vendor" :]  # fmt: skip
+    assert len(alike) > 2
+    for found, wanted in alike:
+        np.testing.assert_array_equal(found, wanted)
     assert_equal(student, network if fit == "vendor" else student.export(), rng)
     steps(student, rng)
     found = student.export()
     assert_equal(student, found, rng)
     validate(found)
     assert [layer.scalar_bits for layer in found.layers] == [int(scalar_bits)] * len(shape.layers)
-    moved = [a.alpha for a, b in zip(found.layers, network.layers, strict=True) if not np.array_equal(a.alpha, b.alpha)]
-    assert moved
+    pairs = zip(found.layers, network.layers, strict=True)
+    assert any(not np.array_equal(a.alpha, b.alpha) for a, b in pairs)

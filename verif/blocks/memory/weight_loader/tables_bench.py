@@ -24,7 +24,13 @@ from kestrel.hw.spec.widths import (
     tile_bits,
 )
 from kestrel.verif.blocks.memory.weight_loader.loader import CONFIG, P_I, P_O, K, Load, Loader
-from kestrel.verif.blocks.memory.weight_loader.residual_bench import BIAS_WIDTH, NO_KERNEL, SINGLE, TAPS_MAX, Stream
+from kestrel.verif.blocks.memory.weight_loader.residual_bench import (
+    BIAS_WIDTH,
+    NO_KERNEL,
+    SINGLE,
+    TAPS_MAX,
+    Stream,
+)
 from kestrel.verif.blocks.support.simulator import Scoreboard, rng, start
 
 Kernel = tuple[int, list[int]]
@@ -57,9 +63,11 @@ class Layer:
         if of_shortcut and self.source.random() < 0.5:
             load = self._diagonal(bits)
         else:
-            centre = of_shortcut or CONFIG.residual and self.source.random() < 0.3
+            centre = of_shortcut or (CONFIG.residual and self.source.random() < 0.3)
             load = self._rectangular(bits, of_shortcut, centre)
-        tile = load.tile | {"scalar_bits": self.q} | ({"shortcut": int(of_shortcut)} if CONFIG.residual else {})
+        tile = load.tile | {"scalar_bits": self.q}
+        if CONFIG.residual:
+            tile |= {"shortcut": int(of_shortcut)}
         return replace(load, tile=tile, weight_beats=load.weight_beats + beats)
 
     def _scalar(self, of_shortcut: bool) -> int:
@@ -79,8 +87,8 @@ class Layer:
 
     def _diagonal(self, bits: int) -> Load:
         source, count = self.source, self.source.randint(1, min(P_I, P_O))
-        first_out, first_in, tap = source.randint(0, P_O - count), source.randint(0, P_I - count), source.randint(
-            0, TAPS_MAX)  # fmt: skip
+        first_out, first_in = source.randint(0, P_O - count), source.randint(0, P_I - count)
+        tap = source.randint(0, TAPS_MAX)
         kernels: dict[tuple[int, int], Kernel] = {(o, i): NO_KERNEL for o in range(P_O) for i in range(P_I)}
         for n in range(count):
             digits = self._mask(True, 1, tap)
@@ -109,7 +117,8 @@ class Layer:
                     (o, i): (self._scalar(of_shortcut), mask) for i, mask in zip(block, masks, strict=True)
                 }
         biases = {
-            o: stream.put(source.randint(BIAS_MIN, BIAS_MAX), BIAS_WIDTH) for o in range(n_out if has_bias else 0)
+            o: stream.put(source.randint(BIAS_MIN, BIAS_MAX), BIAS_WIDTH)
+            for o in range(n_out if has_bias else 0)
         }
         base = stream.end_tile(
             bits + tile_bits(n_in, n_out, mask_bits, has_pad, has_bias, centre=centre, scalar_bits=self.q)
@@ -145,7 +154,8 @@ async def layers_in_any_order(dut):
                 work = layer.loads[: source.choice((len(layer.loads), source.randint(1, len(layer.loads))))]
                 for number, load in enumerate(work):
                     emitting = source.choice((None, 0, source.randint(0, 3)))
-                    await loader.load(load if number == 0 else replace(load, base=None), board, source, emitting)
+                    next_load = load if number == 0 else replace(load, base=None)
+                    await loader.load(next_load, board, source, emitting)
                     if number == 0 and source.random() < 0.3:  # for another digit, its tables once more
                         await loader.load(replace(load, rewind=True), board, source, emitting)
     assert seen == set(SCALAR_WIDTHS)
