@@ -71,6 +71,11 @@ class ScalarTables:
         with m.If(self.phase):
             m.d.sync += self._beat.eq(Mux(self.last, 0, self._beat + 1))
 
+    def begin(self, m: Module, own: Value | int) -> None:
+        """At the first beat of a tile: from the first table on, which is the layer's own or its shortcut's.
+        A broken frame leaves a table half read."""
+        m.d.sync += [self.own.eq(own), self._beat.eq(0)]
+
     def write(self, m: Module, bits: Value, written: Value, own: Value, beat: Value) -> None:
         """Stage 2: with ``written``, the cut ``bits`` into their place."""
         for table, mine in zip(self._tables, (own, ~own), strict=False):

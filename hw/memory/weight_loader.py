@@ -312,7 +312,7 @@ class WeightLoader(wiring.Component):
                     m.d.sync += [self._out.eq(self.first_out), self._lanes_left.eq(1)]
             self._to_kernels(m)
             if self._tables is not None:
-                m.d.sync += self._tables.own.eq(~self.shortcut if self.config.residual else 1)
+                self._tables.begin(m, ~self.shortcut if self.config.residual else 1)
                 with m.If(self._begins_layer & self._tables.present):
                     m.next = "TABLES"
 
