@@ -7,12 +7,15 @@ from pathlib import Path
 
 from kestrel.export.formats.words import Words
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.model.network import IMAGE, ConvShape, Shortcut, source_of
 
 VERSION = 2
 """Of an export of a stack of plain layers (``ConvShape.is_plain``)."""
 GRAPH_VERSION = 3
-"""Of an export of any other network."""
+"""Of an export of any other network whose scalars have 8 bits each."""
+TABLES_VERSION = 4
+"""Of an export of a network, a stack or not, in which some layer's scalars come from a table."""
 
 NO_SHORTCUT = "none"
 SHORTCUTS = (NO_SHORTCUT, "identity", "projection")
@@ -53,7 +56,7 @@ class GraphEntry:
 @dataclass(frozen=True)
 class LayerEntry:
     """A layer: its shape, the size of the map it works on, what the ROM does not hold, and its ROM words.
-    ``graph``: None in a stack of plain layers."""
+    ``graph``: None in a stack of plain layers, unless it has tables of scalars."""
 
     name: str
     in_channels: int
@@ -69,6 +72,7 @@ class LayerEntry:
     rom_word: int
     rom_words: int
     graph: GraphEntry | None = None
+    scalar_bits: int = SCALAR_BITS
 
     def shape(self, number: int) -> ConvShape:
         """The shape of the layer, which is number ``number``."""

@@ -12,6 +12,7 @@ from kestrel.export.c_header import HEADER, c_header
 from kestrel.export.descriptor_rom import decode_descriptor, encode_descriptor
 from kestrel.export.entries import (
     GRAPH_VERSION,
+    TABLES_VERSION,
     VERSION,
     GraphEntry,
     LayerEntry,
@@ -130,7 +131,7 @@ def import_network(directory: str | Path) -> CompressedNetwork:
                 shape=s.shape, mask_bits=s.mask_bits, mask=w.mask, alpha=w.alpha, bias=w.bias,
                 shift=e.shift, scale=e.scale, trained=e.trained,
                 shortcut_alpha=w.shortcut_alpha, shortcut_sign=w.shortcut_sign,
-                shortcut_shift=e.graph.shortcut_shift if e.graph else 0,
+                shortcut_shift=e.graph.shortcut_shift if e.graph else 0, scalar_bits=s.scalar_bits,
             )
             for s, w, e in zip(shapes, weights, manifest.layers, strict=True)
         )  # fmt: skip
@@ -149,7 +150,7 @@ def _outlines(manifest: Manifest) -> list[Outline]:
     shapes = manifest.shapes
     channels = [0 if s.shortcut is None else shapes[s.shortcut.source].out_channels for s in shapes]
     return [
-        Outline(s, e.mask_bits, e.has_pad, n == 0, c)
+        Outline(s, e.mask_bits, e.has_pad, n == 0, c, e.scalar_bits)
         for n, (s, e, c) in enumerate(zip(shapes, manifest.layers, channels, strict=True))
     ]
 
@@ -199,6 +200,7 @@ def _manifest(
     """The manifest of the image files in ``directory``; writes the header, which it lists too."""
     records = [record for record in plan.records if record.kind == KIND_CONV]
     shapes = [layer.shape for layer in network.layers]
+    version = TABLES_VERSION if network.has_tables else VERSION if network.is_plain else GRAPH_VERSION
     layers = tuple(
         LayerEntry(
             name=layer.shape.name,
@@ -214,7 +216,8 @@ def _manifest(
             trained=layer.trained,
             rom_word=placed.word,
             rom_words=placed.words,
-            graph=None if network.is_plain else GraphEntry.of(shapes, number, layer.shortcut_shift),
+            graph=None if version == VERSION else GraphEntry.of(shapes, number, layer.shortcut_shift),
+            scalar_bits=layer.scalar_bits,
         )
         for number, (layer, record, placed) in enumerate(
             zip(network.layers, records, rom.layers, strict=True)
@@ -223,7 +226,7 @@ def _manifest(
 
     def manifest(files: list[Path]) -> Manifest:
         return Manifest(
-            version=VERSION if network.is_plain else GRAPH_VERSION,
+            version=version,
             network=network.name,
             activation_bits=network.activation_bits,
             preprocessing=network.preprocessing,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kestrel.export.entries import (
     GRAPH_VERSION,
     SHORTCUTS,
+    TABLES_VERSION,
     VERSION,
     FileEntry,
     GraphEntry,
@@ -24,7 +25,7 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.hw.spec.table import LAYERS_MAX
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.hw.spec.widths import SCALAR_WIDTHS, centre_kernel_bits, kernel_bits
 from kestrel.sw.model.graph import check_graph
 
 MANIFEST = "manifest.json"
@@ -40,6 +41,9 @@ def write_manifest(manifest: Manifest, directory: Path) -> None:
         del content["blocks"]
         for layer in content["layers"]:
             del layer["graph"]
+    if manifest.version != TABLES_VERSION:
+        for layer in content["layers"]:
+            del layer["scalar_bits"]
     (directory / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -97,9 +101,10 @@ def _manifest(found: object) -> Manifest:
     if not isinstance(found, dict):
         raise InputError(f"{found!r:.40}; allowed: an object")
     version = found.get("version")
-    if version not in (VERSION, GRAPH_VERSION):
-        raise InputError(f"version = {version!r:.40}; allowed: {VERSION}, {GRAPH_VERSION}")
-    graph = version == GRAPH_VERSION
+    versions = (VERSION, GRAPH_VERSION, TABLES_VERSION)
+    if version not in versions:
+        raise InputError(f"version = {version!r:.40}; allowed: {', '.join(map(str, versions))}")
+    graph, tables = version != VERSION, version == TABLES_VERSION
     # Exports without a descriptor unit have none.
     given = {name: value for name, value in found.items() if (name, value) != ("descriptor", None)}
     kinds_of_descriptor = {"descriptor": dict} if "descriptor" in given else {}
@@ -116,7 +121,9 @@ def _manifest(found: object) -> Manifest:
     )  # fmt: skip
     config = _config(values["config"])
     _require("images", values.get("images", 1), values.get("images", 1) > 0, "1 or more")
-    layers = tuple(_layer(v, f"layers[{n}]", graph=graph) for n, v in enumerate(values["layers"]))
+    layers = tuple(
+        _layer(v, f"layers[{n}]", graph=graph, tables=tables) for n, v in enumerate(values["layers"])
+    )
     names = ("weights", "table", *kinds_of_descriptor)
     memories = {name: _entry(MemoryEntry, values[name], name) for name in names}
     files = tuple(_entry(FileEntry, v, f"files[{n}]") for n, v in enumerate(values["files"]))
@@ -166,6 +173,8 @@ def _check_layer(layer: LayerEntry, where: str, config: EngineConfig) -> None:
     _require(
         f"{where}.scale", layer.scale, math.isfinite(layer.scale) and layer.scale > 0, "finite and above 0"
     )
+    q = layer.scalar_bits
+    _require(f"{where}.scalar_bits", q, q in SCALAR_WIDTHS, ", ".join(map(str, SCALAR_WIDTHS)))
     if layer.graph is not None:
         kind = layer.graph.shortcut
         _require(f"{where}.graph.shortcut", kind, kind in SHORTCUTS, ", ".join(SHORTCUTS))
@@ -177,11 +186,12 @@ def _check_words(manifest: Manifest, number: int) -> None:
     if shape.shares is not None:
         least = 0
     else:
-        kernel = kernel_bits(layer.mask_bits) if shape.kernel == 3 else CENTRE_KERNEL_BITS
+        q = layer.scalar_bits
+        kernel = kernel_bits(layer.mask_bits, q) if shape.kernel == 3 else centre_kernel_bits(q)
         least = layer.in_channels * layer.out_channels * kernel
         if shape.shortcut is not None:
             channels = manifest.layers[shape.shortcut.source].out_channels if shape.shortcut.projection else 1
-            least += channels * layer.out_channels * CENTRE_KERNEL_BITS
+            least += channels * layer.out_channels * centre_kernel_bits(q)
         least = -(-least // manifest.config.rom_word_bits)
     _require(
         f"layers[{number}].rom_words", layer.rom_words, layer.rom_words >= least,
@@ -190,21 +200,25 @@ def _check_words(manifest: Manifest, number: int) -> None:
 
 
 def _config(values: dict[str, Any]) -> EngineConfig:
-    kinds: dict[str, type] = {f.name: f.type for f in fields(EngineConfig)} | {"feature_words": list}
+    kinds: dict[str, Any] = {f.name: f.type for f in fields(EngineConfig)} | {"feature_words": list}
     # Exports from before there were these options do not tell of them.
-    later = [f for f in fields(EngineConfig) if f.name.startswith(("descriptor_", "residual", "batch"))]
+    options = ("descriptor_", "residual", "batch", "scalar_tables")
+    later = [f for f in fields(EngineConfig) if f.name.startswith(options)]
     added = {f.name: f.default for f in later}
     checked = _checked(added | values, "config.", kinds)
     return EngineConfig(**{**checked, "feature_words": tuple(checked["feature_words"])})
 
 
-def _layer(value: object, where: str, *, graph: bool) -> LayerEntry:
+def _layer(value: object, where: str, *, graph: bool, tables: bool) -> LayerEntry:
     if not isinstance(value, dict) or not graph:
         return _entry(LayerEntry, value, where)
     if "graph" not in value:
         raise InputError(f"{where}.graph: missing")
-    own = {name: part for name, part in value.items() if name != "graph"}
-    return replace(_entry(LayerEntry, own, where), graph=_entry(GraphEntry, value["graph"], f"{where}.graph"))
+    later = {"scalar_bits": int} if tables else {}
+    parts = _checked({name: value[name] for name in later if name in value}, f"{where}.", later)
+    own = {name: part for name, part in value.items() if name not in ("graph", *later)}
+    entry, graph_entry = _entry(LayerEntry, own, where), _entry(GraphEntry, value["graph"], f"{where}.graph")
+    return replace(entry, graph=graph_entry, **parts)
 
 
 def _entry(kind: type[Entry], value: object, where: str) -> Entry:

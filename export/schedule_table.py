@@ -28,6 +28,7 @@ from kestrel.hw.spec.table import (
     LAYER_FIELDS,
     RESIDUAL_LAYER_FIELDS,
     RESIDUAL_VISIT_FIELDS,
+    SCALAR_TABLE_FIELDS,
     SHORTCUT_IDENTITY,
     SHORTCUT_PROJECTION,
     TABLE_MAGIC,
@@ -75,6 +76,8 @@ def encode_table(plan: Plan) -> Words:
         layers += RESIDUAL_LAYER_FIELDS
     if config.batch:
         layers += BATCH_LAYER_FIELDS
+    if config.scalar_tables:
+        layers += SCALAR_TABLE_FIELDS
     for number in range(len(plan.records)):
         words += pack_record(layers, RECORD_WORDS, _layer_values(number, plan))
     before: Visit | None = None
@@ -130,7 +133,8 @@ def _version(plan: Plan) -> int:
 
 def _layer_values(number: int, plan: Plan) -> dict[str, int]:
     record = plan.records[number]
-    values = _zeros(LAYER_FIELDS + RESIDUAL_LAYER_FIELDS + BATCH_LAYER_FIELDS) | {
+    fields = LAYER_FIELDS + RESIDUAL_LAYER_FIELDS + BATCH_LAYER_FIELDS + SCALAR_TABLE_FIELDS
+    values = _zeros(fields) | {
         "height": record.height,
         "width": record.width,
         "out_width": record.out_width,
@@ -169,6 +173,7 @@ def _layer_values(number: int, plan: Plan) -> dict[str, int]:
         "last_in_lanes": loaded_lanes(layer, config),
         "last_out_lanes": last_lanes(shape.out_channels, config.output_lanes),
         "mask_bits": layer.mask_bits,
+        "scalar_bits": layer.scalar_bits,
         "passes": PASSES[layer.mask_bits],
         "shift": layer.shift,
         "pool": int(shape.pool),

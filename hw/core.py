@@ -225,6 +225,8 @@ class Core(wiring.Component):
             in_lanes=Mux(tile.last_in, layer.last_in_lanes, config.input_lanes),
             out_lanes=Mux(tile.last_out, layer.last_out_lanes, config.output_lanes),
         )
+        if config.scalar_tables:
+            feed(m, loader, scalar_bits=layer.scalar_bits)
         if config.residual:
             self._shortcut_weights(m, blocks)
         feed(m, sequencer, loaded=loader.ready)
@@ -245,6 +247,8 @@ class Core(wiring.Component):
             first_in=tile.first_in,
             first_out=tile.first_out,
         )
+        if config.scalar_tables:
+            feed(m, blocks.weight_loader, shortcut=tile.shortcut)
         with m.If(tile.shortcut):
             lanes = Mux(tile.last_map_group, layer.last_shortcut_lanes, config.input_lanes)
             feed(m, blocks.weight_loader, in_lanes=lanes, has_pad=0, digit=0)

@@ -75,15 +75,22 @@ class KernelDecoder(wiring.Component):
                                     tap, the others are 0; ``mask_bits`` and ``digit`` are not looked at.
     tap : In(2)                     The digit of a 1x1 kernel is +-2**tap. As many taps count as digits have
                                     magnitudes (``digit_bits``).
+
+    With ``config.scalar_tables`` the code has no alpha but begins with the masks, and there is:
+
+    scalar : In(8)                  Alpha.
     """
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         centre = {"centre": In(1), "tap": In(2)} if config.residual else {}
+        scalar = {"scalar": In(SCALAR_BITS)} if config.scalar_tables else {}
+        self._masks = 0 if config.scalar_tables else SCALAR_BITS  # where the mask codes begin
         super().__init__(
             centre
+            | scalar
             | {
-                "code": In(kernel_bits(config.mask_bits_max)),
+                "code": In(self._masks + kernel_bits(config.mask_bits_max, 0)),
                 "mask_bits": In(3),
                 "digit": In(2),
                 "kernel": Out(kernel_layout(config)),
@@ -92,7 +99,8 @@ class KernelDecoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.comb += self.kernel.alpha.eq(self.code[:SCALAR_BITS])
+        alpha = self.scalar if self.config.scalar_tables else self.code[:SCALAR_BITS]
+        m.d.comb += self.kernel.alpha.eq(alpha)
         for tap in range(TAPS):
             decoder = DigitDecoder(self.config)
             place(m, f"tap_{tap}", decoder, clocked=False)
@@ -107,10 +115,10 @@ class KernelDecoder(wiring.Component):
             with m.Switch(self.mask_bits):
                 for bits in self.config.mask_widths:
                     with m.Case(bits):
-                        m.d.comb += decoder.code.eq(self.code[SCALAR_BITS + tap * bits :][:bits])
+                        m.d.comb += decoder.code.eq(self.code[self._masks + tap * bits :][:bits])
         return m
 
     def _centre_digit(self) -> Value:
         """The register code of +-2**tap (``encode_digit``): the magnitude's index, and the sign above it."""
         index = self.tap + 1  # magnitude number 0 is 0
-        return Cat(index[: self.config.digit_bits - 1], self.code[SCALAR_BITS])
+        return Cat(index[: self.config.digit_bits - 1], self.code[self._masks])

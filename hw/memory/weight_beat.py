@@ -9,9 +9,10 @@ from amaranth.lib import data
 from kestrel.hw.common.place import delayed, place
 from kestrel.hw.compute.kernel_decoder import KernelDecoder
 from kestrel.hw.memory.rom_window import RomWindow
+from kestrel.hw.memory.scalar_tables import ScalarTables, scalar_starts
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.timing import bias_hold_cycles
-from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, kernel_bits
+from kestrel.hw.spec.widths import BIAS_BITS, PAD_BITS, SCALAR_BITS, centre_kernel_bits, kernel_bits
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,16 @@ class KernelForm:
 
 
 @dataclass(frozen=True)
+class StoredScalars:
+    """With ``config.scalar_tables``: the tables, the bits of a beat's masks, behind which its scalars lie,
+    and whether they are of the shortcut's kernels."""
+
+    tables: ScalarTables
+    masks: Value
+    shortcut: Value | int
+
+
+@dataclass(frozen=True)
 class Buses:
     """Of kernels, biases and pad values, as in ``kestrel.hw.common.weight_buses``."""
 
@@ -73,10 +84,31 @@ def cut_beat(
     )
 
 
+def look_scalars_up(
+    m: Module, config: EngineConfig, beat: Beat, cut: Cut, stored: StoredScalars
+) -> list[Value]:
+    """Stage 2: the kernels' scalars, and beats of tables into their registers."""
+    tables = stored.tables
+    written, own, number = (
+        delayed(m, value, 1, f"cut_{name}", reset_less=name != "table")
+        for name, value in (("table", tables.phase & beat.passes), ("own", tables.own), ("beat", tables.beat))
+    )
+    tables.write(m, cut.bits, written, own, number)
+    start = delayed(m, stored.masks, 1, "cut_masks", reset_less=True)
+    return tables.look_up(m, cut.bits, start, scalar_starts(config), stored.shortcut)
+
+
 def decode_beat(
-    m: Module, config: EngineConfig, cut: Cut, form: KernelForm, buses: Buses
-) -> list[data.View]:  # fmt: skip
-    """Stage 2: mask codes to digits, and everything onto the buses. Returns the decoded kernels."""
+    m: Module,
+    config: EngineConfig,
+    cut: Cut,
+    form: KernelForm,
+    buses: Buses,
+    scalars: list[Value] | None = None,
+) -> list[data.View]:
+    """Stage 2: mask codes to digits, and everything onto the buses. Returns the decoded kernels.
+    ``scalars``: those that were looked up; None where each is stored before its kernel's mask."""
+    own = SCALAR_BITS if scalars is None else 0  # bits of a scalar at its kernel's mask
     m.d.sync += [
         buses.kernels.out.eq(Mux(cut.is_kernels, 1 << cut.out, 0)),
         buses.kernels.block.eq(1 << cut.block),
@@ -94,11 +126,15 @@ def decode_beat(
         with m.Switch(form.mask_bits):
             for bits in config.mask_widths:
                 with m.Case(bits):
-                    m.d.comb += decoder.code.eq(cut.bits[n * kernel_bits(bits) :][: kernel_bits(bits)])
+                    size = kernel_bits(bits, own)
+                    m.d.comb += decoder.code.eq(cut.bits[n * size :][:size])
         if form.centre is not None and form.tap is not None:
             m.d.comb += [decoder.centre.eq(form.centre), decoder.tap.eq(form.tap)]
             with m.If(form.centre):
-                m.d.comb += decoder.code.eq(cut.bits[n * CENTRE_KERNEL_BITS :][:CENTRE_KERNEL_BITS])
+                size = centre_kernel_bits(own)
+                m.d.comb += decoder.code.eq(cut.bits[n * size :][:size])
+        if scalars is not None:
+            m.d.comb += decoder.scalar.eq(scalars[n])
         m.d.comb += [decoder.mask_bits.eq(form.mask_bits), decoder.digit.eq(form.digit)]
         m.d.sync += buses.kernels.kernels[n].eq(decoder.kernel)
         kernels.append(decoder.kernel)

@@ -19,6 +19,10 @@ tile has one 1x1 kernel for each of its output lanes:
     g + 4        every shadow kernel is set to zero (as much later as other beats: two cycles)
     g + 5 ..     one kernel a beat, each for the next output lane and the next input lane
 
+With ``config.scalar_tables`` the first tile of a layer begins with the tables of its scalars, which are cut
+in beats of ``table_beat_entries`` before anything else. They stay for the tiles that follow. The scalars of
+a beat's kernels lie behind its masks; they are looked up while the masks are decoded.
+
 Biases have their own hazard. The pass that started at g swaps its biases only when its first pixel reaches
 the requantiser; until then the bias beats of the next tile wait (``bias_hold_cycles``).
 """
@@ -33,19 +37,30 @@ from amaranth.lib.wiring import In, Out
 from kestrel.hw.common.place import delayed
 from kestrel.hw.common.weight_buses import bias_bus, kernel_bus, pad_bus
 from kestrel.hw.memory.rom_window import RomWindow
+from kestrel.hw.memory.scalar_tables import ScalarTables
 from kestrel.hw.memory.weight_beat import (
     Beat,
     Buses,
     KernelForm,
+    StoredScalars,
     biases_may_pass,
     clear_kernels,
     cut_beat,
     decode_beat,
+    look_scalars_up,
     place_diagonal,
 )
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.timing import FILL_CYCLES
-from kestrel.hw.spec.widths import BIAS_BITS, CENTRE_KERNEL_BITS, PAD_BITS, bits_for, kernel_bits
+from kestrel.hw.spec.widths import (
+    BIAS_BITS,
+    PAD_BITS,
+    SCALAR_BITS,
+    SCALAR_WIDTHS,
+    bits_for,
+    centre_kernel_bits,
+    kernel_bits,
+)
 
 FILL_WORDS = FILL_CYCLES - 1
 """ROM words that are fetched before a tile's first beat: into ``low``, ``high`` and the ROM's output."""
@@ -83,7 +98,7 @@ class WeightLoader(wiring.Component):
 
     With ``config.residual``:
 
-    centre : In(1)                 The tile's kernels are 1x1, CENTRE_KERNEL_BITS each.
+    centre : In(1)                 The tile's kernels are 1x1.
     tap : In(2)                    The digit of 1x1 kernels is +-2**tap.
     diagonal : In(1)               The tile is a diagonal one, of ``out_lanes`` 1x1 kernels. Kernel n becomes
                                    that of output lane ``first_out`` + n and input lane ``first_in`` + n, and
@@ -91,6 +106,14 @@ class WeightLoader(wiring.Component):
                                    and ``in_lanes`` are not looked at.
     first_out : In                 The output lane of a diagonal tile's first kernel.
     first_in : In                  The input lane of a diagonal tile's first kernel.
+
+    With ``config.scalar_tables``:
+
+    scalar_bits : In(4)            Bits of a stored scalar in this layer. If these are fewer than 8, a tile
+                                   that was begun with ``rebase`` begins with its tables, also when it is
+                                   loaded again.
+    shortcut : In(1)               Only with ``config.residual`` too: the tile is of the layer's shortcut. If
+                                   such a tile has tables, they are the shortcut's and then the layer's own.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -105,6 +128,8 @@ class WeightLoader(wiring.Component):
                 "first_out": In(bits_for(config.output_lanes - 1)),
                 "first_in": In(bits_for(config.input_lanes - 1)),
             }
+        if config.scalar_tables:
+            residual |= {"scalar_bits": In(4)} | ({"shortcut": In(1)} if config.residual else {})
         super().__init__(
             residual
             | {
@@ -149,13 +174,22 @@ class WeightLoader(wiring.Component):
         if config.residual:
             self._lane = Signal.like(self.first_in, name="lane")  # input lane of a diagonal tile's kernel
             self._clear_phase = Signal(name="clear_phase")
+        self._tables: ScalarTables | None = None
+        if config.scalar_tables:
+            self._tables = ScalarTables(config, self.scalar_bits)
+            self._begins_layer = Signal(name="begins_layer")
+            most = kernel_bits(config.mask_bits_max, 0) * config.load_kernels
+            self._masks = Signal(range(most + 1), name="masks")  # bits of the beat's masks
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._measure(m)
         # Every beat passes, except that biases wait until the pass before has swapped its own.
         biases = self._bias_phase & biases_may_pass(m, self.config, self.emitting)
-        m.d.comb += self._beat.eq(self._pad_phase | self._kernel_phase | biases)
+        if self._tables is None:
+            m.d.comb += self._beat.eq(self._pad_phase | self._kernel_phase | biases)
+        else:
+            m.d.comb += self._beat.eq(self._tables.phase | self._pad_phase | self._kernel_phase | biases)
         self._move(m)
         with m.FSM():
             self._states(m)
@@ -170,6 +204,10 @@ class WeightLoader(wiring.Component):
         unit = Signal(range(unit_bits + 1))
         count = Signal(range(k + 1))
         need = Signal(range(unit_bits * k + 1))
+        # What of a kernel lies in one piece: with tables its mask alone.
+        kernel, own = unit, SCALAR_BITS
+        if self._tables is not None:
+            kernel, own = Signal(range(kernel_bits(config.mask_bits_max, 0) + 1), name="mask_unit"), 0
         with m.If(self._pad_phase):
             m.d.comb += unit.eq(PAD_BITS)
         with m.Elif(self._bias_phase):
@@ -177,23 +215,31 @@ class WeightLoader(wiring.Component):
         with m.Else(), m.Switch(self.mask_bits):
             for bits in config.mask_widths:
                 with m.Case(bits):
-                    m.d.comb += unit.eq(kernel_bits(bits))
+                    m.d.comb += kernel.eq(kernel_bits(bits, own))
         if config.residual:
             with m.If(self._kernel_phase & self._centre_kernels):
-                m.d.comb += unit.eq(CENTRE_KERNEL_BITS)
+                m.d.comb += kernel.eq(centre_kernel_bits(own))
         lanes = max(config.input_lanes, config.output_lanes)
         m.d.comb += [
             self._last_block.eq(self._lanes_left <= k if lanes > k else 1),
             count.eq(Mux(self._last_block, self._lanes_left, k)),
             need.eq(count * unit),
         ]
+        if self._tables is not None:
+            self._tables.measure(m)
+            m.d.comb += self._masks.eq(count * kernel)
+            with m.If(self._kernel_phase):
+                stored = self._tables.by_width(m, "stored", {width: width for width in SCALAR_WIDTHS})
+                m.d.comb += unit.eq(kernel + stored)
+            with m.If(self._tables.phase):
+                m.d.comb += need.eq(self._tables.need)
         self._window.measure(m, need, self._beat)
 
     def _move(self, m: Module) -> None:
         """Count the beat's lanes off, and move the window behind it."""
         k = self.config.load_kernels
         self._window.move(m, self._beat)
-        with m.If(self._beat):
+        with m.If(self._beat if self._tables is None else self._beat & ~self._tables.phase):
             m.d.sync += [
                 self._lanes_left.eq(self._lanes_left - k),
                 self._block.eq(self._block + 1),
@@ -219,6 +265,9 @@ class WeightLoader(wiring.Component):
             pass
         with self._state(m, "FILL"):
             self._fill(m)
+        if self._tables is not None:
+            with self._state(m, "TABLES"):
+                self._pass_tables(m, self._tables)
         with self._state(m, "PADS"):
             m.d.comb += self._pad_phase.eq(1)
             with m.If(self._last_block):
@@ -257,14 +306,32 @@ class WeightLoader(wiring.Component):
                 self._lanes_left.eq(self.in_lanes),
                 self._outs_left.eq(self.out_lanes),
             ]
-            m.next = "KERNELS"
-            with m.If(self.has_pad):
-                m.next = "PADS"
             if self.config.residual:
                 m.d.sync += self._lane.eq(self.first_in)
                 with m.If(self.diagonal):
                     m.d.sync += [self._out.eq(self.first_out), self._lanes_left.eq(1)]
-                    m.next = "CLEAR"
+            self._to_kernels(m)
+            if self._tables is not None:
+                self._tables.begin(m, ~self.shortcut if self.config.residual else 1)
+                with m.If(self._begins_layer & self._tables.present):
+                    m.next = "TABLES"
+
+    def _to_kernels(self, m: Module) -> None:
+        """On to the tile's pad values or kernels."""
+        m.next = "KERNELS"
+        with m.If(self.has_pad):
+            m.next = "PADS"
+        if self.config.residual:
+            with m.If(self.diagonal):
+                m.next = "CLEAR"
+
+    def _pass_tables(self, m: Module, tables: ScalarTables) -> None:
+        """The layer's tables: of the shortcut, if it has one, then its own."""
+        m.d.comb += tables.phase.eq(1)
+        with m.If(tables.last):
+            m.d.sync += tables.own.eq(1)
+            with m.If(tables.own):
+                self._to_kernels(m)
 
     def _begin(self, m: Module) -> None:
         """Where a tile begins in the ROM, and whether the one that was begun is ready."""
@@ -278,6 +345,9 @@ class WeightLoader(wiring.Component):
             first = Signal.like(self.base)
             m.d.comb += first.eq(Mux(self.rebase, self.base, Mux(self.rewind, tile, following)))
             m.d.sync += [self._window.fetch.eq(first), tile.eq(first), self._filled.eq(0)]
+            if self._tables is not None:
+                with m.If(self.rebase | ~self.rewind):
+                    m.d.sync += self._begins_layer.eq(self.rebase)
 
     def _drive_buses(self, m: Module) -> None:
         """What the beat holds, decoded, into the shadow registers; in a diagonal tile at its place."""
@@ -287,7 +357,11 @@ class WeightLoader(wiring.Component):
         form = KernelForm(self.mask_bits, self.digit)
         if config.residual:
             form = KernelForm(self.mask_bits, self.digit, self._centre_kernels, self.tap)
-        kernels = decode_beat(m, config, cut, form, Buses(self.kernels, self.biases, self.pads))
+        scalars = None
+        if self._tables is not None:
+            stored = StoredScalars(self._tables, self._masks, self.shortcut if config.residual else 0)
+            scalars = look_scalars_up(m, config, beat, cut, stored)
+        kernels = decode_beat(m, config, cut, form, Buses(self.kernels, self.biases, self.pads), scalars)
         clear = self.clear
         if config.residual:
             place_diagonal(m, config, self.kernels, kernels[0], self._lane, self.diagonal)

@@ -10,8 +10,10 @@ from kestrel.hw.spec.widths import (
     ACTIVATION_BITS_MIN,
     ROM_BITS_PER_KERNEL,
     SCALAR_BITS,
+    TABLE_ENTRIES_MAX,
     TAPS,
     bits_for,
+    kernel_bits,
     tree_levels,
 )
 
@@ -23,7 +25,8 @@ ROW_GROUPS = 3
 """Groups of input lanes of a layer that runs in *row groups*: group g computes row 3T + g of triple T.
 
 Only the first layer can, and only if its input channels fit a group (``EngineConfig.group_lanes``), its
-masks take one pass, it is 3x3 of stride 1, does not pool, and the image is not stored in blocks. The image
+masks take one pass, it is 3x3 of stride 1, does not pool, and the image is not stored in blocks; and only
+with scalars of 8 bits or masks that have a zero, because of the lanes between. The image
 then lies in *virtual rows*: virtual row v has in lane group g the image's row v + g - 1. So virtual rows 3T,
 3T + 1, 3T + 2, one in each bank, hold for every group the three rows around its own. The weight stream has
 pad values and kernels once for each group, and kernels of alpha = 0 for lanes between that have no
@@ -78,6 +81,8 @@ class EngineConfig:
     ``residual`` adds what residual networks need: shortcuts, stride 2, 1x1 kernels, 3x3/2 pooling and an
     image in 2x2 blocks; it needs masks with a zero (``mask_bits_max`` of 2 or more). ``batch`` adds what it
     takes to run several images in one frame, so that one load of weights serves them all.
+    ``scalar_tables`` adds scalars of fewer than 8 bits, which are looked up in a table of the layer; the
+    weight ROM and the table of such an engine have a form of their own.
 
     Raises InputError, naming the field and what is allowed, for an impossible configuration.
     """
@@ -102,6 +107,7 @@ class EngineConfig:
     descriptor_maps: int = 1
     residual: bool = False
     batch: bool = False
+    scalar_tables: bool = False
 
     def __post_init__(self) -> None:
         def check(name: str, value: object, low: int, high: int) -> None:
@@ -137,7 +143,7 @@ class EngineConfig:
                 f"configuration {self.name!r}: {self.input_lanes} x {self.output_lanes} lanes; "
                 "allowed: one lane count a multiple of the other"
             )
-        for name in ("row_groups", "descriptor_whitening", "residual", "batch"):
+        for name in ("row_groups", "descriptor_whitening", "residual", "batch", "scalar_tables"):
             value = getattr(self, name)
             if type(value) is not bool:
                 raise InputError(f"configuration {self.name!r}: {name} = {value!r}; allowed: true, false")
@@ -249,6 +255,12 @@ class EngineConfig:
 # --------------------------------------------------------------------------------------------------------
 # Widths inside the array that follow from the above
 # --------------------------------------------------------------------------------------------------------
+
+
+def table_beat_entries(config: EngineConfig) -> int:
+    """Entries of a table of scalars that the weight loader takes in a cycle, a power of two."""
+    fit = kernel_bits(config.mask_bits_max) * config.load_kernels // SCALAR_BITS
+    return min(TABLE_ENTRIES_MAX, 1 << fit.bit_length() >> 1)
 
 
 def tap_sum_bits(config: EngineConfig) -> int:

@@ -14,6 +14,9 @@ TABLE_VERSION_BATCH = 4
 TABLE_VERSION_RESIDUAL_BATCH = 5
 """The same with ``batch``, without and with ``residual``."""
 
+TABLE_VERSION_SCALAR_TABLES = 16
+"""Added to the version of the tables of an engine with ``scalar_tables``, which takes no other."""
+
 KIND_END = 0
 KIND_INPUT = 1
 KIND_CONV = 2
@@ -82,6 +85,10 @@ the last map), the read fields and read_part.
 row_groups is 0 but in a layer that runs in row groups (see ROW_GROUPS) and in its input record. There it is
 the number of rows, 1 to 3, of the map's last triple; the layer's height and its visits' first_row and rows
 count triples, last_in_lanes the lanes up to the last group's last channel."""
+
+SCALAR_TABLE_FIELDS = (Field("scalar_bits", 10, 28, 4),)
+"""What a layer record has besides in an engine with ``scalar_tables``: the bits q of a stored scalar, one of
+SCALAR_WIDTHS."""
 
 SHORTCUT_NONE = 0
 SHORTCUT_IDENTITY = 1
@@ -171,6 +178,8 @@ LAYERS_MAX = 254
 def layer_fields(config: EngineConfig) -> tuple[Field, ...]:
     """The fields of a layer record that an engine reads: row_groups only in one with row groups."""
     fields = tuple(f for f in LAYER_FIELDS if config.row_groups or f.name != "row_groups")
+    if config.scalar_tables:
+        fields += SCALAR_TABLE_FIELDS
     if config.residual:
         fields += RESIDUAL_LAYER_FIELDS
     return fields + _of_batch(BATCH_LAYER_FIELDS, config)
@@ -190,11 +199,13 @@ def _of_batch(fields: tuple[Field, ...], config: EngineConfig) -> tuple[Field, .
 
 def table_versions(config: EngineConfig) -> tuple[int, ...]:
     """The versions of the tables that an engine takes; the last one is that of a table with row groups."""
+    versions = (TABLE_VERSION, TABLE_VERSION_ROW_GROUPS) if config.row_groups else (TABLE_VERSION,)
     if config.batch:
-        return (TABLE_VERSION_RESIDUAL_BATCH if config.residual else TABLE_VERSION_BATCH,)
-    if config.residual:
-        return (TABLE_VERSION_RESIDUAL,)
-    return (TABLE_VERSION, TABLE_VERSION_ROW_GROUPS) if config.row_groups else (TABLE_VERSION,)
+        versions = (TABLE_VERSION_RESIDUAL_BATCH if config.residual else TABLE_VERSION_BATCH,)
+    elif config.residual:
+        versions = (TABLE_VERSION_RESIDUAL,)
+    form = TABLE_VERSION_SCALAR_TABLES if config.scalar_tables else 0
+    return tuple(form + version for version in versions)
 
 
 def layer_words(config: EngineConfig) -> int:

@@ -65,6 +65,7 @@ class AllocationSettings:
     """How sensitivities are measured and plans are searched. Raises InputError.
 
     ``widths`` are the mask bits to choose from (None: 1, 2 and 3, or all of them if more cycles are allowed).
+    ``scalar_bits``, of 8, 4, 3 and 2, are those of every layer.
     ``fit``, ``activation_bits``, ``preprocessing``, ``size`` and ``percentile`` are as for ``compress``.
     ``pictures`` is the number of pictures used of those given, spread evenly. ``rounds`` is the largest
     number of times that sensitivities are measured again. ``trials`` is the largest number of plans near the
@@ -80,6 +81,7 @@ class AllocationSettings:
     percentile: float = DEFAULT_PERCENTILE
     rounds: int = DEFAULT_ROUNDS
     trials: int = DEFAULT_TRIALS
+    scalar_bits: int = 8
 
     def __post_init__(self) -> None:
         if not 1 <= self.pictures <= PICTURES_MAX:
@@ -137,6 +139,7 @@ def allocate(
     allocator = Allocator(
         weights, chosen, preprocessing=settings.preprocessing, widths=widths, fit=settings.fit,
         activation_bits=settings.activation_bits, percentile=settings.percentile, progress=progress,
+        scalar_bits=settings.scalar_bits,
     )  # fmt: skip
     costs = allocator.costs
     bits = (int(target.bits_per_weight * costs.weights) if target.bits_per_weight is not None

@@ -10,7 +10,7 @@ from kestrel.api.pictures import Pictures, calibration_pictures
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress import pipeline
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, Progress, generated_pictures, silent
-from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.mask_plan import parse_mask_plan, parse_scalar_plan
 from kestrel.sw.compress.report import CompressionReport
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.files.entries import state_arrays
@@ -47,6 +47,7 @@ def load_weights(
 
 def compress(
     weights: FloatNetwork, pictures: Pictures | None = None, *, mask_bits: MaskBits = 3,
+    scalar_bits: MaskBits = 8,
     fit: str = "least-squares", activation_bits: int = 8, preprocessing: str = "torchvision",
     size: Size = 224, percentile: float = DEFAULT_PERCENTILE, seed: int = 0,
     progress: Progress | None = None,
@@ -54,14 +55,15 @@ def compress(
     """Turns float weights into masks, scalars, biases and shifts.
 
     Activation ranges are measured on ``pictures`` (None: generated ones, which are good enough for random
-    weights but not for trained ones). ``mask_bits`` are as in ``MaskBits``, each 1..5. ``fit`` says how masks
-    are fitted: "least-squares", "output", "sequential", "vendor" or "paper". ``activation_bits`` is 4..8.
-    ``preprocessing`` is what the weights expect. Pictures are stretched to ``size``, in pixels.
-    ``percentile`` is the percentile of the activations, 50..100, that is taken as their range. ``seed`` is
-    that of the generated pictures. Returns the network, and a report of what was done, layer by layer. Raises
-    InputError.
+    weights but not for trained ones). ``mask_bits`` are as in ``MaskBits``, each 1..5. ``scalar_bits``
+    likewise, each 8, 4, 3 or 2: with fewer than 8, a layer's scalars come from a table of so many bits.
+    ``fit`` says how masks are fitted: "least-squares", "output", "sequential", "vendor" or "paper".
+    ``activation_bits`` is 4..8. ``preprocessing`` is what the weights expect. Pictures are stretched to
+    ``size``, in pixels. ``percentile`` is the percentile of the activations, 50..100, that is taken as their
+    range. ``seed`` is that of the generated pictures. Returns the network, and a report of what was done,
+    layer by layer. Raises InputError.
     """
-    plan = mask_plan(mask_bits, weights.shape)
+    plan, scalars = mask_plan(mask_bits, weights.shape), scalar_plan(scalar_bits, weights.shape)
     height, width = height_width(size)
     if pictures is not None:
         if seed:
@@ -73,7 +75,7 @@ def compress(
         chosen = generated_pictures(height, width, seed)
     return pipeline.compress(
         weights, plan, chosen, preprocessing=preprocessing, activation_bits=activation_bits, fit=fit,
-        percentile=percentile, progress=progress or silent,
+        percentile=percentile, progress=progress or silent, scalar_bits=scalars,
     )
 
 
@@ -82,6 +84,13 @@ def mask_plan(mask_bits: MaskBits, shape: NetworkShape) -> tuple[int, ...]:
     if isinstance(mask_bits, int | str):
         return parse_mask_plan(str(mask_bits), shape)
     return parse_mask_plan(",".join(f"{bits}*1" for bits in mask_bits), shape)
+
+
+def scalar_plan(scalar_bits: MaskBits, shape: NetworkShape) -> tuple[int, ...]:
+    """Scalar bits as one number for each layer. Raises InputError."""
+    if isinstance(scalar_bits, int | str):
+        return parse_scalar_plan(str(scalar_bits), shape)
+    return parse_scalar_plan(",".join(f"{bits}*1" for bits in scalar_bits), shape)
 
 
 def retrain(

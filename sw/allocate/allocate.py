@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.allocate.costs import POINT_BITS, layer_costs
 from kestrel.sw.allocate.measure import Distortion, PlanMeasure
 from kestrel.sw.allocate.search import (
@@ -90,21 +91,24 @@ class Allocation:
 class Allocator:
     """Measures the sensitivities of ``network`` once; ``find`` then gives a plan for any target.
 
-    ``widths`` are the mask bits to choose from. Raises InputError for options outside their range.
+    ``widths`` are the mask bits to choose from; scalars have ``scalar_bits`` in every layer. Raises
+    InputError for options outside their range.
     """
 
     def __init__(self, network: FloatNetwork, pictures: CalibrationPictures, *, preprocessing: str,
                  widths: Sequence[int] = DEFAULT_WIDTHS, fit: str = "least-squares", activation_bits: int = 8,
-                 percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent) -> None:
+                 percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
+                 scalar_bits: int = SCALAR_BITS) -> None:
         prepared = find_preprocessing(preprocessing)
         check_activation_bits(activation_bits)
         self.network = network
-        self.costs = layer_costs(network.shape, widths, pictures.height, pictures.width)
+        self.costs = layer_costs(network.shape, widths, pictures.height, pictures.width, scalar_bits)
         fits = LayerFits(network, prepared, pictures, fit, progress)
-        self.integers = PlanMeasure(fits, pictures, preprocessing, activation_bits, percentile)
+        self.integers = PlanMeasure(fits, pictures, preprocessing, activation_bits, percentile,
+                                    scalar_bits)
         self._widths = tuple(sorted(widths))
         self._progress = progress
-        self._disturbance = Disturbance(fits, pictures, prepared)
+        self._disturbance = Disturbance(fits, pictures, prepared, scalar_bits)
         self._known: dict[Plan, float] = {}
         self._tables: dict[Plan | None, Sensitivity] = {}
         self.sensitivity = self._around(None)

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, PASSES
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.hw.spec.widths import (
+    SCALAR_BITS,
+    SCALAR_WIDTHS,
+    centre_kernel_bits,
+    kernel_bits,
+    scalar_table_bits,
+)
 from kestrel.sw.model.graph import owners, weight_counts
 from kestrel.sw.model.network import IMAGE, NetworkShape, map_sizes, source_of
 
@@ -54,10 +60,13 @@ class Costs:
                      for layer, width in zip(self.choices, plan, strict=True))
 
 
-def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: int) -> Costs:
+def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: int,
+                scalar_bits: int = SCALAR_BITS) -> Costs:
     """The costs of every layer at each of ``widths``, on images of ``height`` x ``width``; those of 1x1
-    kernels at their only width. Raises InputError if there is no width, or one that the engine does not
-    have."""
+    kernels at their only width. All scalars have ``scalar_bits``. Raises InputError if there is no width, or
+    one that the engine does not have."""
+    if scalar_bits not in SCALAR_WIDTHS:
+        raise InputError(f"scalar bits {scalar_bits}; allowed: {', '.join(map(str, SCALAR_WIDTHS))}")
     allowed = f"{MASK_BITS[0]}..{MASK_BITS[-1]}, each once"
     if not widths or len(set(widths)) != len(widths) or not set(widths) <= set(MASK_BITS):
         raise InputError(f"mask widths {','.join(map(str, widths))!r}; allowed: {allowed}")
@@ -65,24 +74,25 @@ def layer_costs(shape: NetworkShape, widths: Sequence[int], height: int, width: 
     choices: list[tuple[Choice, ...]] = []
     for owner in owners(shape.layers):
         layer = shape.layers[owner]
-        kernels, shortcut_bits = layer.in_channels * layer.out_channels, _shortcut_bits(shape, owner)
+        kernels = layer.in_channels * layer.out_channels
+        beside = _shortcut_bits(shape, owner, scalar_bits) + scalar_table_bits(scalar_bits)
         users = [n for n, other in enumerate(shape.layers) if owner in (n, other.shares)]
         found: list[Choice] = []
         for bits in sorted(widths) if layer.kernel == 3 else [POINT_BITS]:
-            stored = kernel_bits(bits) if layer.kernel == 3 else CENTRE_KERNEL_BITS
+            stored = kernel_bits(bits, scalar_bits) if layer.kernel == 3 else centre_kernel_bits(scalar_bits)
             needed = sum(PASSES[bits] * cycles[n][0] + cycles[n][1] for n in users)
-            found.append(Choice(bits, kernels * stored + shortcut_bits, needed))
+            found.append(Choice(bits, kernels * stored + beside, needed))
         choices.append(tuple(found))
     return Costs(tuple(choices), sum(weight_counts(shape.layers)), sum(map(sum, cycles)))
 
 
-def _shortcut_bits(shape: NetworkShape, number: int) -> int:
-    """Stored bits of a layer's shortcut: an identity has a scalar a channel."""
+def _shortcut_bits(shape: NetworkShape, number: int, scalar_bits: int) -> int:
+    """Stored bits of a layer's shortcut, its table included: an identity has a scalar a channel."""
     layer, shortcut = shape.layers[number], shape.layers[number].shortcut
     if shortcut is None:
         return 0
     kernels = shape.layers[shortcut.source].out_channels if shortcut.projection else 1
-    return layer.out_channels * kernels * CENTRE_KERNEL_BITS
+    return layer.out_channels * kernels * centre_kernel_bits(scalar_bits) + scalar_table_bits(scalar_bits)
 
 
 def _one_pass(shape: NetworkShape, height: int, width: int) -> list[tuple[int, int]]:

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.allocate.search import Plan, for_every_layer
 from kestrel.sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
 from kestrel.sw.compress.calibrate import CalibrationPictures
@@ -81,8 +82,9 @@ class PlanMeasure:
     """Compresses the network by a plan and measures it on the calibration pictures, once for every plan."""
 
     def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: str,
-                 activation_bits: int, percentile: float) -> None:
+                 activation_bits: int, percentile: float, scalar_bits: int = SCALAR_BITS) -> None:
         self._fits = fits
+        self._scalar_bits = scalar_bits
         self._pictures = pictures
         self._preprocessing = preprocessing
         self._activation_bits = activation_bits
@@ -99,6 +101,7 @@ class PlanMeasure:
                 network, for_every_layer(plan, network.shape.layers), self._pictures,
                 preprocessing=self._preprocessing, activation_bits=self._activation_bits,
                 fit=self._fits.rule, percentile=self._percentile, fits=self._fits,
+                scalar_bits=[self._scalar_bits] * len(network.shape.layers),
             )
         return self._networks[plan]
 

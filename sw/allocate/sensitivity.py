@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.allocate.search import Plan, for_every_layer
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
 from kestrel.sw.compress.layer_fits import LayerFits
@@ -56,8 +57,10 @@ class Disturbance:
     InputError for a bad picture.
     """
 
-    def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: Preprocessing) -> None:
+    def __init__(self, fits: LayerFits, pictures: CalibrationPictures, preprocessing: Preprocessing,
+                 scalar_bits: int = SCALAR_BITS) -> None:
         self._fits = fits
+        self._scalar_bits = scalar_bits
         network = fits.network
         self._layers = network.shape.layers
         self._owners = owners(self._layers)
@@ -150,7 +153,7 @@ class Disturbance:
                 for number, width in enumerate(for_every_layer(plan, self._layers))]
 
     def _fitted(self, number: int, width: int) -> Parameters:
-        weight = torch.from_numpy(self._fits.get(number, width)[0].weights()).float()
+        weight = torch.from_numpy(self._fits.get(number, width, self._scalar_bits)[0].weights()).float()
         return weight, self._float[number][1]
 
 

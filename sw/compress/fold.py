@@ -25,6 +25,7 @@ from kestrel.hw.spec.widths import (
 )
 from kestrel.sw.compress.fit import Fit, signs, sqnr_db
 from kestrel.sw.compress.refine import Refine, round_half_up
+from kestrel.sw.compress.scalar_tables import in_table
 from kestrel.sw.model.blocks import blocks_pad
 from kestrel.sw.model.compressed import CompressedLayer, CompressedNetwork
 from kestrel.sw.model.network import ConvShape, NetworkShape
@@ -199,12 +200,13 @@ def _fold_at(shape: ConvShape, weight: np.ndarray, bias: np.ndarray, fit: Fit, m
 
     beta, sign = np.zeros(0), None
     if shortcut is not None:
-        beta = round_half_up(np.abs(shortcut.weight) * (shortcut.scale / scale * 2.0 ** (shift - lift)))
+        beta = np.abs(shortcut.weight) * (shortcut.scale / scale * 2.0 ** (shift - lift))
+        beta = round_half_up(in_table(beta, np.ones_like(beta), fit.scalar_bits))
         sign = signs(shortcut.weight) if shortcut.weight.ndim > 1 else None
     layer = CompressedLayer(
         shape, mask_bits, mask, alpha.astype(np.uint8), stored.astype(np.int16), shift, scale,
         shortcut_alpha=None if shortcut is None else np.clip(beta, 0, SCALAR_MAX).astype(np.uint8),
-        shortcut_sign=sign, shortcut_shift=lift,
+        shortcut_sign=sign, shortcut_shift=lift, scalar_bits=fit.scalar_bits,
     )
     largest = max(float(rounded.max(initial=0.0)), float(beta.max(initial=0.0)))
     return _Attempt(

@@ -10,6 +10,11 @@ single changes are our own.
 Starting from the least-squares fit of each kernel, two steps alternate. First all scalars of an output
 channel are found together by linear least squares under H, with fixed masks. Then taps move to a neighbouring
 level, the best single change of every output channel at a time, as long as one lowers the error.
+
+Scalars from a table take the place of the first step by two: one after another, every kernel of an output
+channel takes the entry with which the error of the whole channel is smallest, given the others; then the
+entries become those of least error of all output channels together, by linear least squares with fixed masks
+and choices.
 """
 
 import numpy as np
@@ -17,10 +22,11 @@ import torch
 from torch.nn import functional
 
 from kestrel.hw.spec.masks import mask_values
-from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
+from kestrel.hw.spec.widths import SCALAR_BITS, SCALAR_MAX, TAPS, table_entries
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
 from kestrel.sw.compress.fit import Fit
 from kestrel.sw.compress.refine import round_half_up
+from kestrel.sw.compress.scalar_tables import fit_table, nearest_entries, whole_table
 from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.model.preprocessing import Preprocessing
@@ -37,6 +43,12 @@ POWER_BYTES = 1 << 27
 """Memory limit of the scalars' equations that are solved at once."""
 
 ALTERNATIONS = 3
+
+TABLE_ALTERNATIONS = 6
+"""Limit of the alternations of choices, table and masks."""
+
+SWEEPS = 4
+"""Limit of the times that all kernels of an output channel choose again before the table is fitted again."""
 CACHED_BYTES = 1 << 18
 """About the memory of an array of the output channels whose taps move at the same time: what they work on
 stays in the processor's cache."""
@@ -99,8 +111,11 @@ class ChannelFit:
         size = float(np.trace(moment)) / len(moment) or 1.0
         self._moment = moment / size + np.eye(len(moment)) * DAMPING
 
-    def fit(self, weight: np.ndarray, start: Fit, mask_bits: int) -> Fit:
-        """Masks and real scalars of lower output error than ``start``, for weight [C_out, C_in, 3, 3]."""
+    def fit(self, weight: np.ndarray, start: Fit, mask_bits: int, scalar_bits: int = SCALAR_BITS,
+            gain: np.ndarray | None = None) -> Fit:
+        """Masks and real scalars of lower output error than ``start``, for weight [C_out, C_in, 3, 3]. With
+        fewer ``scalar_bits`` than 8 the scalars come from a table, and the start is one without; ``gain`` is
+        as in ``fit_masks``."""
         outputs, inputs = start.alpha.shape
         target = weight.reshape(outputs, -1).astype(np.float64)
         mask, alpha = start.mask.reshape(outputs, -1).astype(np.float64), start.alpha
@@ -110,12 +125,17 @@ class ChannelFit:
             if not changed:
                 break
         mask, alpha = self._fit_scalars(target, mask, alpha)
-        return Fit(mask.reshape(outputs, inputs, 3, 3).astype(np.int8), alpha)
+        if table_entries(scalar_bits):
+            unit = np.ones(inputs) if gain is None else 1 / gain
+            mask, alpha = self._fit_table(target, mask, alpha, unit, mask_bits, scalar_bits)
+        return Fit(mask.reshape(outputs, inputs, 3, 3).astype(np.int8), alpha, scalar_bits)
 
     def __call__(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
                  mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
         """Rounds the scalars and moves taps to compensate for the rounding."""
         outputs = len(weight)
+        if table_entries(fit.scalar_bits):
+            return self._whole(weight, fit, unit, mask_bits)
         alpha = round_half_up(fit.alpha / unit)
         mask = fit.mask.reshape(outputs, -1).astype(np.float64)
         if (alpha <= SCALAR_MAX).all():
@@ -141,6 +161,78 @@ class ChannelFit:
         result = alpha + change
         sign = np.where(result < 0, -1.0, 1.0)
         return mask * np.repeat(sign, TAPS, axis=1), np.abs(result)
+
+    def _fit_table(self, target: np.ndarray, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray,
+                   mask_bits: int, scalar_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masks [C_out, 9 C_in] and scalars of least output error, the scalars from a table, near those
+        without. unit: what a scalar of 1 in the table is worth, [C_in]."""
+        taps = mask.reshape(*alpha.shape, TAPS)
+        blocks = self._moment.reshape(alpha.shape[1], TAPS, alpha.shape[1], TAPS)
+        own = np.einsum("oit,itu,oiu->oi", taps, np.einsum("itiu->itu", blocks), taps, optimize=True)
+        table = fit_table(alpha / unit, own * unit**2, scalar_bits)
+        choice = nearest_entries(alpha / unit, table)
+        for _ in range(TABLE_ALTERNATIONS):
+            before = choice
+            choice, power, right = self._choose(target, mask * np.repeat(unit, TAPS), table, choice)
+            ridge = np.eye(len(table)) * (1e-9 * float(np.trace(power)) / len(table) + 1e-30)
+            table = table + np.linalg.solve(power + ridge, right - power @ table)
+            # An entry below zero changes its sign, and with it the masks of those that chose it.
+            mask = mask * np.repeat(np.where(table < 0, -1.0, 1.0)[choice], TAPS, axis=1)
+            order = np.argsort(np.abs(table), kind="stable")
+            table, choice = np.abs(table)[order], np.argsort(order, kind="stable")[choice]
+            mask, moved = self._move_taps(target, mask, table[choice] * unit, mask_bits)
+            if not moved and np.array_equal(before, choice):
+                break
+        return mask, table[choice] * unit
+
+    def _whole(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
+               mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rounds the table, lets kernels choose again and moves taps to compensate."""
+        outputs, inputs = fit.alpha.shape
+        table = whole_table(fit.alpha / unit, fit.scalar_bits)
+        choice = nearest_entries(fit.alpha / unit, table)
+        mask = fit.mask.reshape(outputs, -1).astype(np.float64)
+        if table[-1] <= SCALAR_MAX:
+            target = weight.reshape(outputs, -1)
+            choice = self._choose(target, mask * np.repeat(unit, TAPS), table, choice)[0]
+            mask, _ = self._move_taps(target, mask, table[choice] * unit, mask_bits)
+        return mask.reshape(outputs, inputs, 3, 3).astype(np.int8), table[choice]
+
+    def _choose(self, target: np.ndarray, mask: np.ndarray, table: np.ndarray,
+                choice: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lets every kernel choose an entry in turn, for masks [C_out, 9 C_in] that may be scaled. Returns
+        the choices and, for these, the equations of the best table: power [entries, entries] and right
+        side."""
+        outputs, inputs = choice.shape
+        taps = mask.reshape(outputs, inputs, TAPS)
+        wanted = ((target @ self._moment).reshape(taps.shape) * taps).sum(axis=2)
+        choice = choice.copy()
+        power, right = np.zeros((len(table), len(table))), np.zeros(len(table))
+        at_once = max(1, POWER_BYTES // (8 * inputs**2))
+        for start in range(0, outputs, at_once):
+            part = slice(start, start + at_once)
+            gram, chosen = self._powers(taps[part]), choice[part]
+            left = wanted[part] - np.einsum("oij,oj->oi", gram, table[chosen])
+            rows = np.arange(len(chosen))
+            for _ in range(SWEEPS):
+                moved = False
+                for i in range(inputs):
+                    by = table - table[chosen[:, i]][:, None]  # [o, entries]
+                    gain = by * (2 * left[:, i, None] - by * gram[:, i, i, None])
+                    best = gain.argmax(axis=1)
+                    better = gain[rows, best] > 1e-12 * np.abs(wanted[part, i] * table[-1])
+                    if not better.any():
+                        continue
+                    moved = True
+                    step = np.where(better, by[rows, best], 0.0)
+                    chosen[better, i] = best[better]
+                    left -= gram[:, i] * step[:, None]
+                if not moved:
+                    break
+            taken = (chosen[..., None] == np.arange(len(table))).astype(np.float64)  # [o, C_in, entries]
+            power += np.einsum("oie,oif->ef", taken, gram @ taken)
+            right += np.einsum("oie,oi->e", taken, wanted[part])
+        return choice, power, right
 
     def _powers(self, taps: np.ndarray) -> np.ndarray:
         """G of the output channels whose masks are taps [O, C_in, 9]: float64 [O, C_in, C_in] with

@@ -7,7 +7,7 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
-from kestrel.hw.spec.widths import BIAS_FRACTION
+from kestrel.hw.spec.widths import BIAS_FRACTION, SCALAR_BITS, SCALAR_WIDTHS
 from kestrel.sw.compress.activity import Activity, measure_activity
 from kestrel.sw.compress.calibrate import (
     DEFAULT_PERCENTILE,
@@ -44,14 +44,15 @@ from kestrel.sw.model.weights import FloatNetwork
 def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: CalibrationPictures, *,
              preprocessing: str, activation_bits: int = 8, fit: str = "least-squares",
              percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
-             fits: LayerFits | None = None) -> tuple[CompressedNetwork, CompressionReport]:
+             fits: LayerFits | None = None,
+             scalar_bits: Sequence[int] | None = None) -> tuple[CompressedNetwork, CompressionReport]:
     """Turns a float network into integers.
 
     mask_bits: one number a layer, 1 for 1x1 kernels, the owner's where integers are shared; pictures: what
     activation ranges are measured on, by running the float network *with the fitted weights*: these are the
     activations the integers will have, and with few mask bits they are smaller than the original's. fits:
     made before, of this network and rule (not of ``sequential``, whose fits depend on the widths of all
-    layers before).
+    layers before); scalar_bits: likewise one of SCALAR_WIDTHS a layer, 8 for all if not given.
 
     Raises InputError for options outside their range, a layer that calibration finds dead, and a network
     whose accumulators could overflow.
@@ -69,14 +70,23 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
         wanted = 1 if layer.kernel == 1 else bits if layer.shares is None else mask_bits[layer.shares]
         if bits != wanted:
             raise InputError(f"mask bits {bits} for layer {layer.name}; allowed: {wanted}")
+    widths = [SCALAR_BITS] * len(mask_bits) if scalar_bits is None else list(scalar_bits)
+    if len(widths) != len(shape.layers) or any(bits not in SCALAR_WIDTHS for bits in widths):
+        allowed = ", ".join(map(str, SCALAR_WIDTHS))
+        raise InputError(f"scalar bits {tuple(widths)}; allowed: {allowed} for each of the "
+                         f"{len(shape.layers)} layers of {shape.name}")
+    for layer, bits in zip(shape.layers, widths, strict=True):
+        if layer.shares is not None and bits != widths[layer.shares]:
+            raise InputError(f"scalar bits {bits} for layer {layer.name}; allowed: {widths[layer.shares]}")
 
     if fit == SEQUENTIAL_RULE:
-        calibrated = SequentialFit(network, prepared, activation_bits, pictures, percentile).run(mask_bits,
-                                                                                                 progress)
+        sequential = SequentialFit(network, prepared, activation_bits, pictures, percentile)
+        calibrated = sequential.run(mask_bits, progress, widths)
         folded, clipped = [c.folded for c in calibrated], [c.range.clipped for c in calibrated]
     else:
         fits = fits or LayerFits(network, prepared, pictures, fit, progress)
-        folded, clipped = _fold(fits, mask_bits, prepared, activation_bits, pictures, percentile, progress)
+        folded, clipped = _fold(fits, mask_bits, widths, prepared, activation_bits, pictures, percentile,
+                                progress)
     layers = tuple(replace(f.layer, trained=f.layer.shape.name not in network.untrained) for f in folded)
     result = compressed_network(shape, layers, prepared, activation_bits)
     check_accumulators(result)
@@ -100,15 +110,15 @@ def compress(network: FloatNetwork, mask_bits: Sequence[int], pictures: Calibrat
     return result, report
 
 
-def _fold(fits: LayerFits, mask_bits: Sequence[int], prepared: Preprocessing, activation_bits: int,
-          pictures: CalibrationPictures, percentile: float,
+def _fold(fits: LayerFits, mask_bits: Sequence[int], scalar_bits: Sequence[int], prepared: Preprocessing,
+          activation_bits: int, pictures: CalibrationPictures, percentile: float,
           progress: Progress) -> tuple[list[FoldedLayer], tuple[float, ...]]:
     """Layers fitted each for itself and folded, and the share of activations beyond each one's range."""
     network = fits.network
     with progress("fit", len(mask_bits)) as advance:
         found: list[tuple[Fit, Refine]] = []
-        for position, bits in enumerate(mask_bits):
-            found.append(fits.get(position, bits))
+        for position, bits in enumerate(zip(mask_bits, scalar_bits, strict=True)):
+            found.append(fits.get(position, *bits))
             advance(1)
     fitted = replace(network, weights=tuple(f.weights().astype(np.float32) for f, _ in found))
     ranges = measure_ranges(fitted, prepared, pictures, percentile, progress)
@@ -154,7 +164,7 @@ def _layer_report(folded: FoldedLayer, trained: bool, clipped: float, activity: 
     dead = (layer.alpha == 0) | ~layer.mask.any(axis=(2, 3))
     return LayerReport(
         name=layer.shape.name, trained=trained,
-        mask_bits=layer.mask_bits, shift=layer.shift,
+        mask_bits=layer.mask_bits, scalar_bits=layer.scalar_bits, shift=layer.shift,
         sqnr_float_db=sqnr_float_db, sqnr_target_db=folded.sqnr_target_db,
         alpha_max=int(layer.alpha.max(initial=0)), saturated=clipped,
         saturated_biases=folded.saturated_biases,

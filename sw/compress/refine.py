@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.masks import mask_values
-from kestrel.hw.spec.widths import SCALAR_MAX, TAPS
+from kestrel.hw.spec.widths import SCALAR_MAX, TAPS, table_entries
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, silent
 from kestrel.sw.compress.fit import Fit
 from kestrel.sw.compress.mask_rules import round_scalars
+from kestrel.sw.compress.scalar_tables import choose_entries, kernels_of, nearest_entries, whole_table
 from kestrel.sw.model.float_network import real_batch
 from kestrel.sw.model.preprocessing import Preprocessing
 
@@ -21,7 +22,8 @@ Refine = Callable[[np.ndarray, Fit, np.ndarray, int], tuple[np.ndarray, np.ndarr
 
 weight: float64 [C_out, C_in, 3, 3], what is approximated; fit: its masks and real scalars; unit: float64
 [C_in], what a scalar of 1 is worth. Gives mask int8 [C_out, C_in, 3, 3] and alpha float64 [C_out, C_in],
-whole numbers, not yet limited to SCALAR_MAX if the fitted scalar is above it.
+whole numbers, not yet limited to SCALAR_MAX if the fitted scalar is above it; at most 2**fit.scalar_bits
+different ones where these are fewer than 8.
 """
 
 
@@ -33,13 +35,22 @@ def round_half_up(value: float | np.ndarray) -> np.ndarray:
 def keep_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,  # noqa: ARG001 (Refine)
                mask_bits: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
     """Scalars are rounded and masks stay as fitted: for rules that prescribe the mask."""
+    if table_entries(fit.scalar_bits):
+        table = whole_table(fit.alpha / unit, fit.scalar_bits)
+        return fit.mask, table[nearest_entries(fit.alpha / unit, table)]
     return fit.mask, round_half_up(fit.alpha / unit)
 
 
 def nearest_masks(weight: np.ndarray, fit: Fit, unit: np.ndarray,
                   mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Masks and whole scalars of least squared weight error near the fitted ones, as ``round_scalars`` finds
-    them."""
+    them; from the rounded table each kernel chooses anew."""
+    if table_entries(fit.scalar_bits):
+        table = torch.from_numpy(whole_table(fit.alpha / unit, fit.scalar_bits))
+        units = torch.from_numpy(unit).expand(fit.alpha.shape).reshape(-1)
+        mask, number = choose_entries(kernels_of(torch.from_numpy(weight)), mask_bits, table, units)
+        alpha = table[number].reshape(fit.alpha.shape)
+        return mask.reshape(weight.shape).numpy().astype(np.int8), alpha.numpy()
     mask, alpha = round_scalars(
         torch.from_numpy(weight), torch.from_numpy(fit.mask).double(), torch.from_numpy(fit.alpha),
         torch.from_numpy(unit), mask_bits,
@@ -58,6 +69,8 @@ pictures are blind still count. On the real conv1_1 at 3 bits, output / weight S
 
 SCALAR_STEPS = (1, 2, 4, 8, 16)
 ROUNDS_MAX = 200
+TABLE_ROUNDS_MAX = 4
+"""Limit of the times that a first layer's table is fitted again to its choices."""
 
 
 def pixel_moment(pictures: CalibrationPictures, preprocessing: Preprocessing,
@@ -82,7 +95,9 @@ class WindowFit:
     errors the sum (over taps and colours) does nearly all the harm, while weight SQNR counts all errors
     alike. With H the mean product of the window's inputs, the error of an output is e' H e for the weight
     error e of all its kernels together. Starting from the fitted masks, single changes and pairs of changes
-    (a tap to a neighbouring level, a scalar by a few steps) are made as long as one lowers that error.
+    (a tap to a neighbouring level, a scalar by a few steps) are made as long as one lowers that error. A
+    scalar from a table moves to any other entry; then the table becomes that of least error for these
+    choices, rounded, and the changes go on as long as that helps.
     """
 
     def __init__(self, moment: np.ndarray) -> None:
@@ -90,18 +105,52 @@ class WindowFit:
 
     def __call__(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
                  mask_bits: int) -> tuple[np.ndarray, np.ndarray]:
-        mask, alpha = fit.mask.copy(), round_half_up(fit.alpha / unit)
         values = np.array(mask_values(mask_bits))
+        if table_entries(fit.scalar_bits):
+            return self._among(weight, fit, unit, values)
+        mask, alpha = fit.mask.copy(), round_half_up(fit.alpha / unit)
         for channel in range(len(weight)):
             if (alpha[channel] <= SCALAR_MAX).all():
                 self._descend(weight[channel].ravel(), mask[channel], alpha[channel], unit, values)
         return mask, alpha
 
+    def _among(self, weight: np.ndarray, fit: Fit, unit: np.ndarray,
+               values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Masks and scalars from a table."""
+        table = whole_table(fit.alpha / unit, fit.scalar_bits)
+        mask, alpha = fit.mask.copy(), table[nearest_entries(fit.alpha / unit, table)]
+        best: tuple[float, np.ndarray, np.ndarray] | None = None
+        for _ in range(TABLE_ROUNDS_MAX):
+            if (alpha > SCALAR_MAX).any():
+                break
+            for channel in range(len(weight)):
+                self._descend(weight[channel].ravel(), mask[channel], alpha[channel], unit, values, table)
+            error = (weight - mask * (alpha * unit)[:, :, None, None]).reshape(len(weight), -1)
+            total = float(np.einsum("oi,ij,oj->", error, self._moment, error))
+            if best is not None and total >= best[0]:
+                break
+            best = total, mask.copy(), alpha.copy()
+            number = nearest_entries(alpha, table)
+            table = np.clip(round_half_up(self._table(weight, mask, number, unit, table)), 0, SCALAR_MAX)
+            alpha = table[number]
+            table = np.unique(table)
+        return (mask, alpha) if best is None else best[1:]
+
+    def _table(self, weight: np.ndarray, mask: np.ndarray, number: np.ndarray, unit: np.ndarray,
+               table: np.ndarray) -> np.ndarray:
+        """The entries of least output error for given masks and choices; those that nobody chose stay."""
+        chosen = number[..., None] == np.arange(len(table))  # [C_out, C_in, entries]
+        parts = np.einsum("oirc,oie,i->oirce", mask, chosen, unit).reshape(len(weight), -1, len(table))
+        power = np.einsum("oie,ij,ojf->ef", parts, self._moment, parts, optimize=True)
+        right = np.einsum("oie,ij,oj->e", parts, self._moment, weight.reshape(len(weight), -1), optimize=True)
+        ridge = np.eye(len(table)) * (1e-9 * float(np.trace(power)) / len(table) + 1e-30)
+        return table + np.linalg.solve(power + ridge, right - power @ table)
+
     def _descend(self, weight: np.ndarray, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray,
-                 values: np.ndarray) -> None:
+                 values: np.ndarray, table: np.ndarray | None = None) -> None:
         """Improves one output channel's mask [C_in, 3, 3] and alpha [C_in] in place."""
         for _ in range(ROUNDS_MAX):
-            moves = _Moves(mask, alpha, unit, values)
+            moves = _Moves(mask, alpha, unit, values, table)
             error = weight - (mask * (alpha * unit)[:, None, None]).ravel()
             seen = moves.change @ self._moment
             among = seen @ moves.change.T
@@ -123,7 +172,8 @@ class _Moves:
     be made together.
     """
 
-    def __init__(self, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray, values: np.ndarray) -> None:
+    def __init__(self, mask: np.ndarray, alpha: np.ndarray, unit: np.ndarray, values: np.ndarray,
+                 table: np.ndarray | None = None) -> None:
         taps = mask.ravel()
         position = np.searchsorted(values, taps)
         place, new = [], []
@@ -133,10 +183,15 @@ class _Moves:
             new.append(values[position[there] + step])
         self._place, self._new = np.concatenate(place), np.concatenate(new)
         kernel = np.arange(len(taps)) // TAPS
-        step_of = np.array([sign * step for step in SCALAR_STEPS for sign in (1, -1)])
-        self._kernel = np.repeat(np.arange(len(alpha)), len(step_of))
-        self._scalar = np.tile(step_of, len(alpha)) + alpha[self._kernel]
-        allowed = (self._scalar >= 0) & (self._scalar <= SCALAR_MAX)
+        if table is None:
+            step_of = np.array([sign * step for step in SCALAR_STEPS for sign in (1, -1)])
+            self._kernel = np.repeat(np.arange(len(alpha)), len(step_of))
+            self._scalar = np.tile(step_of, len(alpha)) + alpha[self._kernel]
+            allowed = (self._scalar >= 0) & (self._scalar <= SCALAR_MAX)
+        else:
+            self._kernel = np.repeat(np.arange(len(alpha)), len(table))
+            self._scalar = np.tile(table, len(alpha))
+            allowed = self._scalar != alpha[self._kernel]
         self._kernel, self._scalar = self._kernel[allowed], self._scalar[allowed]
 
         worth = (alpha * unit)[kernel]

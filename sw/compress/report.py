@@ -35,6 +35,7 @@ class LayerReport:
     name: str
     trained: bool
     mask_bits: int
+    scalar_bits: int
     shift: int
     sqnr_float_db: float | None
     sqnr_target_db: float | None
@@ -60,7 +61,8 @@ class LayerReport:
 @dataclass(frozen=True)
 class CompressionReport:
     """The whole network. ``bits``, ``bytes``, ``ratio`` (to float32 weights) and ``bits_per_weight`` count
-    masks and scalars; ``bias_bits``, ``shift_bits`` and ``scale_bits`` are counted beside them."""
+    masks, scalars and their tables; ``bias_bits``, ``shift_bits`` and ``scale_bits`` are counted beside
+    them."""
 
     network: str
     fit: str

@@ -27,6 +27,7 @@ import torch
 from torch.nn import functional
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress, Range, RangeHistogram, silent
 from kestrel.sw.compress.fit import FIT_RULES, SEQUENTIAL_RULE, Fit, fit_masks
 from kestrel.sw.compress.fold import (
@@ -86,14 +87,17 @@ class SequentialFit:
                              "integers of an earlier one, which would have to wait for it; "
                              f"allowed here: {others}")
 
-    def run(self, mask_bits: Sequence[int], progress: Progress = silent) -> list[Calibrated]:
-        """All layers, fitted with ``mask_bits[n]`` bits for layer n."""
+    def run(self, mask_bits: Sequence[int], progress: Progress = silent,
+            scalar_bits: Sequence[int] | None = None) -> list[Calibrated]:
+        """All layers, layer n with ``mask_bits[n]`` bits a mask and ``scalar_bits[n]`` a scalar, 8 by
+        default."""
+        widths = scalar_bits or [SCALAR_BITS] * len(mask_bits)
         first = LayerFits(self.network, self.preprocessing, self.pictures, "least-squares", progress)
         maps: list[dict[int, torch.Tensor]] = [{IMAGE: self._pixels(n)} for n in self._chosen]
         readers = last_readers(self.network.shape.layers)
         found: list[Calibrated] = []
         with progress("fit", len(mask_bits)) as advance:
-            for position, bits in enumerate(mask_bits):
+            for position, bits in enumerate(zip(mask_bits, widths, strict=True)):
                 found.append(self._layer(position, bits, maps, found, first))
                 runner = Reference(self._network([f.folded.layer for f in found]))
                 for kept in maps:
@@ -104,9 +108,10 @@ class SequentialFit:
                 advance(1)
         return found
 
-    def _layer(self, position: int, bits: int, maps: Sequence[Mapping[int, torch.Tensor]],
+    def _layer(self, position: int, bits: tuple[int, int], maps: Sequence[Mapping[int, torch.Tensor]],
                found: Sequence[Calibrated], first: LayerFits) -> Calibrated:
-        """The layer behind ``found``, from the integers' maps of every picture."""
+        """The layer behind ``found``, from the integers' maps of every picture. bits: of a mask and a
+        scalar."""
         shapes = self.network.shape.layers
         shape, source = shapes[position], source_of(shapes, position)
         inputs = image_scale(self.preprocessing, self.activation_bits, blocks=self.network.shape.blocks)
@@ -122,11 +127,11 @@ class SequentialFit:
         sources = [kept[source] for kept in maps]
         weight = self.network.weights[position]
         if position == 0:
-            fit, refine = first.get(0, bits)
+            fit, refine = first.get(0, *bits)
         else:
             weight, fit, refine = self._fit(position, bits, sources, added, float(inputs.scale[0]))
         measured = self._range(position, fit, inputs, zip(sources, added, strict=True))
-        folded = fold_layer(shape, weight, self.network.biases[position], fit, bits, measured.cap, inputs,
+        folded = fold_layer(shape, weight, self.network.biases[position], fit, bits[0], measured.cap, inputs,
                             self.activation_bits, refine, shortcut)
         return Calibrated(folded, measured)
 
@@ -135,17 +140,17 @@ class SequentialFit:
                            blocks=self.network.shape.blocks)
         return torch.from_numpy(pixels)[None]
 
-    def _fit(self, position: int, mask_bits: int, maps: Sequence[torch.Tensor],
+    def _fit(self, position: int, bits: tuple[int, int], maps: Sequence[torch.Tensor],
              added: Sequence[torch.Tensor | None], scale: float) -> tuple[np.ndarray, Fit, Refine]:
         """The weights to aim for, float32 [C_out, C_in, k, k], and their fit. added: what the shortcut adds
         in the integer network, in real units."""
         inputs, pairs, rest = self._moments(position, maps, added, scale)
         weight = corrected_weights(self.network.weights[position], inputs, pairs, rest)
-        fit = fit_masks(weight, mask_bits)
+        mask_bits, scalar_bits = bits
         if weight.shape[2] == 1:
-            return weight, fit, keep_masks
+            return weight, fit_masks(weight, mask_bits, scalar_bits=scalar_bits), keep_masks
         channels = ChannelFit(inputs)
-        return weight, channels.fit(weight, fit, mask_bits), channels
+        return weight, channels.fit(weight, fit_masks(weight, mask_bits), mask_bits, scalar_bits), channels
 
     def _moments(self, position: int, maps: Sequence[torch.Tensor], added: Sequence[torch.Tensor | None],
                  scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -20,7 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.hw.spec.widths import (
+    SCALAR_BITS,
+    centre_kernel_bits,
+    kernel_bits,
+    scalar_table_bits,
+    table_entries,
+)
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import SAFETENSORS_KEY
 from kestrel.sw.model.embedded import NETWORK_PATHS, network_path, unpacked
@@ -31,7 +37,10 @@ from kestrel.sw.model.validation import check, equal_arrays, validate
 FORMAT_VERSION = 1
 """Of a stack of plain layers (``ConvShape.is_plain``)."""
 GRAPH_VERSION = 2
-"""Of every other network."""
+"""Of every other network whose scalars have 8 bits each."""
+TABLES_VERSION = 3
+"""Of networks, plain or not, in which some layer's scalars have fewer bits. They are described as in
+GRAPH_VERSION."""
 METADATA_KEY = SAFETENSORS_KEY
 
 
@@ -46,6 +55,8 @@ class CompressedLayer:
     Of a shortcut: shortcut_alpha, uint8 [C_out, C_shortcut] of a projection, [C_out] of an identity;
     shortcut_sign, int8 [C_out, C_shortcut], +-1, of a projection only; shortcut_shift, 0 to
     SHORTCUT_SHIFT_MAX, by which its products are shifted left.
+    scalar_bits: one of SCALAR_WIDTHS; with fewer than 8, alpha has at most 2**scalar_bits different values,
+    and so has shortcut_alpha: those of the layer's tables (``scalar_table``).
     """
 
     shape: ConvShape
@@ -59,15 +70,19 @@ class CompressedLayer:
     shortcut_alpha: np.ndarray | None = None
     shortcut_sign: np.ndarray | None = None
     shortcut_shift: int = 0
+    scalar_bits: int = SCALAR_BITS
 
     @property
     def weight_bits(self) -> int:
-        """Stored bits of masks and scalars; 0 for a layer that shares another one's."""
+        """Stored bits of masks and scalars, tables included; 0 for a layer that shares another one's."""
         if self.shape.shares is not None:
             return 0
-        kernel = CENTRE_KERNEL_BITS if self.shape.kernel == 1 else kernel_bits(self.mask_bits)
-        shortcut = 0 if self.shortcut_alpha is None else self.shortcut_alpha.size * CENTRE_KERNEL_BITS
-        return self.alpha.size * kernel + shortcut
+        q = self.scalar_bits
+        kernel = centre_kernel_bits(q) if self.shape.kernel == 1 else kernel_bits(self.mask_bits, q)
+        bits = self.alpha.size * kernel + scalar_table_bits(q)
+        if self.shortcut_alpha is not None:
+            bits += self.shortcut_alpha.size * centre_kernel_bits(q) + scalar_table_bits(q)
+        return bits
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by the part that names them in the file."""
@@ -97,8 +112,13 @@ class CompressedNetwork:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a stack that any engine runs."""
+        """Whether it is a stack of plain layers."""
         return not self.blocks and all(layer.shape.is_plain for layer in self.layers)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether some layer's scalars come from a table: it needs an engine with ``scalar_tables``."""
+        return any(layer.scalar_bits != SCALAR_BITS for layer in self.layers)
 
     @property
     def weight_bits(self) -> int:
@@ -108,6 +128,13 @@ class CompressedNetwork:
         """(height, width) of every layer's output for an image of ``height`` x ``width`` pixels."""
         first = first_size(height, width, blocks=self.blocks)
         return map_sizes([layer.shape for layer in self.layers], *first)
+
+
+def scalar_table(scalars: np.ndarray, scalar_bits: int) -> np.ndarray:
+    """The table of scalars with fewer than 8 bits, uint8 [2**scalar_bits]: the values that occur, ascending,
+    and zeros behind them. The network file does not hold it, because the scalars say it all."""
+    values = np.unique(scalars)
+    return np.pad(values, (0, table_entries(scalar_bits) - len(values)))
 
 
 def same(a: CompressedNetwork, b: CompressedNetwork) -> bool:
@@ -178,10 +205,11 @@ def load_network(path: str | Path) -> CompressedNetwork:
 
 def describe_network(network: CompressedNetwork) -> dict[str, Any]:
     """Everything of a network except its arrays, as it is stored in the file's JSON."""
-    plain = network.is_plain
+    tables = network.has_tables
+    plain = network.is_plain and not tables
     shapes = [layer.shape for layer in network.layers]
     return {
-        "version": FORMAT_VERSION if plain else GRAPH_VERSION,
+        "version": TABLES_VERSION if tables else FORMAT_VERSION if plain else GRAPH_VERSION,
         "name": network.name,
         "activation_bits": network.activation_bits,
         "preprocessing": network.preprocessing,
@@ -194,6 +222,7 @@ def describe_network(network: CompressedNetwork) -> dict[str, Any]:
                 "pool": layer.shape.pool,
                 **({} if plain else _graph_entry(layer, source_of(shapes, number))),
                 "mask_bits": layer.mask_bits,
+                **({"scalar_bits": layer.scalar_bits} if tables else {}),
                 "shift": layer.shift,
                 "scale": layer.scale,
                 "trained": layer.trained,
@@ -218,9 +247,10 @@ def build_network(description: object, tensors: dict[str, np.ndarray]) -> Compre
     """The network of a description (``describe_network``) and its tensors by name, as a file has them. Types
     are checked, values are not (``validate``). Raises InputError."""
     version = _get(description, "version", int)
-    if version not in (FORMAT_VERSION, GRAPH_VERSION):
-        raise InputError(f"format version {version}; allowed: {FORMAT_VERSION}, {GRAPH_VERSION}")
-    graph = version == GRAPH_VERSION
+    versions = (FORMAT_VERSION, GRAPH_VERSION, TABLES_VERSION)
+    if version not in versions:
+        raise InputError(f"format version {version}; allowed: {', '.join(map(str, versions))}")
+    graph, tables = version != FORMAT_VERSION, version == TABLES_VERSION
     entries = _get(description, "layers", list)
     shapes = [_shape(entry, number, graph=graph) for number, entry in enumerate(entries)]
     owners = [_owner(shapes, number) for number in range(len(shapes))]
@@ -240,6 +270,7 @@ def build_network(description: object, tensors: dict[str, np.ndarray]) -> Compre
             scale=_get(entry, "scale", float),
             trained=_get(entry, "trained", bool),
             shortcut_shift=_get(entry["shortcut"], "shift", int) if shape.shortcut else 0,
+            scalar_bits=_get(entry, "scalar_bits", int) if tables else SCALAR_BITS,
             **arrays,
         ))
     return CompressedNetwork(_get(description, "name", str), _get(description, "activation_bits", int),

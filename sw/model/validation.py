@@ -15,9 +15,11 @@ from kestrel.hw.spec.widths import (
     ACTIVATION_BITS_MIN,
     BIAS_MAX,
     BIAS_MIN,
+    SCALAR_WIDTHS,
     SHIFT_MAX,
     SHIFT_MIN,
     SHORTCUT_SHIFT_MAX,
+    table_entries,
 )
 from kestrel.sw.model.graph import check_graph
 from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape
@@ -81,6 +83,7 @@ def _validate_layer(layer: "CompressedLayer", shapes: Sequence[ConvShape]) -> No
                  values[-1])
     check_masks(layer)
     _check_array(f"{where}alpha", layer.alpha, "uint8", kernels, 0, 255)
+    check_scalars(layer)
     _check_array(f"{where}bias", layer.bias, "int16", kernels[:1], BIAS_MIN, BIAS_MAX)
     _validate_shortcut(layer, shapes)
 
@@ -112,7 +115,7 @@ def _validate_shared(layer: "CompressedLayer", owner: "CompressedLayer") -> None
     """Raises InputError unless the layer has the integers and the scale of ``owner``, which it shares."""
     equal = equal_arrays(layer.arrays(), owner.arrays()) and all(
         getattr(layer, part) == getattr(owner, part)
-        for part in ("mask_bits", "shift", "scale", "shortcut_shift", "trained")
+        for part in ("mask_bits", "scalar_bits", "shift", "scale", "shortcut_shift", "trained")
     )
     check(f"layer {layer.shape.name}: shares", layer.shape.shares, equal,
            f"with the integers and the scale of {owner.shape.name}, which differ")
@@ -126,6 +129,18 @@ def check_masks(layer: "CompressedLayer") -> None:
     if odd.size:
         raise InputError(f"layer {layer.shape.name}: mask contains {odd[0]}; "
                          f"allowed with {layer.mask_bits} bits: {values}")
+
+
+def check_scalars(layer: "CompressedLayer") -> None:
+    """Raises InputError, naming the layer, unless the width of its scalars exists and has a number for each
+    of their values."""
+    where, bits = f"layer {layer.shape.name}: ", layer.scalar_bits
+    check(f"{where}scalar_bits", bits, bits in SCALAR_WIDTHS, ", ".join(map(str, SCALAR_WIDTHS)))
+    for part, scalars in (("alpha", layer.alpha), ("shortcut_alpha", layer.shortcut_alpha)):
+        if table_entries(bits) and scalars is not None:
+            count = len(np.unique(scalars))
+            check(f"{where}values of {part}", count, count <= table_entries(bits),
+                   f"{table_entries(bits)} at most with {bits} scalar bits")
 
 
 def _check_mask_bits(layer: "CompressedLayer") -> None:

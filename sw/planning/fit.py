@@ -65,11 +65,14 @@ def fit_memories(
 ) -> EngineConfig:
     """``config`` with the smallest memories with which a frame of ``height`` x ``width`` pixels takes no more
     cycles: with one word less in any of them the network is refused, or slower. A network that is not a stack
-    of plain layers gets ``residual``, whether ``config`` has it or not. ``inner``: layers whose maps are
-    output too. Raises InputError where it does not fit ``config``, larger ROMs and wider rows aside.
+    of plain layers gets ``residual``, whether ``config`` has it or not, and one whose scalars come from
+    tables ``scalar_tables``. ``inner``: layers whose maps are output too. Raises InputError where it does not
+    fit ``config``, larger ROMs and wider rows aside.
     """
     if not network.is_plain:
         config = config.with_options(residual=True)
+    if network.has_tables:
+        config = config.with_options(scalar_tables=True)
     layers = plan_layers(network)
     frame = _Frame(network.name, layers, height, width, network.blocks, tuple(inner))
     make_plan(network, _roomy(frame, config), height, width)  # what of the network does not suit the engine

@@ -1,12 +1,12 @@
 """How a network's maps and weights are laid out in an engine: lane groups, tiles, strips and regions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS, EngineConfig, table_beat_entries
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.timing import FILL_CYCLES, layer_fetch, visit_fetch
-from kestrel.hw.spec.widths import diagonal_bits, tile_bits
+from kestrel.hw.spec.widths import SCALAR_BITS, diagonal_bits, scalar_table_bits, table_entries, tile_bits
 from kestrel.sw.model.network import ConvShape
 from kestrel.sw.planning.remedies import larger
 
@@ -27,6 +27,12 @@ class PlanLayer:
     reads_image: bool = False
     shortcut_channels: int = 0
     shortcut_shift: int = 0
+    scalar_bits: int = SCALAR_BITS
+
+    @property
+    def tables(self) -> int:
+        """The number of its tables of scalars: its own, and one of its shortcut."""
+        return (1 + (self.shape.shortcut is not None)) * bool(table_entries(self.scalar_bits))
 
     @property
     def centre(self) -> bool:
@@ -46,7 +52,7 @@ class PlanLayer:
 
     def in_row_groups(self, config: EngineConfig) -> bool:
         """Whether an engine runs the layer in row groups."""
-        return self.reads_image and runs_in_row_groups(self.shape, self.mask_bits, config)
+        return self.reads_image and runs_in_row_groups(self.shape, self.mask_bits, self.scalar_bits, config)
 
     def rows_at_once(self, config: EngineConfig) -> int:
         """Rows of the map that a pass works on at the same time."""
@@ -162,7 +168,8 @@ class Visit:
 @dataclass(frozen=True)
 class Tile:
     """One tile of a layer's weights: the number of channels in its input group and in its output group. In
-    row groups, ``n_in`` is the number of lanes that are loaded. ``shortcut``: its input group is one of the
+    row groups, ``n_in`` is the number of lanes that are loaded. ``begins``: it is the layer's first, which
+    has its tables. ``shortcut``: its input group is one of the
     shortcut's map, its kernels are 1x1. ``diagonal``: it has ``n_in`` kernels, each for an output channel of
     its own."""
 
@@ -172,6 +179,16 @@ class Tile:
     last_out: bool
     shortcut: bool = False
     diagonal: bool = False
+    begins: bool = False
+
+
+def check_scalar_width(network: str, layer: str, scalar_bits: int, config: EngineConfig) -> None:
+    """Raises InputError if the scalars of a layer come from a table, and the engine has none."""
+    if table_entries(scalar_bits) and not config.scalar_tables:
+        raise InputError(
+            f"network {network}: {layer} has {scalar_bits} scalar bits; configuration {config.name!r} takes "
+            f"{SCALAR_BITS}; {larger(config, scalar_tables=True)}"
+        )
 
 
 def group_count(channels: int, lanes: int) -> int:
@@ -183,9 +200,12 @@ def last_lanes(channels: int, lanes: int) -> int:
     return channels - (group_count(channels, lanes) - 1) * lanes
 
 
-def runs_in_row_groups(shape: ConvShape, mask_bits: int, config: EngineConfig) -> bool:
-    """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can."""
+def runs_in_row_groups(shape: ConvShape, mask_bits: int, scalar_bits: int, config: EngineConfig) -> bool:
+    """Whether an engine runs a layer that reads the image in row groups, which it does whenever it can. The
+    kernels of the lanes between must be zero, which with one mask bit and a table of scalars they need not
+    be."""
     fits = shape.in_channels <= config.group_lanes and PASSES[mask_bits] == 1
+    fits &= mask_bits > 1 or scalar_bits == SCALAR_BITS
     return config.row_groups and fits and not shape.pool and shape.stride == 1 and shape.kernel == 3
 
 
@@ -205,7 +225,10 @@ def tiles(layer: PlanLayer, config: EngineConfig) -> list[Tile]:
     """A layer's tiles in the order of the weight stream. The kinds are few."""
     inner = output_group_tiles(layer, config, last_out=False)
     end = output_group_tiles(layer, config, last_out=True)
-    return inner * (group_count(layer.shape.out_channels, config.output_lanes) - 1) + end
+    found = inner * (group_count(layer.shape.out_channels, config.output_lanes) - 1) + end
+    if layer.tables:
+        found[0] = replace(found[0], begins=True)
+    return found
 
 
 def tile_kinds(layer: PlanLayer, config: EngineConfig) -> dict[Tile, int]:
@@ -215,6 +238,10 @@ def tile_kinds(layer: PlanLayer, config: EngineConfig) -> dict[Tile, int]:
     for last_out, rows in ((False, out_groups - 1), (True, 1)):
         for tile in output_group_tiles(layer, config, last_out) if rows else ():
             kinds[tile] = kinds.get(tile, 0) + rows
+    if layer.tables:
+        first = next(iter(kinds))
+        kinds[first] -= 1
+        kinds = {replace(first, begins=True): 1} | {tile: count for tile, count in kinds.items() if count}
     return kinds
 
 
@@ -247,10 +274,14 @@ def _shortcut_tiles(layer: PlanLayer, config: EngineConfig, n_out: int, last_out
 def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
     """The number of ROM words that a tile takes."""
     if tile.diagonal:
-        bits = diagonal_bits(tile.n_in)
+        bits = diagonal_bits(tile.n_in, layer.scalar_bits)
     else:
         has_pad, centre = layer.has_pad and not tile.shortcut, layer.centre or tile.shortcut
-        bits = tile_bits(tile.n_in, tile.n_out, layer.mask_bits, has_pad, tile.last_in, centre=centre)
+        bits = tile_bits(
+            tile.n_in, tile.n_out, layer.mask_bits, has_pad, tile.last_in, centre=centre,
+            scalar_bits=layer.scalar_bits,
+        )  # fmt: skip
+    bits += layer.tables * scalar_table_bits(layer.scalar_bits) * tile.begins
     return -(-bits // config.rom_word_bits)
 
 
@@ -260,12 +291,15 @@ def tile_passes(tile: Tile, layer: PlanLayer) -> int:
 
 
 def weight_beats(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
-    """Cycles in which the pad values and kernels of a tile are cut from the stream. Before those of a
-    diagonal tile, one cycle clears the kernels."""
+    """Cycles in which the tables, pad values and kernels of a tile are cut from the stream. Before the
+    kernels of a diagonal tile, one cycle clears the kernels."""
+    tables = 0
+    if tile.begins:
+        tables = layer.tables * group_count(table_entries(layer.scalar_bits), table_beat_entries(config))
     if tile.diagonal:
-        return 1 + tile.n_in
+        return tables + 1 + tile.n_in
     pads = layer.has_pad and not tile.shortcut
-    return group_count(tile.n_in, config.load_kernels) * (tile.n_out + pads)
+    return tables + group_count(tile.n_in, config.load_kernels) * (tile.n_out + pads)
 
 
 def bias_beats(tile: Tile, config: EngineConfig) -> int:

@@ -14,7 +14,15 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, first_size, map_sizes, source_of
-from kestrel.sw.planning.geometry import LayerRows, PlanLayer, Region, Visit, tile_kinds, tile_words
+from kestrel.sw.planning.geometry import (
+    LayerRows,
+    PlanLayer,
+    Region,
+    Visit,
+    check_scalar_width,
+    tile_kinds,
+    tile_words,
+)
 from kestrel.sw.planning.maps import layer_rows, readings
 from kestrel.sw.planning.remedies import larger
 from kestrel.sw.planning.visit_order import Schedule, choose_schedule
@@ -140,6 +148,7 @@ def plan_layers(network: CompressedNetwork) -> tuple[PlanLayer, ...]:
             has_pad=n == 0 and bool(network.pad.any()),
             reads_image=n == 0 and not network.blocks,
             shortcut_channels=shortcut_channels(shapes, layer.shape), shortcut_shift=layer.shortcut_shift,
+            scalar_bits=layer.scalar_bits,
         )
         for n, layer in enumerate(network.layers)
     )  # fmt: skip
@@ -198,6 +207,7 @@ def plan_frame(
                 f"allowed by configuration {config.name!r}: at most {config.mask_bits_max}; "
                 f"{larger(config, mask_bits_max=next(b for b in MASK_BITS_MAX if b >= layer.mask_bits))}"
             )
+        check_scalar_width(name, layer.shape.name, layer.scalar_bits, config)
     _check_residual(name, layers, config, blocks)
     first = first_size(height, width, blocks=blocks)
     sizes = _map_sizes(name, layers, *first)

@@ -14,7 +14,7 @@ from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import CLASSIFIER, KIND_KEY
 from kestrel.sw.compress.calibrate import CalibrationPictures, Progress
 from kestrel.sw.compress.fit import find_rule
-from kestrel.sw.compress.mask_plan import parse_mask_plan
+from kestrel.sw.compress.mask_plan import parse_mask_plan, parse_scalar_plan
 from kestrel.sw.compress.mask_rules import RULES
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
@@ -45,8 +45,8 @@ class StudentSettings:
 
     ``network`` is a compressed network, in memory or as a file; None means that it is made from ``weights``.
     ``weights`` are float weights, a file or ``random:SEED``. ``start`` is one of STARTS. ``float_only``
-    trains the float network itself. ``shape_name``, ``mask_bits``, ``activation_bits`` and ``preprocessing``
-    are used without ``network``, and are what ``kestrel compress`` would be given.
+    trains the float network itself. ``shape_name``, ``mask_bits``, ``scalar_bits``, ``activation_bits`` and
+    ``preprocessing`` are used without ``network``, and are what ``kestrel compress`` would be given.
     """
 
     network: CompressedNetwork | str | Path | None = None
@@ -57,6 +57,7 @@ class StudentSettings:
     mask_bits: str = "3"
     activation_bits: int = 8
     preprocessing: str = "torchvision"
+    scalar_bits: str = "8"
 
     def check(self) -> None:
         """Raises InputError unless exactly one of a network and the options that replace it is given."""
@@ -140,6 +141,7 @@ def _compressed(
         fit=fit,
         activation_bits=settings.activation_bits,
         progress=progress,
+        scalar_bits=parse_scalar_plan(settings.scalar_bits, weights.shape),
     )[0]
 
 

@@ -204,3 +204,32 @@ def test_an_earlier_output_survives_a_bad_run(folder, monkeypatch):
     content = (folder / "n.safetensors").read_bytes()
     assert run(["compress", "random:2", "-o", "n.safetensors", *SMALL, "--calibrate", "broken"]) == 2
     assert (folder / "n.safetensors").read_bytes() == content
+
+
+def test_scalars_of_fewer_bits(folder, capsys, monkeypatch):
+    """The report counts the tables, and so does what ``list`` says of the network."""
+    monkeypatch.chdir(folder)
+    command = ["compress", "w.npz", "-o", "n.safetensors", *SMALL, "--calibrate", "photos"]
+    assert run([*command, "--mask-bits", "1", "--scalar-bits", "8*1,2*rest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [layer["scalar_bits"] for layer in found["layers"]] == [8, 2]
+    assert found["bits"] == 3 * 2 * 17 + 2 * 2 * 11 + 4 * 8
+    assert run(["list", "--network", "n.safetensors", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert [layer["scalar_bits"] for layer in described["layers"]] == [8, 2]
+    assert described["weight_bits"] == found["bits"]
+    command = ["plan", "n.safetensors", "--config", "nano", "--size", "16"]
+    assert run(command) == 2
+    assert "has 2 scalar bits" in capsys.readouterr().err
+    assert run([*command, "--set", "scalar_tables=true"]) == 0
+
+
+@pytest.mark.parametrize("bits", ["6", "8*1", "4*rest,8"])
+def test_bad_scalar_bits_are_refused_in_one_line(bits, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run(["compress", "w.npz", "-o", "n.safetensors", *SMALL, "--scalar-bits", bits]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("kestrel: ")
+    assert "scalar bits" in error
+    assert "\n" not in error
+    assert not Path("n.safetensors").exists()

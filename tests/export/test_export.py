@@ -191,7 +191,7 @@ def test_an_export_from_before_the_descriptor_unit_was_configured_is_read(export
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("version",), 4, r"version = 4; allowed: 2, 3"),
+        (("version",), 5, r"version = 5; allowed: 2, 3, 4"),
         (("version",), 3, r"blocks: missing"),
         (("network",), ..., r"network: missing"),
         (("network",), 5, r"network = 5; allowed: str"),

@@ -162,11 +162,12 @@ def random_graph(
     kinds: GraphKinds = GraphKinds(),
     name: str = "graph",
     shortcut_shift_max: int = SHORTCUT_SHIFT_MAX,
+    tables: bool = False,
 ) -> CompressedNetwork:
     """A network of random layers and integers, drawn again until every map takes several values.
 
     ``mask_bits`` are the widths among which each layer of 3x3 kernels has one, ``shortcut_shift_max`` is the
-    largest shift of a shortcut. Raises RuntimeError if no
+    largest shift of a shortcut; ``tables`` as in ``random_network``. Raises RuntimeError if no
     lively network is found: with one channel a layer that may happen.
     """
     for _ in range(TRIES):
@@ -174,7 +175,7 @@ def random_graph(
         widths = [int(rng.choice(mask_bits)) for _ in shapes]
         network = random_network(
             rng, shapes, widths, activation_bits=activation_bits, name=name, blocks=blocks,
-            shortcut_shift_max=shortcut_shift_max,
+            shortcut_shift_max=shortcut_shift_max, tables=tables,
         )  # fmt: skip
         if is_lively(rng, network):
             return network

@@ -16,7 +16,8 @@ from kestrel.verif.simulate.frame import Pauses
 
 # Together these have: rows longer than half the partial sums; more input than output lanes and the reverse;
 # numbers of lanes that are no power of two; fewer activation bits than a byte; beats that do not divide a
-# word; a single lane; three rows at once with and without spare lanes; engines for narrow masks only.
+# word; a single lane; three rows at once with and without spare lanes; engines for narrow masks only; scalars
+# from tables.
 _ODD = replace(NAMED["nano"], feature_words=(6000, 6000), weight_words=32768, max_width=40, partial_depth=90)
 ODD: dict[str, EngineConfig] = {
     "4x2": replace(_ODD, input_lanes=4, load_kernels=2, stream_bytes=2),
@@ -36,12 +37,22 @@ ODD: dict[str, EngineConfig] = {
     ),
     "2x2b3": replace(_ODD, mask_bits_max=3),
     "4x2b2": replace(_ODD, input_lanes=4, load_kernels=4, mask_bits_max=2),
+    "4x4-rows-tables": replace(
+        _ODD,
+        input_lanes=4,
+        output_lanes=4,
+        load_kernels=2,
+        stream_bytes=2,
+        row_groups=True,
+        scalar_tables=True,
+    ),
     "3x3b1": replace(_ODD, input_lanes=3, output_lanes=3, activation_bits=6, mask_bits_max=1),
 }
 RESIDUAL: dict[str, EngineConfig] = {
     f"{name}-residual": replace(ODD[name], residual=True, table_words=4096)
     for name in ("1x1", "2x4", "6x2", "3x3", "12x3-rows", "2x2b3", "4x2b2")
 }
+RESIDUAL["2x4-residual-tables"] = replace(RESIDUAL["2x4-residual"], scalar_tables=True)
 """Engines for residual networks."""
 
 BATCH: dict[str, EngineConfig] = {
@@ -185,5 +196,6 @@ class Draw:
         zeros = [0] * shapes[0].in_channels
         pad = zeros if self.rng.random() < 0.3 else None
         return random_network(
-            self.rng, shapes, bits, activation_bits=self.activation_bits(), pad=pad, name=name
-        )
+            self.rng, shapes, bits, activation_bits=self.activation_bits(), pad=pad, name=name,
+            tables=self.config.scalar_tables,
+        )  # fmt: skip

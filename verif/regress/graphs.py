@@ -77,7 +77,7 @@ def _drawn_graph(
             network = random_graph(
                 draw.rng, count, channels, mask_bits=draw.mask_bits(count),
                 activation_bits=draw.activation_bits(), blocks=blocks, kinds=kinds, name=draw.case.kind,
-                shortcut_shift_max=config.shortcut_shift_max,
+                shortcut_shift_max=config.shortcut_shift_max, tables=config.scalar_tables,
             )  # fmt: skip
             plan = make_plan(network, config, h, min(w, config.max_width), images)
         except (InputError, RuntimeError):  # a map is pooled to nothing, or nothing is lively, say

@@ -16,6 +16,7 @@ from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.allocate.allocate import DEFAULT_ROUNDS, DEFAULT_TRIALS, MeasuredPlan
 from kestrel.sw.allocate.plot import PLOT_SUFFIXES, plot_allocation
 from kestrel.sw.allocate.search import plan_text
@@ -28,7 +29,7 @@ from kestrel.sw.pictures.sizes import height_width, parse_size
 
 
 @declares(
-    "calibrate network bits_per_weight size_bytes size_of cosine mask_widths max_cycles fit "
+    "calibrate network bits_per_weight size_bytes size_of cosine mask_widths scalar_bits max_cycles fit "
     "activation_bits preprocessing pictures size percentile rounds trials compare held_out plot",
     writes={"plot": FileOutput(plot_kind("allocate"), PLOT_SUFFIXES)},
     effects={
@@ -56,6 +57,7 @@ def allocate(
     mask_widths: Annotated[
         str | None, typer.Option(help="Mask bits to choose from; else all that --max-cycles can afford.")
     ] = None,
+    scalar_bits: Annotated[int, typer.Option(help="Of every layer's scalars: 8, 4, 3 or 2.")] = 8,
     max_cycles: Annotated[
         float, typer.Option(help="Most cycles, relative to one pass a layer; 4 and 5 bits take 2 and 3.")
     ] = 1.0,
@@ -93,7 +95,7 @@ def allocate(
     """
     settings = AllocationSettings(
         _widths(mask_widths), fit, activation_bits, preprocessing, parse_size(size), pictures, percentile,
-        rounds, trials,
+        rounds, trials, scalar_bits,
     )  # fmt: skip
     target = AllocationTarget(bits_per_weight, size_bytes, size_of, cosine, max_cycles)
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
@@ -108,6 +110,7 @@ def allocate(
                             temporary)
     payload = _payload(study) | {
         "weights": weights, "network": network, "fit": fit, "activation_bits": activation_bits,
+        "scalar_bits": scalar_bits,
         "preprocessing": preprocessing, "calibration": str(calibrate), "held_out": held_out, "plot": plot,
         "calibration_pictures": study.pictures, "calibration_size": list(height_width(settings.size)),
         "held_out_pictures": study.held_out_pictures,
@@ -186,4 +189,6 @@ def _show(console: Console, found: dict[str, Any]) -> None:
                       f"{plan['cycles']:.2f}", f"{plan['cosine']:.5f}",
                       *([f"{plan['cosine_held_out']:.5f}"] if held_out else []))
     console.print(table)
-    console.print(f"kestrel compress --mask-bits '{found['mask_bits']}'", highlight=False, soft_wrap=True)
+    scalars = "" if found["scalar_bits"] == SCALAR_BITS else f" --scalar-bits {found['scalar_bits']}"
+    command = f"kestrel compress --mask-bits '{found['mask_bits']}'{scalars}"
+    console.print(command, highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kestrel.api.networks import compress as compress_weights
-from kestrel.api.networks import load_weights, mask_plan
+from kestrel.api.networks import load_weights, mask_plan, scalar_plan
 from kestrel.cli.options import compress as options
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
@@ -26,7 +26,7 @@ from kestrel.sw.pictures.sizes import parse_size
 
 
 @declares(
-    "output network mask_bits fit activation_bits preprocessing calibrate size percentile",
+    "output network mask_bits scalar_bits fit activation_bits preprocessing calibrate size percentile",
     writes={"output": FileOutput(NETWORK, (".safetensors",))},
     effects={
         "fill_missing": options.WEIGHTS_FROM_FILE,
@@ -42,6 +42,9 @@ def compress(
         str, typer.Option(help="Network: vgg16, resnet18, ..., a cut (vgg16:pool3), a width (vgg16/8).")
     ] = "vgg16",
     mask_bits: Annotated[str, typer.Option(help="Mask bits by layer, BITS*LAYERS,... or one number.")] = "3",
+    scalar_bits: Annotated[
+        str, typer.Option(help="Scalar bits by layer, likewise; of 8, 4, 3, 2: 8*3,4*rest.")
+    ] = "8",
     fit: Annotated[
         str, typer.Option(help="Fitting rule: least-squares, output, sequential, vendor or paper.")
     ] = "least-squares",
@@ -64,14 +67,16 @@ def compress(
     """
     fill_seed = None if fill_missing is None else parse_seed(fill_missing, "--fill-missing")
     measured = parse_size(size)
-    mask_plan(mask_bits, find_network(network, weights))  # refused before weights are read
+    shape = find_network(network, weights)
+    mask_plan(mask_bits, shape)  # refused before weights are read
+    scalar_plan(scalar_bits, shape)
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")
     result, report = compress_weights(
         floats, calibrate,
-        mask_bits=mask_bits, fit=fit, activation_bits=activation_bits, preprocessing=preprocessing,
-        size=measured, percentile=percentile, seed=seed, progress=progress,
+        mask_bits=mask_bits, scalar_bits=scalar_bits, fit=fit, activation_bits=activation_bits,
+        preprocessing=preprocessing, size=measured, percentile=percentile, seed=seed, progress=progress,
     )
     save_network(result, output)
     if calibrate is None and not weights.startswith("random:"):
@@ -97,15 +102,15 @@ def _decibels(value: float | None) -> str:
 
 
 def _show(console: Console, report: CompressionReport, output: Path) -> None:
-    table = Table("layer", "mask bits", "shift", "SQNR dB", "alpha max", "saturated", "dead kernels", "range",
-                  "zero", "greatest",
+    table = Table("layer", "mask bits", "scalar bits", "shift", "SQNR dB", "alpha max", "saturated",
+                  "dead kernels", "range", "zero", "greatest",
                   title=f"{report.network}, {report.fit}, {report.activation_bits}-bit activations")
     for column in table.columns[1:]:
         column.justify = "right"
     for layer in report.layers:
         name = layer.name if layer.trained else f"{layer.name}*"
-        table.add_row(name, str(layer.mask_bits), str(layer.shift), _decibels(layer.sqnr_float_db),
-                      str(layer.alpha_max),
+        table.add_row(name, str(layer.mask_bits), str(layer.scalar_bits), str(layer.shift),
+                      _decibels(layer.sqnr_float_db), str(layer.alpha_max),
                       f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}",
                       f"{layer.zero_outputs:.1%}", f"{layer.saturated_outputs:.2%}")
     console.print(table)

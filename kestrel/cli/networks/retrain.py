@@ -57,7 +57,7 @@ def _with_term(*terms: str) -> When:
     },
     effects={
         "shape_name float_only preprocessing": Absent("network"),
-        "mask_bits activation_bits": (Absent("network"), Absent("float_only")),
+        "mask_bits scalar_bits activation_bits": (Absent("network"), Absent("float_only")),
         "start_from fit learn_ranges learn_scalars gradual": Absent("float_only"),
         "range_rate": (Absent("float_only"), Given("learn_ranges")),
         "teacher": _with_term(*TEACHER_TERMS),
@@ -98,6 +98,7 @@ def retrain(
         str | None, typer.Option("--network", help="Without a network file: its name, as vgg16/8:pool3.")
     ] = None,
     mask_bits: Annotated[str, typer.Option(help="Likewise: BITS*LAYERS,... or one number.")] = "3",
+    scalar_bits: Annotated[str, typer.Option(help="Likewise: 8, 4, 3 or 2, as 8*3,4*rest.")] = "8",
     activation_bits: Annotated[int, typer.Option(help="Likewise: bits of an activation, 4..8.")] = 8,
     preprocessing: Annotated[str, typer.Option(help="Likewise: caffe, torchvision or none.")] = "torchvision",
     teacher: Annotated[
@@ -174,7 +175,7 @@ def retrain(
     """
     settings = RetrainSettings(
         StudentSettings(network, weights, start_from, float_only, shape_name, mask_bits, activation_bits,
-                        preprocessing),
+                        preprocessing, scalar_bits),
         TeacherSettings(teacher, teacher_network, teacher_preprocessing),
         LossSettings(parse_losses(loss), _names(feature_layers), mining, margin),
         QuantiseOptions(fit, learn_ranges, learn_scalars),
@@ -216,6 +217,7 @@ def _payload(made: Retrained, output: Path, settings: RetrainSettings) -> dict[s
     return {
         "output": output, "network": name, "float": integers is None,
         "mask_bits": None if integers is None else [layer.mask_bits for layer in integers.layers],
+        "scalar_bits": None if integers is None else [layer.scalar_bits for layer in integers.layers],
         "bits": None if integers is None else integers.weight_bits,
         "loss": {"terms": settings.loss.weights, "before": result.loss_before, "after": result.loss_after},
         "validation": {"before": result.before, "after": result.after},

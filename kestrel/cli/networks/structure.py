@@ -60,7 +60,7 @@ def structure(text: str) -> dict[str, Any]:
     InputError."""
     if is_network_file(text):
         network = load_network(text)
-        return _described(_shape(network), [layer.mask_bits for layer in network.layers])
+        return _described(_shape(network), network)
     return _described(parse_network(text), None)
 
 
@@ -68,12 +68,15 @@ def _shape(network: CompressedNetwork) -> NetworkShape:
     return NetworkShape(network.name, tuple(layer.shape for layer in network.layers), (), network.blocks)
 
 
-def _described(shape: NetworkShape, mask_bits: list[int] | None) -> dict[str, Any]:
+def _described(shape: NetworkShape, network: CompressedNetwork | None) -> dict[str, Any]:
     counts = weight_counts(shape.layers)
     layers = [_layer(shape, number) | {"weights": counts[number]} for number in range(len(shape.layers))]
-    if mask_bits is not None:
-        layers = [layer | {"mask_bits": bits} for layer, bits in zip(layers, mask_bits, strict=True)]
-    return {"name": shape.name, "blocks": shape.blocks, "weights": sum(counts), "layers": layers}
+    found = {"name": shape.name, "blocks": shape.blocks, "weights": sum(counts), "layers": layers}
+    if network is None:
+        return found
+    for layer, stored in zip(layers, network.layers, strict=True):
+        layer |= {"mask_bits": stored.mask_bits, "scalar_bits": stored.scalar_bits}
+    return found | {"weight_bits": network.weight_bits, "bits_per_weight": network.weight_bits / sum(counts)}
 
 
 def _layer(shape: NetworkShape, number: int) -> dict[str, Any]:
@@ -97,8 +100,8 @@ def show_structure(found: dict[str, Any], console: Console) -> None:
     """The table of ``structure``, where layers name each other by their numbers."""
     compressed = "mask_bits" in found["layers"][0]
     table = Table("", "layer", "reads", "kernel", "channels", "pool", "shortcut", "shares",
-                  *(["bits"] if compressed else []), title=found["name"], title_justify="left", box=SIMPLE,
-                  pad_edge=False, padding=(0, 1, 0, 0))
+                  *(["bits", "scalar"] if compressed else []), title=found["name"], title_justify="left",
+                  box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     table.columns[1].min_width = max(len(layer["name"]) for layer in found["layers"])
     numbers = {layer["name"]: str(number) for number, layer in enumerate(found["layers"])}
     for layer in found["layers"]:
@@ -110,9 +113,10 @@ def show_structure(found: dict[str, Any], console: Console) -> None:
             numbers[layer["name"]], layer["name"], numbers.get(layer["source"], layer["source"]),
             f"{size}x{size}/{layer['stride']}", f"{layer['in_channels']} to {layer['out_channels']}",
             f"{pool}x{pool}/2" if pool else "", shortcut, numbers.get(layer["shares"], ""),
-            *([str(layer["mask_bits"])] if compressed else []),
+            *([str(layer["mask_bits"]), str(layer["scalar_bits"])] if compressed else []),
         )  # fmt: skip
     console.print(table)
     if found["blocks"]:
         console.print("The image is read in blocks of 2x2 pixels: the first layer is a 7x7/2 convolution.")
-    console.print(f"{len(found['layers'])} layers, {found['weights']:,} weights", highlight=False)
+    size = f", {found['bits_per_weight']:.3f} bits a weight, tables included" if compressed else ""
+    console.print(f"{len(found['layers'])} layers, {found['weights']:,} weights{size}", highlight=False)

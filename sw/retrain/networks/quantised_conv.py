@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from kestrel.hw.spec.masks import MASK_BITS, MASK_MAGNITUDES
-from kestrel.sw.compress.fit import PRESCRIBING_RULES, find_rule
+from kestrel.hw.spec.widths import table_entries
+from kestrel.sw.compress.fit import PRESCRIBING_RULES, find_rule, fit_masks
 from kestrel.sw.compress.mask_rules import RULES, fit_kernels, improve, nearest_mask
 from kestrel.sw.model.compressed import CompressedLayer
 from kestrel.sw.model.exact_convolution import LAYOUT
@@ -50,8 +51,8 @@ class QuantisedConv(nn.Module):
     Members: ``weight`` [C_out, C_in, k, k] and ``bias`` [C_out], both float32 in real units; ``shortcut``,
     the shortcut's weights, float32 [C_out, C_shortcut] of a projection, [C_out] of an identity, or None;
     ``log_range``, the logarithm of the activation that becomes 2**A - 1, float64; ``scalars``, float32
-    [C_out, C_in], or None if they are not learned; ``mask_bits``; ``last_mask`` and ``last_alpha``, those of
-    the last fit, from which a quick fit starts.
+    [C_out, C_in], or None if they are not learned; ``mask_bits``; ``scalar_bits``; ``last_mask`` and
+    ``last_alpha``, those of the last fit, from which a quick fit starts.
 
     A 1x1 kernel is one weight, which its sign and its scalar stand for; so is each kernel of a projection.
     Nothing is fitted there: the weight is rounded.
@@ -74,6 +75,7 @@ class QuantisedConv(nn.Module):
         super().__init__()
         self.shape = layer.shape
         self.mask_bits = layer.mask_bits
+        self.scalar_bits = layer.scalar_bits
         self.options = options
         self.activation_bits = activation_bits
         self.weight = nn.Parameter(real.weight.detach().float().clone().contiguous(memory_format=LAYOUT))
@@ -115,7 +117,7 @@ class QuantisedConv(nn.Module):
         et al. that looks up the maximum of the weights again before it quantises.
         """
         if how != "keep" and (self.weight.requires_grad or self._refit):
-            mask, alpha = self._fit(self.weight.detach().double())
+            mask, alpha = self._fit(self.weight.detach().double(), inputs.scale)
             self.last_mask.copy_(mask)
             self.last_alpha.copy_(alpha)
             self._refit = False
@@ -136,10 +138,11 @@ class QuantisedConv(nn.Module):
             refine=self.scalars is None and not prescribed,
             shortcut=shortcut,
             raised=raised,
+            scalar_bits=self.scalar_bits,
         )
         self._inputs = inputs
 
-    def _fit(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fit(self, weight: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Masks and real scalars. For least squares with several levels, the exact search is made only if
         there is no fit yet. Made later, it would replace the levels to which the weights have adapted by
         others that are slightly nearer to the weights, and lose what training has gained with them."""
@@ -150,10 +153,19 @@ class QuantisedConv(nn.Module):
             ratio = torch.where(alpha > 0, 1 / alpha.clamp(min=1e-300), 0.0)[:, :, None, None]
             return nearest_mask(weight * ratio, self.mask_bits), alpha
         if self._refit or self.options.fit != "least-squares" or self.mask_bits == 1:
-            return self._fit_by_rule(weight)
+            return self._fit_by_rule(weight, gain)
         return improve(weight, self.last_alpha, self.mask_bits)
 
-    def _fit_by_rule(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _fit_by_rule(
+        self, weight: torch.Tensor, gain: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """With scalars from a table as compression makes it, on the CPU; between fits of this kind the table
+        follows the scalars (``fold``)."""
+        if table_entries(self.scalar_bits) and self._refit:
+            gains = None if gain is None else gain.cpu().numpy()
+            fit = fit_masks(weight.cpu().numpy(), self.mask_bits, self.options.fit, self.scalar_bits, gains)
+            mask, alpha = torch.from_numpy(fit.mask).double(), torch.from_numpy(fit.alpha)
+            return mask.to(weight.device), alpha.to(weight.device)
         return fit_kernels(weight, self.mask_bits, find_rule(self.options.fit, RULES))
 
     def set_mask_bits(self, mask_bits: int) -> None:

@@ -229,6 +229,7 @@ def _export_layer(layer: QuantisedConv) -> CompressedLayer:
         shortcut_alpha=None if shortcut is None else shortcut.astype(np.uint8),
         shortcut_sign=None if sign is None else sign.astype(np.int8),
         shortcut_shift=found.shortcut_shift,
+        scalar_bits=layer.scalar_bits,
     )
 
 

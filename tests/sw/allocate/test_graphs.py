@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, kernel_bits
+from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import centre_kernel_bits, kernel_bits
 from kestrel.sw.allocate.allocate import Allocator, Target, front_loaded
 from kestrel.sw.allocate.costs import layer_costs
 from kestrel.sw.allocate.measure import in_memory
@@ -63,8 +64,8 @@ def test_costs_of_every_kind_of_layer() -> None:
     costs = layer_costs(MIXED, (1, 3, 4), 32, 32)
     assert [[c.mask_bits for c in layer] for layer in costs.choices] == [[1, 3, 4]] * 2 + [[1], [1, 3, 4]]
     assert [c.bits for c in costs.choices[1]] == [
-        64 * kernel_bits(b) + 8 * CENTRE_KERNEL_BITS for b in (1, 3, 4)]  # fmt: skip
-    assert costs.choices[2][0].bits == 48 * CENTRE_KERNEL_BITS
+        64 * kernel_bits(b) + 8 * centre_kernel_bits() for b in (1, 3, 4)]  # fmt: skip
+    assert costs.choices[2][0].bits == 48 * centre_kernel_bits()
     # The shared layer runs twice; its identity takes a pass each time, however wide the masks are.
     assert [c.cycles for c in costs.choices[1]] == [2 * 256 * (1 + 1), 2 * 256 * (1 + 1), 2 * 256 * (2 + 1)]
     assert costs.choices[2][0].cycles == 256
@@ -140,3 +141,16 @@ def test_named_networks(name: str, fit: str) -> None:
     narrow, wide = (allocator.measured((bits,) * count).distortion.mean for bits in (1, 3))
     assert 0 < wide < narrow
     assert torch.isfinite(torch.tensor([narrow, wide])).all()
+
+
+def test_costs_with_tables_are_those_of_the_compressed_network() -> None:
+    """Scalars of fewer bits, and the tables of layers and of shortcuts."""
+    floats = network(MIXED)
+    allocator = Allocator(floats, PICTURES, preprocessing=PREPROCESSING, scalar_bits=3)
+    choices = allocator.costs.choices
+    for plan in ([1] * len(choices), [layer[-1].mask_bits for layer in choices]):
+        found = allocator.integers.compress(tuple(plan))
+        assert {layer.scalar_bits for layer in found.layers} == {3}
+        assert allocator.costs.bits(plan) == found.weight_bits
+    with pytest.raises(InputError, match="scalar bits 5; allowed: 8, 4, 3, 2"):
+        Allocator(floats, PICTURES, preprocessing=PREPROCESSING, scalar_bits=5)

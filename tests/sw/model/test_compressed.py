@@ -202,7 +202,7 @@ BAD_FILES = {
     "not json": (lambda p: save_file({"pad": np.ones(3)}, p, metadata={METADATA_KEY: "{"}), "not JSON"),
     "json of a list": (lambda p: save_file({"pad": np.ones(3)}, p, metadata={METADATA_KEY: "[]"}),
                        "'version'"),
-    "later version": (lambda p: rewritten(p, set_key(version=3)), "format version 3; allowed: 1, 2"),
+    "later version": (lambda p: rewritten(p, set_key(version=4)), "format version 4; allowed: 1, 2, 3"),
     "version text": (lambda p: rewritten(p, set_key(version="1")), "metadata 'version' = '1'; allowed: int"),
     "no name": (lambda p: rewritten(p, lambda d: d.pop("name")), "metadata 'name' = None"),
     "layers text": (lambda p: rewritten(p, set_key(layers="two")), "metadata 'layers'"),

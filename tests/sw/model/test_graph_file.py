@@ -157,3 +157,51 @@ def test_last_readers_and_scale_groups() -> None:
     shared = parse_network("shared_resnet:layer1.1").layers
     # conv1, and both second convolutions, are what a repetition reads.
     assert scale_groups(shared) == [0, 1, 0, 1, 0]
+
+
+# --------------------------------------------------------------------------------------------------------
+# Scalars from tables
+# --------------------------------------------------------------------------------------------------------
+
+
+def with_tables(shapes: tuple[ConvShape, ...] = SHAPES, *, blocks: bool = True) -> CompressedNetwork:
+    """With scalars of fewer than 8 bits in some layer."""
+    rng = np.random.default_rng(5)
+    while True:
+        one = random_network(rng, shapes, 3, activation_bits=6, blocks=blocks, tables=True)
+        if one.has_tables and one.layers[-1].scalar_bits != 8:
+            return one
+
+
+@pytest.mark.parametrize("shapes", [SHAPES, (ConvShape("conv0", 3, 20, pool=True),)])
+def test_networks_with_tables_come_back_equal(shapes: tuple[ConvShape, ...], tmp_path: Path) -> None:
+    one = with_tables(shapes, blocks=shapes is SHAPES)
+    save_network(one, tmp_path / "n.safetensors")
+    assert same(load_network(tmp_path / "n.safetensors"), one)
+    with safe_open(str(tmp_path / "n.safetensors"), framework="np") as file:
+        about = json.loads(file.metadata()[METADATA_KEY])
+    assert about["version"] == 3
+    assert [layer["scalar_bits"] for layer in about["layers"]] == [layer.scalar_bits for layer in one.layers]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scalar_bits": 5}, r"scalar_bits = 5; allowed: 8, 4, 3, 2"),
+        ({"alpha": np.arange(60, dtype=np.uint8).reshape(20, 3), "scalar_bits": 4},
+         r"values of alpha = 60; allowed: 16 at most with 4 scalar bits"),
+    ],
+)  # fmt: skip
+def test_scalars_that_no_table_holds_are_refused(change: dict[str, object], message: str) -> None:
+    one = with_tables((ConvShape("conv0", 3, 20, pool=True),), blocks=False)
+    with pytest.raises(InputError, match=message):
+        validate(replace(one, layers=(replace(one.layers[0], **change),)))
+
+
+def test_tables_make_networks_differ() -> None:
+    """The same integers with other stored widths are another network, and only such need version 3."""
+    one = with_tables((ConvShape("conv0", 3, 20, pool=True),), blocks=False)
+    plain = replace(one, layers=(replace(one.layers[0], scalar_bits=8),))
+    assert one.has_tables
+    assert not plain.has_tables
+    assert not same(one, plain)

@@ -16,7 +16,8 @@ def test_digit_decoder_equals_the_mask_codes(config, tmp_path, seed):
 @pytest.mark.parametrize(
     "config",
     [block_config(1, 1, 8, mask_bits_max=bits) for bits in MASK_BITS_MAX]
-    + [block_config(1, 1, 8, mask_bits_max=bits, residual=True) for bits in (2, 5)],
+    + [block_config(1, 1, 8, mask_bits_max=bits, residual=True) for bits in (2, 5)]
+    + [block_config(1, 1, 8, mask_bits_max=5, residual=True, scalar_tables=True)],
     ids=config_label,
 )
 def test_kernel_decoder_equals_the_stored_form(config, tmp_path, seed):

@@ -15,6 +15,8 @@ from kestrel.verif.blocks.support.run import block_config, config_label, run_blo
         block_config(1, 1, 4, residual=True),
         block_config(2, 4, 8, residual=True),
         block_config(6, 3, 5, residual=True, row_groups=True, mask_bits_max=3),
+        block_config(4, 4, 8, max_width=8, row_groups=True, scalar_tables=True),
+        block_config(2, 4, 8, residual=True, scalar_tables=True),
     ],
     ids=config_label,
 )

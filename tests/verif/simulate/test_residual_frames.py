@@ -44,9 +44,17 @@ CONFIGS = {
         SMALL, input_lanes=3, output_lanes=3, load_kernels=3, stream_bytes=3, mask_bits_max=3
     ),
     "4x2 2 bits": replace(SMALL, input_lanes=4, load_kernels=4, mask_bits_max=2),
+    "2x4 tables": replace(SMALL, output_lanes=4, stream_bytes=3, scalar_tables=True),
+    "12x3 rows tables": replace(
+        SMALL, input_lanes=12, output_lanes=3, load_kernels=3, stream_bytes=4, activation_bits=6,
+        row_groups=True, scalar_tables=True,
+    ),
 }  # fmt: skip
 GRAPHS = 14
 """Random graphs on each engine."""
+
+GRAPHS_WITH_TABLES = 6
+"""On engines that differ from others only in how weights are loaded."""
 
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
@@ -116,6 +124,7 @@ def drawn_graph(config, rng, blocks, kinds, images=1):
             rng, int(rng.integers(2, 9)), channels,
             mask_bits=config.mask_widths, activation_bits=int(rng.integers(4, config.activation_bits + 1)),
             blocks=blocks, kinds=kinds, shortcut_shift_max=config.shortcut_shift_max,
+            tables=config.scalar_tables,
         )  # fmt: skip
         size = tuple(int(rng.integers(1, 28)) if rng.random() < 0.8 else 1 for _ in range(2))
         try:
@@ -128,7 +137,7 @@ def drawn_graph(config, rng, blocks, kinds, images=1):
 @every_config
 def test_random_graphs(config, rng, tmp_path):
     compared = 0
-    for number in range(GRAPHS):
+    for number in range(GRAPHS_WITH_TABLES if config.scalar_tables else GRAPHS):
         kinds = (GraphKinds(), MANY)[number % 2]
         images = int(rng.integers(1, 5)) if config.batch else 1
         network, size = drawn_graph(config, rng, blocks=number % 3 == 2, kinds=kinds, images=images)
@@ -163,7 +172,7 @@ def every_kind(config, rng, blocks):
     widths = [config.mask_widths[n % len(config.mask_widths)] for n in range(len(shapes))]
     return random_network(
         rng, shapes, widths, activation_bits=config.activation_bits, blocks=blocks,
-        shortcut_shift_max=config.shortcut_shift_max,
+        shortcut_shift_max=config.shortcut_shift_max, tables=config.scalar_tables,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ def block_config(
     row_groups: bool = False,
     residual: bool = False,
     batch: bool = False,
+    scalar_tables: bool = False,
     mask_bits_max: int = max(MASK_BITS),
 ) -> EngineConfig:
     """A configuration for benches of blocks: small memories."""
@@ -46,6 +47,7 @@ def block_config(
         row_groups=row_groups,
         residual=residual,
         batch=batch,
+        scalar_tables=scalar_tables,
         mask_bits_max=mask_bits_max,
     )
 
@@ -55,7 +57,7 @@ def config_label(config: EngineConfig) -> str:
     return (
         f"{config.input_lanes}x{config.output_lanes}-a{config.activation_bits}-k{config.load_kernels}"
         f"-w{config.max_width}-b{config.mask_bits_max}{'-rows' * config.row_groups}"
-        f"{'-residual' * config.residual}{'-batch' * config.batch}"
+        f"{'-residual' * config.residual}{'-batch' * config.batch}{'-tables' * config.scalar_tables}"
     )
 
 

@@ -7,7 +7,7 @@ import cocotb
 from cocotb.triggers import Timer
 
 from kestrel.hw.spec.masks import MASK_MAGNITUDES, PASSES, decode_digit
-from kestrel.hw.spec.widths import CENTRE_KERNEL_BITS, SCALAR_BITS, TAPS, kernel_bits
+from kestrel.hw.spec.widths import SCALAR_BITS, TAPS, centre_kernel_bits, kernel_bits
 from kestrel.verif.blocks.compute.kernel_decoder.model import centre_kernel, split_kernel
 from kestrel.verif.blocks.support.layouts import decode
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
@@ -31,6 +31,9 @@ async def decoded(block: Block, code: int, mask_bits: int) -> tuple[set[int], li
 
 async def one_pass(block: Block, **inputs: int) -> tuple[int, list[int]]:
     """Scalar and digits of a pass; of a kernel of 3x3 taps unless ``centre`` is among the inputs."""
+    if CONFIG.scalar_tables:  # the scalar comes apart from the masks
+        code = inputs["code"]
+        inputs |= {"scalar": code & ((1 << SCALAR_BITS) - 1), "code": code >> SCALAR_BITS}
     block.drive({"centre": 0, "tap": 0} | inputs if CONFIG.residual else inputs)
     await Timer(1, unit="ns")
     kernel: dict[str, Any] = decode(block.outputs["kernel"], block.dut.kernel.value.to_unsigned())
@@ -68,9 +71,9 @@ async def centre_kernels(dut):
     source = rng("centres")
     taps = MASK_MAGNITUDES[CONFIG.digit_bits][-1].bit_length()
     with Scoreboard[tuple[int, list[int]]]("kernel") as board:
-        for code in range(1 << CENTRE_KERNEL_BITS):
+        for code in range(1 << centre_kernel_bits()):
             for tap in range(taps):
                 board.expect([centre_kernel(code, tap)])
-                above = source.getrandbits(TOTAL_BITS) >> CENTRE_KERNEL_BITS << CENTRE_KERNEL_BITS
+                above = source.getrandbits(TOTAL_BITS) >> centre_kernel_bits() << centre_kernel_bits()
                 inputs = {"mask_bits": source.choice(CONFIG.mask_widths), "digit": source.randrange(3)}
                 board.receive(await one_pass(block, code=code | above, centre=1, tap=tap, **inputs))

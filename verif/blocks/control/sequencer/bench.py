@@ -45,6 +45,7 @@ def random_plan(source: Random) -> Plan:
         stack(channels, [n for n in range(depth) if source.random() < 0.3][:1]),
         [source.choice(CONFIG.mask_widths) for _ in range(depth)],
         activation_bits=source.randint(4, CONFIG.activation_bits),
+        tables=CONFIG.scalar_tables,
     )
     height, width = source.randint(2, 9), source.randint(2, 8)
     if source.random() < 0.5:
@@ -62,7 +63,7 @@ def random_graph_plan(source: Random) -> Plan:
         network = random_network(
             draw, shapes, [source.choice(CONFIG.mask_widths) for _ in shapes],
             activation_bits=source.randint(4, CONFIG.activation_bits), blocks=blocks,
-            shortcut_shift_max=CONFIG.shortcut_shift_max,
+            shortcut_shift_max=CONFIG.shortcut_shift_max, tables=CONFIG.scalar_tables,
         )  # fmt: skip
         try:
             plan = make_plan(network, CONFIG, source.randint(3, 9), source.randint(3, 8))

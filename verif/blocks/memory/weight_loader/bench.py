@@ -39,6 +39,7 @@ def loads(network: CompressedNetwork) -> list[Load]:
                 inputs = {
                     "mask_bits": layer.mask_bits, "digit": digit, "has_pad": int(outline.has_pad),
                     "has_bias": int(tile.last_in), "in_lanes": tile.n_in, "out_lanes": tile.n_out,
+                    **({"scalar_bits": layer.scalar_bits} if CONFIG.scalar_tables else {}),
                 }  # fmt: skip
                 found.append(
                     Load(
@@ -68,7 +69,7 @@ def store(loader: Loader, source: Random, mask_bits: int) -> list[Load]:
     pad = None if source.random() < 0.7 else [0] * channels[0]
     widths = (mask_bits, source.choice(CONFIG.mask_widths))
     draw = np.random.default_rng(source.getrandbits(32))
-    network = random_network(draw, stack(channels), widths, pad=pad)
+    network = random_network(draw, stack(channels), widths, pad=pad, tables=CONFIG.scalar_tables)
     loader.rom = encode_weights(network, CONFIG).words.to_ints()
     return loads(network)
 
