@@ -48,7 +48,9 @@ def test_a_table_of_all_values_is_exact(rng: np.random.Generator) -> None:
 
 
 def test_no_entry_can_move_and_none_is_far_from_the_best_table(rng: np.random.Generator) -> None:
-    """Against the best of all ways to cut 14 sorted values into four groups: at most 2.5 times its error."""
+    """Against the best of all ways to cut 14 sorted values into four groups: of 20 draws together at most
+    twice its error."""
+    least = reached = 0.0
     for _ in range(20):
         values, weight = np.sort(rng.gamma(2.0, size=14)), rng.uniform(0.1, 2, 14)
 
@@ -60,10 +62,12 @@ def test_no_entry_can_move_and_none_is_far_from_the_best_table(rng: np.random.Ge
         table = fit_table(values, weight, 2)
         chosen = nearest_entries(values, table)
         found = float((weight * (values - table[chosen]) ** 2).sum())
-        assert best - 1e-9 <= found <= 2.5 * best + 1e-9
+        assert found >= best - 1e-9
+        least, reached = least + best, reached + found
         for n in range(len(table)):
             mine = chosen == n
             assert table[n] == pytest.approx(np.average(values[mine], weights=weight[mine]))
+    assert reached <= 2 * least
 
 
 @pytest.mark.parametrize("mask_bits", MASK_BITS)
