@@ -167,7 +167,8 @@ CASES = {
         values={
             "output": "-o other", "config": "--config nano", "settings": "--set activation_bits=5",
             "size": "--size 64", "batch": "--batch 2", "descriptor": "--descriptor e.npz",
-            "whitening": "--whitening w.safetensors", "threshold": "--threshold mean", "onnx": "--onnx i.onnx", "floats": "--float f.safetensors"},
+            "whitening": "--whitening w.safetensors", "threshold": "--threshold mean",
+            "onnx": "--onnx i.onnx", "floats": "--float f.safetensors"},
     ),
     "verilog": Case(
         "chip.verilog", "write_verilog fit_config", blank="asdict",
@@ -188,7 +189,8 @@ CASES = {
                   "n.safetensors random:1 --top chip", "n.safetensors random:1 --top chip --pooling nip"),
         values=PICTURES | {
             "config": "--config nano", "settings": "--set activation_bits=5", "pauses": "--pauses 0.2",
-            "batch": "--batch 2", "waves": "--waves v.fst", "waves_from": "--waves-from 5", "waves_cycles": "--waves-cycles 9",
+            "batch": "--batch 2", "waves": "--waves v.fst", "waves_from": "--waves-from 5",
+            "waves_cycles": "--waves-cycles 9",
             "top": "--top chip", "pooling": "--pooling rnip5x", "rotations": "--rotations 2",
             "whitening": "--whitening w.safetensors", "codes": "--codes d.npz"},
     ),
