@@ -166,8 +166,9 @@ CASES = {
         contexts=("n.safetensors", "n.safetensors -o rom", "n.safetensors -o rom --descriptor d.npz"),
         values={
             "output": "-o other", "config": "--config nano", "settings": "--set activation_bits=5",
-            "size": "--size 64", "descriptor": "--descriptor e.npz", "whitening": "--whitening w.safetensors",
-            "threshold": "--threshold mean", "onnx": "--onnx i.onnx", "floats": "--float f.safetensors"},
+            "size": "--size 64", "batch": "--batch 2", "descriptor": "--descriptor e.npz",
+            "whitening": "--whitening w.safetensors", "threshold": "--threshold mean",
+            "onnx": "--onnx i.onnx", "floats": "--float f.safetensors"},
     ),
     "verilog": Case(
         "chip.verilog", "write_verilog fit_config", blank="asdict",
@@ -189,7 +190,8 @@ CASES = {
                   "n.safetensors random:1 --top chip", "n.safetensors random:1 --top chip --pooling nip"),
         values=PICTURES | {
             "config": "--config nano", "settings": "--set activation_bits=5", "pauses": "--pauses 0.2",
-            "waves": "--waves v.fst", "waves_from": "--waves-from 5", "waves_cycles": "--waves-cycles 9",
+            "batch": "--batch 2", "waves": "--waves v.fst", "waves_from": "--waves-from 5",
+            "waves_cycles": "--waves-cycles 9",
             "top": "--top chip", "pooling": "--pooling rnip5x", "rotations": "--rotations 2",
             "pool_maps": "--pool-maps layer3.0",
             "whitening": "--whitening w.safetensors", "codes": "--codes d.npz"},
@@ -198,7 +200,8 @@ CASES = {
         "chip.plan", "plan_frame plot_plan atomic_write", contexts=("vgg11", "n.safetensors"),
         values={
             "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
-            "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0", "output": "-o p.svg"},
+            "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
+            "output": "-o p.svg"},
     ),
     "regress": Case(
         "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind",
