@@ -1,11 +1,11 @@
-"""Trains the deep layers of a VGG-16 whose first seven layers are given: from a folder of photographs, the seven
-layers and a ResNet-18 as teacher to one file of float weights.
+"""Trains the deep layers of a VGG-16 whose first seven layers are given: from a folder of photographs, the
+seven layers and a ResNet-18 as teacher to one file of float weights.
 
     python bench/vgg16_retrieval.py PHOTOGRAPHS --front VGG16_WEIGHTS --teacher RESNET18_WEIGHTS [-o FOLDER]
 
-Needs no labels. The layers are to make, at pool5, the map that the teacher makes behind layer4.0, which has the
-same size. Stages, each of which leaves its files in FOLDER (build/vgg16-retrieval) and is left out if they are
-there:
+Needs no labels. The layers are to make, at pool5, the map that the teacher makes behind layer4.0, which has
+the same size. Stages, each of which leaves its files in FOLDER (build/vgg16-retrieval) and is left out if
+they are there:
 
     passes/              pool3 and the teacher's maps of some crops of each photograph, and of every tenth
                          photograph as a whole, which is held out
@@ -14,8 +14,8 @@ there:
     all.pt               all six trained together
     float.safetensors    the whole network, its normalisation of batches folded into weights and biases
 
-A stage that was stopped goes on where its last checkpoint was written. ``kestrel compress`` makes integers of the
-result and ``kestrel evaluate`` measures it. Figures of each stage stand in FOLDER/log.jsonl.
+A stage that was stopped goes on where its last checkpoint was written. ``kestrel compress`` makes integers of
+the result and ``kestrel evaluate`` measures it. Figures of each stage stand in FOLDER/log.jsonl.
 """
 
 import argparse
@@ -104,7 +104,8 @@ def train_from(model: DeepLayers, first: int, passes: Sequence[Pass], held_out: 
         everything = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
                       for given in everything]
     layers = nn.Sequential(*model.convs()[first:])
-    log.write(checkpoint.stem, **validate(layers, name_of(first), LAYER4_0, everything[-1]))
+    before = validate(layers, name_of(first), LAYER4_0, everything[-1])
+    log.write(checkpoint.stem, **{f"{name}_held_out": value for name, value in before.items()})
     train(layers, name_of(first), LAYER4_0, everything[:-1], everything[-1], settings, checkpoint,
           lambda figures: log.write(checkpoint.stem, **figures))
 
@@ -142,9 +143,9 @@ def main() -> None:
     sources = Sources(front, teacher, TEACHER_LAYERS)
     photographs = list_images(options.photographs)
     training = [path for n, path in enumerate(photographs) if n % HELD_OUT]
-    held_out = make_pass(folder / "passes" / "held-out", photographs[::HELD_OUT], options.whole, None, sources,
-                         progress)
-    passes = [make_pass(folder / "passes" / str(n), training, options.side, (options.seed, n), sources, progress)
+    kept = folder / "passes"
+    held_out = make_pass(kept / "held-out", photographs[::HELD_OUT], options.whole, None, sources, progress)
+    passes = [make_pass(kept / str(n), training, options.side, (options.seed, n), sources, progress)
               for n in range(options.passes)]
 
     shape = parse_network(options.network)

@@ -12,8 +12,8 @@ from kestrel.sw.model.weights import FloatNetwork
 
 
 class NormalisedConv(nn.Module):
-    """A convolution that is followed by normalisation over the batch instead of a bias, ReLU, and pooling if the
-    layer has one."""
+    """A convolution that is followed by normalisation over the batch instead of a bias, ReLU, and pooling if
+    the layer has one."""
 
     def __init__(self, shape: ConvShape) -> None:
         super().__init__()

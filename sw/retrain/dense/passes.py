@@ -1,7 +1,8 @@
-"""What layers behind a frozen network learn from: the map that they read and maps of a teacher, of many crops.
+"""What layers behind a frozen network learn from: the map that they read and maps of a teacher, of many
+crops.
 
-A pass is one crop of every photograph, kept as a folder of arrays, so that a crop goes through the frozen layers
-and through the teacher once, however often it is trained on.
+A pass is one crop of every photograph, kept as a folder of arrays, so that a crop goes through the frozen
+layers and through the teacher once, however often it is trained on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ Maps = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Sources:
-    """``front`` are the frozen layers; ``teacher``'s maps behind ``layers``, by the names of layers, are kept."""
+    """``front`` are the frozen layers; the maps that ``teacher`` makes behind ``layers`` are kept."""
 
     front: FloatConvs
     teacher: FloatConvs

@@ -1,8 +1,8 @@
-"""Where layers start that are to reproduce a teacher's map: one after the other, each is the ridge regression of
-sums of the teacher from the windows that it reads.
+"""Where layers start that are to reproduce a teacher's map: one after the other, each is the ridge regression
+of sums of the teacher from the windows that it reads.
 
-A stack of plain layers has no shortcuts and its maps are pooled, where a residual network takes steps of two. So
-what a pooled layer is to make is wanted at all four positions of a window that is pooled.
+A stack of plain layers has no shortcuts and its maps are pooled, where a residual network takes steps of two.
+So what a pooled layer is to make is wanted at all four positions of a window that is pooled.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,8 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class Moments:
-    """Means over windows, each with a one at its end: ``inputs`` of their products, [9 C + 1, 9 C + 1], ``pairs``
-    of those with what is wanted, [9 C + 1, C_out], ``squares`` of its squares, [C_out]."""
+    """Means over windows, each with a one at its end: ``inputs`` of their products, [9 C + 1, 9 C + 1],
+    ``pairs`` of those with what is wanted, [9 C + 1, C_out], ``squares`` of its squares, [C_out]."""
 
     inputs: torch.Tensor
     pairs: torch.Tensor
@@ -43,7 +43,8 @@ def accumulate(batches: Iterator[tuple[torch.Tensor, torch.Tensor]], seed: int) 
         if moments is None:
             size, outputs = windows.shape[1], values.shape[1]
             moments = Moments(torch.zeros(size, size), torch.zeros(size, outputs), torch.zeros(outputs))
-        moments.inputs.addmm_(windows.T, windows)
+        rows = windows.numpy()
+        moments.inputs.add_(torch.from_numpy(rows.T @ rows))  # symmetric: NumPy computes one half of it
         moments.pairs.addmm_(windows.T, values)
         moments.squares.add_(values.square().sum(0))
         count += len(windows)
@@ -61,7 +62,7 @@ def sample(x: torch.Tensor, wanted: torch.Tensor,
         places = torch.randperm(height * width, generator=generator)[:WINDOWS]
         rows, columns = places // width, places % width
         taps = [source[:, rows + dy, columns + dx] for dy in range(3) for dx in range(3)]
-        windows.append(torch.stack([*taps], dim=1).flatten(0, 1).T)
+        windows.append(torch.stack(taps, dim=1).flatten(0, 1).T)
         values.append(target[:, rows, columns].T)
     found = torch.cat(windows)
     return torch.cat([found, torch.ones(len(found), 1)], dim=1), torch.cat(values)
@@ -69,8 +70,8 @@ def sample(x: torch.Tensor, wanted: torch.Tensor,
 
 @torch.no_grad()
 def fit(layer: NormalisedConv, moments: Moments) -> None:
-    """Sets a layer to the regression. Its convolution has sums of deviation 1; the rest is its normalisation's.
-    Outputs that are pooled have the unit of what is wanted, others deviation 1."""
+    """Sets a layer to the regression. Its convolution has sums of deviation 1; the rest is up to its
+    normalisation. Outputs that are pooled have the unit of what is wanted, others deviation 1."""
     conv, norm, outputs = layer.conv, layer.norm, layer.shape.out_channels
     deviation = (moments.squares - moments.pairs[-1].square()).clamp_min(0).sqrt().clamp_min(SMALLEST)
     inputs, pairs = moments.inputs.double(), (moments.pairs / deviation).double()
@@ -91,8 +92,8 @@ def fit(layer: NormalisedConv, moments: Moments) -> None:
     norm.running_var.fill_(1.0)
 
 
-def fit_layer(layer: NormalisedConv, read: str, taught: Sequence[str], targets: Callable[[Maps], torch.Tensor],
-              passes: Sequence[Pass], seed: int) -> None:
+def fit_layer(layer: NormalisedConv, read: str, taught: Sequence[str],
+              targets: Callable[[Maps], torch.Tensor], passes: Sequence[Pass], seed: int) -> None:
     """Fits a layer to ``targets`` of the maps ``taught``; it reads the map ``read`` of the passes."""
     batches = ((maps[read], targets(maps)) for given in passes for maps in given.batches([read, *taught]))
     with torch.inference_mode():

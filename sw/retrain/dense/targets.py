@@ -19,8 +19,8 @@ from torch.nn import functional
 from kestrel.sw.retrain.dense.passes import FRONT, Maps, Pass
 from kestrel.sw.retrain.networks.floats import FloatConv, FloatConvs
 
-LAYER2_1, LAYER3_0, LAYER3_1, LAYER4_0 = "layer2_1_conv2", "layer3_0_conv2", "layer3_1_conv2", "layer4_0_conv2"
-TEACHER_LAYERS = (LAYER2_1, LAYER3_0, LAYER3_1, LAYER4_0)
+TEACHER_LAYERS = ("layer2_1_conv2", "layer3_0_conv2", "layer3_1_conv2", "layer4_0_conv2")
+LAYER2_1, LAYER3_0, LAYER3_1, LAYER4_0 = TEACHER_LAYERS
 
 FEW = 8
 """The components are those of every eighth crop."""

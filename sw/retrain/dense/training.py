@@ -1,6 +1,5 @@
-"""Training layers behind a frozen network towards a teacher's map: position by position, and by descriptors."""
+"""Training layers behind a frozen network towards a teacher's map: by position and by descriptors."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from time import perf_counter
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.retrain.course import rate_factor
@@ -21,9 +19,10 @@ from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 @dataclass(frozen=True)
 class PhaseSettings:
-    """One phase of training. ``rate`` is relative to the root mean square of a layer's weights. The factors are
-    those of the loss's terms: ``descriptor``, 1 - cosine between descriptors, and ``relation``, the difference
-    of their similarities, beside the squared difference of the maps over the teacher's variance."""
+    """One phase of training. ``rate`` is relative to the root mean square of a layer's weights, and
+    ``norm_rate`` to that. The factors are those of the loss's terms: ``descriptor``, 1 - cosine between
+    descriptors, and ``relation``, the difference of their similarities, beside the squared difference of the
+    maps over the teacher's variance."""
 
     steps: int
     batch: int = 8
@@ -69,8 +68,8 @@ def map_difference(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def validate(layers: nn.Sequential, read: str, taught: str, held_out: Pass) -> Figures:
-    """Over whole pictures: ``map``, as in training; ``cosine`` to the teacher's descriptors; ``agreement``, the
-    correlation of the similarities among all pairs, once their mean is subtracted."""
+    """Over whole pictures: ``map``, as in training; ``cosine`` to the teacher's descriptors; ``agreement``,
+    the correlation of the similarities among all pairs, once their mean is subtracted."""
     layers.eval()
     describe, own, theirs, maps = NipDescriptor(), [], [], []
     for batch in held_out.batches([read, taught]):
@@ -88,8 +87,8 @@ def validate(layers: nn.Sequential, read: str, taught: str, held_out: Pass) -> F
 
 def train(layers: nn.Sequential, read: str, taught: str, passes: Sequence[Pass], held_out: Pass,
           settings: PhaseSettings, checkpoint: Path, log: Callable[[Figures], None]) -> None:
-    """Trains ``layers``, that read the map ``read``, towards the map ``taught``. A run that was stopped goes on
-    from ``checkpoint``."""
+    """Trains ``layers``, that read the map ``read``, towards the map ``taught``. A run that was stopped goes
+    on from ``checkpoint``."""
     loss = DenseLoss(settings)
     groups = _groups(layers, settings)
     rates = [group["lr"] for group in groups]
@@ -117,12 +116,12 @@ def train(layers: nn.Sequential, read: str, taught: str, passes: Sequence[Pass],
         sums.append({name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             means = {name: float(np.mean([line[name] for line in sums])) for name in terms}
-            valid = {f"held out {k}": v for k, v in validate(layers, read, taught, held_out).items()}
+            valid = {f"{k}_held_out": v for k, v in validate(layers, read, taught, held_out).items()}
             log({"step": step + 1, "seconds": perf_counter() - start, **means, **valid})
             sums = []
             with atomic_write(checkpoint) as temporary:
-                torch.save({"layers": layers.state_dict(), "optimiser": optimiser.state_dict(), "rates": rates,
-                            "step": step + 1}, temporary)
+                torch.save({"layers": layers.state_dict(), "optimiser": optimiser.state_dict(),
+                            "rates": rates, "step": step + 1}, temporary)
     layers.eval()
 
 

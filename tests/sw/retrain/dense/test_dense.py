@@ -37,7 +37,7 @@ def photographs(tmp_path):
     return paths
 
 
-def test_a_pass_is_made_once_and_holds_the_maps_of_whole_pictures(tmp_path, sources, photographs, monkeypatch):
+def test_a_pass_is_made_once_and_holds_maps_of_whole_pictures(tmp_path, sources, photographs, monkeypatch):
     made = make_pass(tmp_path / "pass", photographs, 64, None, sources)
     monkeypatch.setattr(Sources, "maps", None)  # what is there is not computed again
     given = make_pass(tmp_path / "pass", photographs, 64, None, sources)
