@@ -7,7 +7,7 @@ conv4_2    the same
 conv4_3    the sums of layer3.0 and of layer3.1
 conv5_1    the sums of layer4.0's first convolution at every position
 conv5_2    the sums of layer4.0
-conv5_3    the same
+conv5_3    layer4.0, that is the same behind its ReLU
 =========  ============================================================================================
 """
 
@@ -37,7 +37,7 @@ class Targets:
     def taught(self, number: int) -> tuple[str, ...]:
         """The maps that ``of`` needs for layer ``number``, counted from conv4_1."""
         return ((LAYER2_1, FRONT), (LAYER2_1, FRONT), (LAYER2_1, LAYER3_0), (LAYER3_1,), (LAYER3_1,),
-                (LAYER3_1,))[number]
+                (LAYER4_0,))[number]
 
     def of(self, number: int, maps: Maps) -> torch.Tensor:
         """float32 [N, C_out, H, W] of the size of the map that layer ``number`` reads."""
@@ -50,7 +50,10 @@ class Targets:
                                         self._block("layer3_1", maps[LAYER3_0])], dim=1))
         if number == 3:
             return self._first("layer4_0", maps[LAYER3_1], stride=1)
-        return _enlarged(self._block("layer4_0", maps[LAYER3_1]))
+        if number == 4:
+            return _enlarged(self._block("layer4_0", maps[LAYER3_1]))
+        # Of its sums below 0 nothing is left in what the last layer reads.
+        return _enlarged(maps[LAYER4_0])
 
     def _conv(self, name: str) -> FloatConv:
         return next(conv for conv in self.teacher.convs() if conv.shape.name == name)
