@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -20,7 +21,7 @@ class NormalisedConv(nn.Module):
         self.shape = shape
         self.conv = nn.Conv2d(shape.in_channels, shape.out_channels, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(shape.out_channels, momentum=0.03)
-        self.to(memory_format=LAYOUT)
+        self.conv.weight.data = self.conv.weight.data.contiguous(memory_format=LAYOUT)
 
     def sums(self, x: torch.Tensor) -> torch.Tensor:
         """Before the ReLU, float32 [N, C_out, H, W] of x [N, C_in, H, W]."""
@@ -67,5 +68,5 @@ class DeepLayers(nn.Module):
                             (*frozen.biases, *_arrays([bias for _, bias in folded])))
 
 
-def _arrays(tensors: Sequence[torch.Tensor]):  # noqa: ANN202
+def _arrays(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy().copy() for tensor in tensors]

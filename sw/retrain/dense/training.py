@@ -106,7 +106,7 @@ def train(layers: nn.Sequential, read: str, taught: str, passes: Sequence[Pass],
         factor = rate_factor("cosine", step, settings.steps, settings.warmup)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        given = passes[generator.integers(len(passes))]
+        given = passes[int(generator.integers(len(passes)))]
         rows = generator.choice(len(given), min(settings.batch, len(given)), replace=False)
         maps = given.read(np.sort(rows).tolist(), [read, taught])
         terms = loss.terms(layers(maps[read]), maps[taught])
