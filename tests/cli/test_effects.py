@@ -111,7 +111,7 @@ CASES = {
         contexts=("random:1 -o n.safetensors", "w.pth -o n.safetensors"),
         values=PICTURES | {
             "output": "-o other.safetensors", "network": "--network vgg11", "mask_bits": "--mask-bits 2",
-            "fit": "--fit paper", "fill_missing": "--fill-missing random:3",
+            "scalar_bits": "--scalar-bits 4", "fit": "--fit paper", "fill_missing": "--fill-missing random:3",
             "activation_bits": "--activation-bits 5", "preprocessing": "--preprocessing caffe",
             "calibrate": "--calibrate photos",
             "percentile": "--percentile 99"},
@@ -124,7 +124,8 @@ CASES = {
             "calibrate": "--calibrate others", "network": "--network vgg11",
             "bits_per_weight": "--bits-per-weight 2", "size_bytes": "--bytes 800",
             "size_of": "--size-of 2", "cosine": "--cosine 0.8",
-            "mask_widths": "--mask-widths 1,2", "max_cycles": "--max-cycles 2", "fit": "--fit paper",
+            "mask_widths": "--mask-widths 1,2", "scalar_bits": "--scalar-bits 4",
+            "max_cycles": "--max-cycles 2", "fit": "--fit paper",
             "fill_missing": "--fill-missing random:3", "activation_bits": "--activation-bits 5",
             "preprocessing": "--preprocessing caffe", "pictures": "--pictures 3", "size": "--size 64",
             "percentile": "--percentile 99", "rounds": "--rounds 1", "trials": "--trials 1",
@@ -139,7 +140,8 @@ CASES = {
         values=PICTURES | {
             "images": "--images q", "output": "-o other.safetensors", "weights": "--weights v.pth",
             "start_from": "--start float", "float_only": "--float", "shape_name": "--network vgg13",
-            "mask_bits": "--mask-bits 2", "activation_bits": "--activation-bits 5",
+            "mask_bits": "--mask-bits 2", "scalar_bits": "--scalar-bits 4",
+            "activation_bits": "--activation-bits 5",
             "preprocessing": "--preprocessing caffe", "teacher": "--teacher t.pth",
             "teacher_network": "--teacher-network vgg16",
             "teacher_preprocessing": "--teacher-preprocessing caffe", "loss": "--loss relational",

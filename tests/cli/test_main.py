@@ -194,6 +194,9 @@ def test_list_shows_the_layers_of_a_network(capsys, tmp_path):
     assert main.run(["list", "--network", str(file), "--json"]) == 0
     compressed = json.loads(capsys.readouterr().out)
     assert [layer.pop("mask_bits") for layer in compressed["layers"]] == [3, 2, 2, 2, 2, 1, 1, 1, 1, 1]
+    assert {layer.pop("scalar_bits") for layer in compressed["layers"]} == {8}
+    assert compressed.pop("weight_bits") == report["bits_per_weight"] * listed["weights"]
+    assert compressed.pop("bits_per_weight") == report["bits_per_weight"]
     assert compressed == listed
     assert main.run(["list", "--network", str(file)]) == 0
     out = capsys.readouterr().out

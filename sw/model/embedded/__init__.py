@@ -20,8 +20,15 @@ NETWORK_PATHS = {
 }
 """The files by name. A name is accepted wherever a network file may be given."""
 
-WHITENING_PATHS = {RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors"}
-"""Whitenings of the networks' NIP descriptors by region, under the networks' names."""
+RESNET18_MAPS = f"{RESNET18_RETRIEVAL}-maps"
+"""A whitening of that network's descriptors of two maps, layer3.0 and layer4.0."""
+
+WHITENING_PATHS = {
+    RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors",
+    RESNET18_MAPS: FOLDER / "resnet18_retrieval_maps.whitening.safetensors",
+}
+"""Whitenings of NIP descriptors at 224x224: under the network's name by region; of its two maps once, after
+the average, as the chip does it."""
 
 TEXT_PATHS = {EMBEDDED: FOLDER / "network.md", RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md"}
 

@@ -13,7 +13,13 @@ from kestrel.sw.compress.calibrate import generated_pictures
 from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import load_network, same
-from kestrel.sw.model.embedded import EMBEDDED, NETWORK_PATHS, RESNET18_RETRIEVAL, TEXT_PATHS
+from kestrel.sw.model.embedded import (
+    EMBEDDED,
+    NETWORK_PATHS,
+    RESNET18_MAPS,
+    RESNET18_RETRIEVAL,
+    TEXT_PATHS,
+)
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
@@ -109,12 +115,17 @@ def test_its_name_stands_for_its_file(name, network, capsys):
     assert found["mask_bits"] == [layer.mask_bits for layer in network.layers]
 
 
-def test_a_name_stands_for_the_whitening_of_its_network(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "maps", "mode"),
+    [(RESNET18_RETRIEVAL, (), "roi"), (RESNET18_MAPS, ("layer3.0", "layer4.0"), "after")],
+)
+def test_a_name_stands_for_the_whitening_of_its_network(name, maps, mode, tmp_path):
     """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
-    network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(RESNET18_RETRIEVAL)
+    network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(name)
     names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=224, width=224,
                                               advance=lambda count: None)]
-    describer = make_describer(network, DescriptorOptions(whitening=whitening))
+    describer = make_describer(network, DescriptorOptions(whitening=whitening, pool_maps=maps))
     found = describer.describe([tmp_path / name for name in names], names, workers=0)
     assert found.vectors.shape == (2, whitening.dimension)
-    assert whitening.dimension == 256
+    assert [part.dimension for part in whitening.maps] == [256] * max(1, len(maps))
+    assert whitening.mode == mode
