@@ -150,11 +150,16 @@ def test_an_inner_map_alone(network, pictures):
 
 def test_regions_of_several_maps_are_no_single_array(network, pictures):
     describer = make_describer(network, DescriptorOptions(size=SIZE, pool_maps=MAPS))
+    with pytest.raises(InputError, match=r"maps layer1\.0,layer2\.0; allowed here: one map"):
+        describer.regions_of_pictures(pictures)
+
+
+def test_a_descriptor_of_maps_that_are_there_already(network, pictures):
+    describer = make_describer(network, DescriptorOptions(size=SIZE, pool_maps=MAPS))
     inputs = cut_crops(pictures[0], describer.crops)
-    for use in (lambda: describer.regions_of_pictures(pictures),
-                lambda: describer.describe_maps(list(describer.backend.features(inputs.pictures)), inputs)):
-        with pytest.raises(InputError, match=r"maps layer1\.0,layer2\.0; allowed here: one map"):
-            use()
+    maps = describer.backend.maps(inputs.pictures, describer.layers)
+    np.testing.assert_array_equal(describer.describe_maps(maps, inputs),
+                                  describer.describe_picture(pictures[0]))
 
 
 def test_the_last_map_by_its_name_is_the_usual_descriptor(network, pictures):
