@@ -16,6 +16,7 @@ from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.weights import random_network as random_floats
 from kestrel.sw.pictures.images import first_map, generate_picture
 from kestrel.sw.retrieval.describe import backends
+from kestrel.sw.retrieval.describe.backends import MapsBackend
 from kestrel.sw.retrieval.describe.crops import cut_crops, join_views
 from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors, save_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
@@ -157,6 +158,7 @@ def test_regions_of_several_maps_are_no_single_array(network, pictures):
 def test_a_descriptor_of_maps_that_are_there_already(network, pictures):
     describer = make_describer(network, DescriptorOptions(size=SIZE, pool_maps=MAPS))
     inputs = cut_crops(pictures[0], describer.crops)
+    assert isinstance(describer.backend, MapsBackend)
     maps = describer.backend.maps(inputs.pictures, describer.layers)
     np.testing.assert_array_equal(describer.describe_maps(maps, inputs),
                                   describer.describe_picture(pictures[0]))
