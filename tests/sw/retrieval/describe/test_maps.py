@@ -159,7 +159,7 @@ def test_a_descriptor_of_maps_that_are_there_already(network, pictures):
     describer = make_describer(network, DescriptorOptions(size=SIZE, pool_maps=MAPS))
     inputs = cut_crops(pictures[0], describer.crops)
     assert isinstance(describer.backend, MapsBackend)
-    maps = describer.backend.maps(inputs.pictures, describer.layers)
+    maps = [list(found) for found in describer.backend.maps(inputs.pictures, describer.layers)]
     np.testing.assert_array_equal(describer.describe_maps(maps, inputs),
                                   describer.describe_picture(pictures[0]))
 
