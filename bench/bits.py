@@ -30,7 +30,7 @@ from kestrel.hw.spec.descriptor import DESCRIPTOR_CHANNELS_MAX, DESCRIPTOR_FRACT
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import open_image
-from kestrel.sw.pictures.listing import find_pictures
+from kestrel.sw.pictures.listing import find_pictures, spread
 from kestrel.sw.retrieval.benchmark.bootstrap import Difference, paired_bootstrap
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import rankings
@@ -178,9 +178,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     benchmark = load_benchmark(arguments.protocol, arguments.dataset)
     if benchmark.boxed:
         raise InputError(f"protocol {arguments.protocol}: queries are parts of images; allowed: whole ones")
-    listed = find_pictures(arguments.train).paths
-    count = min(arguments.train_images, len(listed))
-    training = [listed[n * len(listed) // count] for n in range(count)]
+    training = spread(find_pictures(arguments.train).paths, arguments.train_images)
     pictures = [benchmark.folder / name for name in benchmark.images]
     describer = make_describer(network, DescriptorOptions(size=arguments.size))
     side, _ = network.map_sizes(arguments.size, arguments.size)[-1]
@@ -210,7 +208,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
         differing |= differ
     return {
         "bench": "bits", "network": network.name, "images": len(pictures), "queries": len(benchmark.queries),
-        "training_images": count, "size": arguments.size, "rows": [asdict(row) for row in rows],
+        "training_images": len(training), "size": arguments.size, "rows": [asdict(row) for row in rows],
         "bits_of_the_chip_that_differ": differing,
     }  # fmt: skip
 

@@ -26,6 +26,7 @@ from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION, DESCRIPTOR_OUTPUT_BY
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import list_images, open_image
+from kestrel.sw.pictures.listing import spread
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
@@ -133,9 +134,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, object]:
     everything = make_describer(network, DescriptorOptions(
         chain=chain, crops=",".join(crop_specification(p) for p in POOLINGS)))
     store = CropStore(arguments.report / FEATURES, everything)
-    paths = list_images(arguments.train)
-    count = min(arguments.train_images, len(paths))
-    training = [paths[i * len(paths) // count] for i in range(count)]
+    training = spread(list_images(arguments.train), arguments.train_images)
     learned = [Picture(path.name, path) for path in training]
     pictures = [Picture(name, benchmark.folder / name) for name in benchmark.pictures]
     missing = [picture.name for picture in (*learned, *pictures) if not store.has(picture)]

@@ -21,6 +21,7 @@ import numpy as np
 
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.pictures.images import list_images, load_image
+from kestrel.sw.pictures.listing import spread
 from kestrel.sw.retrieval.benchmark.bootstrap import Difference, paired_bootstrap
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
@@ -96,8 +97,7 @@ def describe(describer: Describer, job: Job) -> list[Described]:
 
 def average_precisions(benchmark: Benchmark, vectors: np.ndarray, settings: DescriptorSettings) -> np.ndarray:
     """Of every query that has something to find, float64 [Q]."""
-    found = evaluate(benchmark, Descriptors(settings, benchmark.images, vectors))
-    return np.array([query.ap for query in found.per_query if query.split == found.headline])
+    return evaluate(benchmark, Descriptors(settings, benchmark.images, vectors)).average_precisions
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -118,11 +118,8 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
 
     benchmark = load_benchmark(options.protocol, options.dataset)
-    photographs = list_images(options.train)
-    count = min(options.train_images, len(photographs))
     job = Job([benchmark.folder / name for name in benchmark.images],
-              [photographs[n * len(photographs) // count] for n in range(count)],
-              options.mode, options.dimension)  # fmt: skip
+              spread(list_images(options.train), options.train_images), options.mode, options.dimension)
     chosen = DescriptorOptions(size=options.size, pooling=options.pooling,
                                pool_maps=parse_maps(options.maps))
 
@@ -154,7 +151,7 @@ def main(arguments: Sequence[str]) -> None:
     options.output.write_text(json.dumps({
         "weights": Path(options.weights).name, "size": options.size, "pooling": options.pooling,
         "mode": options.mode, "images": len(job.images), "queries": len(wanted[0][0]),
-        "training_images": count,
+        "training_images": len(job.training),
         "float": {name: {"plain": plain.mean(), "whitened": whitened.mean()}
                   for name, (plain, whitened) in zip(names, wanted, strict=True)},
         "networks": [asdict(result) for result in results],

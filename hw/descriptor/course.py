@@ -28,13 +28,14 @@ class Course:
     """Registers of the frame that runs, and the states that use them.
 
     ``unit`` is the component whose ports the states read and drive: ``go``, ``visit``, ``layer``,
-    ``command``, ``active``, ``ending``, ``error`` and the ports of the descriptor ROM.
+    ``command``, ``active``, ``ending``, ``error`` and the ports of the descriptor ROM; and its ``config`` and
+    ``descriptor``.
     """
 
-    def __init__(self, unit: wiring.Component, parts: Parts, maps: int) -> None:
+    def __init__(self, unit: wiring.Component, parts: Parts) -> None:
         self.unit = unit
         self.parts = parts
-        self.maps = maps
+        self.maps = maps = unit.descriptor.maps
         self.continuation = Continuation()
         # Of the frame. In a unit for several maps: the number of the next one, and the address of its header.
         self.map = Signal(range(maps), name="map") if maps > 1 else None

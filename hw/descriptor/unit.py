@@ -103,7 +103,7 @@ class DescriptorUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         parts = place_parts(m, self.config, self.descriptor)
-        course = Course(self, parts, self.descriptor.maps)
+        course = Course(self, parts)
         course.add_to(m)
         self._connect_header(m, parts, course)
         self._connect_squares(m, parts, course)

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.picture_manifest import MANIFEST
 from kestrel.sw.pictures.decode import HEIF_SUFFIXES, IMAGE_SUFFIXES
+
+Found = TypeVar("Found")
 
 UNREAD_NAMED = 3
 """Examples given of files that are not read."""
@@ -65,6 +68,12 @@ def find_pictures(folder: str | Path, ignored: Sequence[str] = ()) -> Listing:
     if found.unread:
         warnings.warn(InputWarning(folder, found.unread_text), stacklevel=2)
     return found
+
+
+def spread(found: Sequence[Found], count: int) -> list[Found]:
+    """``count`` of what was found, at equal distances; all of it where there is less."""
+    count = min(count, len(found))
+    return [found[n * len(found) // count] for n in range(count)]
 
 
 def check_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.pictures.images import list_images, load_image
+from kestrel.sw.pictures.listing import spread
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import evaluate
 from kestrel.sw.retrieval.benchmark.protocols import load_benchmark
@@ -46,12 +47,6 @@ def load_pictures(entry: DataEntry, root: Path, kept: Path) -> Pictures:
     side = entry.size
     return Pictures(benchmark, *(_array(kept / f"{entry.name}-{part}-{side}.npy", found, side)
                                  for part, found in (("images", paths), ("training", training))))
-
-
-def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of the paths at equal distances, all where there are fewer."""
-    count = min(count, len(paths))
-    return [paths[n * len(paths) // count] for n in range(count)]
 
 
 def _array(path: Path, pictures: Sequence[Path], side: int) -> np.ndarray:
@@ -127,5 +122,4 @@ def batch_maps(run: Run, preprocessing: Preprocessing, cuts: Sequence[str],
 
 def average_precisions(benchmark: Benchmark, vectors: np.ndarray) -> np.ndarray:
     """Of every query that has something to find, float64 [Q]."""
-    found = evaluate(benchmark, Descriptors(FOREIGN, benchmark.images, vectors))
-    return np.array([query.ap for query in found.per_query if query.split == found.headline])
+    return evaluate(benchmark, Descriptors(FOREIGN, benchmark.images, vectors)).average_precisions

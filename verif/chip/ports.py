@@ -24,12 +24,13 @@ from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
 from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.verif.blocks.support.packets import packet_words
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
 from kestrel.verif.blocks.support.simulator import fail, pauses, reset, seed, start
 from kestrel.verif.cases.engine_case import engine_case
 from kestrel.verif.chip.expected import load_outputs
 from kestrel.verif.chip.variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
-from kestrel.verif.simulate.frame import image_beats, maps_from_beats, words_for
+from kestrel.verif.simulate.frame import image_beats, maps_from_beats
 
 
 def bench_chip() -> ChipConfig:
@@ -65,19 +66,6 @@ def bytes_of(picture: np.ndarray) -> bytes:
 
 
 IMAGES = [bytes_of(picture) for picture in PICTURES]
-
-
-def _beats(packet: Any) -> list[int]:
-    """A packet as ``maps_from_beats`` takes it."""
-    lanes = CONFIG.word_lanes
-    data = np.frombuffer(bytes(packet.tdata), np.uint8).reshape(-1, lanes)
-    keep = np.array(packet.tkeep, np.uint8).reshape(-1, lanes)
-    rows: list[int] = []
-    for n, (values, kept) in enumerate(zip(data, keep, strict=True)):
-        rows += _words(int.from_bytes(values.tobytes(), "little"), 8 * lanes)
-        rows += _words(int.from_bytes(np.packbits(kept, bitorder="little").tobytes(), "little"), lanes)
-        rows.append(int(n == len(data) - 1))
-    return rows
 
 
 class Chip:
@@ -208,7 +196,7 @@ class Chip:
         A packet that an abort has closed does not count."""
         rows: list[int] = []
         for _ in OUTPUTS:
-            rows += _beats(await self.packet())
+            rows += packet_words(await self.packet(), CONFIG.word_lanes)
         for found, wanted in zip(maps_from_beats(np.array(rows, "<u4"), PLAN), OUTPUTS, strict=True):
             if not np.array_equal(found, wanted[picture]):
                 raise fail(f"features of picture {picture} are wrong")
@@ -244,7 +232,3 @@ class Chip:
 def _quiet(port: Any) -> Any:
     port.log.setLevel("ERROR")
     return port
-
-
-def _words(value: int, bits: int) -> list[int]:
-    return [value >> (32 * n) & 0xFFFFFFFF for n in range(words_for(bits))]

@@ -131,13 +131,14 @@ class DescriptorSimulation:
                 select=select, pauses=pauses, seed=seed, progress=progress,
             )  # fmt: skip
         nip = [self._descriptor_cycles(part, select) for part in parts]
+        totals = {cycles: frame_cycles(self.plan, cycles).total for cycles in set(nip)}
         return DescriptorReport(
             kind=kind,
             found=run.outputs[-1].data,
             expected=self.reference(rgb, select),
             frames=run.frames,
             cycles=tuple(output.cycles for output in run.outputs),
-            model_cycles=tuple(frame_cycles(self.plan, cycles).total for cycles in nip),
+            model_cycles=tuple(totals[cycles] for cycles in nip),
             descriptor_cycles=tuple(sum(cycles) for cycles in nip),
             counters=run.outputs[-1].counters,
             calls=run.calls,
@@ -163,15 +164,15 @@ class DescriptorSimulation:
             self._seen = rgb.copy(), inputs, maps
         return self._seen[1:]
 
-    def _descriptor_cycles(self, part: dict[str, int], select: int) -> list[int]:
+    def _descriptor_cycles(self, part: dict[str, int], select: int) -> tuple[int, ...]:
         """The descriptor unit's cycles for each map."""
-        return [
+        return tuple(
             descriptor_cycles(
                 constants, self.chip.engine, last_crop=bool(part["last_crop"]),
                 last_rotation=bool(part["last_rotation"]), output=select - 1, images=self.plan.images,
             )
             for constants in self.constants.maps
-        ]  # fmt: skip
+        )  # fmt: skip
 
     def float_cosine(self, rgb: np.ndarray) -> float:
         """The cosine between the integer descriptor, before bytes and bits, and that of the float chain."""

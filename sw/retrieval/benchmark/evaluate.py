@@ -84,6 +84,11 @@ class Evaluation:
     def queries(self) -> int:
         return self.splits[self.headline].queries
 
+    @property
+    def average_precisions(self) -> np.ndarray:
+        """Of every query of the headline's split that has something to find, float64 [Q]."""
+        return np.array([query.ap for query in self.per_query if query.split == self.headline])
+
 
 def check_codes(codes: str) -> None:
     """Raises InputError."""

@@ -17,7 +17,7 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.compress.report import weight_count
 from kestrel.sw.model.compressed import CompressedNetwork, content_digest, load_network
-from kestrel.sw.pictures.listing import find_pictures
+from kestrel.sw.pictures.listing import find_pictures, spread
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import CODES, Evaluation, evaluate
 from kestrel.sw.retrieval.describe.crops import PRESETS
@@ -167,9 +167,7 @@ def _origin(request: ReportRequest, network: CompressedNetwork) -> Origin:
 def _training(request: ReportRequest) -> list[Picture]:
     if request.train is None:
         return []
-    names = find_pictures(request.train).names
-    count = min(request.training_pictures, len(names))
-    chosen = [names[i * len(names) // count] for i in range(count)]
+    chosen = spread(find_pictures(request.train).names, request.training_pictures)
     return [Picture(f"{request.train.name}/{name}", request.train / name) for name in chosen]
 
 

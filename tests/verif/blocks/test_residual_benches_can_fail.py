@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kestrel.verif.blocks.support.fault import Fault, plant
-from kestrel.verif.blocks.support.run import block_config, run_block
+from kestrel.verif.blocks.support.fault import Fault, run_with
+from kestrel.verif.blocks.support.run import block_config
 from kestrel.verif.build.verilator import BenchFailed
 
 RESIDUAL = replace(
@@ -166,6 +166,5 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_bench_sees_a_fault(name, tmp_path, seed):
     fault = Fault(*FAULTS[name])
-    files = plant(fault, tmp_path)
     with pytest.raises(BenchFailed, match=fault.message):
-        run_block(fault.block, fault.config, tmp_path / "run", seed, files, fault.bench_module)
+        run_with(fault, tmp_path, seed)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kestrel.verif.blocks.support.fault import Fault, plant
-from kestrel.verif.blocks.support.run import block_config, run_block
+from kestrel.verif.blocks.support.fault import Fault, run_with
+from kestrel.verif.blocks.support.run import block_config
 from kestrel.verif.build.verilator import BenchFailed
 
 BENCH = "memory.weight_loader:tables_bench"
@@ -52,6 +52,5 @@ FAULTS = {
 def test_bench_sees_a_fault(name, tmp_path, seed):
     config, pattern, replacement, message = FAULTS[name]
     fault = Fault(BENCH, config, "weight_loader", pattern, replacement, message)
-    files = plant(fault, tmp_path)
     with pytest.raises(BenchFailed, match=fault.message):
-        run_block(fault.block, fault.config, tmp_path / "run", seed, files, fault.bench_module)
+        run_with(fault, tmp_path, seed)

@@ -20,6 +20,7 @@ from kestrel.hw.spec.status import ERROR_FRAME_LONG, ERROR_FRAME_SHORT
 from kestrel.hw.spec.table import KIND_END, KIND_OUTPUT
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.verif.blocks.support.lockstep import bench_config
+from kestrel.verif.blocks.support.packets import as_words, packet_words
 from kestrel.verif.blocks.support.simulator import fail, pauses, reset, rng, seed, start
 from kestrel.verif.cases.engine_case import engine_case
 from kestrel.verif.simulate.compare import LayerResult, all_equal, compare_run, reference_maps
@@ -29,7 +30,6 @@ from kestrel.verif.simulate.frame import (
     maps_from_beats,
     maps_from_writes,
     trace_words,
-    words_for,
 )
 
 CONFIG = bench_config()
@@ -45,11 +45,6 @@ def bytes_of(picture: np.ndarray) -> bytes:
     """The image stream of a picture."""
     beats = image_beats(picture, CONFIG).view(np.uint8)
     return beats.reshape(len(beats), -1)[:, : CONFIG.stream_bytes].tobytes()
-
-
-def split(value: int, bits: int) -> list[int]:
-    """A port's value as 32-bit words."""
-    return [value >> (32 * n) & 0xFFFFFFFF for n in range(words_for(bits))]
 
 
 START = (KIND_END, 0)
@@ -103,7 +98,7 @@ class Engine:
             if dut.trace_valid.value:
                 record.writes.append(int(dut.layer.value))
                 for port, words in zip(TRACE_PORTS, trace_words(CONFIG), strict=True):
-                    record.writes += split(int(getattr(dut, f"trace_{port}").value), 32 * words)
+                    record.writes += as_words(int(getattr(dut, f"trace_{port}").value), 32 * words)
 
     def pause(self, source: Random, share: float) -> None:
         """Random pauses on both streams, or none with ``share`` 0."""
@@ -158,15 +153,7 @@ class Engine:
         """The frame of a record, and the one that the sink has received."""
         if self.sink.count() != 1:
             raise fail(f"{self.sink.count()} frames came out, not one")
-        beats = self.sink.recv_nowait(compact=False)
-        lanes = CONFIG.word_lanes
-        data = np.frombuffer(bytes(beats.tdata), np.uint8).reshape(-1, lanes)
-        keep = np.array(beats.tkeep, np.uint8).reshape(-1, lanes)
-        rows: list[int] = []
-        for n, (values, kept) in enumerate(zip(data, keep, strict=True)):
-            rows += split(int.from_bytes(values.tobytes(), "little"), 8 * lanes)
-            rows += split(int.from_bytes(np.packbits(kept, bitorder="little").tobytes(), "little"), lanes)
-            rows.append(int(n == len(data) - 1))  # the sink ends a frame at TLAST
+        rows = packet_words(self.sink.recv_nowait(compact=False), CONFIG.word_lanes)
         return FrameRun(
             maps=maps_from_writes(np.array(record.writes, "<u4"), PLAN),
             outputs=maps_from_beats(np.array(rows, "<u4"), PLAN),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.verif.blocks.support.run import sources_of
+from kestrel.verif.blocks.support.run import run_block, sources_of
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,10 @@ def plant(fault: Fault, folder: Path) -> list[Path]:
     if found != 1:
         raise ValueError(f"{fault.block}: {found} places match {fault.pattern!r}; allowed: one")
     return files
+
+
+def run_with(fault: Fault, folder: Path, seed: int) -> None:
+    """Runs the bench on the block with the fault. Raises BenchFailed, as it should, and ValueError as
+    ``plant`` does."""
+    files = plant(fault, folder)
+    run_block(fault.block, fault.config, folder / "run", seed, files, fault.bench_module)
