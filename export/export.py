@@ -24,7 +24,9 @@ from kestrel.export.formats.files import FORMATS, write_words
 from kestrel.export.formats.words import Words
 from kestrel.export.manifest import read_manifest, read_memory, verify_files, write_manifest
 from kestrel.export.schedule_table import encode_table, network_crc, seal_table
-from kestrel.export.weight_rom import Outline, RomImage, decode_weights, encode_weights, place_layers
+from kestrel.export.weight_decoder import decode_weights
+from kestrel.export.weight_rom import RomImage, encode_weights
+from kestrel.export.weight_tiles import Outline, place_layers
 from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError

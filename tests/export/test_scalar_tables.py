@@ -9,7 +9,9 @@ import pytest
 
 from kestrel.export.export import export_network, import_network
 from kestrel.export.formats.words import Words
-from kestrel.export.weight_rom import decode_weights, encode_weights, outlines
+from kestrel.export.weight_decoder import decode_weights
+from kestrel.export.weight_rom import encode_weights
+from kestrel.export.weight_tiles import outlines
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from kestrel.export.formats.words import Words
-from kestrel.export.weight_rom import Outline, decode_weights, encode_weights, outlines, place_layers
+from kestrel.export.weight_decoder import decode_weights
+from kestrel.export.weight_rom import encode_weights
+from kestrel.export.weight_tiles import Outline, outlines, place_layers
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS, decode_mask, encode_mask, mask_values

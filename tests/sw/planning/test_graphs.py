@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from kestrel.export.schedule_table import encode_table
-from kestrel.export.weight_rom import decode_weights, encode_weights, outlines
+from kestrel.export.weight_decoder import decode_weights
+from kestrel.export.weight_rom import encode_weights
+from kestrel.export.weight_tiles import outlines
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.table import KIND_CONV
