@@ -68,13 +68,36 @@ def diagonal(stream: Stream, source: Random) -> Load:
     kernels = {(o, i): NO_KERNEL for o in range(P_O) for i in range(P_I)}
     kernels |= {(first_out + n, first_in + n): stream.centre_kernel(tap) for n in range(count)}
     base = stream.end_tile(diagonal_bits(count))
-    tile = {
+    tile = diagonal_inputs(source, count, tap, first_out, first_in)
+    return Load(tile, base, 1 + count, 0, kernels, {}, {})
+
+
+def diagonal_inputs(source: Random, count: int, tap: int, first_out: int, first_in: int) -> dict[str, int]:
+    """What the loader is told of a diagonal tile; what does not count is drawn."""
+    return {
         "mask_bits": source.choice(CONFIG.mask_widths), "digit": source.randrange(4), "has_pad": 0,
         "has_bias": 0, "in_lanes": source.randint(1, P_I), "out_lanes": count,
         "centre": source.randrange(2), "tap": tap, "diagonal": 1, "first_out": first_out,
         "first_in": first_in,
     }  # fmt: skip
-    return Load(tile, base, 1 + count, 0, kernels, {}, {})
+
+
+def rectangular_inputs(
+    source: Random, lanes: tuple[int, int], mask_bits: int, *, has_pad: bool, has_bias: bool, centre: bool,
+    tap: int,
+) -> dict[str, int]:  # fmt: skip
+    """The same of a tile of kernels between all its channels. Of a 1x1 kernel neither the mask's bits nor the
+    pass count; the lanes of a diagonal never do."""
+    n_in, n_out = lanes
+    tile = {
+        "mask_bits": source.choice(CONFIG.mask_widths) if centre else mask_bits,
+        "digit": source.randrange(4) if centre else 0, "has_pad": int(has_pad), "has_bias": int(has_bias),
+        "in_lanes": n_in, "out_lanes": n_out,
+    }  # fmt: skip
+    if CONFIG.residual:
+        tile |= {"centre": int(centre), "tap": tap, "diagonal": 0, "first_out": source.randrange(P_O),
+                 "first_in": source.randrange(P_I)}  # fmt: skip
+    return tile
 
 
 def rectangular(stream: Stream, source: Random, centre: bool) -> Load:
@@ -92,13 +115,9 @@ def rectangular(stream: Stream, source: Random, centre: bool) -> Load:
         o: stream.put(source.randint(BIAS_MIN, BIAS_MAX), BIAS_WIDTH) for o in range(n_out if has_bias else 0)
     }
     base = stream.end_tile(tile_bits(n_in, n_out, mask_bits, has_pad, has_bias, centre=centre))
-    # Of a 1x1 kernel neither the mask's bits nor the pass count; the lanes of a diagonal never do.
-    tile = {
-        "mask_bits": source.choice(CONFIG.mask_widths) if centre else mask_bits,
-        "digit": source.randrange(4) if centre else 0, "has_pad": int(has_pad), "has_bias": int(has_bias),
-        "in_lanes": n_in, "out_lanes": n_out, "centre": int(centre), "tap": tap, "diagonal": 0,
-        "first_out": source.randrange(P_O), "first_in": source.randrange(P_I),
-    }  # fmt: skip
+    tile = rectangular_inputs(
+        source, (n_in, n_out), mask_bits, has_pad=has_pad, has_bias=has_bias, centre=centre, tap=tap
+    )
     blocks = -(-n_in // K)
     return Load(
         tile, base, blocks * (n_out + has_pad), -(-n_out // K) if has_bias else 0, kernels, biases, pads

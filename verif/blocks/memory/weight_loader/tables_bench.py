@@ -30,6 +30,8 @@ from kestrel.verif.blocks.memory.weight_loader.residual_bench import (
     SINGLE,
     TAPS_MAX,
     Stream,
+    diagonal_inputs,
+    rectangular_inputs,
 )
 from kestrel.verif.blocks.support.simulator import Scoreboard, rng, start
 
@@ -94,12 +96,7 @@ class Layer:
             digits = self._mask(True, 1, tap)
             kernels[first_out + n, first_in + n] = self._scalar(True), digits
         base = self.stream.end_tile(bits + diagonal_bits(count, self.q))
-        tile = {
-            "mask_bits": source.choice(CONFIG.mask_widths), "digit": source.randrange(4), "has_pad": 0,
-            "has_bias": 0, "in_lanes": source.randint(1, P_I), "out_lanes": count,
-            "centre": source.randrange(2), "tap": tap, "diagonal": 1, "first_out": first_out,
-            "first_in": first_in,
-        }  # fmt: skip
+        tile = diagonal_inputs(source, count, tap, first_out, first_in)
         return Load(tile, base, 1 + count, 0, kernels, {}, {})
 
     def _rectangular(self, bits: int, of_shortcut: bool, centre: bool) -> Load:
@@ -123,14 +120,9 @@ class Layer:
         base = stream.end_tile(
             bits + tile_bits(n_in, n_out, mask_bits, has_pad, has_bias, centre=centre, scalar_bits=self.q)
         )
-        tile = {
-            "mask_bits": source.choice(CONFIG.mask_widths) if centre else mask_bits,
-            "digit": source.randrange(4) if centre else 0, "has_pad": int(has_pad), "has_bias": int(has_bias),
-            "in_lanes": n_in, "out_lanes": n_out,
-        }  # fmt: skip
-        if CONFIG.residual:
-            tile |= {"centre": int(centre), "tap": tap, "diagonal": 0, "first_out": source.randrange(P_O),
-                     "first_in": source.randrange(P_I)}  # fmt: skip
+        tile = rectangular_inputs(
+            source, (n_in, n_out), mask_bits, has_pad=has_pad, has_bias=has_bias, centre=centre, tap=tap
+        )
         blocks = -(-n_in // K)
         return Load(
             tile, base, blocks * (n_out + has_pad), -(-n_out // K) if has_bias else 0, kernels, biases, pads
