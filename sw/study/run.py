@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.codecs.batch_norm import FLOAT
 from kestrel.sw.common.files import claim_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
@@ -75,9 +76,12 @@ def tasks_of(grid: Grid) -> list[Task]:
     """The tasks of a grid, those of float networks first, as the others are compared with them, then codec by
     codec in the grid's order. Raises InputError for a cut that a network does not have."""
     found: list[Task] = []
+    normed: dict[str, bool] = {}
     for network in grid.networks:
         architecture = find_architecture(network.name)
-        find_cuts(architecture, outline(architecture), network.cuts)
+        known = outline(architecture)
+        find_cuts(architecture, known, network.cuts)
+        normed[network.name] = known.count("batch norm") > 0
         found.append(Task(f"{network.name}/float", grid, network))
     codecs = [codec for codec in grid.codecs if codec.family != "float"]
     for label in dict.fromkeys(codec.weights_label for codec in codecs):
@@ -88,6 +92,8 @@ def tasks_of(grid: Grid) -> list[Task]:
             # On other networks than the engine's, of the rules that measure pictures only one can be fitted.
             if alike[0].by_pictures and not engine and alike[0].options["rule"] != SEQUENTIAL_RULE:
                 continue
+            if alike[0].options.get("batch_norm", FLOAT) != FLOAT and not normed[network.name]:
+                continue  # There is none whose bits could differ.
             codec = alike[0].on_engine() if engine else alike[0]
             found.append(Task(f"{network.name}/{codec.weights_label}", grid, network, codec, codings))
     found = list({task.name: task for task in found}.values())
