@@ -60,7 +60,8 @@ FITTED = (
     NAMED["nano"],
     NAMED["edge"],
     engine("8x8-rows", "edge", **lanes(8, 8, 4, row_groups=True)),
-    engine("4x4-narrow-residual", "edge", **lanes(4, 4, 2, activation_bits=5, mask_bits_max=3, residual=True)),
+    engine("4x4-narrow-residual", "edge",
+           **lanes(4, 4, 2, activation_bits=5, mask_bits_max=3, residual=True)),
     engine("8x16-all", "edge",
            **lanes(8, 16, 8, residual=True, batch=True, scalar_tables=True, mask_bits_max=3)),
     engine("4x16-batch", "edge", **lanes(4, 16, 4, mask_bits_max=2, batch=True, feature_words=(4096, 4096))),
@@ -100,7 +101,7 @@ class Tables:
         self.content["engines"] = self.engines
 
     def blocks(self, config: EngineConfig, held_out: bool) -> dict[str, Row]:
-        """The rows of one engine, to be filled in; those of another configuration of its name are left out."""
+        """The rows of one engine, to be filled in; those of another configuration by its name are dropped."""
         wanted = json.loads(json.dumps(asdict(config)))
         entry = self.engines.get(config.name)
         if entry is None or entry["config"] != wanted:
@@ -123,7 +124,7 @@ class Tables:
     def save(self) -> None:
         text = json.dumps(self.content, indent=1)
         self.path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
-        os.replace(self.path.with_suffix(".tmp"), self.path)
+        self.path.with_suffix(".tmp").replace(self.path)
 
 
 def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, tuple[str, ...]]]]]:
@@ -136,13 +137,14 @@ def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, 
         if names and config.name not in names:
             continue
         if config in HELD_OUT:
-            blocks = [(name, BOXED[name] if name in BOXED else ()) for name in
+            blocks = [(name, BOXED.get(name, ())) for name in
                       ("kernel_unit", "output_lane", "core")]
             yield config, True, blocks
         elif config in units:
             yield config, False, [("kernel_unit", ())]
         else:
-            blocks = [(name, BOXES.get(name, ())) for name in UNITS if name != "block_input" or config.residual]
+            blocks = [(name, BOXES.get(name, ())) for name in UNITS
+                      if name != "block_input" or config.residual]
             yield config, False, [*blocks, ("descriptor_unit", ()), ("top", ("core", "descriptor_unit"))]
 
 
@@ -158,7 +160,8 @@ def main() -> int:
     if not yosys_available() or not arguments.liberty:
         print("nothing measured: yosys (kestrel-engine[synthesis]) and --liberty are needed", file=sys.stderr)
         return 2
-    tables = Tables(arguments.output, unpack_liberty(arguments.liberty, WORK), arguments.period, arguments.fresh)
+    liberty = unpack_liberty(arguments.liberty, WORK)
+    tables = Tables(arguments.output, liberty, arguments.period, arguments.fresh)
     for config, held_out, blocks in jobs(set(arguments.only.split(",")) - {""}):
         rows = tables.blocks(config, held_out)
         missing = [(block, boxed) for block, boxed in blocks if block not in rows]

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from kestrel.api.allocation import AllocationStudy as AllocationStudy
     from kestrel.api.allocation import AllocationTarget as AllocationTarget
     from kestrel.api.allocation import allocate as allocate
-    from kestrel.api.chip import FramePlan as FramePlan
     from kestrel.api.chip import VerilogReport as VerilogReport
     from kestrel.api.chip import export_network as export_network
     from kestrel.api.chip import fit_config as fit_config
-    from kestrel.api.chip import plan as plan
     from kestrel.api.chip import write_verilog as write_verilog
     from kestrel.api.descriptors import CodeOptions as CodeOptions
     from kestrel.api.descriptors import DescribeRun as DescribeRun
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     from kestrel.api.pictures import network_input as network_input
     from kestrel.api.pictures import write_scenes as write_scenes
     from kestrel.api.pictures import write_shapes as write_shapes
+    from kestrel.api.planning import FramePlan as FramePlan
+    from kestrel.api.planning import plan as plan
     from kestrel.api.retrieval import IndexOptions as IndexOptions
     from kestrel.api.retrieval import build_index as build_index
     from kestrel.api.retrieval import evaluate as evaluate

@@ -25,10 +25,10 @@ from kestrel.sw.retrieval.describe.chip_constants import (
     joined_constants,
     map_shapes,
     plain_quantiser,
-    pooled_layers,
 )
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.maps import pooled_layers
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, describe, vector_of

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.chip import FramePlan, is_network_file
-from kestrel.api.chip import plan as plan_frame
+from kestrel.api.planning import FramePlan, is_network_file
+from kestrel.api.planning import plan as plan_frame
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.retrieval import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
