@@ -23,7 +23,7 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
-from kestrel.sw.planning.fit import FittedConfig, fit_memories
+from kestrel.sw.planning.fit import FITTED, FittedConfig, fit_memories
 from kestrel.sw.retrieval.describe.chip_constants import (
     joined_constants,
     map_shapes,
@@ -40,8 +40,6 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 FILE_LIST = "files.f"
 CONFIG_FILE = "config.toml"
-FITTED = "-fitted"
-"""What the name of a fitted configuration ends in."""
 
 TOPS = ("engine", "chip")
 

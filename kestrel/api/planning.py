@@ -15,7 +15,7 @@ from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.fit import FittedConfig
 from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
 from kestrel.sw.planning.proof import PlanError, check_plan
-from kestrel.sw.planning.report import PlanReport, plan_named, report_plan
+from kestrel.sw.planning.report import DEFAULT_MASK_BITS, PlanReport, plan_named, report_plan
 from kestrel.sw.retrieval.describe.maps import pooled_layers
 
 NETWORK_SUFFIX = ".safetensors"
@@ -72,7 +72,7 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
     """
     chosen, (height, width) = find_config(config), height_width(size)
     with (progress or silent)("planning", None):
-        if isinstance(network, CompressedNetwork) or is_network_file(str(network)):
+        if not is_named(network):
             if mask_bits is not None:
                 raise InputError(f"--mask-bits {mask_bits}: {_name(network)} has its own; "
                                  "allowed with a network's name")
@@ -83,8 +83,14 @@ def plan(network: Network, config: Config = "edge", size: Size = 224, *,
         else:
             name = str(network)
             inner = pooled_layers(name, parse_network(name).layers, pool_maps)[:-1]
-            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, batch, inner)
+            bits = mask_bits or DEFAULT_MASK_BITS
+            layers, made = plan_named(name, bits, chosen, height, width, batch, inner)
         return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
+
+
+def is_named(network: Network) -> bool:
+    """Whether only a name as ``vgg16/8:pool3`` is given, of a network without weights."""
+    return not isinstance(network, CompressedNetwork) and not is_network_file(str(network))
 
 
 def is_network_file(network: str) -> bool:

@@ -38,6 +38,7 @@ COMMANDS = {
     "evaluate": "retrieval.evaluate:evaluate",
     "report": "retrieval.report:report",
     "allocate": "networks.allocate:allocate",
+    "estimate": "chip.estimate:estimate",
     "list": "networks.listing:list_",
     "plan": "chip.plan:plan",
     "regress": "chip.regress:regress",

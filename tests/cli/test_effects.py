@@ -186,7 +186,7 @@ CASES = {
             "source_lines": "--source-lines"},
     ),
     "simulate": Case(
-        "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser",
+        "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser Speed",
         blank="_payload chip_payload descriptor_payload",
         contexts=("n.safetensors random:1", "n.safetensors random:1 --waves w.fst",
                   "n.safetensors random:1 --top chip", "n.safetensors random:1 --top chip --pooling nip"),
@@ -194,16 +194,24 @@ CASES = {
             "config": "--config nano", "settings": "--set activation_bits=5", "pauses": "--pauses 0.2",
             "batch": "--batch 2", "waves": "--waves v.fst", "waves_from": "--waves-from 5",
             "waves_cycles": "--waves-cycles 9",
+            "clock": "--clock 100",
             "top": "--top chip", "pooling": "--pooling rnip5x", "rotations": "--rotations 2",
             "pool_maps": "--pool-maps layer3.0",
             "whitening": "--whitening w.safetensors", "codes": "--codes d.npz"},
     ),
     "plan": Case(
-        "chip.plan", "plan_frame plot_plan atomic_write", contexts=("vgg11", "n.safetensors"),
+        "chip.plan", "plan_frame plot_plan atomic_write Speed", contexts=("vgg11", "n.safetensors"),
         values={
             "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
             "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
-            "output": "-o p.svg"},
+            "clock": "--clock 100", "output": "-o p.svg"},
+    ),
+    "estimate": Case(
+        "chip.estimate", "estimate_chip", blank="estimate_payload", contexts=("vgg11", "n.safetensors"),
+        values={
+            "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
+            "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
+            "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit"},
     ),
     "regress": Case(
         "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind",

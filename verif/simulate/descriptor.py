@@ -62,6 +62,11 @@ class DescriptorReport:
     def bit_exact(self) -> bool:
         return len(self.expected) > 0 and self.found == self.expected
 
+    @property
+    def total_cycles(self) -> int:
+        """Of all frames, which one descriptor takes."""
+        return sum(self.cycles)
+
 
 class DescriptorSimulation:
     """A network on a chip with a descriptor unit, for one size of crops, ``images`` of which are run in each
