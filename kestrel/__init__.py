@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kestrel.api.descriptors import encode as encode
     from kestrel.api.descriptors import fit_whitening as fit_whitening
     from kestrel.api.descriptors import learn_quantiser as learn_quantiser
+    from kestrel.api.designs import design as design
+    from kestrel.api.designs import report_design as report_design
+    from kestrel.api.estimates import estimate as estimate
     from kestrel.api.networks import compress as compress
     from kestrel.api.networks import load_weights as load_weights
     from kestrel.api.networks import retrain as retrain
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
     from kestrel.hw.spec.engine_config import EngineConfig as EngineConfig
     from kestrel.hw.spec.errors import InputError as InputError
     from kestrel.sw.compress.report import CompressionReport as CompressionReport
+    from kestrel.sw.design.design import Design as Design
+    from kestrel.sw.estimate.estimate import Estimate as Estimate
     from kestrel.sw.model.compressed import CompressedNetwork as CompressedNetwork
     from kestrel.sw.model.compressed import load_network as load_network
     from kestrel.sw.model.compressed import save_network as save_network

@@ -36,7 +36,7 @@ COMMANDS = {
     "index": "retrieval.index:index",
     "search": "retrieval.search:search",
     "evaluate": "retrieval.evaluate:evaluate",
-    "report": "retrieval.report:report",
+    "report": "report.group:report",
     "allocate": "networks.allocate:allocate",
     "estimate": "chip.estimate:estimate",
     "list": "networks.listing:list_",
