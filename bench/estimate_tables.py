@@ -3,10 +3,10 @@
     python bench/estimate_tables.py --liberty nangate45_typ.lib.gz [--only NAME,NAME]
 
 yosys synthesises every block of the core for NanGate45 (sized for ``--period``) and for ECP5, with the blocks
-inside it left out: the core's own row is what joins its blocks. Engines that are ``HELD_OUT`` are synthesised
-as ``bench/synthesis.py`` does it, in one piece round the output lanes; no estimate is fitted to them, and the
-tests hold the stated error to them. Writes ``sw/estimate/measured.json`` after every block, and begins with
-what is there: a stopped run goes on where it stopped. ``--fresh`` begins anew.
+inside it left out: the core's own row is what joins its blocks. Then the core is synthesised in one piece
+round the output lanes, as ``bench/synthesis.py`` does it. No estimate is fitted to the engines that are
+``HELD_OUT``: the tests hold the stated error to them. Writes ``sw/estimate/measured.json`` after every
+block, and begins with what is there: a stopped run goes on where it stopped. ``--fresh`` begins anew.
 """
 
 import argparse
@@ -43,8 +43,10 @@ CORE_BLOCKS = (
 
 BOXES = {"output_lane": ("kernel_unit",), "array": ("output_lane",), "core": CORE_BLOCKS}
 UNITS = ("kernel_unit", "output_lane", *CORE_BLOCKS, "core")
-CHIP = ("descriptor_unit", "top")
-"""Measured of every engine that is fitted; ``top`` without core and descriptor unit."""
+CHIP = {"descriptor_unit": (), "top": ("core", "descriptor_unit")}
+"""What stands beside the core; ``top`` without core and descriptor unit."""
+WHOLE = "whole"
+"""The core in one piece round the output lanes: what its blocks take together."""
 
 
 def engine(name: str, base: str, **options: object) -> EngineConfig:
@@ -71,6 +73,9 @@ FITTED = (
     engine("asic", "asic"),
 )
 """The engines that the estimate is fitted to; they differ in lanes, widths and options."""
+
+WITH_CHIP = ("nano", "edge", "8x8-rows", "4x4-narrow-residual", "asic")
+"""Those of which what stands beside the core is measured too; it depends on little."""
 
 HELD_OUT = (
     engine("held-8x8-residual", "edge", **lanes(8, 8, 4, residual=True)),
@@ -112,8 +117,9 @@ class Tables:
 
     def measure(self, folder: Path, block: str, boxed: tuple[str, ...]) -> Row:
         """One block without what is boxed."""
-        asic = standard_cells(folder, block, self.liberty, self.period_ns, boxed=boxed)
-        fpga = ecp5_cells(folder, block, boxed=boxed)
+        module = "core" if block == WHOLE else block
+        asic = standard_cells(folder, module, self.liberty, self.period_ns, boxed=boxed)
+        fpga = ecp5_cells(folder, module, boxed=boxed)
         inner = {name: n for name in boxed if (n := asic.cells.get(PREFIX + name, 0))}
         return {
             "area": asic.area, "area_before_sizing": asic.area_before_sizing, "flip_flops": asic.flip_flops,
@@ -136,16 +142,15 @@ def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, 
     for config in order:
         if names and config.name not in names:
             continue
-        if config in HELD_OUT:
-            blocks = [(name, BOXED.get(name, ())) for name in
-                      ("kernel_unit", "output_lane", "core")]
-            yield config, True, blocks
-        elif config in units:
+        if config in units:
             yield config, False, [("kernel_unit", ())]
-        else:
-            blocks = [(name, BOXES.get(name, ())) for name in UNITS
-                      if name != "block_input" or config.residual]
-            yield config, False, [*blocks, ("descriptor_unit", ()), ("top", ("core", "descriptor_unit"))]
+            continue
+        held_out = config in HELD_OUT
+        inner = UNITS[:2] if held_out else UNITS
+        blocks = [(name, BOXES.get(name, ())) for name in inner if name != "block_input" or config.residual]
+        if config.name in WITH_CHIP:
+            blocks += CHIP.items()
+        yield config, held_out, [*blocks, (WHOLE, BOXED["core"])]
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from kestrel.hw.spec.widths import ACCUMULATOR_BITS
 from kestrel.sw.estimate.estimate import Estimate
 from kestrel.sw.planning.geometry import pool_line_words
 
-BOX_WIDTH, BOX_HEIGHT = 168, 84
+BOX_WIDTH, BOX_HEIGHT = 186, 84
 GAP_X, GAP_Y = 36, 30
 MARGIN = 16
 UNITS_SHOWN = 16

@@ -55,7 +55,8 @@ def _chart(found: Estimate, part: int, uses: Sequence[MapUse], colours: dict[str
     lines = [f'<line class="{kind}" x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>' for kind, y in (
         ("limit", HEIGHT - size.configured * scale), ("used", HEIGHT - size.used * scale))]
     about = (f"Part {part} of the feature memory over a frame of {total:,} cycles: at most "
-             f"{peak / 1000:,.1f} kB hold rows that are still to be read, addresses up to {size.used / 1000:,.1f} kB are used, "
+             f"{peak / 1000:,.1f} kB hold rows that are still to be read, addresses up to "
+             f"{size.used / 1000:,.1f} kB are used, "
              f"{size.configured / 1000:,.1f} kB are configured. Maps: {', '.join(u.name for u in uses)}.")
     svg = (f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
            f'aria-label="{escape(about, quote=True)}">{"".join(areas)}{"".join(lines)}</svg>')

@@ -11,6 +11,7 @@ from kestrel.sw.design.architecture import drawing
 from kestrel.sw.design.design import Design
 from kestrel.sw.design.memory_chart import MemoryChart, memory_charts
 from kestrel.sw.estimate.estimate import Estimate
+from kestrel.sw.estimate.speed import digits
 from kestrel.sw.planning.report import PlannedLayer
 
 
@@ -65,6 +66,7 @@ def write_page(path: Path, designs: Sequence[Design]) -> None:
         loader=PackageLoader("kestrel.sw.design"), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True, autoescape=select_autoescape(("html.j2",)),
     )  # fmt: skip
+    environment.filters["digits"] = digits
     text = environment.get_template("design.html.j2").render(
         panels=[panel(design) for design in designs], figures=figures([d.estimate for d in designs]),
     )  # fmt: skip
@@ -127,7 +129,7 @@ def _area_bars(found: Estimate) -> tuple[Bar, ...]:
 
 def _energy_bars(found: Estimate) -> tuple[Bar, ...]:
     parts = sorted(found.energy.parts.items(), key=lambda part: -part[1])
-    return tuple(Bar(name, value / parts[0][1], f"{value:.3g} mJ, {value / found.energy.total:.0%}")
+    return tuple(Bar(name, value / parts[0][1], f"{digits(value)} mJ, {value / found.energy.total:.0%}")
                  for name, value in parts)
 
 
@@ -145,13 +147,13 @@ def figures(found: Sequence[Estimate]) -> tuple[Figure, ...]:
         ("clock before layout, at most, MHz", lambda e: e.logic.clock_mhz, "{:,.0f}"),
         ("LUT4 of an ECP5", lambda e: e.logic.cells.lut4, "{:,.0f}"),
         ("multipliers of an ECP5", lambda e: e.logic.cells.dsp, "{:,.0f}"),
-        ("energy of a frame, mJ", lambda e: e.energy.total, "{:.3g}"),
-        ("power, frames without a pause, mW", lambda e: e.energy.milliwatts, "{:.3g}"),
+        ("energy of a frame, mJ", lambda e: e.energy.total, ""),
+        ("power, frames without a pause, mW", lambda e: e.energy.milliwatts, ""),
     )  # fmt: skip
     made = []
     for name, value, form in rows:
         values = [float(value(each)) for each in found]
-        texts = tuple(form.format(value(each)) for each in found)
+        texts = tuple(form.format(value(each)) if form else digits(value(each)) for each in found)
         change = f"{values[1] / values[0] - 1:+.1%}" if len(values) > 1 and values[0] else ""
-        made.append(Figure(name, texts, change))
+        made.append(Figure(name, texts, "" if texts[0] == texts[-1] else change))
     return tuple(made)

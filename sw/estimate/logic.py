@@ -1,14 +1,15 @@
 """The logic of an engine or chip, interpolated between those that were synthesised.
 
 Every block is a sum of a few terms in the configuration, which are named in ``TERMS``: what it has once, for
-each lane, for each bit of a word, and for each option. Their coefficients are those that miss the measured
-blocks least, relative to their size, and none is negative. The kernel unit, most of every engine, is no sum:
-it was measured at every mask width, and is interpolated between activation bits.
+each lane, for each bit of a word, and for each option; of its longest path others. Their coefficients are
+those that miss the measured blocks least, and none is negative. The kernel unit, most of every engine, is no
+sum: it was measured at every mask width, and is interpolated between activation bits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from math import log2
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from kestrel.hw.spec.widths import kernel_bits
 from kestrel.sw.estimate.measured import ADDED, METRICS, Cells, Measured, tables
 
 UNIT, LANE, CORE = "kernel_unit", "output_lane", "core"
-DESCRIPTOR, TOP = "descriptor_unit", "top"
+PATH = "path_ns"
+DESCRIPTOR, TOP, WHOLE = "descriptor_unit", "top", "whole"
+LOADER = "weight_loader"
 CHIP = (DESCRIPTOR, TOP)
 
 Terms = Callable[[EngineConfig], tuple[float, ...]]
@@ -48,7 +51,7 @@ TERMS: Mapping[str, Terms] = {
                        c.residual * c.output_lanes, c.residual),
     "writer": lambda c: (1, c.word_bits, c.row_groups * c.word_bits, c.residual, c.batch),
     "feature_output": lambda c: (*_word(c), c.batch),
-    "weight_loader": lambda c: (1, c.load_kernels * kernel_bits(c.mask_bits_max), c.output_lanes,
+    LOADER: lambda c: (1, c.load_kernels * kernel_bits(c.mask_bits_max), c.output_lanes,
                                 c.scalar_tables * c.load_kernels, c.residual),
     "sequencer": lambda c: (1, c.residual, c.batch, c.scalar_tables),
     "counters": lambda c: (1,),
@@ -76,7 +79,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Logic:
-    """All blocks. clock_mhz: 1 / (longest path and what a register adds), standard cells without layout."""
+    """All blocks as they are alone, and ``cells``, what they take together, which is less: a tool that sees
+    two blocks at once leaves out what neither needs. clock_mhz: 1 / (longest path and what a register adds),
+    standard cells without layout."""
 
     parts: tuple[Part, ...]
     cells: Cells
@@ -84,29 +89,56 @@ class Logic:
 
 
 def estimate_logic(config: EngineConfig, *, chip: bool = False) -> Logic:
-    """The logic of an engine without its memories; ``chip``: of a chip with a descriptor unit. Both as if
-    every block were synthesised on its own."""
+    """The logic of an engine without its memories; ``chip``: of a chip with a descriptor unit."""
     names = [name for name in (UNIT, *TERMS) if name not in CHIP or chip]
     parts = tuple(
         Part(name, MANY[name](config) if name in MANY else 1, block_cells(name, config))
         for name in names if name != "block_input" or config.residual
     )
-    total = sum_cells(parts)
-    return Logic(parts, total, 1000 / (total.path_ns + tables().register_ns))
+    core = {part.name: part.cells for part in parts if part.name not in (*MANY, *CHIP)}
+    apart = [part for part in parts if part.name in (*MANY, *CHIP)]
+    path = max(part.cells.path_ns for part in parts)
+    cells = Cells(path_ns=path, **{
+        metric: _together(core, metric) + sum(part.count * getattr(part.cells, metric) for part in apart)
+        for metric in ADDED
+    })
+    return Logic(parts, cells, 1000 / (path + tables().register_ns))
 
 
-def sum_cells(parts: Sequence[Part]) -> Cells:
-    """What all parts take together."""
-    sums = {metric: sum(part.count * getattr(part.cells, metric) for part in parts) for metric in ADDED}
-    return Cells(path_ns=max(part.cells.path_ns for part in parts), **sums)
+def _together(core: Mapping[str, Cells], metric: str) -> float:
+    """The core in one piece round the output lanes."""
+    return float(np.array(_groups(core, metric)) @ _joining(metric))
+
+
+def _groups(core: Mapping[str, Cells], metric: str) -> tuple[float, float]:
+    """The weight loader, of which most may go, and all other blocks of a core."""
+    loader = getattr(core[LOADER], metric)
+    return loader, sum(getattr(cells, metric) for cells in core.values()) - loader
+
+
+@cache
+def _joining(metric: str) -> np.ndarray:
+    """How much of either group is left in one piece."""
+    engines = [engine for engine in fitted() if WHOLE in engine.blocks]
+    cores = [{name: engine.blocks[name] for name in TERMS if name not in (*MANY, *CHIP)
+              and name in engine.blocks} for engine in engines]
+    return _fit(np.array([_groups(core, metric) for core in cores]),
+                np.array([getattr(engine.blocks[WHOLE], metric) for engine in engines]))
 
 
 def block_cells(name: str, config: EngineConfig) -> Cells:
     """One block, without the blocks inside it."""
     if name == UNIT:
         return _unit(config.mask_bits_max, config.activation_bits)
-    values = np.array(TERMS[name](config), float) @ _coefficients(name)
-    return Cells(*(float(value) for value in values))
+    terms, path = np.array(TERMS[name](config), float), np.array(_path_terms(config), float)
+    return Cells(**{
+        metric: float((path if metric == PATH else terms) @ _coefficients(name, metric)) for metric in METRICS
+    })
+
+
+def _path_terms(c: EngineConfig) -> tuple[float, ...]:
+    """A path grows with the depth of trees and selections, not with their size."""
+    return (1, log2(c.word_bits), c.row_groups, c.residual)
 
 
 @cache
@@ -128,18 +160,19 @@ def fitted() -> list[Measured]:
 
 
 @cache
-def _coefficients(name: str) -> np.ndarray:
-    """A row for each term, a column for each metric."""
+def _coefficients(name: str, metric: str) -> np.ndarray:
+    """Of each term."""
     engines = [engine for engine in fitted() if name in engine.blocks]
-    terms = np.array([TERMS[name](engine.config) for engine in engines], float)
-    values = np.array([[getattr(engine.blocks[name], metric) for metric in METRICS] for engine in engines])
-    return np.stack([_fit(terms, column) for column in values.T], axis=1)
+    terms = _path_terms if metric == PATH else TERMS[name]
+    return _fit(np.array([terms(engine.config) for engine in engines], float),
+                np.array([getattr(engine.blocks[name], metric) for engine in engines]))
 
 
 def _fit(terms: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The coefficients, none below 0, of the least sum of squared relative errors: terms that would need a
-    negative one are left out, the most negative first."""
-    weights = 1 / np.maximum(np.abs(values), max(np.abs(values).max() / 100, 1e-9))
+    """The coefficients, none below 0, that miss the values least, those of small blocks less than in relation
+    to their size, as sums are what counts. Terms that would need a negative coefficient are left out, the
+    most negative first."""
+    weights = np.maximum(values, max(values.max() / 100, 1e-9)) ** -0.5
     kept = list(range(terms.shape[1]))
     result = np.zeros(terms.shape[1])
     while kept:

@@ -46,3 +46,11 @@ class Speed:
         each = f" for {self.images} pictures" if self.images > 1 else ""
         return (f"{self.milliseconds:,.3f} ms a frame{each}, {self.pictures_per_second:,.1f} pictures/s at "
                 f"{self.clock_mhz:g} MHz")
+
+
+def digits(value: float) -> str:
+    """A rough figure as people read it: three digits that count, and no exponent."""
+    if value <= 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:,.{places}f}"
