@@ -51,7 +51,7 @@ def test_a_stopped_run_continues_and_other_tools_are_refused(script, tmp_path, m
     assert again.blocks(EDGE, False) == {"pool": {"area": 1.0}}
     assert again.blocks(EDGE.with_options(max_width=128), False) == {}, "another engine of that name"
     assert json.loads(path.read_text())["engines"]["edge"]["held_out"] is False
-    with pytest.raises(SystemExit, match="measured with period_ns = 2.5, now 3.0; use --fresh"):
+    with pytest.raises(SystemExit, match=r"measured with period_ns = 2\.5, now 3\.0; use --fresh"):
         script.Tables(path, library, 3.0, fresh=False)
 
 

@@ -250,10 +250,26 @@ CASES = {
             "average_precision": "--average-precision plain", "save": "--save x.npz",
             "per_query": "--per-query q.csv", "compare_with": "--compare o.csv", "seed": "--seed 7"},
     ),
-    "report": Case(
-        "retrieval.report", "load_benchmark write_tables", blank="as_payload",
-        contexts=("retrieval --dataset s --network n.safetensors -o r",
-                  "retrieval --dataset s --network n.safetensors -o r --train t"),
+    "report design": Case(
+        "report.design", "make_design report_design command_line",
+        contexts=("vgg11 -o d.html", "n.safetensors -o d.html", "vgg11 -o d.html --against vgg13",
+                  "n.safetensors -o d.html --against m.safetensors",
+                  "n.safetensors -o d.html --descriptors d.npz --dataset s --against m.safetensors"),
+        values={
+            "output": "-o other.html", "config": "--config nano", "settings": "--set activation_bits=5",
+            "size": "--size 64", "batch": "--batch 2", "mask_bits": "--mask-bits 2",
+            "pool_maps": "--pool-maps layer3.0", "clock": "--clock 100", "device": "--device ecp5-25",
+            "top": "--top chip", "fit": "--fit", "allocation": "--allocation a.json",
+            "descriptors": "--descriptors e.npz", "dataset": "--dataset t", "protocol": "--protocol ukbench",
+            "against": "--against vgg19", "against_config": "--against-config asic",
+            "against_settings": "--against-set activation_bits=6", "against_size": "--against-size 32",
+            "against_batch": "--against-batch 3", "against_mask_bits": "--against-mask-bits 1",
+            "against_descriptors": "--against-descriptors f.npz"},
+    ),
+    "report retrieval": Case(
+        "report.retrieval", "load_benchmark write_tables", blank="as_payload",
+        contexts=("--dataset s --network n.safetensors -o r",
+                  "--dataset s --network n.safetensors -o r --train t"),
         values=PICTURES | {
             "dataset": "--dataset t", "network": "--network m.safetensors", "output": "-o other",
             "weights": "--weights w.pth", "protocol": "--protocol ukbench", "train": "--train u",

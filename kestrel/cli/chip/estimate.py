@@ -117,8 +117,8 @@ def show(console: Console, found: Estimate) -> None:
     line(f"ECP5: {cells.lut4:,.0f} LUT4, {cells.carry:,.0f} carry cells, {cells.fpga_flip_flops:,.0f} "
          f"flip-flops, {cells.dsp:,.0f} multipliers")
     memory = sum(value for name, value in found.energy.parts.items() if name.startswith("memory"))
-    line(f"energy: {digits(found.energy.total)} mJ a frame, {memory / found.energy.total:.0%} of it in memories; "
-         f"{digits(found.energy.milliwatts)} mW at {found.speed.clock_mhz:g} MHz (rough, 45 nm, no wires)")
+    line(f"energy: {digits(found.energy.total)} mJ a frame, {memory / found.energy.total:.0%} of it in "
+         f"memories; {digits(found.energy.milliwatts)} mW at {found.speed.clock_mhz:g} MHz (rough, 45 nm, no wires)")
     if found.device is not None:
         _show_device(console, found.device)
 
