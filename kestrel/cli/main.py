@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from kestrel.cli.former import translate
+from kestrel.cli.help.layout import lay_out
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
@@ -66,10 +67,10 @@ class LazyCommand(TyperCommand):
         """The command itself, or the group of its sub-commands."""
         loaded = self.entry.load()
         if isinstance(loaded, typer.Typer):
-            return get_command(loaded)
+            return lay_out(get_command(loaded), self.entry.name)
         application = typer.Typer(add_completion=False)
         application.command(self.name, cls=DeclaredCommand)(loaded)
-        return get_command(application)
+        return lay_out(get_command(application), self.entry.name)
 
     def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
         command = self.load()
@@ -116,7 +117,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-application = typer.Typer(cls=CommandGroup, add_completion=False, name="kestrel")
+application = typer.Typer(cls=CommandGroup, name="kestrel")
 
 
 @application.callback()

@@ -157,7 +157,8 @@ CASES = {
             "validate_every": "--validate-every 9", "patience": "--patience 2",
             "precision": "--precision mixed", "device": "--device cpu", "workers": "--workers 2",
             "unreadable_share": "--unreadable-share 0.5",
-            "checkpoint": "--checkpoint k.safetensors", "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
+            "checkpoint": "--checkpoint k.safetensors", "no_checkpoint": "--no-checkpoint",
+            "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
     ),
     "shapes": Case("networks.shapes", "write_shapes", ("-o s",), PICTURES | {
         "output": "-o other", "classes": "--classes 3", "per_class": "--per-class 2"}),

@@ -17,6 +17,7 @@ from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
@@ -33,6 +34,7 @@ KINDS = ("retrieval",)
     effects={
         "train_images whitening_mode whitening_dimension": Given("train"),
     },
+    kept=keeps(lambda values: values["output"] / "features", "what was computed"),
 )
 def report(
     kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
