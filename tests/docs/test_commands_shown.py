@@ -84,7 +84,7 @@ class Reader:
             elif language == "text":
                 self.compare(page, text)
             else:
-                assert language in ("sh", "toml"), f"{page}: block of {language}"
+                assert language in ("sh", "toml", "csv"), f"{page}: block of {language}"
 
     def command(self, page, line, *, fails):
         words = shlex.split(line)
