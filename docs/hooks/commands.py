@@ -1,23 +1,19 @@
-"""The reference of the command line as a page of the site, from the commands themselves."""
+"""The reference of the command line, from the commands themselves."""
 
 import typer
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from typer.cli import get_docs_for_click
 
 from kestrel.cli.main import LazyCommand, commands
 
 PAGE = "reference/command-line.md"
-OPENING = """# Commands
-
-Every command with its arguments and options, as `--help` shows them. What holds for all of them, when outputs are
-replaced and which options go together, stands in the [rules of the command line](../command-line.md).
-"""
+MARK = "<!-- commands -->"
+"""What stands in the page in their place."""
 
 
 def command_reference() -> str:
-    """The page in Markdown."""
-    parts = [OPENING]
+    """A section for every command, in Markdown."""
+    parts = []
     for entry in commands():
         command = LazyCommand(entry).load()
         context = typer.Context(command, info_name=entry.name)
@@ -27,7 +23,6 @@ def command_reference() -> str:
     return "\n".join(parts)
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Called by MkDocs: adds the page."""
-    files.append(File.generated(config, PAGE, content=command_reference()))
-    return files
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Called by MkDocs for every page."""
+    return markdown.replace(MARK, command_reference()) if page.file.src_uri == PAGE else markdown

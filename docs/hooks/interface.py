@@ -1,18 +1,15 @@
-"""The reference of the Python API as a page of the site: a heading for each of its rooms, below it its names."""
+"""The reference of the Python API: its public names, by subject."""
 
 import ast
 from pathlib import Path
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 PACKAGE = Path(__file__).resolve().parents[2] / "kestrel" / "__init__.py"
 PAGE = "reference/python.md"
-OPENING = """# Python API
+MARK = "<!-- names -->"
+"""What stands in the page in their place."""
 
-The names of `import kestrel`. The functions are those that the commands call; `InputError` is what they raise for
-input that cannot be used, with one line that names the value and what is allowed.
-"""
 GROUPS = {
     "kestrel.api.networks": "Networks",
     "kestrel.api.allocation": "Mask bits",
@@ -22,7 +19,8 @@ GROUPS = {
     "kestrel.api.descriptors": "Descriptors",
     "kestrel.api.retrieval": "Retrieval",
 }
-"""Modules of functions and what they are about; what comes from elsewhere are the types that they use."""
+"""Modules of the API and what they are about. Other modules of it go by their own name; what comes from
+elsewhere are the types that all use."""
 TYPES = "Types"
 
 
@@ -31,19 +29,28 @@ def public_names() -> list[tuple[str, str]]:
     tree = ast.parse(PACKAGE.read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     return [(alias.name, node.module or "") for node in block.body if isinstance(node, ast.ImportFrom)
-            for alias in node.names]
+            for alias in node.names]  # fmt: skip
+
+
+def group(module: str) -> str:
+    """The heading under which the names of a module stand."""
+    package, _, name = module.rpartition(".")
+    return GROUPS.get(module, name.capitalize() if package == "kestrel.api" else TYPES)
 
 
 def python_reference() -> str:
-    """The page in Markdown, for mkdocstrings."""
-    groups: dict[str, list[str]] = {title: [] for title in (*GROUPS.values(), TYPES)}
-    for name, module in public_names():
-        # By its home, as the package hands it on at run time, which cannot be seen without running it.
-        groups[GROUPS.get(module, TYPES)].append(f"::: {module}.{name}\n")
-    return OPENING + "".join(f"\n## {title}\n\n" + "\n".join(lines) for title, lines in groups.items())
+    """A section for every subject, in Markdown, for mkdocstrings to fill."""
+    found = public_names()
+    titles = list(dict.fromkeys([*GROUPS.values(), *(group(module) for _, module in found)]))
+    titles.sort(key=lambda title: title == TYPES)
+    # A name is looked up in its own module: the package hands it on at run time only.
+    lines = []
+    for title in titles:
+        lines += [f"## {title}\n"]
+        lines += [f"::: {module}.{name}\n" for name, module in found if group(module) == title]
+    return "\n".join(lines)
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Called by MkDocs: adds the page."""
-    files.append(File.generated(config, PAGE, content=python_reference()))
-    return files
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Called by MkDocs for every page."""
+    return markdown.replace(MARK, python_reference()) if page.file.src_uri == PAGE else markdown

@@ -11,6 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Files of the root that are pages of the site as well, with their names there."""
 
+NOTEBOOK = ".ipynb"
+"""Suffix of a file that is a page of the same name on the site."""
+
 LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<file>(?!\w+:)[^)#\s]+)(?P<anchor>#[\w-]*)?\)")
 
 
@@ -22,6 +25,8 @@ def site_link(page: str, match: re.Match[str]) -> str:
     """
     source = next((name for name, target in PAGES.items() if target == page), f"docs/{page}")
     path = normal(PurePosixPath(source).parent / match["file"])
+    if path.suffix == NOTEBOOK:
+        return f"[{match['text']}]({match['file'].removesuffix(NOTEBOOK)}.md{match['anchor'] or ''})"
     if path.parts[0] == "docs" and source.startswith("docs/"):
         return match[0]
     inside = PAGES.get(str(path)) or (str(path.relative_to("docs")) if path.parts[0] == "docs" else None)

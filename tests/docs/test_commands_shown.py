@@ -4,9 +4,10 @@ A fenced block says by its language and title what becomes of it:
 
     sh                           its commands are run, in order; each must succeed
     sh title="Fails: ..."        likewise, and the last must fail
-    sh title="Not run ..."       is for the reader alone, who has the data that it needs
+    sh title="Needs ..."         is for the reader alone, who has what it needs
     python, toml title="PATH"    is the content of that file
     python                       is run
+    csv                          is only shown
     text                         lines that the blocks before have printed, whole or in part, in this order
 """
 
@@ -52,7 +53,7 @@ def commands(text):
 
 
 def is_run(language, title):
-    return language == "sh" and not title.startswith("Not run")
+    return language == "sh" and not title.startswith("Needs")
 
 
 class Reader:

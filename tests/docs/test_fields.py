@@ -26,7 +26,9 @@ def shown(value):
     """A value as the page writes it."""
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else f"`{value}`" if isinstance(value, str) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"`{value}`" if isinstance(value, str) else str(value)
 
 
 RANGES = [(name, *map(int, found.groups())) for name, row in rows().items()
