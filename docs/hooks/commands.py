@@ -1,5 +1,7 @@
 """The reference of the command line, from the commands themselves."""
 
+import re
+
 import typer
 from mkdocs.structure.pages import Page
 from typer.cli import get_docs_for_click
@@ -11,6 +13,11 @@ MARK = "<!-- commands -->"
 """What stands in the page in their place."""
 
 
+def verbatim(text: str) -> str:
+    """Markdown in which the stars of ``8*3,4*rest`` are stars: those inside a word, outside code."""
+    return re.sub(r"(`[^`\n]*`)|(?<=\w)\*(?=\w)", lambda match: match[1] or r"\*", text)
+
+
 def command_reference() -> str:
     """A section for every command, in Markdown."""
     parts = []
@@ -20,7 +27,7 @@ def command_reference() -> str:
         parts.append(
             get_docs_for_click(obj=command, ctx=context, indent=1, name=entry.name, call_prefix="kestrel")
         )
-    return "\n".join(parts)
+    return verbatim("\n".join(parts))
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
