@@ -1,0 +1,60 @@
+"""The socket that is listened on, and the server on it."""
+
+import socket
+
+import uvicorn
+
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.serve.guard import Application
+
+PORT_MAX = 65535
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Names of this machine to itself."""
+
+ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, to know that names cannot be told
+
+LEAVE_SECONDS = 2
+"""That answers under way have at Ctrl-C."""
+
+
+def allowed_hosts(host: str) -> tuple[str, ...] | None:
+    """The names by which a server bound to ``host`` may be asked for; None where they cannot be known."""
+    if host in LOCAL:
+        return LOCAL
+    return None if host in ANYWHERE else (host, *LOCAL)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is listened on; port 0 takes any that is free. Raises InputError."""
+    if not 0 <= port <= PORT_MAX:
+        raise InputError(f"--port {port}; allowed: 0..{PORT_MAX}")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        raise InputError(f"{host}:{port}: {error.strerror or error}; allowed: --host and --port that are free "
+                         "on this machine") from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """For a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def run_server(app: Application, listener: socket.socket) -> None:
+    """Answers until Ctrl-C or SIGTERM."""
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off",
+                            timeout_graceful_shutdown=LEAVE_SECONDS, ws="none", proxy_headers=False)
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # raised again by the server once it has closed its connections
+        pass
+    finally:
+        listener.close()
