@@ -1,5 +1,6 @@
 """The socket that is listened on, and the server on it."""
 
+import logging
 import socket
 
 import uvicorn
@@ -29,14 +30,17 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that is listened on; port 0 takes any that is free. Raises InputError."""
     if not 0 <= port <= PORT_MAX:
         raise InputError(f"--port {port}; allowed: 0..{PORT_MAX}")
+    listener = None
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        listener.bind(place)
         listener.listen()
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise InputError(f"{host}:{port}: {error.strerror or error}; allowed: --host and --port that are free "
                          "on this machine") from error
     return listener
@@ -49,12 +53,13 @@ def address(listener: socket.socket) -> str:
 
 
 def run_server(app: Application, listener: socket.socket) -> None:
-    """Answers until Ctrl-C or SIGTERM."""
+    """Answers until SIGTERM or Ctrl-C, which it passes on as KeyboardInterrupt once its connections are closed."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off",
                             timeout_graceful_shutdown=LEAVE_SECONDS, ws="none", proxy_headers=False)
+    server = uvicorn.Server(config)
+    # What is cut off at Ctrl-C is no fault to be told of.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)  # noqa: ARG005
     try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # raised again by the server once it has closed its connections
-        pass
+        server.run(sockets=[listener])
     finally:
         listener.close()

@@ -1,6 +1,7 @@
 """``kestrel serve``: a page on which one drops a photograph and sees the nearest ones of an index."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -99,8 +100,9 @@ def serve(
         console.print(f"{len(found):,} pictures; drop a photograph on {url}", highlight=False)
         console.print("Ctrl-C ends it", highlight=False)
 
-    emit(payload, human, json)
-    run_server(app, listener)
+    with suppress(KeyboardInterrupt):  # its usual end
+        emit(payload, human, json)
+        run_server(app, listener)
     note("kestrel: ended; nothing was written")
 
 
