@@ -2,7 +2,7 @@
 
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -85,7 +85,7 @@ class Picture:
 
 
 def read_picture(path: str | Path, *, pixels_max: int = PIXELS_MAX,
-                 formats: Sequence[str] | None = None) -> Picture:
+                 formats: tuple[str, ...] | None = None) -> Picture:
     """The first picture of a file.
 
     The EXIF orientation is applied. Greyscale, palette, CMYK and YCbCr are converted as Pillow does, LAB by
@@ -94,8 +94,8 @@ def read_picture(path: str | Path, *, pixels_max: int = PIXELS_MAX,
     KEPT_PIXELS is reduced, each side by the same of 2, 4 and 8, by the JPEG decoder itself or by averaging.
     No more than MEMORY_BYTES are in use at a time. ``pixels_max`` allows fewer pixels than PIXELS_MAX;
     ``formats`` are the only ones that are tried, by Pillow's names (None: all that Pillow knows). Raises
-    InputError for what is missing, unreadable, truncated, of an unsupported mode or larger than ``pixels_max``
-    (COSTLY_PIXELS_MAX).
+    InputError for what is missing, unreadable, truncated, of an unsupported mode or larger than
+    ``pixels_max`` (COSTLY_PIXELS_MAX).
     """
     path = Path(path)
     if not path.is_file():
@@ -128,7 +128,7 @@ def _check_optional(path: Path) -> None:
         register_heif_opener()
 
 
-def _read(path: Path, pixels_max: int, formats: Sequence[str] | None) -> Picture:
+def _read(path: Path, pixels_max: int, formats: tuple[str, ...] | None) -> Picture:
     with ExitStack() as stack:
         image = stack.enter_context(Image.open(path, formats=formats))
         limit = min(pixels_max, COSTLY_PIXELS_MAX if image.format in COSTLY else PIXELS_MAX)

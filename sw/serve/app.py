@@ -2,7 +2,7 @@
 
 import base64
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import resources
@@ -50,8 +50,8 @@ class About:
 
 
 def make_app(searcher: Searcher, about: About, limits: Limits, hosts: tuple[str, ...] | None) -> Guard:
-    """The application (ASGI). hosts: the only names by which it may be asked for, so that no other site's name can
-    lead to it (None: any)."""
+    """The application (ASGI). hosts: the only names by which it may be asked for, so that no other site's
+    name can lead to it (None: any)."""
     handlers = _Handlers(searcher, about, limits)
     static = resources.files(PACKAGE) / "static"
     routes = [

@@ -22,8 +22,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Limits:
-    """upload_bytes: of a picture's file; pixels: of the picture; jobs: searches that are computed at once, and
-    likewise pictures that are reduced for the page."""
+    """upload_bytes: of a picture's file; pixels: of the picture; jobs: searches that are computed at once,
+    and likewise pictures that are reduced for the page."""
 
     upload_bytes: int = 20 * MIB
     pixels: int = 50_000_000

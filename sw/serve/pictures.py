@@ -1,8 +1,8 @@
 """The pictures of an index, reduced for the page. Nothing else of the disk can be reached.
 
-A picture is found by its name in the index, and only if its file lies in the folder that the index or the user
-names: a name with ``..`` or a link that leads out of the folder has no picture here. What is sent is a new
-JPEG, never the file itself.
+A picture is found by its name in the index, and only if its file lies in the folder that the index or the
+user names: a name with ``..`` or a link that leads out of the folder has no picture here. What is sent is a
+new JPEG, never the file itself.
 """
 
 import io
@@ -38,8 +38,8 @@ class IndexPictures:
         self._lock = threading.Lock()
 
     def file(self, name: str) -> Path | None:
-        """The file of a picture; None for a name that is not in the index, and for a file that is not there or
-        lies outside the folder."""
+        """The file of a picture; None for a name that is not in the index, and for a file that is not there
+        or lies outside the folder."""
         if name not in self._names:
             return None
         folder = self._folder or self._index.folder(name)
@@ -83,9 +83,9 @@ def jpeg(rgb: np.ndarray, side: int) -> bytes:
 
 
 def read_upload(path: Path, name: str, pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """An uploaded file as uint8 RGB [H, W, 3], and remarks on its reading. ``name``: the user's, for messages;
-    ``pixels``: the most that are allowed. Raises InputError for anything but a whole picture of a usual format:
-    formats that Pillow hands to other programs are not tried."""
+    """An uploaded file as uint8 RGB [H, W, 3], and remarks on its reading. ``name``: the user's, for
+    messages; ``pixels``: the most that are allowed. Raises InputError for anything but a whole picture of a
+    usual format: formats that Pillow hands to other programs are not tried."""
     try:
         found = read_picture(path, pixels_max=min(pixels, PIXELS_MAX), formats=_formats())
     except InputError as error:
@@ -93,7 +93,7 @@ def read_upload(path: Path, name: str, pixels: int) -> tuple[np.ndarray, tuple[s
     return found.rgb, found.remarks
 
 
-def _formats() -> list[str]:
+def _formats() -> tuple[str, ...]:
     """Pillow's names of the formats that can be read here."""
     known = Image.registered_extensions()
-    return sorted({known[suffix] for suffix in IMAGE_SUFFIXES if suffix in known})
+    return tuple(sorted({known[suffix] for suffix in IMAGE_SUFFIXES if suffix in known}))

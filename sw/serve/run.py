@@ -41,25 +41,33 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise InputError(f"{host}:{port}: {error.strerror or error}; allowed: --host and --port that are free "
-                         "on this machine") from error
+        raise InputError(f"{host}:{port}: {error.strerror or error}; allowed: --host and --port that are "
+                         "free on this machine") from error
     return listener
 
 
-def address(listener: socket.socket) -> str:
-    """For a browser."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+class Server:
+    """Listens on ``host`` and ``port`` from the beginning, and answers once it runs. Raises InputError.
 
+    Members: ``url``, for a browser.
+    """
 
-def run_server(app: Application, listener: socket.socket) -> None:
-    """Answers until SIGTERM or Ctrl-C, which it passes on as KeyboardInterrupt once its connections are closed."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-                            timeout_graceful_shutdown=LEAVE_SECONDS, ws="none", proxy_headers=False)
-    server = uvicorn.Server(config)
-    # What is cut off at Ctrl-C is no fault to be told of.
-    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)  # noqa: ARG005
-    try:
-        server.run(sockets=[listener])
-    finally:
-        listener.close()
+    def __init__(self, app: Application, host: str, port: int) -> None:
+        self._app = app
+        self._listener = listen(host, port)
+        name, number = self._listener.getsockname()[:2]
+        self.url = f"http://[{name}]:{number}/" if ":" in name else f"http://{name}:{number}/"
+
+    def run(self) -> None:
+        """Answers until SIGTERM or Ctrl-C, which it passes on as KeyboardInterrupt once its connections are
+        closed."""
+        config = uvicorn.Config(self._app, log_level="warning", access_log=False, server_header=False,
+                                lifespan="off", timeout_graceful_shutdown=LEAVE_SECONDS, ws="none",
+                                proxy_headers=False)
+        server = uvicorn.Server(config)
+        # What is cut off at Ctrl-C is no fault to be told of.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+        try:
+            server.run(sockets=[self._listener])
+        finally:
+            self._listener.close()

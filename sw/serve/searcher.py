@@ -37,8 +37,8 @@ KEPT = 128
 
 @dataclass(frozen=True)
 class Asked:
-    """A search: codes, one of ``Searcher.indexes``; engine, one of ``Searcher.engines``; count: of the matches;
-    explained: the best matches for which the regions that agree are found. Raises InputError."""
+    """A search: codes, one of ``Searcher.indexes``; engine, one of ``Searcher.engines``; count: of the
+    matches; explained: the best matches for which the regions that agree are found. Raises InputError."""
 
     codes: str
     engine: str
@@ -54,7 +54,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Hit:
-    """A match. has_picture: whether its file is there; regions: pairs that agree, () if none were asked for."""
+    """A match. has_picture: whether its file is there; regions: pairs that agree, () if not asked for."""
 
     name: str
     score: float
@@ -96,8 +96,8 @@ class Searcher:
         self._kept: OrderedDict[tuple[str, int], PictureRegions] = OrderedDict()
 
     def search(self, rgb: np.ndarray, asked: Asked) -> Answer:
-        """The pictures nearest to uint8 RGB [H, W, 3]. Raises InputError, and SimulationError where a frame of
-        the chip does not complete correctly."""
+        """The pictures nearest to uint8 RGB [H, W, 3]. Raises InputError, and SimulationError where a frame
+        of the chip does not complete correctly."""
         index, engine = self.indexes.get(asked.codes), self.engines.get(asked.engine)
         if index is None:
             raise InputError(f"codes {asked.codes!r:.40}; allowed: {', '.join(self.indexes)}")

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +20,9 @@ from kestrel.sw.retrieval.describe.extract import Describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.query import backend_like
+
+if TYPE_CHECKING:
+    from kestrel.sw.serve.run import Server
 
 EXTRA = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 """Modules that the server needs, and the packages that they are in."""
@@ -71,39 +75,56 @@ def serve(
     if images is not None and not images.is_dir():
         raise InputError(f"--images {images}: no such folder; allowed: the folder of the index's pictures")
 
-    # Only here, as they need what is not installed with every kestrel.
-    from kestrel.sw.serve.app import About, make_app  # noqa: PLC0415
-    from kestrel.sw.serve.limits import MIB, Limits  # noqa: PLC0415
-    from kestrel.sw.serve.pictures import IndexPictures  # noqa: PLC0415
-    from kestrel.sw.serve.run import address, allowed_hosts, listen, run_server  # noqa: PLC0415
-    from kestrel.sw.serve.searcher import Searcher  # noqa: PLC0415
-
     found = DescriptorIndex.load(index)
     engines, refused = _engines(found, network, weights, whitening, chip=chip,
                                 backend_options=options.parse_backend_options(backend_set))
-    pictures = IndexPictures(found, images)
-    about = About(index.name, _facts(found, network), refused, count)
-    limits = Limits(max_upload * MIB, max_megapixels * 1_000_000, jobs)
-    app = make_app(Searcher(found, engines, pictures), about, limits, allowed_hosts(host))
-    missing, looked = pictures.missing(LOOKED_FOR)
-    if missing:
-        note(f"kestrel: warning: {index}: {len(missing)} of {looked} pictures are not found, such as "
-             f"{missing[0]}; --images FOLDER tells where they are")
     for name, reason in refused.items():
         note(f"kestrel: without {name}: {reason}")
-    listener = listen(host, port)
-    url = address(listener)
-    payload = {"url": url, "index": index, "count": len(found), "codes": found.kind.codes,
+    about = Shown(index, _facts(found, network), refused, count)
+    server = _make_server(found, engines, images, about, (host, port), (max_upload, max_megapixels, jobs))
+    payload = {"url": server.url, "index": index, "count": len(found), "codes": found.kind.codes,
                "engines": list(engines), "refused": refused}
 
     def human(console: Console) -> None:
-        console.print(f"{len(found):,} pictures; drop a photograph on {url}", highlight=False)
+        console.print(f"{len(found):,} pictures; drop a photograph on {server.url}", highlight=False)
         console.print("Ctrl-C ends it", highlight=False)
 
     with suppress(KeyboardInterrupt):  # its usual end
         emit(payload, human, json)
-        run_server(app, listener)
+        server.run()
     note("kestrel: ended; nothing was written")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page says: the index's file, facts on it by title, why engines cannot be chosen, and how many
+    matches are shown."""
+
+    index: Path
+    facts: Mapping[str, str]
+    refused: Mapping[str, str]
+    count: int
+
+
+def _make_server(index: DescriptorIndex, engines: Mapping[str, Describer], images: Path | None, shown: Shown,
+                 place: tuple[str, int], most: tuple[int, int, int]) -> "Server":
+    """A server that listens. place: host and port; most: MiB of an upload, millions of pixels, jobs."""
+    # Only here, as they need what is not installed with every kestrel.
+    from kestrel.sw.serve.app import About, make_app  # noqa: PLC0415
+    from kestrel.sw.serve.limits import MIB, Limits  # noqa: PLC0415
+    from kestrel.sw.serve.pictures import IndexPictures  # noqa: PLC0415
+    from kestrel.sw.serve.run import Server, allowed_hosts  # noqa: PLC0415
+    from kestrel.sw.serve.searcher import Searcher  # noqa: PLC0415
+
+    pictures = IndexPictures(index, images)
+    missing, looked = pictures.missing(LOOKED_FOR)
+    if missing:
+        note(f"kestrel: warning: {shown.index}: {len(missing)} of {looked} pictures are not found, such as "
+             f"{missing[0]}; --images FOLDER tells where they are")
+    about = About(shown.index.name, shown.facts, shown.refused, shown.count)
+    limits = Limits(most[0] * MIB, most[1] * 1_000_000, most[2])
+    app = make_app(Searcher(index, engines, pictures), about, limits, allowed_hosts(place[0]))
+    return Server(app, *place)
 
 
 def _check_installed() -> None:
@@ -118,10 +139,12 @@ def _check_range(option: str, value: int, most: int) -> None:
         raise InputError(f"{option} {value}; allowed: 1..{most}")
 
 
-def _engines(index: DescriptorIndex, network: Path, weights: str | None, whitening: Path | None, *, chip: bool,
-             backend_options: Mapping[str, str]) -> tuple[dict[str, Describer], dict[str, str]]:
-    """What describes queries, by name, the quickest first; and why another cannot. Raises InputError for files
-    that the index was not made with, and for options of a chip that cannot be."""
+def _engines(
+    index: DescriptorIndex, network: Path, weights: str | None, whitening: Path | None, *, chip: bool,
+    backend_options: Mapping[str, str],
+) -> tuple[dict[str, Describer], dict[str, str]]:
+    """What describes queries, by name, the quickest first; and why another cannot. Raises InputError for
+    files that the index was not made with, and for options of a chip that cannot be."""
     first = backend_like(index.settings)
     engines = {first: query_describer(index, network, DescriptorOptions(
         backend=first, weights=weights, whitening=whitening))}
@@ -129,8 +152,8 @@ def _engines(index: DescriptorIndex, network: Path, weights: str | None, whiteni
         return engines, {}
     if first == "float":
         if backend_options:
-            raise InputError("--backend-set: the index was made by the float network, which no chip computes; "
-                             "allowed: for an index made by integers")
+            raise InputError("--backend-set: the index was made by the float network, which no chip "
+                             "computes; allowed: for an index made by integers")
         return engines, {"rtl": "the index was made by the float network"}
     try:
         engines["rtl"] = query_describer(index, network, DescriptorOptions(

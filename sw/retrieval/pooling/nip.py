@@ -87,10 +87,11 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
 def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
     """The moments of one map: float64 [R, C] for features [C, H, W], uint8 or float. They are normalised if
     the settings say so; scale does not matter then, so integers need not be turned into real values."""
-    border = _border(*features.shape[1:], settings)
+    height, width = features.shape[1:]
+    border = _border(height, width, settings)
     if border:
         features = features[:, border:-border, border:-border]
-    regions = map_regions(*features.shape[1:], settings)
+    regions = map_regions(height - 2 * border, width - 2 * border, settings)
     if settings.moment == "max":
         rows = [_inside(features, region).max(axis=(1, 2)) for region in regions]
         vectors = np.array(rows, dtype=np.float64)

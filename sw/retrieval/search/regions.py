@@ -1,9 +1,9 @@
 """Where two pictures agree: the regions behind their descriptors, compared pair by pair.
 
-A descriptor is the average of the vectors of regions, so the inner product of two descriptors is the average of
-the inner products of all pairs of regions, but for its length (and for the maximum over rotations, of which
-only the first, the picture as it is, is looked at here). The pairs with the largest cosine are therefore what
-speaks most for a match.
+A descriptor is the average of the vectors of regions, so the inner product of two descriptors is the average
+of the inner products of all pairs of regions, but for its length (and for the maximum over rotations, of
+which only the first, the picture as it is, is looked at here). The pairs with the largest cosine are
+therefore what speaks most for a match.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.nip import crop_vectors, normalise, placed_regions
 
 LARGE_SHARE = 0.5
-"""A region of more than this share of the picture points at nothing; it is passed over where there are others."""
+"""A region of more than this share of the picture points at nothing: passed over where there are others."""
 
 OVERLAP_MAX = 0.3
 """Intersection over union of two regions of one picture that are both shown, at most."""

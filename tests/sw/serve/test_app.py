@@ -17,6 +17,10 @@ from kestrel.sw.serve.guard import HEADERS
 from kestrel.sw.serve.limits import FORM_BYTES, QUEUE
 from kestrel.sw.serve.searcher import Searcher
 
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+
+SEARCH = {"type": "http", "method": "POST", "path": "/api/search", "query_string": b"", "http_version": "1.1"}
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -70,7 +74,8 @@ def test_as_many_matches_regions_and_previews_as_are_asked_for(client, ask, phot
     ({"engine": "abacus"}, "engine 'abacus'; allowed: reference, rtl"),
     ({"count": "0"}, "count 0; allowed: 1..100"), ({"count": "101"}, "count 101; allowed: 1..100"),
     ({"count": "-1"}, "count '-1'; allowed: a number"), ({"count": "٣"}, "count '٣'; allowed: a number"),
-    ({"regions": "999"}, "regions 999; allowed: 0..100"), ({"depth": "1"}, "field 'depth'; allowed: picture, codes"),
+    ({"regions": "999"}, "regions 999; allowed: 0..100"),
+    ({"depth": "1"}, "field 'depth'; allowed: picture, codes"),
 ], ids=str)  # fmt: skip
 def test_fields_that_are_not_allowed(client, ask, photo, fields, message):
     status, found = ask(client, photo, **fields)
@@ -99,7 +104,7 @@ def test_what_is_no_picture_is_one_line_with_the_users_name(client, ask, photo):
         status, found = ask(client, content, name="../../my holiday.png")
         assert status == 400, content
         assert found["error"].startswith("my holiday.png: not a readable image")
-        assert "/tmp" not in found["error"]
+        assert "/" not in found["error"], "nothing of this machine's folders"
         assert "\n" not in found["error"]
 
 
@@ -138,7 +143,7 @@ def test_an_upload_of_unknown_length_is_counted(client):
             sent.append(number)
             yield bytes(10_000)
 
-    found = client.post("/api/search", content=blocks(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    found = client.post("/api/search", content=blocks(), headers=FORM)
     assert found.status_code == 413
     messages = [{"type": "http.request", "body": bytes(50_000), "more_body": True}] * 1000
     head = {"type": "http.request", "more_body": True,
@@ -161,15 +166,17 @@ def test_an_upload_that_ends_early_disturbs_nobody(client, ask, photo):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_form_without_its_end_has_no_picture(client, ask, photo):
     body = b"--b\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"a\"\r\n\r\n" + photo
-    found = client.post("/api/search", content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    found = client.post("/api/search", content=body, headers=FORM)
     assert (found.status_code, found.json()["error"][:10]) == (400, "no picture")
     assert ask(client, photo)[0] == 200
 
 
 @pytest.mark.parametrize(("content", "kind"), [
     (b"", "multipart/form-data; boundary=b"), (b"picture=abc", "application/x-www-form-urlencoded"),
-    (b"{}", "application/json"), (b"garbage", "multipart/form-data"), (b"--b\r\nX: y", "multipart/form-data; boundary=b"),
-    (b'--b\r\nContent-Disposition: form-data; name="picture"\r\n\r\nabc\r\n--b--\r\n', "multipart/form-data; boundary=b"),
+    (b"{}", "application/json"), (b"garbage", "multipart/form-data"),
+    (b"--b\r\nX: y", "multipart/form-data; boundary=b"),
+    (b'--b\r\nContent-Disposition: form-data; name="picture"\r\n\r\nabc\r\n--b--\r\n',
+     "multipart/form-data; boundary=b"),
 ], ids=str)  # fmt: skip
 def test_a_form_without_a_picture(client, content, kind):
     found = client.post("/api/search", content=content, headers={"Content-Type": kind})
@@ -198,9 +205,9 @@ async def raw(app, messages, headers, taken=None):
         answer["status"] = message.get("status", answer["status"])
         answer["body"] += message.get("body", b"")
 
-    headers = {"host": "testserver", "content-type": "multipart/form-data; boundary=b"} | headers
-    await app({"type": "http", "method": "POST", "path": "/api/search", "query_string": b"", "http_version": "1.1",
-               "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}, receive, send)
+    given = {"host": "testserver", "content-type": "multipart/form-data; boundary=b"} | headers
+    await app(SEARCH | {"headers": [(name.encode(), value.encode()) for name, value in given.items()]},
+              receive, send)
     return answer["status"], answer["body"]
 
 
@@ -247,7 +254,8 @@ def test_only_so_many_searches_run_and_only_so_many_wait(place, ask, photo, monk
         answers = [job.result() for job in asked]
     assert sorted(status for status, _ in answers) == [200] * QUEUE + [503] * 4
     assert max(most) == 2
-    assert next(found["error"] for status, found in answers if status == 503).startswith(f"{QUEUE} searches are under")
+    error = next(found["error"] for status, found in answers if status == 503)
+    assert error.startswith(f"{QUEUE} searches are under way or waiting")
 
 
 def test_a_defect_is_said_and_the_server_goes_on(place, ask, photo, monkeypatch):
@@ -273,10 +281,8 @@ def test_a_slow_upload_is_given_up(place, monkeypatch):
         async def send(message):
             answer.setdefault("status", message.get("status"))
 
-        await place.app()({"type": "http", "method": "POST", "path": "/api/search", "query_string": b"",
-                           "http_version": "1.1", "headers": [
-                               (b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=b")]},
-                          never, send)
+        headers = [(b"host", b"testserver"), (b"content-type", b"multipart/form-data; boundary=b")]
+        await place.app()(SEARCH | {"headers": headers}, never, send)
         return answer["status"]
 
     assert asyncio.run(slow()) == 408

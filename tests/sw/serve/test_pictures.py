@@ -14,7 +14,8 @@ from kestrel.sw.retrieval.search.structures import Kind
 from kestrel.sw.serve import pictures as module
 from kestrel.sw.serve.pictures import SIDES, IndexPictures
 
-SETTINGS = DescriptorSettings("ab" * 32, "integer", 32, 32, "caffe", "whole", "sqrt over levels 1+2+3, L2, mean", 1, "")
+SETTINGS = DescriptorSettings("ab" * 32, "integer", 32, 32, "caffe", "whole",
+                              "sqrt over levels 1+2+3, L2, mean", 1, "")
 
 
 @pytest.fixture
@@ -42,8 +43,8 @@ def index_of(names, folder):
 
 
 GOOD = ["a.png", "inner/b.png", "inside.png"]
-BAD = ["outside.png", "absolute.png", "up/secret.png", "../secret.png", "inner/../../secret.png", "circle.png",
-       "pipe.png", "inner", "gone.png", "nul\0.png", "x" * 5000]  # fmt: skip
+BAD = ["outside.png", "absolute.png", "up/secret.png", "../secret.png", "inner/../../secret.png",
+       "circle.png", "pipe.png", "inner", "gone.png", "nul\0.png", "x" * 5000]  # fmt: skip
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -72,6 +73,7 @@ def test_an_index_that_remembers_no_folder_needs_one(photos):
 def test_a_picture_is_reduced_once_and_again_when_it_changes(photos, monkeypatch):
     found = IndexPictures(index_of(["a.png"], photos))
     path = found.file("a.png")
+    assert path is not None
     read = []
 
     def reading(path):

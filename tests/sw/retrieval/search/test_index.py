@@ -322,5 +322,5 @@ def test_only_floats_can_be_coded_otherwise(rng):
     index = filled(Kind("bytes", "flat"), made(rng, 20))
     assert index.recoded("bytes") is index
     for codes in ("floats", "bits"):
-        with pytest.raises(InputError, match=f"codes '{codes}' of an index of bytes; allowed: bytes, or an index of"):
+        with pytest.raises(InputError, match=f"codes '{codes}' of an index of bytes; allowed: bytes, or an"):
             index.recoded(codes)

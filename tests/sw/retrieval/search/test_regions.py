@@ -1,4 +1,4 @@
-"""Regions that agree: their vectors are those of the descriptor, and they lie where the pictures are alike."""
+"""Regions that agree: their vectors are the descriptor's, and they lie where the pictures are alike."""
 
 from dataclasses import replace
 
@@ -42,7 +42,8 @@ def pictures(count, seed):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"pooling": "rnip9x", "rotations": 2}, {"pooling": "rnip18m"}, {"fit": "keep", "crops": "whole,grid:2x3"},
+    {}, {"pooling": "rnip9x", "rotations": 2}, {"pooling": "rnip18m"},
+    {"fit": "keep", "crops": "whole,grid:2x3"},
     {"chain": NipSettings(border=2)}, {"pooling": "rmac"}, {"pooling": "sqrt"},
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("mode", [None, "roi", "after"])
@@ -108,7 +109,8 @@ def of(*pairs):
 
 def test_large_regions_and_those_in_one_place_are_passed_over():
     a, b, c = np.eye(3)
-    query = of((Box(0, 0, 1, 1), a), (corner(0, 0, 0.4), a), (corner(0.05, 0, 0.4), a), (corner(0.6, 0.6, 0.4), b))
+    query = of((Box(0, 0, 1, 1), a), (corner(0, 0, 0.4), a), (corner(0.05, 0, 0.4), a),
+               (corner(0.6, 0.6, 0.4), b))
     match = of((Box(0, 0, 1, 1), a), (corner(0.6, 0, 0.4), a), (corner(0, 0.6, 0.4), 0.6 * b + 0.8 * c))
     found = agreements(query, match, 3)
     assert [(pair.query, pair.match) for pair in found] == [
