@@ -36,6 +36,7 @@ COMMANDS = {
     "describe": "retrieval.describe:describe",
     "index": "retrieval.index:index",
     "search": "retrieval.search:search",
+    "serve": "retrieval.serve:serve",
     "evaluate": "retrieval.evaluate:evaluate",
     "report": "retrieval.report:report",
     "allocate": "networks.allocate:allocate",

@@ -280,6 +280,16 @@ CASES = {
             "html": "--html g.html", "images": "--images p", "dataset": "--dataset t",
             "protocol": "--protocol ukbench", "asymmetric": "--asymmetric"},
     ),
+    "serve": Case(
+        "retrieval.serve", "DescriptorIndex query_describer backend_like _facts _make_server",
+        contexts=("i.index --network n.safetensors",),
+        values={
+            "network": "--network m.safetensors", "weights": "--weights w.pth",
+            "whitening": "--whitening w.safetensors", "chip": "--no-chip",
+            "backend_set": "--backend-set config=nano", "images": "--images .", "count": "--count 3",
+            "host": "--host ::1", "port": "--port 0", "max_upload": "--max-upload 3",
+            "max_megapixels": "--max-megapixels 3", "jobs": "--jobs 3"},
+    ),
     "list": Case("networks.listing", "", ("",), {"network": "--network vgg11"}, "_embedded", shown=True),
 }  # fmt: skip
 

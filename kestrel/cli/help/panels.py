@@ -1,4 +1,4 @@
-"""Options by what they are for. Those that no panel names are the common ones, and stand first in the help."""
+"""Options by what they are for. Those that no panel names are the common ones and stand first in the help."""
 
 Panels = dict[str, str]
 """Titles of panels, in their order, with the parameters in each, separated by spaces."""
