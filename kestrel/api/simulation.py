@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from kestrel.api.chip import Config, Network, find_config, find_network
 from kestrel.api.pictures import Pictures, image_preprocessing, named_pictures
+from kestrel.api.planning import Config, Network, find_config, find_network
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.errors import InputError

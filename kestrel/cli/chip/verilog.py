@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kestrel.api.chip import fit_config, write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
-from kestrel.cli.options.retrieval import PoolMapsOption
+from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares

@@ -1,4 +1,4 @@
-"""``kestrel report``: tables and pages of measurements."""
+"""``kestrel report retrieval``: tables and pages of a benchmark."""
 
 import time
 from functools import partial
@@ -18,13 +18,10 @@ from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps
-from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, TRAINING_PICTURES, ReportRequest
 from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, first_tables, second_table
-
-KINDS = ("retrieval",)
 
 
 @declares(
@@ -36,8 +33,7 @@ KINDS = ("retrieval",)
     },
     kept=keeps(lambda values: values["output"] / "features", "what was computed"),
 )
-def report(
-    kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
+def retrieval(
     dataset: DatasetOption,
     network: Annotated[Path, typer.Option(help="Compressed network (.safetensors, or a name in list).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")],
@@ -71,11 +67,9 @@ def report(
 ) -> None:
     """Write the tables of a benchmark as HTML, Markdown, JSON and plots.
 
-    `report retrieval` compares NIP with RNIP, floats with bytes and bits, and the integer with the float
+    They compare NIP with RNIP, floats with bytes and bits, and the integer with the float
     network, with bootstrap intervals. A stopped run continues from OUTPUT/features.
     """
-    if kind not in KINDS:
-        raise InputError(f"report {kind!r}; allowed: {', '.join(KINDS)}")
     height, width = parse_size(size)
     request = ReportRequest(
         network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,
