@@ -84,15 +84,18 @@ class Picture:
     remarks: tuple[str, ...] = ()
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, *, pixels_max: int = PIXELS_MAX,
+                 formats: tuple[str, ...] | None = None) -> Picture:
     """The first picture of a file.
 
     The EXIF orientation is applied. Greyscale, palette, CMYK and YCbCr are converted as Pillow does, LAB by
     its colour profile; 16 and 32 bits and floats by the rules of ``kestrel.sw.pictures.samples``;
     transparent pixels are laid over white; of an animation the first frame is taken. A picture of more than
     KEPT_PIXELS is reduced, each side by the same of 2, 4 and 8, by the JPEG decoder itself or by averaging.
-    No more than MEMORY_BYTES are in use at a time. Raises InputError for what is missing, unreadable,
-    truncated, of an unsupported mode or larger than PIXELS_MAX (COSTLY_PIXELS_MAX).
+    No more than MEMORY_BYTES are in use at a time. ``pixels_max`` allows fewer pixels than PIXELS_MAX;
+    ``formats`` are the only ones that are tried, by Pillow's names (None: all that Pillow knows). Raises
+    InputError for what is missing, unreadable, truncated, of an unsupported mode or larger than
+    ``pixels_max`` (COSTLY_PIXELS_MAX).
     """
     path = Path(path)
     if not path.is_file():
@@ -101,7 +104,7 @@ def read_picture(path: str | Path) -> Picture:
     _check_optional(path)
     try:
         with silence:  # Pillow warns of large or slightly damaged files; the checks here decide instead.
-            return _read(path)
+            return _read(path, pixels_max, formats)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: image too large; allowed: at most {PIXELS_MAX} pixels") from error
     except InputError:
@@ -125,10 +128,10 @@ def _check_optional(path: Path) -> None:
         register_heif_opener()
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Path, pixels_max: int, formats: tuple[str, ...] | None) -> Picture:
     with ExitStack() as stack:
-        image = stack.enter_context(Image.open(path))
-        limit = COSTLY_PIXELS_MAX if image.format in COSTLY else PIXELS_MAX
+        image = stack.enter_context(Image.open(path, formats=formats))
+        limit = min(pixels_max, COSTLY_PIXELS_MAX if image.format in COSTLY else PIXELS_MAX)
         if image.width * image.height > limit:
             raise InputError(f"{path}: image of {image.width} x {image.height} pixels; "
                              f"allowed: at most {limit} pixels")

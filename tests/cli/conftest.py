@@ -1,5 +1,7 @@
 import pytest
+from rich.console import Console
 
+from kestrel.cli import output
 from kestrel.cli.main import LazyCommand, commands
 
 
@@ -16,3 +18,20 @@ def leaf_commands():
         found |= {entry.name: command} if inner is None else {f"{entry.name} {name}": loaded(sub)
                                                                for name, sub in inner.items()}
     return found
+
+
+class _WholeConsole(Console):
+    """A console that refuses what does not fit: rich ends a text that it cuts with an ellipsis."""
+
+    def print(self, *objects, **settings):
+        with self.capture() as printed:
+            super().print(*objects, **settings)
+        assert "…" not in printed.get(), f"cut at {self.width} columns:\n{printed.get()}"
+        self.file.write(printed.get())
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_cut(monkeypatch):
+    """What commands print is whole in a terminal of 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(output, "Console", _WholeConsole)

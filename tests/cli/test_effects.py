@@ -157,7 +157,8 @@ CASES = {
             "validate_every": "--validate-every 9", "patience": "--patience 2",
             "precision": "--precision mixed", "device": "--device cpu", "workers": "--workers 2",
             "unreadable_share": "--unreadable-share 0.5",
-            "checkpoint": "--checkpoint k.safetensors", "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
+            "checkpoint": "--checkpoint k.safetensors", "no_checkpoint": "--no-checkpoint",
+            "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
     ),
     "shapes": Case("networks.shapes", "write_shapes", ("-o s",), PICTURES | {
         "output": "-o other", "classes": "--classes 3", "per_class": "--per-class 2"}),
@@ -302,6 +303,16 @@ CASES = {
             "backend_set": "--backend-set config=nano", "count": "--count 3", "effort": "--effort 9",
             "html": "--html g.html", "images": "--images p", "dataset": "--dataset t",
             "protocol": "--protocol ukbench", "asymmetric": "--asymmetric"},
+    ),
+    "serve": Case(
+        "retrieval.serve", "DescriptorIndex query_describer backend_like _facts _make_server",
+        contexts=("i.index --network n.safetensors",),
+        values={
+            "network": "--network m.safetensors", "weights": "--weights w.pth",
+            "whitening": "--whitening w.safetensors", "chip": "--no-chip",
+            "backend_set": "--backend-set config=nano", "images": "--images .", "count": "--count 3",
+            "host": "--host ::1", "port": "--port 0", "max_upload": "--max-upload 3",
+            "max_megapixels": "--max-megapixels 3", "jobs": "--jobs 3"},
     ),
     "list": Case("networks.listing", "", ("",), {"network": "--network vgg11"}, "_embedded", shown=True),
 }  # fmt: skip

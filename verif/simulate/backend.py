@@ -39,6 +39,8 @@ class RtlBackend:
     name, ``processes``, and ``images``, the most pictures of a frame (default 1). Raises InputError for a
     network or size that the configuration cannot take, and ``SimulationError`` if a frame does not complete
     correctly.
+
+    ``frames`` and ``cycles`` count all frames so far and the cycles in which the engine was busy with them.
     """
 
     arithmetic = "integer"
@@ -56,6 +58,8 @@ class RtlBackend:
         self._plan(request.height, request.width, self._images)  # refused before anything is built
         self._build: Build | None = None
         self.digest = network_digest(request.network)
+        self.frames = 0
+        self.cycles = 0
 
     def batch(self, height: int, width: int) -> int:  # noqa: ARG002
         return self._processes * self._images
@@ -75,7 +79,10 @@ class RtlBackend:
         batches = [pictures[n : n + self._images] for n in range(0, len(pictures), self._images)]
         # Each simulation is a process of its own; the threads only wait for them.
         with ThreadPoolExecutor(self._processes) as threads:
-            return list(zip(threads.map(self._frame, batches), map(len, batches), strict=True))
+            runs = list(zip(threads.map(self._frame, batches), map(len, batches), strict=True))
+        self.frames += len(runs)
+        self.cycles += sum(run.cycles for run, _ in runs)
+        return runs
 
     def _frame(self, pictures: Sequence[np.ndarray]) -> FrameRun:
         assert self._build is not None, "built before the first frame"

@@ -76,10 +76,10 @@ def simulate(
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
-    """Simulate the engine in Verilator and compare every element of every layer with the reference; or the
-    whole chip, with the C driver as its host, and compare what comes out.
+    """Simulate engine or chip in Verilator and compare every element with the reference.
 
-    Exit code 1 if anything differs.
+    Of the engine every layer is compared, of the chip, with the C driver as its host, what comes out. Exit
+    code 1 if anything differs.
     """
     chosen, wanted = chosen_config(config, settings), parse_size(size)
     check_clock(clock)

@@ -77,9 +77,10 @@ def verilog(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
-    with the usual AXI names, a FuseSoC core, constraints, descriptions of the registers and scripts for
-    yosys; with --roms the ROM images and a test bench.
+    """Write the engine's Verilog, or the chip's: a file a module, and a file list.
+
+    With the chip come a wrapper with the usual AXI names, a FuseSoC core, constraints, descriptions of the
+    registers and scripts for yosys; with --roms the ROM images and a test bench.
 
     With --fit the memories are as large as the network needs them, and no frame takes longer.
     plan, export and simulate then need the configuration that is written: --config FOLDER/config.toml.

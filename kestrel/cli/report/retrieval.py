@@ -17,6 +17,7 @@ from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, TRAINING_PICTURES, ReportRequest
@@ -30,6 +31,7 @@ from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, fir
     effects={
         "train_images whitening_mode whitening_dimension": Given("train"),
     },
+    kept=keeps(lambda values: values["output"] / "features", "what was computed"),
 )
 def retrieval(
     dataset: DatasetOption,
@@ -45,7 +47,9 @@ def retrieval(
     train_images: Annotated[
         int, typer.Option(min=1, help="How many of them, evenly spread.")
     ] = TRAINING_PICTURES,
-    poolings: Annotated[str, typer.Option(help="Columns of table 1, joined by commas.")] = ",".join(POOLINGS),
+    poolings: Annotated[str, typer.Option(
+        show_default=False, help=f"Columns of table 1; default: {', '.join(POOLINGS)}."
+    )] = ",".join(POOLINGS),
     size: options.SizeOption = "224",
     rotations: options.RotationsOption = 1,
     whitening_mode: Annotated[

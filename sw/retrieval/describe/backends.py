@@ -84,6 +84,17 @@ class MapsBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class SimulatedBackend(Backend, Protocol):
+    """A backend that simulates a chip. frames, cycles: of all pictures so far."""
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def cycles(self) -> int: ...
+
+
 def backend_names() -> list[str]:
     """The backends that can be named, sorted."""
     return sorted(_known())

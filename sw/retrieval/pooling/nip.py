@@ -88,11 +88,10 @@ def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
     """The moments of one map: float64 [R, C] for features [C, H, W], uint8 or float. They are normalised if
     the settings say so; scale does not matter then, so integers need not be turned into real values."""
     height, width = features.shape[1:]
-    border = min(settings.border, (min(height, width) - 1) // 2)
+    border = _border(height, width, settings)
     if border:
         features = features[:, border:-border, border:-border]
-        height, width = features.shape[1:]
-    regions = map_regions(height, width, settings)
+    regions = map_regions(height - 2 * border, width - 2 * border, settings)
     if settings.moment == "max":
         rows = [_inside(features, region).max(axis=(1, 2)) for region in regions]
         vectors = np.array(rows, dtype=np.float64)
@@ -104,6 +103,18 @@ def region_vectors(features: np.ndarray, settings: NipSettings) -> np.ndarray:
 def map_regions(height: int, width: int, settings: NipSettings) -> tuple[GridRegion, ...]:
     """The regions of a map of ``height`` x ``width``."""
     return roi_grid(height, width, settings.levels) if settings.levels else (GridRegion(0, 0, height, width),)
+
+
+def placed_regions(height: int, width: int, settings: NipSettings) -> tuple[GridRegion, ...]:
+    """The regions of the vectors of ``region_vectors``, in their order, as they lie on the whole map of
+    ``height`` x ``width``: inside the border that is left out."""
+    border = _border(height, width, settings)
+    inner = map_regions(height - 2 * border, width - 2 * border, settings)
+    return tuple(GridRegion(r.top + border, r.left + border, r.height, r.width) for r in inner)
+
+
+def _border(height: int, width: int, settings: NipSettings) -> int:
+    return min(settings.border, (min(height, width) - 1) // 2)
 
 
 def _moments(features: np.ndarray, regions: Sequence[GridRegion], moment: str) -> np.ndarray:

@@ -34,7 +34,7 @@ from kestrel.sw.retrieval.pooling.quantise import (
     to_bits,
     to_bytes,
 )
-from kestrel.sw.retrieval.search.neighbours import BLOCK, Advance, Neighbours
+from kestrel.sw.retrieval.search.neighbours import BLOCK, NO_VECTORS, Advance, Neighbours
 from kestrel.sw.retrieval.search.structures import Kind
 
 FORMAT = INDEX_FORMAT
@@ -131,9 +131,31 @@ class DescriptorIndex:
 
     def picture(self, name: str) -> Path | None:
         """Where the picture of an entry was when it was described; None where that is not known."""
+        folder = self.folder(name)
+        return None if folder is None else folder / name
+
+    def folder(self, name: str) -> Path | None:
+        """The folder that an entry's name is relative to; None where that is not known."""
         row = self.names.index(name) if name in self.names else None
         place = UNKNOWN if row is None else self._places[row]
-        return None if place == UNKNOWN else self._folders[place] / name
+        return None if place == UNKNOWN else self._folders[place]
+
+    def recoded(self, codes: str) -> "DescriptorIndex":
+        """The same descriptors in other codes, by the quantiser that is kept with them, searched exactly; of
+        its own codes the index itself. Raises InputError unless this is an index of floats."""
+        if codes == self.kind.codes:
+            return self
+        if self.kind.codes != "floats":
+            raise InputError(f"codes {codes!r} of an index of {self.kind.codes}; "
+                             f"allowed: {self.kind.codes}, or an index of floats")
+        kind = Kind(codes, "flat")
+        neighbours = Neighbours.empty(kind, _columns(kind, self.dimension, self.quantiser), NO_VECTORS,
+                                      _byte_range(kind, self.quantiser))
+        made = DescriptorIndex(self.settings, self.dimension, self.quantiser, list(self.names), neighbours,
+                               list(self._folders), list(self._places))
+        for block in self._neighbours.vectors():
+            neighbours.add(made._coded(block))
+        return made
 
     def measure(self, asymmetric: bool = False) -> str:
         """What a score is."""

@@ -217,6 +217,16 @@ class Neighbours:
             for start in range(0, len(rows), BLOCK):
                 yield self._index.reconstruct_batch(rows[start:start + BLOCK])
 
+    def vectors(self) -> Iterator[np.ndarray]:
+        """All of an index of floats, float32 [B, dimension] block by block, in the order of their rows."""
+        if self.kind.structure == "ivf":
+            # Numbers with gaps, where some were removed, need the table; it is built once.
+            self._index.set_direct_map_type(faiss.DirectMap.Hashtable)
+            for start in range(0, len(self), BLOCK):
+                yield self._index.reconstruct_batch(self.numbers[start:start + BLOCK])
+        else:
+            yield from self._stored(np.arange(len(self)))
+
     def write(self, stream: IO[bytes]) -> None:
         """FAISS' own format. The caller keeps ``numbers``."""
         write = faiss.write_index_binary if self.kind.codes == "bits" else faiss.write_index

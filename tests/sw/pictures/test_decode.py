@@ -247,6 +247,17 @@ def test_formats_with_costly_decoders_have_a_lower_limit(tmp_path, kind, monkeyp
         open_image(tmp_path / "a.x")
 
 
+def test_a_caller_may_allow_fewer_pixels_and_formats(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.eps")
+    assert read_picture(tmp_path / "a.png", pixels_max=256, formats=("PNG",)).rgb.shape == (16, 16, 3)
+    with pytest.raises(InputError, match="16 x 16 pixels; allowed: at most 255 pixels"):
+        read_picture(tmp_path / "a.png", pixels_max=255)
+    for name in ("a.png", "a.eps"):
+        with pytest.raises(InputError, match=rf"{name}: not a readable image \(cannot identify image file"):
+            read_picture(tmp_path / name, formats=("JPEG", "TIFF"))
+
+
 def damaged_fax(path):
     """A TIFF of which libtiff has much to say."""
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256), np.uint8)).convert("1").save(

@@ -13,7 +13,9 @@ from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.pictures.images import generate_picture, quantise_pixels
-from kestrel.sw.retrieval.describe.backends import BackendRequest
+from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.sw.planning.plan import make_plan
+from kestrel.sw.retrieval.describe.backends import BackendRequest, SimulatedBackend
 from kestrel.sw.retrieval.describe.crops import CropSettings, cut_crops
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
@@ -53,6 +55,9 @@ def test_rnip_of_a_picture_through_the_rtl(network):
     np.testing.assert_array_equal(maps, wanted)
     assert len(np.unique(maps)) > 50, "features that say something"
     assert not np.array_equal(maps[0], maps[1])
+    assert isinstance(rtl, SimulatedBackend)
+    plan = make_plan(network, NAMED["nano"], HEIGHT, WIDTH)
+    assert (rtl.frames, rtl.cycles) == (5, 5 * frame_cycles(plan).total), "as the cycle model says"
 
     settings: dict[str, Any] = {"size": (HEIGHT, WIDTH), "pooling": "rnip5x"}
     simulated = make_describer(network, DescriptorOptions(**settings, **RTL))

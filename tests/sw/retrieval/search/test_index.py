@@ -299,3 +299,28 @@ def test_an_index_of_version_1_is_read(rng, tmp_path):
     found = DescriptorIndex.load(tmp_path / "i")
     assert found.picture("0000.jpg") is None
     assert found.search(base.vectors[:1], 1)[0].names == ("0000.jpg",)
+
+
+@pytest.mark.parametrize("structure", ["flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("codes", ["bytes", "bits"])
+def test_floats_in_other_codes_are_found_as_if_they_had_been_indexed_so(rng, codes, structure):
+    base, asked = made(rng, 120), made(rng, 6, 1000).vectors
+    index = filled(Kind("floats", structure), base, quantiser=fit_quantiser(base.vectors, bits=36))
+    index.remove(base.names[10:20])
+    kept = replace(base, names=base.names[:10] + base.names[20:],
+                   vectors=np.delete(base.vectors, np.arange(10, 20), axis=0))
+    wanted = filled(Kind(codes, "flat"), kept, quantiser=index.quantiser)
+    found = index.recoded(codes)
+    assert found.kind == Kind(codes, "flat")
+    assert found.search(asked, 20) == wanted.search(asked, 20)
+    assert index.search(asked, 5) == index.search(asked, 5), "the index itself can still be searched"
+    found.remove(base.names[:3])
+    assert len(index) == len(kept.names), "and keeps its own names"
+
+
+def test_only_floats_can_be_coded_otherwise(rng):
+    index = filled(Kind("bytes", "flat"), made(rng, 20))
+    assert index.recoded("bytes") is index
+    for codes in ("floats", "bits"):
+        with pytest.raises(InputError, match=f"codes '{codes}' of an index of bytes; allowed: bytes, or an"):
+            index.recoded(codes)
