@@ -143,7 +143,7 @@ def block_cells(name: str, config: EngineConfig) -> Cells:
 
 def _path_terms(c: EngineConfig) -> tuple[float, ...]:
     """A path grows with the depth of trees and selections, not with their size."""
-    return (1, log2(c.word_bits), c.row_groups, c.residual)
+    return (1, log2(c.word_bits), c.passes_max > 1, c.row_groups, c.residual)
 
 
 @cache
