@@ -1,6 +1,7 @@
 """The reference of the command line, from the commands themselves."""
 
 import re
+from typing import Any
 
 import typer
 from mkdocs.structure.pages import Page
@@ -18,11 +19,19 @@ def verbatim(text: str) -> str:
     return re.sub(r"(`[^`\n]*`)|(?<=\w)\*(?=\w)", lambda match: match[1] or r"\*", text)
 
 
+def loaded(command: LazyCommand) -> Any:
+    """The command itself; of a group, with its sub-commands."""
+    found = command.load()
+    inner: dict[str, Any] = getattr(found, "commands", {})
+    inner |= {name: loaded(each) for name, each in inner.items() if isinstance(each, LazyCommand)}
+    return found
+
+
 def command_reference() -> str:
     """A section for every command, in Markdown."""
     parts = []
     for entry in commands():
-        command = LazyCommand(entry).load()
+        command = loaded(LazyCommand(entry))
         context = typer.Context(command, info_name=entry.name)
         parts.append(
             get_docs_for_click(obj=command, ctx=context, indent=1, name=entry.name, call_prefix="kestrel")
