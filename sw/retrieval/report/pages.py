@@ -26,8 +26,8 @@ PAGES = (HTML, MARKDOWN, JSON, MAP_PLOT, DIFFERENCE_PLOT)
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as a file and on the page. wide, narrow: SVGs, for a screen and for a phone; words: what it shows,
-    for those who do not see it."""
+    """A plot as a file and on the page. wide, narrow: SVGs, for a screen and for a phone; words: what it
+    shows, for those who do not see it."""
 
     file: str
     wide: str
@@ -36,7 +36,7 @@ class Plot:
 
     @property
     def wide_address(self) -> str:
-        """For the page. An image of its own, as the identifiers inside two drawings on one page would clash."""
+        """For the page. An image of its own, as identifiers inside two drawings on one page would clash."""
         return _address(self.wide)
 
     @property

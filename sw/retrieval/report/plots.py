@@ -45,9 +45,15 @@ def plot_map(report: Report, narrow: bool = False) -> str:
             _dots(axes, report, whitening)
         for axes in grid[:, 0]:
             axes.set_ylabel("mean average precision")
+        grid[0, 0].set_ylim(max(0.0, min(row.low for row in report.rows) - 0.02),
+                            min(1.02, max(row.high for row in report.rows) + 0.02))
         figure.suptitle(f"{report.dataset}: mAP with its 95% interval", fontsize=11)
         handles, labels = grid.ravel()[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=1 if narrow else 3, frameon=False)
+        columns = 1 if len(labels) == len(CODES) else 2
+        if narrow and columns == 2:  # the one network in the one column, the other in the other
+            handles, labels = handles[::2] + handles[1::2], labels[::2] + labels[1::2]
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns if narrow else 3,
+                      frameon=False)
         return _svg(figure)
 
 
@@ -73,8 +79,8 @@ def _dots(axes: Axes, report: Report, whitening: str) -> None:
 
 
 def plot_differences(report: Report, narrow: bool = False) -> str:
-    """An SVG of all differences with their intervals, grouped by question. ``narrow``: what is compared stands
-    above each interval instead of beside it."""
+    """An SVG of all differences with their intervals, grouped by question. ``narrow``: what is compared
+    stands above each interval instead of beside it."""
     groups = _grouped(report)
     step = 1.9 if narrow else 1.0
     lines = step * len(report.comparisons) + 1.4 * len(groups)
@@ -137,7 +143,8 @@ def _value(row: Row) -> str:
 
 def difference_words(report: Report) -> str:
     """What ``plot_differences`` shows."""
-    parts = [f"{about}: {sum(map(_is_sure, found))} of {len(found)}" for about, found in _grouped(report).items()]
+    parts = [f"{about}: {sum(map(_is_sure, found))} of {len(found)}"
+             for about, found in _grouped(report).items()]
     return (f"Dots with 95% intervals: {len(report.comparisons)} differences of mean average precision on "
             f"{report.dataset}. Intervals that do not contain zero: {'; '.join(parts)}. "
             "The values stand in the table of differences.")

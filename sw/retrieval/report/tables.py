@@ -109,7 +109,8 @@ def _map(row: Row | None) -> str:
 def as_payload(report: Report) -> dict[str, Any]:
     """The report as JSON."""
     return {
-        "network": report.network, "provenance": asdict(report.provenance), "activation_bits": report.activation_bits,
+        "network": report.network, "provenance": asdict(report.provenance),
+        "activation_bits": report.activation_bits,
         "model_bytes": {"integer": report.weight_bytes, "float": report.float_bytes},
         "protocol": report.protocol, "split": report.split, "images": report.images,
         "queries": report.queries, "training_images": report.training_pictures,
