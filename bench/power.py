@@ -33,6 +33,7 @@ from kestrel.hw.spec.table import KIND_CONV
 from kestrel.hw.spec.widths import TAPS
 from kestrel.sw.compress.calibrate import folder_pictures, generated_pictures
 from kestrel.sw.compress.pipeline import compress
+from kestrel.sw.estimate.accesses import memory_accesses
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
@@ -42,7 +43,6 @@ from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import Plan, make_plan
 from kestrel.sw.planning.report import plan_named
-from kestrel.verif.physical.accesses import memory_accesses
 from kestrel.verif.physical.activity import Activity, build_probed, run_probed
 from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
 from kestrel.verif.physical.liberty import Library, load_library

@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from kestrel.api.allocation import AllocationStudy as AllocationStudy
     from kestrel.api.allocation import AllocationTarget as AllocationTarget
     from kestrel.api.allocation import allocate as allocate
-    from kestrel.api.chip import FramePlan as FramePlan
     from kestrel.api.chip import VerilogReport as VerilogReport
     from kestrel.api.chip import export_network as export_network
     from kestrel.api.chip import fit_config as fit_config
-    from kestrel.api.chip import plan as plan
     from kestrel.api.chip import write_verilog as write_verilog
     from kestrel.api.descriptors import CodeOptions as CodeOptions
     from kestrel.api.descriptors import DescribeRun as DescribeRun
@@ -30,6 +28,9 @@ if TYPE_CHECKING:
     from kestrel.api.descriptors import encode as encode
     from kestrel.api.descriptors import fit_whitening as fit_whitening
     from kestrel.api.descriptors import learn_quantiser as learn_quantiser
+    from kestrel.api.designs import design as design
+    from kestrel.api.designs import report_design as report_design
+    from kestrel.api.estimates import estimate as estimate
     from kestrel.api.networks import compress as compress
     from kestrel.api.networks import load_weights as load_weights
     from kestrel.api.networks import retrain as retrain
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from kestrel.api.pictures import network_input as network_input
     from kestrel.api.pictures import write_scenes as write_scenes
     from kestrel.api.pictures import write_shapes as write_shapes
+    from kestrel.api.planning import FramePlan as FramePlan
+    from kestrel.api.planning import plan as plan
     from kestrel.api.retrieval import IndexOptions as IndexOptions
     from kestrel.api.retrieval import build_index as build_index
     from kestrel.api.retrieval import evaluate as evaluate
@@ -59,6 +62,8 @@ if TYPE_CHECKING:
     from kestrel.hw.spec.engine_config import EngineConfig as EngineConfig
     from kestrel.hw.spec.errors import InputError as InputError
     from kestrel.sw.compress.report import CompressionReport as CompressionReport
+    from kestrel.sw.design.design import Design as Design
+    from kestrel.sw.estimate.estimate import Estimate as Estimate
     from kestrel.sw.model.compressed import CompressedNetwork as CompressedNetwork
     from kestrel.sw.model.compressed import load_network as load_network
     from kestrel.sw.model.compressed import save_network as save_network

@@ -13,7 +13,7 @@ from kestrel.verif.build.cache import cache_root
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "CONTRIBUTING.md"
-PAGES = [ROOT / "README.md", GUIDE, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", GUIDE, *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("hw", "sw", "export", "verif", "kestrel")
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[\w-]*)?\)")
@@ -21,7 +21,9 @@ LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[\w-]*)?\)")
 QUOTED = re.compile(r"`([^`\s]+)`")
 OURS = re.compile(rf"(?:{'|'.join(FOLDERS)}|bench|docs|tests|\.ci)/[\w./-]*")
 MODULE = re.compile(rf"kestrel\.(?:{'|'.join((*FOLDERS, 'cli', 'examples'))})(?:\.\w+)+")
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WRITTEN = re.compile(r'^```(?:python|toml) title="([^"]+)"$', re.MULTILINE)
+"""A file that a page has its reader write."""
 
 
 def label(path):
@@ -63,8 +65,9 @@ def test_links_lead_to_files(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=label)
 def test_paths_and_modules_that_are_named_exist(page):
-    known = examples() if page == GUIDE else {}
-    named = QUOTED.findall(without_fences(page.read_text(encoding="utf-8")))
+    text = page.read_text(encoding="utf-8")
+    known = {*WRITTEN.findall(text), *(examples() if page == GUIDE else ())}
+    named = QUOTED.findall(without_fences(text))
     ours = [name for name in named if OURS.fullmatch(name) and name not in known]
     missing = [name for name in ours if not (ROOT / name).exists()]
     missing += [name for name in named if MODULE.fullmatch(name) and not is_importable(name)]

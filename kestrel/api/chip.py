@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kestrel.api.contents import chip_contents
 from kestrel.api.pictures import Pictures
+from kestrel.api.planning import Config, Network, find_config, find_network
 from kestrel.export.descriptor_rom import fit_descriptor
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
@@ -14,31 +15,24 @@ from kestrel.hw.emit.packaging.package import package
 from kestrel.hw.emit.packaging.wrapper import WRAPPER
 from kestrel.hw.emit.verilog import VerilogFile, engine_files
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import load_config
 from kestrel.hw.spec.descriptor import descriptor_unit
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_directory, check_output_directory
 from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
-from kestrel.sw.model.compressed import CompressedNetwork, load_network
-from kestrel.sw.model.embedded import NETWORK_PATHS
-from kestrel.sw.model.network import parse_network
+from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
-from kestrel.sw.planning.fit import FittedConfig, fit_memories
-from kestrel.sw.planning.plan import Plan, make_plan, plan_layers
-from kestrel.sw.planning.proof import PlanError, check_plan
-from kestrel.sw.planning.report import PlanReport, plan_named, report_plan
+from kestrel.sw.planning.fit import FITTED, FittedConfig, fit_memories
 from kestrel.sw.retrieval.describe.chip_constants import (
     joined_constants,
     map_shapes,
     plain_quantiser,
-    pooled_layers,
     trained_constants,
 )
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, load_descriptors
 from kestrel.sw.retrieval.describe.extract import make_describer
-from kestrel.sw.retrieval.describe.maps import SEPARATOR, parse_maps
+from kestrel.sw.retrieval.describe.maps import SEPARATOR, parse_maps, pooled_layers
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import Whitening, load_whitening
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
@@ -46,95 +40,8 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 FILE_LIST = "files.f"
 CONFIG_FILE = "config.toml"
-FITTED = "-fitted"
-"""What the name of a fitted configuration ends in."""
 
-NETWORK_SUFFIX = ".safetensors"
 TOPS = ("engine", "chip")
-
-Network = CompressedNetwork | str | Path
-"""A network in memory, a network file, or the name of one that is part of the package: ``embedded`` or
-``resnet18-retrieval``."""
-
-Config = EngineConfig | FittedConfig | str | Path
-"""An engine's configuration, one that is fitted to a network, the name of one, or a .toml file."""
-
-
-def find_network(network: Network) -> CompressedNetwork:
-    """The network in memory, which is loaded from its file if necessary. Raises InputError."""
-    return network if isinstance(network, CompressedNetwork) else load_network(network)
-
-
-def find_config(config: Config) -> EngineConfig:
-    """The configuration in memory, which is loaded by its name or from its file if necessary. Raises
-    InputError."""
-    if isinstance(config, FittedConfig):
-        return config.config
-    return config if isinstance(config, EngineConfig) else load_config(str(config))
-
-
-@dataclass(frozen=True)
-class FramePlan:
-    """How a frame goes through an engine.
-
-    ``network`` is the network's name. ``plan`` holds the strips, their order and the places of the maps.
-    ``report`` holds cycles and memory. ``flaw`` is the error that the proof that no row is lost found, or
-    None if the proof succeeded.
-    """
-
-    network: str
-    plan: Plan
-    report: PlanReport
-    flaw: str | None
-
-    @property
-    def proved(self) -> bool:
-        return self.flaw is None
-
-
-def plan(network: Network, config: Config = "edge", size: Size = 224, *,
-         mask_bits: str | None = None, pool_maps: Sequence[str] = (), batch: int = 1,
-         progress: Progress | None = None) -> FramePlan:
-    """Plans a frame, and replays every visit on a model of the feature memory to prove that no row is lost.
-
-    ``network`` is a compressed network or a name such as ``vgg16/8:pool3``. With a name, ``mask_bits`` is as
-    for ``compress`` (None: 3). ``size`` is that of the image, in pixels, and ``batch`` the number of images
-    in the frame. ``pool_maps``: layers or blocks whose maps go out to a descriptor unit, the last layer's
-    among them (none: that one alone). Raises InputError for anything that the configuration cannot hold.
-    """
-    chosen, (height, width) = find_config(config), height_width(size)
-    with (progress or silent)("planning", None):
-        if isinstance(network, CompressedNetwork) or is_network_file(str(network)):
-            if mask_bits is not None:
-                raise InputError(f"--mask-bits {mask_bits}: {_name(network)} has its own; "
-                                 "allowed with a network's name")
-            compressed = find_network(network)
-            name, layers = compressed.name, plan_layers(compressed)
-            inner = pooled_layers(name, [layer.shape for layer in layers], pool_maps)[:-1]
-            made = make_plan(compressed, chosen, height, width, batch, inner=inner)
-        else:
-            name = str(network)
-            inner = pooled_layers(name, parse_network(name).layers, pool_maps)[:-1]
-            layers, made = plan_named(name, mask_bits or "3", chosen, height, width, batch, inner)
-        return FramePlan(name, made, report_plan(name, layers, made), _flaw(made))
-
-
-def is_network_file(network: str) -> bool:
-    """Whether a file is meant, and not a name as ``vgg16/8:pool3``."""
-    return network in NETWORK_PATHS or network.endswith(NETWORK_SUFFIX) or Path(network).is_file()
-
-
-def _name(network: Network) -> str:
-    return network.name if isinstance(network, CompressedNetwork) else str(network)
-
-
-def _flaw(planned: Plan) -> str | None:
-    try:
-        check_plan(planned)
-    except PlanError as error:
-        return str(error)
-    return None
-
 
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *, batch: int = 1,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kestrel.api.chip import Network
 from kestrel.api.pictures import Pictures, arrays, collect_pictures, in_memory
+from kestrel.api.planning import Network
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark

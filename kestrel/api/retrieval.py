@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kestrel.api.chip import Network
 from kestrel.api.descriptors import check_bits_of, check_threshold
+from kestrel.api.planning import Network
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from kestrel.api.chip import Config, Network, find_config, find_network
 from kestrel.api.pictures import Pictures, image_preprocessing, named_pictures
+from kestrel.api.planning import Config, Network, find_config, find_network
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.errors import InputError
@@ -19,6 +19,7 @@ from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.plan import Plan
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import Quantiser
+from kestrel.verif.build.shown import builds_shown
 from kestrel.verif.simulate.chip import ChipReport, ChipSimulation
 from kestrel.verif.simulate.descriptor import KINDS, DescriptorReport, DescriptorSimulation
 from kestrel.verif.simulate.engine import FrameReport, Simulation
@@ -147,7 +148,7 @@ def simulate(
         if waves.file.suffix != WAVES_SUFFIX:
             raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
         check_output(waves.file)
-    with progress("building the simulation", None):
+    with builds_shown(progress):
         simulation = Simulation(loaded, chosen, height, width, images=batch,
                                 waves=waves is not None)
     reports: list[FrameReport] = []
@@ -173,7 +174,7 @@ def simulate_chip(
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
     frames = _frames(loaded, pictures, height, width, batch)
-    with progress("building the simulation", None):
+    with builds_shown(progress):
         simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width, batch)
     reports: list[ChipReport] = []
     with progress("simulating", len(frames) * simulation.model.total) as advance:
@@ -200,7 +201,7 @@ def simulate_descriptors(
     progress, options = progress or silent, options or DescriptorOptions()
     loaded, chosen = find_network(network), find_config(config)
     found = named_pictures(pictures, (2 * options.height, 2 * options.width))
-    with progress("building the simulation", None):
+    with builds_shown(progress):
         simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor,
                                           images=batch)
     with progress("simulating", None) as advance:

@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from kestrel.cli.former import translate
+from kestrel.cli.help.layout import lay_out
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
@@ -37,8 +38,9 @@ COMMANDS = {
     "search": "retrieval.search:search",
     "serve": "retrieval.serve:serve",
     "evaluate": "retrieval.evaluate:evaluate",
-    "report": "retrieval.report:report",
+    "report": "report.group:report",
     "allocate": "networks.allocate:allocate",
+    "estimate": "chip.estimate:estimate",
     "list": "networks.listing:list_",
     "plan": "chip.plan:plan",
     "regress": "chip.regress:regress",
@@ -57,20 +59,22 @@ EXIT_PIPE = 128 + signal.SIGPIPE
 
 
 class LazyCommand(TyperCommand):
-    """A command whose module is imported when its arguments are parsed, and not for the list of commands."""
+    """A command whose module is imported when its arguments are parsed, and not for the list of commands.
+    ``group`` is the command that it is a sub-command of."""
 
-    def __init__(self, entry: EntryPoint) -> None:
+    def __init__(self, entry: EntryPoint, group: str = "") -> None:
         super().__init__(entry.name, short_help=_summary(entry))
         self.entry = entry
+        self.path = f"{group} {entry.name}".strip()
 
     def load(self) -> Any:
         """The command itself, or the group of its sub-commands."""
         loaded = self.entry.load()
         if isinstance(loaded, typer.Typer):
-            return get_command(loaded)
+            return lay_out(get_command(loaded), self.path)
         application = typer.Typer(add_completion=False)
         application.command(self.name, cls=DeclaredCommand)(loaded)
-        return get_command(application)
+        return lay_out(get_command(application), self.path)
 
     def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
         command = self.load()
@@ -117,7 +121,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-application = typer.Typer(cls=CommandGroup, add_completion=False, name="kestrel")
+application = typer.Typer(cls=CommandGroup, name="kestrel")
 
 
 @application.callback()

@@ -19,6 +19,7 @@ LOG = "a log of a training run"
 DESCRIPTORS = "a descriptor file"
 INDEX = "an index of descriptors"
 PAGE = "a page of search results"
+DESIGN_PAGE = "a page of a design"
 PER_QUERY = "values by query"
 INTEGER_MODEL = "an ONNX model of a network's integers"
 FLOAT_MODEL = "an ONNX model of a network's dequantised weights"
@@ -167,7 +168,9 @@ def _of_text(head: bytes) -> str | None:
         return None
     first = text.partition("\n")[0].strip()
     if text[:200].lstrip().lower().startswith(("<!doctype html", "<html")):
-        return PAGE if f'<meta name="generator" content="{MARK} search">' in text else "an HTML page"
+        pages = {"search": PAGE, "design": DESIGN_PAGE}
+        return next((kind for command, kind in pages.items()
+                     if f'<meta name="generator" content="{MARK} {command}">' in text), "an HTML page")
     if first == "query,split,positives,first,ap,recall_1,recall_4,recall_5,recall_10":
         return PER_QUERY
     if first.startswith("<?xml"):

@@ -1,7 +1,6 @@
 """Ranges of activations, measured on pictures."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,23 +8,13 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.progress import Progress, silent
 from kestrel.sw.model.float_network import FloatModel, check_image_size, real_batch
 from kestrel.sw.model.graph import scale_groups
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.model.weights import FloatNetwork
 from kestrel.sw.pictures.images import generate_picture, load_image
 from kestrel.sw.pictures.listing import find_pictures
-
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) yields advance(steps), total None where it is not known;
-``kestrel.cli.output.progress`` is one."""
-
-
-@contextmanager
-def silent(description: str, total: int | None) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
-    """The Progress that shows nothing."""
-    yield lambda steps: None
-
 
 GENERATED_PICTURES = 8
 DEFAULT_PERCENTILE = 99.99

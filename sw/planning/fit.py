@@ -29,6 +29,9 @@ from kestrel.sw.planning.memory import table_words
 from kestrel.sw.planning.plan import Plan, make_plan, plan_frame, plan_layers
 from kestrel.sw.planning.remedies import setting_text
 
+FITTED = "-fitted"
+"""What the name of a fitted configuration ends in."""
+
 PATIENCE = 12
 """Depths in a row that are tried in vain before the search for a smaller ``partial_depth`` ends."""
 

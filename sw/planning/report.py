@@ -12,6 +12,9 @@ from kestrel.sw.planning.memory import MemoryNeeds, memory_needs, region_bytes
 from kestrel.sw.planning.plan import Plan, Record, plan_frame, shortcut_channels
 from kestrel.sw.planning.visit_order import layer_by_layer
 
+DEFAULT_MASK_BITS = "3"
+"""Mask bits of a network of which only the name is known, unless others are given."""
+
 
 @dataclass(frozen=True)
 class PlannedShortcut:

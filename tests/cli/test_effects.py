@@ -157,7 +157,8 @@ CASES = {
             "validate_every": "--validate-every 9", "patience": "--patience 2",
             "precision": "--precision mixed", "device": "--device cpu", "workers": "--workers 2",
             "unreadable_share": "--unreadable-share 0.5",
-            "checkpoint": "--checkpoint k.safetensors", "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
+            "checkpoint": "--checkpoint k.safetensors", "no_checkpoint": "--no-checkpoint",
+            "log": "--log-file l.jsonl", "plot": "--plot p.svg"},
     ),
     "shapes": Case("networks.shapes", "write_shapes", ("-o s",), PICTURES | {
         "output": "-o other", "classes": "--classes 3", "per_class": "--per-class 2"}),
@@ -186,7 +187,7 @@ CASES = {
             "source_lines": "--source-lines"},
     ),
     "simulate": Case(
-        "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser",
+        "chip.simulate", "load_network simulate_engine simulate_chip simulate_descriptors _quantiser Speed",
         blank="_payload chip_payload descriptor_payload",
         contexts=("n.safetensors random:1", "n.safetensors random:1 --waves w.fst",
                   "n.safetensors random:1 --top chip", "n.safetensors random:1 --top chip --pooling nip"),
@@ -194,16 +195,24 @@ CASES = {
             "config": "--config nano", "settings": "--set activation_bits=5", "pauses": "--pauses 0.2",
             "batch": "--batch 2", "waves": "--waves v.fst", "waves_from": "--waves-from 5",
             "waves_cycles": "--waves-cycles 9",
+            "clock": "--clock 100",
             "top": "--top chip", "pooling": "--pooling rnip5x", "rotations": "--rotations 2",
             "pool_maps": "--pool-maps layer3.0",
             "whitening": "--whitening w.safetensors", "codes": "--codes d.npz"},
     ),
     "plan": Case(
-        "chip.plan", "plan_frame plot_plan atomic_write", contexts=("vgg11", "n.safetensors"),
+        "chip.plan", "plan_frame plot_plan atomic_write Speed", contexts=("vgg11", "n.safetensors"),
         values={
             "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
             "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
-            "output": "-o p.svg"},
+            "clock": "--clock 100", "output": "-o p.svg"},
+    ),
+    "estimate": Case(
+        "chip.estimate", "estimate_chip", blank="estimate_payload", contexts=("vgg11", "n.safetensors"),
+        values={
+            "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
+            "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
+            "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit"},
     ),
     "regress": Case(
         "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind",
@@ -242,10 +251,26 @@ CASES = {
             "average_precision": "--average-precision plain", "save": "--save x.npz",
             "per_query": "--per-query q.csv", "compare_with": "--compare o.csv", "seed": "--seed 7"},
     ),
-    "report": Case(
-        "retrieval.report", "load_benchmark write_tables", blank="as_payload",
-        contexts=("retrieval --dataset s --network n.safetensors -o r",
-                  "retrieval --dataset s --network n.safetensors -o r --train t"),
+    "report design": Case(
+        "report.design", "make_design report_design command_line",
+        contexts=("vgg11 -o d.html", "n.safetensors -o d.html", "vgg11 -o d.html --against vgg13",
+                  "n.safetensors -o d.html --against m.safetensors",
+                  "n.safetensors -o d.html --descriptors d.npz --dataset s --against m.safetensors"),
+        values={
+            "output": "-o other.html", "config": "--config nano", "settings": "--set activation_bits=5",
+            "size": "--size 64", "batch": "--batch 2", "mask_bits": "--mask-bits 2",
+            "pool_maps": "--pool-maps layer3.0", "clock": "--clock 100", "device": "--device ecp5-25",
+            "top": "--top chip", "fit": "--fit", "allocation": "--allocation a.json",
+            "descriptors": "--descriptors e.npz", "dataset": "--dataset t", "protocol": "--protocol ukbench",
+            "against": "--against vgg19", "against_config": "--against-config asic",
+            "against_settings": "--against-set activation_bits=6", "against_size": "--against-size 32",
+            "against_batch": "--against-batch 3", "against_mask_bits": "--against-mask-bits 1",
+            "against_descriptors": "--against-descriptors f.npz"},
+    ),
+    "report retrieval": Case(
+        "report.retrieval", "load_benchmark write_tables", blank="as_payload",
+        contexts=("--dataset s --network n.safetensors -o r",
+                  "--dataset s --network n.safetensors -o r --train t"),
         values=PICTURES | {
             "dataset": "--dataset t", "network": "--network m.safetensors", "output": "-o other",
             "weights": "--weights w.pth", "protocol": "--protocol ukbench", "train": "--train u",

@@ -46,6 +46,14 @@ def test_what_cannot_be_meant_is_refused(given, message):
     assert message in str(refused.value)
 
 
+def test_a_sub_command_takes_them(capsys, tmp_path):
+    page = tmp_path / "d.html"
+    assert run(["report", "design", "vgg11/8:pool1", "--config", "nano", "--height", "16", "--width", "18",
+                "-o", str(page), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["designs"][0]
+    assert (found["height"], found["width"]) == (16, 18)
+
+
 def test_a_command_takes_them(capsys):
     common = ["plan", "vgg11/8:pool1", "--config", "nano"]
     for size in (["--height", "16", "--width", "18"], ["--size", "16x18"]):
@@ -57,11 +65,11 @@ def test_a_command_takes_them(capsys):
 
 
 @pytest.mark.parametrize("command", [
-    "plan", "simulate", "export", "describe", "whiten", "evaluate", "report", "compress", "allocate",
-    "scenes", "shapes", "retrain",
+    "plan", "simulate", "export", "describe", "whiten", "evaluate", "report retrieval", "report design",
+    "compress", "allocate", "scenes", "shapes", "retrain", "estimate",
 ])
 def test_help_shows_the_present_ones_alone(command, capsys):
-    assert run([command, "--help"]) == 0
+    assert run([*command.split(), "--help"]) == 0
     words = capsys.readouterr().out.replace("│", " ").split()
     assert "--size" in words
     assert not {*SIDES, *RENAMED} & set(words)

@@ -17,6 +17,7 @@ from kestrel.sw.common.kinds import (
     CHECKPOINT,
     CLASSIFIER,
     DESCRIPTORS,
+    DESIGN_PAGE,
     FLOAT_MODEL,
     INDEX,
     INTEGER_MODEL,
@@ -129,11 +130,12 @@ FILES = {
     ("evaluate", "--save"): ("n.safetensors --dataset photos", ".npz", DESCRIPTORS),
     ("evaluate", "--per-query"): ("n.safetensors --dataset photos", ".csv", PER_QUERY),
     ("search", "--html"): ("i.index d.npz", ".html", PAGE),
+    ("report design", "--output"): ("vgg11/16 --size 32", ".html", DESIGN_PAGE),
 }
 """Command and option -> other arguments, suffix, and what is written."""
 
 FOLDERS = {("export", "--output"), ("verilog", "--output"), ("scenes", "--output"), ("shapes", "--output"),
-           ("report", "--output"), ("regress", "--output"), ("study", "--output")}
+           ("report retrieval", "--output"), ("regress", "--output"), ("study", "--output")}
 CONTINUED = {("retrain", "--checkpoint"), ("index add", "INDEX"), ("index remove", "INDEX")}
 """Read where they exist, so that only what could be read is written again."""
 
@@ -163,7 +165,7 @@ def test_a_file_of_another_kind_is_refused_before_anything_is_done(world, tmp_pa
             continue
         target = tmp_path / f"target{suffix}"
         target.write_bytes(content := (world / name).read_bytes())
-        message = refused(capsys, command, *arguments.split(), option, target)
+        message = refused(capsys, *command.split(), *arguments.split(), option, target)
         assert str(target) in message
         assert f"is there and is {what}, not {kind}; allowed: another name, or --force" in message
         assert target.read_bytes() == content
@@ -220,6 +222,7 @@ def test_every_output_is_known_by_its_content_and_written_again(here, capsys):
     kinds = {
         "n2.safetensors": NETWORK, "w2.safetensors": WHITENING, "d2.npz": DESCRIPTORS,
         "save.npz": DESCRIPTORS, "q.csv": PER_QUERY, "found.html": PAGE, "i2.index": INDEX,
+        "design.html": DESIGN_PAGE,
         "p.svg": plot_kind("plan"),
         "p.png": plot_kind("plan"), "a.svg": plot_kind("allocate"), "a.png": plot_kind("allocate"),
         "i.onnx": INTEGER_MODEL, "f.onnx": FLOAT_MODEL, "f.safetensors": WEIGHTS, "t.safetensors": NETWORK,
@@ -236,6 +239,7 @@ def test_every_output_is_known_by_its_content_and_written_again(here, capsys):
         done(capsys, "evaluate", "n.safetensors", "--dataset", "photos", "--save", "save.npz", *SMALL,
              "--per-query", "q.csv")
         done(capsys, "search", "i.index", "d.npz", "--html", "found.html")
+        done(capsys, "report", "design", "n.safetensors", "--config", "nano", *SMALL, "-o", "design.html")
         for suffix in formats[:2]:
             done(capsys, "plan", "n.safetensors", "--config", "nano", *SMALL, "-o", f"p.{suffix}")
             done(capsys, "allocate", "random:3", "--calibrate", "photos", "--network", "vgg16/32:pool1",

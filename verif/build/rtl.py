@@ -14,6 +14,7 @@ from kestrel.hw.emit.verilog import CHIP_TOP, TOP, VerilogFile, chip_files, engi
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.verif.build.cache import cached
+from kestrel.verif.build.shown import step
 from kestrel.verif.build.verilator import Build, build_native
 
 SHARED = (PREFIX + "kernel_unit", PREFIX + "output_lane")
@@ -68,7 +69,8 @@ def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1)
 
 def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]]) -> list[Path]:
     def build(folder: Path) -> None:
-        produced = files()
+        with step("writing the Verilog"):
+            produced = files()
         for file in produced:
             (folder / file.name).write_text(file.text, encoding="utf-8")
         (folder / "order.txt").write_text("\n".join(file.name for file in produced), encoding="utf-8")

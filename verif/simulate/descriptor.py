@@ -25,10 +25,10 @@ from kestrel.sw.retrieval.describe.chip_constants import (
     joined_constants,
     map_shapes,
     plain_quantiser,
-    pooled_layers,
 )
 from kestrel.sw.retrieval.describe.crops import Inputs, cut_crops
 from kestrel.sw.retrieval.describe.extract import Describer, make_describer
+from kestrel.sw.retrieval.describe.maps import pooled_layers
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.cycles import descriptor_cycles
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, describe, vector_of
@@ -61,6 +61,11 @@ class DescriptorReport:
     @property
     def bit_exact(self) -> bool:
         return len(self.expected) > 0 and self.found == self.expected
+
+    @property
+    def total_cycles(self) -> int:
+        """Of all frames, which one descriptor takes."""
+        return sum(self.cycles)
 
 
 class DescriptorSimulation:

@@ -9,10 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.chip import FramePlan, is_network_file
-from kestrel.api.chip import plan as plan_frame
+from kestrel.api.planning import FramePlan, is_network_file
+from kestrel.api.planning import plan as plan_frame
+from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
-from kestrel.cli.options.retrieval import PoolMapsOption
+from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -20,6 +21,7 @@ from kestrel.cli.rules.effects import When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import plot_kind
+from kestrel.sw.estimate.speed import Speed, check_clock
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.planning.memory import MemoryNeeds
 from kestrel.sw.planning.plot import PLOT_SUFFIXES, plot_plan
@@ -30,7 +32,7 @@ EXIT_UNPROVED = 1
 
 
 @declares(
-    "config settings size batch pool_maps output",
+    "config settings size batch pool_maps clock output",
     writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
     effects={
         "mask_bits": When(lambda values: not is_network_file(values["network"]),
@@ -52,6 +54,7 @@ def plan(
         str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
     ] = None,
     pool_maps: PoolMapsOption = None,
+    clock: ClockOption = DEFAULT_CLOCK,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Plot of the memory in use to write (.svg, .png).")
     ] = None,
@@ -63,13 +66,15 @@ def plan(
     The proof replays every visit on a model of the feature memory. Exit code 1 if it fails.
     """
     chosen = chosen_config(config, settings)
+    check_clock(clock)
     found = plan_frame(network, chosen, parse_size(size), mask_bits=mask_bits, batch=batch,
                        pool_maps=parse_maps(pool_maps), progress=progress)
     if output is not None:
         with atomic_write(output) as temporary:
             plot_plan(found.plan, found.report.cycles, found.network, temporary)
-    payload = _payload(found) | ({"plot": output} if output else {})
-    emit(payload, lambda console: _show(console, found), json)
+    speed = Speed(found.report.cycles.total, found.plan.images, clock)
+    payload = _payload(found) | speed.payload | ({"plot": output} if output else {})
+    emit(payload, lambda console: _show(console, found, speed), json)
     if not found.proved:
         raise typer.Exit(EXIT_UNPROVED)
 
@@ -112,7 +117,7 @@ def _payload(found: FramePlan) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, found: FramePlan) -> None:
+def _show(console: Console, found: FramePlan, speed: Speed) -> None:
     planned, report = found.plan, found.report
     config = planned.config
     table = Table(
@@ -149,6 +154,7 @@ def _show(console: Console, found: FramePlan) -> None:
         f"{report.mac_utilisation:.1%} of the array's peak; weight loads {hidden}",
         highlight=False,
     )
+    console.print(f"speed: {speed}", highlight=False)
     verdict = "every row is there when it is read" if found.proved else f"PLAN IS WRONG: {found.flaw}"
     console.print(f"verdict: {verdict}", style="bold green" if found.proved else "bold red")
 

@@ -18,6 +18,7 @@ from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import NOTHING, REGRESS_JUNIT, REGRESS_RESULTS, file_kind
@@ -37,6 +38,7 @@ RESULTS, JUNIT = "results.jsonl", "junit.xml"
     effects={
         "jobs output again force": Absent("list_"),
     },
+    kept=keeps(lambda values: values["output"] / RESULTS, "the cases that were finished"),
 )
 def regress(
     seeds: Annotated[str, typer.Option(metavar="N|A..B", help="Seeds 1..N, or A..B.")] = "20",
@@ -45,7 +47,7 @@ def regress(
         str, typer.Option(metavar="TEXT", help="Only cases with TEXT in their name, such as edge/vgg16.")
     ] = "",
     configs: Annotated[
-        str, typer.Option(metavar="NAME,...", help=f"Only these of {', '.join(TARGETS)}.")
+        str, typer.Option(metavar="NAME,...", show_default="all", help=f"Of {', '.join(TARGETS)}.")
     ] = ",".join(TARGETS),
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of the results, created when missing.")
@@ -89,9 +91,6 @@ def regress(
                 advance(1)
                 if not result.passed:
                     note(f"FAILED {result.case.key}: {_headline(result)}\n    {result.repeat}")
-    except KeyboardInterrupt:
-        note(f"interrupted after {len(ran)} of {len(due)} cases; the same command goes on from there")
-        raise
     finally:
         with atomic_write(output / JUNIT) as temporary:
             temporary.write_text(junit_xml(_in_order(cases, [*ran, *kept])), encoding="utf-8")

@@ -10,8 +10,9 @@ from rich.table import Table
 from kestrel.api.simulation import WAVES_SUFFIX, EngineProof, simulate_chip, simulate_descriptors
 from kestrel.api.simulation import simulate as simulate_engine
 from kestrel.cli.chip.simulate_chip import chip_payload, descriptor_payload, show_chip, show_descriptors
+from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
-from kestrel.cli.options.retrieval import PoolMapsOption
+from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -19,6 +20,7 @@ from kestrel.cli.rules.effects import Among, Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import WAVES
+from kestrel.sw.estimate.speed import Speed, check_clock
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
@@ -32,7 +34,7 @@ EXIT_MISMATCH = 1
 
 
 @declares(
-    "config settings size batch pauses seed top",
+    "config settings size batch pauses seed top clock",
     writes={"waves": FileOutput(WAVES, (WAVES_SUFFIX,))},
     effects={
         "waves": Among("top", Top.ENGINE),
@@ -58,6 +60,7 @@ def simulate(
     top: Annotated[
         Top, typer.Option(help="engine: every layer is compared; chip: through its bus and streams.")
     ] = Top.ENGINE,
+    clock: ClockOption = DEFAULT_CLOCK,
     pooling: Annotated[
         str | None, typer.Option(help=f"With top chip: end in a descriptor; {', '.join(POOLINGS)}.")
     ] = None,
@@ -73,12 +76,13 @@ def simulate(
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
-    """Simulate the engine in Verilator and compare every element of every layer with the reference; or the
-    whole chip, with the C driver as its host, and compare what comes out.
+    """Simulate engine or chip in Verilator and compare every element with the reference.
 
-    Exit code 1 if anything differs.
+    Of the engine every layer is compared, of the chip, with the C driver as its host, what comes out. Exit
+    code 1 if anything differs.
     """
     chosen, wanted = chosen_config(config, settings), parse_size(size)
+    check_clock(clock)
     loaded = load_network(network)
     if pooling is not None:
         described = DescriptorOptions(size=wanted, pooling=pooling, rotations=rotations, whitening=whitening,
@@ -88,19 +92,22 @@ def simulate(
             quantiser=None if codes is None else _quantiser(codes), pauses=pauses, seed=seed,
             progress=progress,
         )  # fmt: skip
-        payload = descriptor_payload(found, loaded, chosen, described)
-        emit(payload, lambda console: show_descriptors(console, payload), json)
+        speed = Speed(found.all_reports[0].total_cycles, 1, clock)
+        payload = descriptor_payload(found, loaded, chosen, described) | speed.payload
+        emit(payload, lambda console: show_descriptors(console, payload, speed), json)
     elif top is Top.CHIP:
         found = simulate_chip(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
                               progress=progress)
-        payload = chip_payload(found, loaded, chosen, wanted)
-        emit(payload, lambda console: show_chip(console, payload), json)
+        speed = Speed(found.frames[0].cycles, batch, clock)
+        payload = chip_payload(found, loaded, chosen, wanted) | speed.payload
+        emit(payload, lambda console: show_chip(console, payload, speed), json)
     else:
         window = None if waves is None else Waves(waves.absolute(), waves_from, waves_cycles)
         found = simulate_engine(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
                                 waves=window, progress=progress)
-        payload = _payload(found, loaded)
-        emit(payload, lambda console: _show(console, found, payload), json)
+        speed = Speed(found.cycles, batch, clock)
+        payload = _payload(found, loaded) | speed.payload
+        emit(payload, lambda console: _show(console, found, payload, speed), json)
     if not found.bit_exact or not found.cycles_as_modelled:
         raise typer.Exit(EXIT_MISMATCH)
 
@@ -165,7 +172,7 @@ def _payload(proof: EngineProof, network: CompressedNetwork) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, proof: EngineProof, payload: dict[str, Any]) -> None:
+def _show(console: Console, proof: EngineProof, payload: dict[str, Any], speed: Speed) -> None:
     title = (
         f"{payload['network']} on {payload['config']}, {payload['height']} x {payload['width']}, "
         f"{f'{proof.plan.images} at once, ' if proof.plan.images > 1 else ''}"
@@ -207,6 +214,7 @@ def _show(console: Console, proof: EngineProof, payload: dict[str, Any]) -> None
         f"output stream: {output['values_compared']:,} values, {output['mismatches']} mismatches; "
         f"build {payload['build_seconds']:.1f} s, simulation {payload['sim_seconds']:.1f} s"
     )
+    console.print(f"speed: {speed}", highlight=False)
     spent = ", ".join(f"{name} {cycles:,}" for name, cycles in payload["counters"].items() if cycles)
     console.print(f"the engine's counters, in cycles: {spent}")
     for image, frame in zip(proof.images, proof.frames, strict=True):

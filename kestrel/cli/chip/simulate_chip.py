@@ -6,6 +6,7 @@ from rich.console import Console
 
 from kestrel.api.simulation import ChipProof, DescriptorProof
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.estimate.speed import Speed
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.verif.simulate.descriptor import KINDS
@@ -48,7 +49,7 @@ def chip_payload(proof: ChipProof, network: CompressedNetwork, config: EngineCon
     }
 
 
-def show_chip(console: Console, payload: dict[str, Any]) -> None:
+def show_chip(console: Console, payload: dict[str, Any], speed: Speed) -> None:
     """Prints the payload for people to read."""
     console.print(
         f"{payload['network']} (CRC {payload['network_crc']}) on a chip of configuration "
@@ -60,6 +61,7 @@ def show_chip(console: Console, payload: dict[str, Any]) -> None:
             f"{frame['cycles']:,} cycles, {frame['host_cycles']:,} from the driver's call to the last byte"
         )
     console.print(f"closed form: {payload['model_cycles']:,} cycles")
+    console.print(f"speed: {speed}", highlight=False)
     spent = ", ".join(f"{name} {cycles:,}" for name, cycles in payload["counters"].items() if cycles)
     console.print(f"the chip's counters, in cycles: {spent}")
     calls = ", ".join(f"{row['call']} {row['result']}" for row in payload["driver_calls"])
@@ -119,7 +121,7 @@ def descriptor_payload(proof: DescriptorProof, network: CompressedNetwork, confi
     }
 
 
-def show_descriptors(console: Console, payload: dict[str, Any]) -> None:
+def show_descriptors(console: Console, payload: dict[str, Any], speed: Speed) -> None:
     """Prints the payload for people to read."""
     console.print(
         f"{payload['network']} on a chip of configuration {payload['config']}: {payload['pooling']} "
@@ -136,6 +138,8 @@ def show_descriptors(console: Console, payload: dict[str, Any]) -> None:
                 f"of which the descriptor unit {unit:,} ({unit / total:.2%})"
             )
         console.print(f"{row['image']}: cosine to the float chain {row['float_cosine']:.7f}")
+    console.print(f"speed: {speed.milliseconds:,.3f} ms a descriptor, {speed.pictures_per_second:,.1f} "
+                  f"pictures/s at {speed.clock_mhz:g} MHz", highlight=False)
     good = payload["bit_exact"] and payload["cycles_as_modelled"]
     verdict = "descriptors equal the reference's" if payload["bit_exact"] else "descriptors DIFFER"
     counted = "as modelled" if payload["cycles_as_modelled"] else "NOT as modelled"

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kestrel.api.chip import fit_config, write_verilog
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
-from kestrel.cli.options.retrieval import PoolMapsOption
+from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
@@ -77,9 +77,10 @@ def verilog(
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Write the engine's Verilog, or the chip's: a file a module, and a file list. With the chip a wrapper
-    with the usual AXI names, a FuseSoC core, constraints, descriptions of the registers and scripts for
-    yosys; with --roms the ROM images and a test bench.
+    """Write the engine's Verilog, or the chip's: a file a module, and a file list.
+
+    With the chip come a wrapper with the usual AXI names, a FuseSoC core, constraints, descriptions of the
+    registers and scripts for yosys; with --roms the ROM images and a test bench.
 
     With --fit the memories are as large as the network needs them, and no frame takes longer.
     plan, export and simulate then need the configuration that is written: --config FOLDER/config.toml.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -101,19 +102,28 @@ def _decibels(value: float | None) -> str:
     return "exact" if value is None else f"{value:.2f}"
 
 
+def _layers(title: str, *columns: str) -> Table:
+    """A table with a row a layer, whose name is never cut."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
 def _show(console: Console, report: CompressionReport, output: Path) -> None:
-    table = Table("layer", "mask bits", "scalar bits", "shift", "SQNR dB", "alpha max", "saturated",
-                  "dead kernels", "range", "zero", "greatest",
-                  title=f"{report.network}, {report.fit}, {report.activation_bits}-bit activations")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    kernels = _layers(f"{report.network}, {report.fit}: kernels", "mask\nbits", "scalar\nbits", "shift",
+                      "SQNR\ndB", "alpha\nmax", "saturated", "dead\nkernels")
+    outputs = _layers(f"outputs, {report.activation_bits}-bit activations", "range", "zero", "greatest")
     for layer in report.layers:
         name = layer.name if layer.trained else f"{layer.name}*"
-        table.add_row(name, str(layer.mask_bits), str(layer.scalar_bits), str(layer.shift),
-                      _decibels(layer.sqnr_float_db), str(layer.alpha_max),
-                      f"{layer.saturated:.4%}", str(layer.dead_kernels), f"{layer.range:.4g}",
-                      f"{layer.zero_outputs:.1%}", f"{layer.saturated_outputs:.2%}")
-    console.print(table)
+        kernels.add_row(name, str(layer.mask_bits), str(layer.scalar_bits), str(layer.shift),
+                        _decibels(layer.sqnr_float_db), str(layer.alpha_max), f"{layer.saturated:.4%}",
+                        str(layer.dead_kernels))
+        outputs.add_row(name, f"{layer.range:.4g}", f"{layer.zero_outputs:.1%}",
+                        f"{layer.saturated_outputs:.2%}")
+    console.print(kernels)
+    console.print(outputs)
     if report.fit == SEQUENTIAL_RULE:
         targets = ", ".join(f"{layer.name} {_decibels(layer.sqnr_target_db)}" for layer in report.layers)
         console.print(f"SQNR dB above is against the float weights; against those aimed for: {targets}",

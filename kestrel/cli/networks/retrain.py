@@ -14,8 +14,9 @@ from kestrel.api.networks import retrain as train_network
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import Absent, Given, When
+from kestrel.cli.rules.effects import Absent, Given, Values, When
 from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
 from kestrel.sw.model.storage.save import save_weights
@@ -44,6 +45,14 @@ def _with_term(*terms: str) -> When:
                 f"in a loss without {' or '.join(terms)}", f"with {names} in --loss")
 
 
+def _checkpoint(values: Values) -> Path | None:
+    """The file that the run continues from."""
+    output = values["output"]
+    if values["checkpoint"] is not None or values["no_checkpoint"]:
+        return values["checkpoint"]
+    return output.with_name(f"{output.stem}.checkpoint{SUFFIX}")
+
+
 @declares(
     "images output weights loss freeze steps batch size optimiser rate schedule warmup "
     "weight_decay layout augment held_out precision device workers unreadable_share seed "
@@ -68,12 +77,14 @@ def _with_term(*terms: str) -> When:
         "crop_area": Given("augment"),
         "validation_size": When(lambda v: v["held_out"] > 0 or (v["augment"] and v["crop_area"] is None),
                                 "with --held-out 0", "with --held-out above 0"),
-        "validate_every": When(lambda v: v["held_out"] > 0 or v["checkpoint"] is not None,
-                               "with --held-out 0 and no --checkpoint",
-                               "with --held-out above 0, or with --checkpoint"),
+        "validate_every": When(lambda v: v["held_out"] > 0 or not v["no_checkpoint"],
+                               "with --held-out 0 and --no-checkpoint",
+                               "with --held-out above 0, or without --no-checkpoint"),
+        "no_checkpoint": Absent("checkpoint"),
         "patience": When(lambda v: v["held_out"] > 0, "with --held-out 0", "with --held-out above 0"),
         "plot": Given("log"),
     },
+    kept=keeps(_checkpoint, "the training up to its last validation"),
 )
 def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
@@ -159,8 +170,13 @@ def retrain(
     ] = UNREADABLE_SHARE,
     seed: Annotated[int, typer.Option(min=0, help="Of order, augmentation and split.")] = 0,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="File (.safetensors) to write, and to continue from if it exists.")
+        Path | None,
+        typer.Option(help="File (.safetensors) to write, and to continue from if it exists; by default "
+                          "OUTPUT.checkpoint.safetensors, which is removed in the end."),
     ] = None,
+    no_checkpoint: Annotated[
+        bool, typer.Option("--no-checkpoint", help="Keep none: a stopped run begins anew.")
+    ] = False,
     log: Annotated[
         Path | None, typer.Option("--log-file", help="File of JSON lines to write, one a step.")
     ] = None,
@@ -186,7 +202,10 @@ def retrain(
                         parse_size(validation_size), workers, unreadable_share, seed),
         precision, device,
     )  # fmt: skip
-    files = RetrainFiles(checkpoint, log, plot, classifier, save_classifier)
+    kept = _checkpoint({"output": output, "checkpoint": checkpoint, "no_checkpoint": no_checkpoint})
+    files = RetrainFiles(kept, log, plot, classifier, save_classifier)
+    if kept is not None and kept.is_file():
+        note(f"kestrel: continuing from {kept}")
     made = train_network(images, settings, files, progress=progress)
     if made is None:
         return
@@ -194,6 +213,8 @@ def retrain(
         save_network(made.network, output)
     else:
         save_weights(made.network, output)
+    if kept is not None and checkpoint is None:
+        kept.unlink(missing_ok=True)
     payload = _payload(made, output, settings) | {
         "images": made.images, "held_out": made.held_out, "unreadable": made.unreadable,
         "checkpoint": checkpoint, "log": log, "plot": plot,

@@ -6,7 +6,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.chip import is_network_file
+from kestrel.api.planning import is_network_file
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.model.graph import weight_counts
 from kestrel.sw.model.network import (

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kestrel.cli.options.maps import PoolMapsOption  # noqa: F401 - one of this module
 from kestrel.cli.options.size import METAVAR
 from kestrel.cli.output import note
 from kestrel.cli.rules.effects import Values, When
@@ -45,11 +46,6 @@ RegionNormOption = Annotated[
     bool, typer.Option("--region-norm/--no-region-norm", help="L2 normalisation of each region's vector.")
 ]
 BorderOption = Annotated[int, typer.Option(help="Rows and columns left out on every side of a map.")]
-PoolMapsOption = Annotated[
-    str | None,
-    typer.Option(metavar="NAMES", help="Layers or blocks whose maps are pooled and joined: "
-                 "layer3.0,layer4.0. Default: the last."),
-]
 RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1, 2 or 4.")]
 WhiteningOption = Annotated[Path | None, typer.Option(
     help="Whitening file, from `kestrel whiten`; or resnet18-retrieval, that of this network; or "

@@ -22,6 +22,7 @@ from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Among, Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps, parts_of
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import DESCRIPTORS
 from kestrel.sw.pictures.sizes import parse_size
@@ -43,6 +44,7 @@ RATE = "images/s"
         "train threshold": Given("codes"),
         "bits": Among("codes", "bits"),
     },
+    kept=keeps(lambda values: parts_of(values["output"]), "the vectors that were finished"),
 )
 def describe(
     network: options.NetworkArgument,
@@ -96,7 +98,7 @@ def describe(
         learned = learn_quantiser(chosen.train, describer.settings, str(output), describer,
                                   threshold=chosen.threshold, bits=chosen.bits,
                                   run=DescribeRun(skip, workers=workers), progress=show)
-    parts = output.with_name(output.name + ".parts")
+    parts = parts_of(output)
     if parts.is_dir():
         note(f"kestrel: continuing from {parts}")
     skip, skipped = options.skipper(strict)

@@ -24,6 +24,7 @@ from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent, Among, Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps, parts_of
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import DESCRIPTORS, PER_QUERY
 from kestrel.sw.pictures.sizes import parse_size
@@ -76,6 +77,8 @@ class _Source:
         "threshold bits asymmetric": Among("codes", "bits"),
         "seed": Given("compare_with"),
     },
+    kept=keeps(lambda values: None if values["save"] is None else parts_of(values["save"]),
+               "the vectors that were finished"),
 )
 def evaluate(
     dataset: DatasetOption,
@@ -156,7 +159,7 @@ def evaluate(
             resize_filter=resize_filter, backend=backend, weights=weights,
             backend_options=options.parse_backend_options(backend_set), pool_maps=parse_maps(pool_maps),
         ))  # fmt: skip
-        parts = None if save is None else save.with_name(save.name + ".parts")
+        parts = None if save is None else parts_of(save)
         benchmark, found = describe_benchmark(describer, benchmark, run=replace(run, parts=parts),
                                               progress=show)
         if save is not None and parts is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
@@ -12,6 +13,7 @@ from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import When
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.sw.study.grid import read_grid
 from kestrel.sw.study.quick import make_data, quick_grid
 from kestrel.sw.study.report.fronts import front
@@ -25,6 +27,7 @@ from kestrel.sw.study.run import QUICK, Place, claim, run_study
     "output only jobs", writes={"output": FolderOutput()},
     effects={"root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}",
                           "with a grid file")},
+    kept=keeps(lambda values: values["output"], "the rows that were finished"),
 )
 def study(
     grid: Annotated[str, typer.Argument(help=f"A grid (TOML), or {QUICK}: generated data, minutes.")],
@@ -54,16 +57,27 @@ def study(
     payload = {"grid": grid, **_payload(results), "files": files, "seconds": time.perf_counter() - start}
 
     def human(console: Console) -> None:
-        shown = RichTable("Network", "Data", "Whitening", "Cut", "Codec", "Bytes", "Bits a weight", "mAP",
-                          title="Pareto fronts of bytes against mAP")
-        for row in _fronts(results):
-            shown.add_row(row.network, row.data, row.whitening, row.cut, row.codec, f"{row.file_bytes:,}",
-                          f"{row.bits_per_weight:.2f}", f"{row.map:.4f}")
-        console.print(shown)
+        console.print("Pareto fronts of bytes against mAP")
+        for rows in grouped(results.rows).values():
+            console.print(_table(front(rows)))
         for file in files:
             console.print(f"written: {file}", highlight=False)
 
     emit(payload, human, json)
+
+
+def _table(rows: list[Row]) -> RichTable:
+    first = rows[0]
+    shown = RichTable(title=f"{first.network}, {first.data}, {first.pooling}, whitening {first.whitening}",
+                      title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("cut", "codec"):
+        shown.add_column(column, no_wrap=True)
+    for column in ("bytes", "bits a weight", "mAP"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        shown.add_row(row.cut, row.codec, f"{row.file_bytes:,}", f"{row.bits_per_weight:.2f}",
+                      f"{row.map:.4f}")
+    return shown
 
 
 def _fronts(results: Results) -> list[Row]:

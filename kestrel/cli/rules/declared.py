@@ -1,5 +1,6 @@
 """Commands that declare what they write and when their options have an effect. Both are checked first."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ from typer.core import TyperCommand
 
 from kestrel.cli.rules.effects import Effects, without_effect
 from kestrel.cli.rules.outputs import ContinuedOutput, Output, check_outputs
+from kestrel.cli.rules.stopping import Kept, nothing_kept
 from kestrel.hw.spec.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,11 +22,13 @@ COMMON = frozenset({"json", "force"})
 @dataclass(frozen=True)
 class Declaration:
     """writes: outputs by the parameter that names them; always: options that have an effect whatever else is
-    given; effects: the others, and when they have one."""
+    given; effects: the others, and when they have one; kept: what stands, by the parameters, after the user
+    has stopped the command, and how to go on."""
 
     writes: Mapping[str, Output] = field(default_factory=dict)
     always: frozenset[str] = frozenset()
     effects: Effects = field(default_factory=dict)
+    kept: Kept = nothing_kept
 
     @property
     def options(self) -> frozenset[str]:
@@ -33,10 +37,12 @@ class Declaration:
 
 
 def declares(always: str = "", *, writes: Mapping[str, Output] | None = None,
-             effects: Effects | None = None) -> Callable[[Command], Command]:
+             effects: Effects | None = None,
+             kept: Kept = nothing_kept) -> Callable[[Command], Command]:
     """A decorator of a command's function. See Declaration; ``always`` are names separated by spaces."""
     def mark(function: Command) -> Command:
-        setattr(function, ATTRIBUTE, Declaration(writes or {}, frozenset(always.split()), effects or {}))
+        declaration = Declaration(writes or {}, frozenset(always.split()), effects or {}, kept)
+        setattr(function, ATTRIBUTE, declaration)
         return function
 
     return mark
@@ -57,11 +63,15 @@ class DeclaredCommand(TyperCommand):
                 else (p.name or "").upper() for p in self.params}
 
     def invoke(self, ctx: Any) -> Any:
-        self._check_effects(ctx)
+        self.check_effects(ctx)
         check_outputs(self.declaration.writes, ctx.params)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print(f"kestrel: stopped; {self.declaration.kept(ctx.params)}", file=sys.stderr, flush=True)
+            raise
 
-    def _check_effects(self, ctx: Any) -> None:
+    def check_effects(self, ctx: Any) -> None:
         """Raises InputError for an option on the command line that has no effect there."""
         labels, declared = self.labels, self.declaration
         for name, label in labels.items():

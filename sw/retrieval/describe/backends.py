@@ -20,9 +20,10 @@ import torch
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
+from kestrel.sw.model.digest import graph_numbers, network_digest
 from kestrel.sw.model.float_network import FloatModel, real_batch
 from kestrel.sw.model.graph import smallest_side
-from kestrel.sw.model.network import IMAGE_CHANNELS, ConvShape, parse_network
+from kestrel.sw.model.network import IMAGE_CHANNELS, parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.reference import Reference
 from kestrel.sw.model.storage.load import load_weights
@@ -130,37 +131,13 @@ def least_side(network: CompressedNetwork) -> int:
     return 2 * side - 1 if network.blocks else side
 
 
-def network_digest(network: CompressedNetwork) -> str:
-    """SHA-256 of every integer that decides the features, and of nothing else: not of names and scales."""
-    found = hashlib.sha256()
-    found.update(json.dumps([network.activation_bits, network.pad.tolist()]).encode())
-    if network.blocks:
-        found.update(b"blocks")
-    for layer in network.layers:
-        shape = layer.shape
-        found.update(json.dumps([shape.in_channels, shape.out_channels, shape.pool, layer.shift]).encode())
-        if not shape.is_plain:
-            found.update(json.dumps([*_graph_numbers(shape), layer.shortcut_shift]).encode())
-        shortcut = ((layer.shortcut_alpha, "<u1"), (layer.shortcut_sign, "<i1"))
-        for array, kind in ((layer.mask, "<i1"), (layer.alpha, "<u1"), (layer.bias, "<i2"), *shortcut):
-            if array is not None:
-                found.update(np.ascontiguousarray(array, dtype=kind).tobytes())
-    return found.hexdigest()
-
-
-def _graph_numbers(shape: ConvShape) -> list[object]:
-    """What decides the features of a layer that is not plain, besides its integers."""
-    shortcut = shape.shortcut and [shape.shortcut.source, shape.shortcut.projection, shape.shortcut.stride]
-    return [shape.pool_size, shape.stride, shape.kernel, shape.source, shortcut]
-
-
 def weights_digest(network: FloatNetwork) -> str:
     """SHA-256 of the float weights and of where they pool."""
     found = hashlib.sha256()
     for number, shape in enumerate(network.shape.layers):
         found.update(json.dumps([shape.in_channels, shape.out_channels, shape.pool]).encode())
         if not shape.is_plain:
-            found.update(json.dumps(_graph_numbers(shape)).encode())
+            found.update(json.dumps(graph_numbers(shape)).encode())
         for array in (network.weights[number], network.biases[number], network.shortcut(number)):
             if array is not None:
                 found.update(np.ascontiguousarray(array, dtype="<f4").tobytes())

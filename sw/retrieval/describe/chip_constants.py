@@ -16,11 +16,10 @@ from kestrel.hw.spec.descriptor import (
 )
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.model.compressed import CompressedNetwork
-from kestrel.sw.model.network import ConvShape
 from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.crops import parse_crops
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, shown
-from kestrel.sw.retrieval.describe.maps import SEPARATOR, chosen_maps, map_names, parse_maps
+from kestrel.sw.retrieval.describe.maps import parse_maps, pooled_layers
 from kestrel.sw.retrieval.describe.whitening import MapWhitening, Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import bit_rows
 from kestrel.sw.retrieval.pooling.grid import GridRegion
@@ -233,17 +232,6 @@ def joined_constants(
         made = replace(constants, following=made)
     assert made is not None, "at least one map"
     return made
-
-
-def pooled_layers(network: str, shapes: Sequence[ConvShape], maps: Sequence[str]) -> tuple[int, ...]:
-    """The layers of ``network`` whose maps the chip pools: those that are named, or the last one if none is.
-    Raises InputError for names that do not include the last layer's map."""
-    last = len(shapes) - 1
-    layers = chosen_maps(network, shapes, maps) or (last,)
-    if layers[-1] != last:
-        raise InputError(f"maps {SEPARATOR.join(maps)}; allowed on the chip: with that of the last layer, "
-                         f"{map_names(shapes)[last]}")
-    return layers
 
 
 def map_shapes(

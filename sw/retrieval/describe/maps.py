@@ -41,3 +41,14 @@ def chosen_maps(network: str, layers: Sequence[ConvShape], wanted: Sequence[str]
             raise InputError(f"map {name!r} twice; allowed: each map once")
     found = tuple(number for number, name in enumerate(names) if name in wanted)
     return () if found == (len(layers) - 1,) else found
+
+
+def pooled_layers(network: str, shapes: Sequence[ConvShape], maps: Sequence[str]) -> tuple[int, ...]:
+    """The layers of ``network`` whose maps the chip pools: those that are named, or the last one if none is.
+    Raises InputError for names that do not include the last layer's map."""
+    last = len(shapes) - 1
+    layers = chosen_maps(network, shapes, maps) or (last,)
+    if layers[-1] != last:
+        raise InputError(f"maps {SEPARATOR.join(maps)}; allowed on the chip: with that of the last layer, "
+                         f"{map_names(shapes)[last]}")
+    return layers

@@ -6,10 +6,10 @@ import pytest
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.masks import PASSES
+from kestrel.sw.estimate.accesses import READ_AHEAD, memory_accesses
 from kestrel.sw.planning.geometry import tile_count
 from kestrel.sw.planning.plan import make_plan
 from kestrel.verif.cases.random_network import random_network, stack
-from kestrel.verif.physical.accesses import READ_AHEAD, memory_accesses
 from kestrel.verif.physical.activity import build_probed, read_activity, run_probed
 from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
 from kestrel.verif.physical.liberty import load_library

@@ -1,4 +1,4 @@
-"""``kestrel report``: tables and pages of measurements."""
+"""``kestrel report retrieval``: tables and pages of a benchmark."""
 
 import shlex
 import sys
@@ -19,13 +19,11 @@ from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
-from kestrel.hw.spec.errors import InputError
+from kestrel.cli.rules.stopping import keeps
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.report.measure import FEATURES, POOLINGS, TRAINING_PICTURES, ReportRequest
 from kestrel.sw.retrieval.report.tables import as_payload, comparison_table, first_tables, second_table
-
-KINDS = ("retrieval",)
 
 
 @declares(
@@ -35,9 +33,9 @@ KINDS = ("retrieval",)
     effects={
         "train_images whitening_mode whitening_dimension": Given("train"),
     },
+    kept=keeps(lambda values: values["output"] / "features", "what was computed"),
 )
-def report(
-    kind: Annotated[str, typer.Argument(help=f"What about: {', '.join(KINDS)}.")],
+def retrieval(
     dataset: DatasetOption,
     network: Annotated[Path, typer.Option(help="Compressed network (.safetensors, or a name in list).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the report.")],
@@ -51,7 +49,9 @@ def report(
     train_images: Annotated[
         int, typer.Option(min=1, help="How many of them, evenly spread.")
     ] = TRAINING_PICTURES,
-    poolings: Annotated[str, typer.Option(help="Columns of table 1, joined by commas.")] = ",".join(POOLINGS),
+    poolings: Annotated[str, typer.Option(
+        show_default=False, help=f"Columns of table 1; default: {', '.join(POOLINGS)}."
+    )] = ",".join(POOLINGS),
     size: options.SizeOption = "224",
     rotations: options.RotationsOption = 1,
     whitening_mode: Annotated[
@@ -71,11 +71,9 @@ def report(
 ) -> None:
     """Write the tables of a benchmark as HTML, Markdown, JSON and plots.
 
-    `report retrieval` compares NIP with RNIP, floats with bytes and bits, and the integer with the float
+    They compare NIP with RNIP, floats with bytes and bits, and the integer with the float
     network, with bootstrap intervals. A stopped run continues from OUTPUT/features.
     """
-    if kind not in KINDS:
-        raise InputError(f"report {kind!r}; allowed: {', '.join(KINDS)}")
     height, width = parse_size(size)
     request = ReportRequest(
         network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,

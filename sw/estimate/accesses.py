@@ -4,11 +4,12 @@
 
 from dataclasses import dataclass
 
-from kestrel.hw.spec.engine_config import BANKS
+from kestrel.hw.spec.engine_config import BANKS, ROW_GROUPS
 from kestrel.hw.spec.masks import PASSES
 from kestrel.hw.spec.table import KIND_CONV, KIND_OUTPUT
 from kestrel.hw.spec.widths import ACCUMULATOR_BITS
-from kestrel.sw.planning.geometry import group_count
+from kestrel.sw.planning.cycles import frame_cycles
+from kestrel.sw.planning.geometry import group_count, output_group_tiles, tile_passes
 from kestrel.sw.planning.plan import Plan
 
 READ_AHEAD = 3
@@ -36,27 +37,31 @@ def memory_accesses(plan: Plan) -> dict[str, Accesses]:
     """Accesses of the feature memory (all banks of both parts), the partial sums, the pooling line and the
     weight ROM.
 
-    A window takes one word from each of three banks; the output stream reads all banks too. A map is written
-    once. Partial sums are read unless a sum begins, and written unless it ends. For the weight ROM, these are
-    the words that hold the tiles, for every visit of a layer and every digit; the loader reads up to
-    ``READ_AHEAD`` words more at the end of each. Not valid for row groups, which write several rows at once.
+    A pass takes one word from each of three banks a cycle; the output stream reads all banks too. A map is
+    written once; the image of row groups, whose rows lie in three lane groups, three times. Partial sums are
+    read unless a sum begins, and written unless it ends. For the weight ROM, these are the words that hold
+    the tiles, for every visit of a layer and every digit; the loader reads up to ``READ_AHEAD`` words more at
+    the end of each. Held to the simulation without options; ``residual``, ``row_groups`` and ``batch`` follow
+    from the same plan, but no probes count them.
     """
     config = plan.config
+    streaming = [record.streaming for record in frame_cycles(plan).records]
     feature_reads = feature_writes = sums = line = weights = 0
-    for record in plan.records:
+    for number, record in enumerate(plan.records):
         groups = group_count(record.channels, config.word_lanes)
         if record.kind == KIND_OUTPUT:
             feature_reads += BANKS * record.height * record.width * groups
             continue
-        feature_writes += record.out_height * record.out_width * groups
+        copies = ROW_GROUPS if plan.row_groups and number == 0 else 1
+        feature_writes += record.out_height * record.out_width * groups * copies
         if record.kind != KIND_CONV or record.layer is None:
             continue
-        shape = record.layer.shape
-        pixels = record.rows * record.width
+        layer, shape = record.layer, record.layer.shape
+        rows = group_count(record.rows, layer.rows_at_once(config))
         out_groups = group_count(shape.out_channels, config.output_lanes)
-        in_passes = group_count(shape.in_channels, config.input_lanes) * PASSES[record.layer.mask_bits]
-        feature_reads += BANKS * pixels * out_groups * in_passes
-        sums += pixels * out_groups * (in_passes - 1)
+        passes = sum(tile_passes(tile, layer) for tile in output_group_tiles(layer, config))
+        feature_reads += BANKS * streaming[number]
+        sums += rows * record.conv_width * out_groups * (passes - 1)
         line += record.out_height * record.out_width * out_groups if shape.pool else 0
     for visit in plan.visits:
         record = plan.records[visit.record]

@@ -1,0 +1,30 @@
+"""Who is told how far a build is. A build is deep below those who show progress, and rarely happens."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+
+Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+"""progress(description, total) yields advance(steps), total None where it is not known."""
+
+
+def _silent(description: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:  # noqa: ARG001
+    return nullcontext(lambda steps: None)
+
+
+_progress: ContextVar[Progress] = ContextVar("progress", default=_silent)
+
+
+@contextmanager
+def builds_shown(progress: Progress) -> Iterator[None]:
+    """While active, ``progress`` is told of every step of a build; of none where a build is in the cache."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+def step(description: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
+    """A step of a build, of ``total`` parts if that is known; yields what is told of those done."""
+    return _progress.get()(description, total)
