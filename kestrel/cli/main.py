@@ -59,20 +59,22 @@ EXIT_PIPE = 128 + signal.SIGPIPE
 
 
 class LazyCommand(TyperCommand):
-    """A command whose module is imported when its arguments are parsed, and not for the list of commands."""
+    """A command whose module is imported when its arguments are parsed, and not for the list of commands.
+    ``group`` is the command that it is a sub-command of."""
 
-    def __init__(self, entry: EntryPoint) -> None:
+    def __init__(self, entry: EntryPoint, group: str = "") -> None:
         super().__init__(entry.name, short_help=_summary(entry))
         self.entry = entry
+        self.path = f"{group} {entry.name}".strip()
 
     def load(self) -> Any:
         """The command itself, or the group of its sub-commands."""
         loaded = self.entry.load()
         if isinstance(loaded, typer.Typer):
-            return lay_out(get_command(loaded), self.entry.name)
+            return lay_out(get_command(loaded), self.path)
         application = typer.Typer(add_completion=False)
         application.command(self.name, cls=DeclaredCommand)(loaded)
-        return lay_out(get_command(application), self.entry.name)
+        return lay_out(get_command(application), self.path)
 
     def make_context(self, info_name: str | None, args: list[str], *arguments: Any, **settings: Any) -> Any:
         command = self.load()

@@ -118,7 +118,8 @@ def show(console: Console, found: Estimate) -> None:
          f"flip-flops, {cells.dsp:,.0f} multipliers")
     memory = sum(value for name, value in found.energy.parts.items() if name.startswith("memory"))
     line(f"energy: {digits(found.energy.total)} mJ a frame, {memory / found.energy.total:.0%} of it in "
-         f"memories; {digits(found.energy.milliwatts)} mW at {found.speed.clock_mhz:g} MHz (rough, 45 nm, no wires)")
+         f"memories; {digits(found.energy.milliwatts)} mW at {found.speed.clock_mhz:g} MHz (rough, 45 nm, no "
+         "wires)")
     if found.device is not None:
         _show_device(console, found.device)
 

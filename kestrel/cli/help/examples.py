@@ -41,7 +41,19 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "kestrel evaluate resnet18-retrieval --dataset scenes/ --protocol groups",
         "kestrel evaluate --descriptors scenes.npz --dataset scenes/ --protocol groups",
     ),
-    "report": (
+    "estimate": (
+        "kestrel estimate vgg16 --mask-bits '3*7,1*6'",
+        "kestrel estimate embedded --config nano --size 64 --top chip --device ecp5-85",
+    ),
+    "serve": (
+        "kestrel serve photos.index --network resnet18-retrieval",
+        "kestrel serve photos.index --network embedded --images photos/ --port 8080",
+    ),
+    "report design": (
+        "kestrel report design resnet18-retrieval --set residual=true -o chip.html",
+        "kestrel report design vgg16 --config edge --against vgg19 -o two.html",
+    ),
+    "report retrieval": (
         "kestrel report retrieval --dataset scenes/ --network embedded -o report",
         "kestrel report retrieval --dataset scenes --network embedded -o r --train t",
     ),

@@ -28,7 +28,7 @@ PANELS: dict[str, Panels] = {
     "evaluate": _POOLING | _COMPUTING | _CODES | {
         "Measure": "asymmetric average_precision save per_query compare_with seed",
     },
-    "report": {
+    "report retrieval": {
         "Whitening": "train train_images whitening_mode whitening_dimension",
         "Descriptors": "poolings size rotations threshold strict",
         "Continuing": "keep_features seed",

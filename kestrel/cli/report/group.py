@@ -18,7 +18,7 @@ class ReportGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for name, where in KINDS.items():
-            self.add_command(LazyCommand(EntryPoint(name, f"kestrel.cli.report.{where}", "")))
+            self.add_command(LazyCommand(EntryPoint(name, f"kestrel.cli.report.{where}", ""), "report"))
 
 
 report = typer.Typer(help="Write a report: of a chip's design, or of retrieval.", cls=ReportGroup,

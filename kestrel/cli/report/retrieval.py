@@ -47,7 +47,9 @@ def retrieval(
     train_images: Annotated[
         int, typer.Option(min=1, help="How many of them, evenly spread.")
     ] = TRAINING_PICTURES,
-    poolings: Annotated[str, typer.Option(help="Columns of table 1, joined by commas.")] = ",".join(POOLINGS),
+    poolings: Annotated[str, typer.Option(
+        show_default=False, help=f"Columns of table 1; default: {', '.join(POOLINGS)}."
+    )] = ",".join(POOLINGS),
     size: options.SizeOption = "224",
     rotations: options.RotationsOption = 1,
     whitening_mode: Annotated[

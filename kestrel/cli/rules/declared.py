@@ -1,12 +1,12 @@
 """Commands that declare what they write and when their options have an effect. Both are checked first."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from typer.core import TyperCommand
 
-from kestrel.cli.output import note
 from kestrel.cli.rules.effects import Effects, without_effect
 from kestrel.cli.rules.outputs import ContinuedOutput, Output, check_outputs
 from kestrel.cli.rules.stopping import Kept, nothing_kept
@@ -68,7 +68,7 @@ class DeclaredCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            note(f"kestrel: stopped; {self.declaration.kept(ctx.params)}")
+            print(f"kestrel: stopped; {self.declaration.kept(ctx.params)}", file=sys.stderr, flush=True)
             raise
 
     def check_effects(self, ctx: Any) -> None:
