@@ -93,8 +93,9 @@ def test_the_search_works_without_a_server(site):
 
 def test_every_command_and_option_is_in_the_reference(site):
     text = re.sub(r"<[^>]+>", "", (site / "reference" / "command-line.html").read_text(encoding="utf-8"))
-    for entry in hook("commands").commands():
-        command = hook("commands").LazyCommand(entry).load()
+    module = hook("commands")
+    for entry in module.commands():
+        command = module.loaded(module.LazyCommand(entry))
         for name, leaf in (getattr(command, "commands", None) or {"": command}).items():
             title = f"kestrel {entry.name} {name}".strip()
             _, found, section = text.partition(f"{title}&para;")
