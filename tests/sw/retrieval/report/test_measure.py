@@ -267,7 +267,7 @@ def test_a_bad_picture_is_named_once_and_left_out(here, tmp_path, capsys, small_
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"kind": "area"}, "report 'area'; allowed: retrieval"),
+    ({"kind": "area"}, "No such command 'area'"),
     ({"--poolings": "nip,x"}, "pooling 'x'; allowed: nip"),
     ({"--whitening-mode": "x", "--train": "train"}, "whitening mode 'x'; allowed: roi, after"),
     ({"-o": "no/o"}, "does not exist"),
