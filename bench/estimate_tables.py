@@ -137,8 +137,7 @@ def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, 
     """Every engine with whether it is held out, and its blocks, each with what is left out of it."""
     units = [engine(f"unit-{masks}-{width}", "nano", mask_bits_max=masks, activation_bits=width)
              for masks, width in KERNEL_UNITS]
-    order = [FITTED[0], *units, *FITTED[1:3], HELD_OUT[0], *FITTED[3:6], HELD_OUT[1], *FITTED[6:8],
-             HELD_OUT[2], *FITTED[8:]]
+    order = [FITTED[0], *units, *FITTED[1:5], *HELD_OUT, *FITTED[5:]]
     for config in order:
         if names and config.name not in names:
             continue

@@ -40,9 +40,9 @@ def memory_charts(found: Estimate) -> tuple[MemoryChart, ...]:
 def _chart(found: Estimate, part: int, uses: Sequence[MapUse], colours: dict[str, str]) -> MemoryChart:
     total = found.report.cycles.total
     size = found.report.memory.features[part]
-    heights = np.array([_fullest(use, total) for use in uses]).reshape(len(uses), POINTS)
+    heights = _fullest(uses, total) if uses else np.zeros((0, POINTS))
     tops = np.cumsum(heights, axis=0)
-    peak = float(tops[-1].max()) if len(uses) else 0.0
+    peak = float(heights.sum(axis=0).max())
     scale = HEIGHT / (size.configured * 1.04)
     x = np.linspace(0, WIDTH, POINTS + 1)
     areas, below = [], np.zeros(POINTS)
@@ -64,14 +64,18 @@ def _chart(found: Estimate, part: int, uses: Sequence[MapUse], colours: dict[str
                        tuple((use.name, colours[use.name]) for use in uses), total)
 
 
-def _fullest(use: MapUse, total: int) -> np.ndarray:
-    """float64 [POINTS]: the most bytes in each stretch of the frame."""
+def _fullest(uses: Sequence[MapUse], total: int) -> np.ndarray:
+    """float64 [maps, POINTS]: the bytes of each map at the fullest moment of each stretch of the frame."""
     edges = np.linspace(0, total, POINTS + 1)
-    # What a stretch begins with, and every change within it.
-    most = use.bytes[np.searchsorted(use.cycles, edges[:-1], side="right") - 1].astype(float)
-    inside = np.clip(np.searchsorted(edges, use.cycles, side="right") - 1, 0, POINTS - 1)
-    np.maximum.at(most, inside, use.bytes)
-    return most
+    times = np.unique(np.concatenate([edges[:-1], *(use.cycles for use in uses)]))
+    heights = np.stack([
+        use.bytes[np.searchsorted(use.cycles, times, side="right") - 1] for use in uses
+    ]).astype(float)
+    stretches = np.clip(np.searchsorted(edges, times, side="right") - 1, 0, POINTS - 1)
+    # Of a stretch's moments, all in a row, the last one in the order of their sums.
+    order = np.lexsort((heights.sum(axis=0), stretches))
+    last = np.searchsorted(stretches[order], np.arange(POINTS), side="right") - 1
+    return heights[:, order[last]]
 
 
 def _steps(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:

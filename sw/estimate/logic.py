@@ -30,13 +30,18 @@ def _word(c: EngineConfig) -> tuple[float, ...]:
     return (1, c.word_bits)
 
 
+def _tree(c: EngineConfig) -> int:
+    """Bits of the adders of a lane's tree. With row groups an FPGA builds them otherwise."""
+    return (c.input_lanes - 1) * product_bits(c)
+
+
 def _select(c: EngineConfig) -> float:
     """Bits of a word among which an input group is selected."""
     return c.word_bits * (c.in_slices > 1)
 
 
 TERMS: Mapping[str, Terms] = {
-    LANE: lambda c: (1, (c.input_lanes - 1) * product_bits(c)),
+    LANE: lambda c: (1, _tree(c) * (not c.row_groups), _tree(c) * c.row_groups),
     "array": lambda c: (1, c.output_lanes, c.row_groups * c.output_lanes),
     "image_input": lambda c: (*_word(c), c.row_groups * c.word_bits, c.batch),
     "block_input": _word,
@@ -138,7 +143,7 @@ def block_cells(name: str, config: EngineConfig) -> Cells:
 
 def _path_terms(c: EngineConfig) -> tuple[float, ...]:
     """A path grows with the depth of trees and selections, not with their size."""
-    return (1, log2(c.word_bits), c.row_groups, c.residual)
+    return (1, log2(c.word_bits), c.passes_max > 1, c.row_groups, c.residual)
 
 
 @cache
