@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import kestrel
-from kestrel.cli.main import LazyCommand, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
