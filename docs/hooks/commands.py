@@ -24,14 +24,6 @@ def loaded(command: Any) -> Any:
     return command
 
 
-def loaded(command: LazyCommand) -> Any:
-    """The command itself; of a group, with its sub-commands."""
-    found = command.load()
-    inner: dict[str, Any] = getattr(found, "commands", {})
-    inner |= {name: loaded(each) for name, each in inner.items() if isinstance(each, LazyCommand)}
-    return found
-
-
 def command_reference() -> str:
     """A section for every command, in Markdown."""
     parts = []
