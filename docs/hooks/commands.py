@@ -13,18 +13,15 @@ PAGE = "reference/command-line.md"
 MARK = "<!-- commands -->"
 """What stands in the page in their place."""
 
-
-def verbatim(text: str) -> str:
-    """Markdown in which the stars of ``8*3,4*rest`` are stars: those inside a word, outside code."""
-    return re.sub(r"(`[^`\n]*`)|(?<=\w)\*(?=\w)", lambda match: match[1] or r"\*", text)
+EXAMPLES = re.compile(r"^Examples:\n((?:\n+  +.+)+)", re.MULTILINE)
 
 
-def loaded(command: LazyCommand) -> Any:
-    """The command itself; of a group, with its sub-commands."""
-    found = command.load()
-    inner: dict[str, Any] = getattr(found, "commands", {})
-    inner |= {name: loaded(each) for name, each in inner.items() if isinstance(each, LazyCommand)}
-    return found
+def loaded(command: Any) -> Any:
+    """A command with all of its options, and those below it likewise."""
+    command = command.load() if isinstance(command, LazyCommand) else command
+    for name, inner in getattr(command, "commands", {}).items():
+        command.commands[name] = loaded(inner)
+    return command
 
 
 def command_reference() -> str:
@@ -36,7 +33,19 @@ def command_reference() -> str:
         parts.append(
             get_docs_for_click(obj=command, ctx=context, indent=1, name=entry.name, call_prefix="kestrel")
         )
-    return verbatim("\n".join(parts))
+    return EXAMPLES.sub(as_block, verbatim("\n".join(parts)))
+
+
+def verbatim(text: str) -> str:
+    """Markdown in which the stars of ``8*3,4*rest`` are stars: those inside a word, outside code."""
+    shown, star = r"(`[^`\n]*`|^  .*$)", r"(?<=\w)\*(?=\w)"
+    return re.sub(rf"(?m){shown}|{star}", lambda match: match[1] or r"\*", text)
+
+
+def as_block(match: re.Match[str]) -> str:
+    """Examples as help shows them, indented lines, as a block of commands."""
+    lines = [line.strip() for line in match[1].splitlines() if line.strip()]
+    return "\n".join(["**Examples**:", "", "```sh", *lines, "```"])
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kestrel.api.pictures import Pictures, image_preprocessing, named_pictures
 from kestrel.api.planning import Config, Network, find_config, find_network
+from kestrel.hw.emit.verilog import CHIP_TOP, TOP
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.errors import InputError
@@ -19,11 +20,13 @@ from kestrel.sw.pictures.sizes import Size, height_width
 from kestrel.sw.planning.plan import Plan
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.quantise import Quantiser
+from kestrel.verif.build.rtl import chip_sources, engine_sources
 from kestrel.verif.build.shown import builds_shown
 from kestrel.verif.simulate.chip import ChipReport, ChipSimulation
 from kestrel.verif.simulate.descriptor import KINDS, DescriptorReport, DescriptorSimulation
 from kestrel.verif.simulate.engine import FrameReport, Simulation
 from kestrel.verif.simulate.frame import Pauses, Waves
+from kestrel.verif.simulate.wave_views import write_views
 
 WAVES_SUFFIX = ".fst"
 PAUSES_MAX = 0.9
@@ -144,10 +147,7 @@ def simulate(
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
     frames = _frames(loaded, pictures, height, width, batch)
-    if waves is not None:
-        if waves.file.suffix != WAVES_SUFFIX:
-            raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
-        check_output(waves.file)
+    _check_waves(waves)
     with builds_shown(progress):
         simulation = Simulation(loaded, chosen, height, width, images=batch,
                                 waves=waves is not None)
@@ -158,13 +158,15 @@ def simulate(
                 pixels, pauses=_pauses(pauses, seed + number), waves=None if number else waves,
                 seed=seed + number, progress=advance,
             ))  # fmt: skip
+    if waves is not None:
+        write_views(waves.file, engine_sources(chosen), TOP)
     return EngineProof(tuple(name for name, _ in frames), tuple(reports), simulation.plan, pauses > 0,
                        simulation.build.seconds)
 
 
 def simulate_chip(
     network: Network, pictures: Pictures, config: Config = "edge", size: Size = 224, *, batch: int = 1,
-    pauses: float = 0.0, seed: int = 1, progress: Progress | None = None,
+    pauses: float = 0.0, seed: int = 1, waves: Waves | None = None, progress: Progress | None = None,
 ) -> ChipProof:
     """Simulates the whole chip, with the C driver as its host, and compares the features that it sends.
 
@@ -174,13 +176,18 @@ def simulate_chip(
     progress = progress or silent
     loaded, chosen, (height, width) = find_network(network), find_config(config), height_width(size)
     frames = _frames(loaded, pictures, height, width, batch)
+    _check_waves(waves)
     with builds_shown(progress):
-        simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width, batch)
+        simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width, batch, waves=waves is not None)
     reports: list[ChipReport] = []
     with progress("simulating", len(frames) * simulation.model.total) as advance:
         for number, (_, pixels) in enumerate(frames):
-            reports.append(simulation.run(pixels, pauses=_pauses(pauses, seed + number), seed=seed + number,
-                                          progress=advance))
+            reports.append(simulation.run(
+                pixels, pauses=_pauses(pauses, seed + number), seed=seed + number,
+                waves=None if number else waves, progress=advance,
+            ))  # fmt: skip
+    if waves is not None:
+        write_views(waves.file, chip_sources(simulation.chip), CHIP_TOP)
     return ChipProof(tuple(name for name, _ in frames), tuple(reports), pauses > 0, simulation.build.seconds)
 
 
@@ -188,7 +195,7 @@ def simulate_descriptors(
     network: Network, pictures: Pictures, config: Config = "edge",
     options: DescriptorOptions | None = None, *, batch: int = 1, quantiser: Quantiser | None = None,
     descriptor: DescriptorConfig | None = None, pauses: float = 0.0, seed: int = 1,
-    progress: Progress | None = None,
+    waves: Waves | None = None, progress: Progress | None = None,
 ) -> DescriptorProof:
     """Simulates the whole chip with a descriptor unit, and compares the bytes and bits that it sends.
 
@@ -201,12 +208,15 @@ def simulate_descriptors(
     progress, options = progress or silent, options or DescriptorOptions()
     loaded, chosen = find_network(network), find_config(config)
     found = named_pictures(pictures, (2 * options.height, 2 * options.width))
+    _check_waves(waves)
     with builds_shown(progress):
         simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor,
-                                          images=batch)
+                                          images=batch, waves=waves is not None)
     with progress("simulating", None) as advance:
-        rows = tuple(_described(simulation, rgb, pauses, seed + number, advance)
+        rows = tuple(_described(simulation, rgb, pauses, seed + number, None if number else waves, advance)
                      for number, (_, rgb) in enumerate(found))
+    if waves is not None:
+        write_views(waves.file, chip_sources(simulation.chip), CHIP_TOP)
     return DescriptorProof(
         tuple(name for name, _ in found), rows, tuple(simulation.float_cosine(rgb) for _, rgb in found),
         simulation.describer.settings.crops, simulation.describer.settings.whitening,
@@ -216,10 +226,19 @@ def simulate_descriptors(
     )  # fmt: skip
 
 
+def _check_waves(waves: Waves | None) -> None:
+    if waves is None:
+        return
+    if waves.file.suffix != WAVES_SUFFIX:
+        raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
+    check_output(waves.file)
+
+
 def _described(simulation: DescriptorSimulation, rgb: np.ndarray, pauses: float, seed: int,
-               advance: Callable[[int], None]) -> dict[str, DescriptorReport]:
+               waves: Waves | None, advance: Callable[[int], None]) -> dict[str, DescriptorReport]:
     run = partial(simulation.run, rgb, seed=seed, progress=advance)
-    return {kind: run(kind, pauses=_pauses(pauses, seed)) for kind in KINDS}
+    return {kind: run(kind, pauses=_pauses(pauses, seed), waves=None if number else waves)
+            for number, kind in enumerate(KINDS)}
 
 
 def _pauses(share: float, seed: int) -> Pauses | None:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+import kestrel
 from kestrel.cli.main import run
 from kestrel.cli.options.config import chosen_config
 from kestrel.export.manifest import read_manifest
@@ -22,6 +23,7 @@ from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, save_descriptors
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.simulate.frame import Waves
 
 NETWORK = "vgg16/32:conv2_1"
 
@@ -197,6 +199,31 @@ def test_waves_are_written(folder, capsys):
     assert code == 0
     assert (folder / "w.fst").stat().st_size > 1000
     assert file_kind(folder / "w.fst") == WAVES
+    lines = (folder / "w.gtkw").read_text().splitlines()
+    shown = [line for line in lines if line.startswith("TOP.kestrel_engine")]
+    assert len(shown) > 30
+    assert "TOP.kestrel_engine.core.window_window[143:0]" in shown
+    commands = (folder / "w.sucl").read_text().splitlines()
+    assert [line.partition("[")[0] for line in shown] == [
+        line.removeprefix("variable_add ") for line in commands if line.startswith("variable_add ")
+    ]
+
+
+def test_waves_end_before_they_are_too_large(folder, capsys):
+    """20,000 cycles of this frame would be megabytes."""
+    for limit in (300_000, 600_000):
+        waves = Waves(folder / f"{limit}.fst", cycles=20_000, bytes=limit)
+        kestrel.simulate("n.safetensors", "random:1", "nano", 32, waves=waves)
+        assert 0.4 * limit < waves.file.stat().st_size <= 1.1 * limit
+
+
+def test_waves_of_a_chip(folder, capsys):
+    (folder / "w.gtkw").write_text("changed by hand")
+    code, _, _ = call([*SIMULATE, "--top", "chip", "--waves", "w.fst", "--json"], capsys)
+    assert code == 0
+    assert file_kind(folder / "w.fst") == WAVES
+    assert "variable_add TOP.kestrel_top.core.write_data" in (folder / "w.sucl").read_text()
+    assert (folder / "w.gtkw").read_text() == "changed by hand"
 
 
 def test_a_mismatch_is_told_and_gives_exit_code_1(folder, capsys, monkeypatch):

@@ -434,7 +434,7 @@ def test_of_two_options_both_have_an_effect_or_one_is_refused(leaf_commands, nam
 
 
 @pytest.mark.parametrize(("name", "ignored"), [
-    ("simulate", {"--waves v.fst", "--waves-from 5", "--waves-cycles 9", "--rotations 2", "--codes d.npz",
+    ("simulate", {"--waves-from 5", "--waves-cycles 9", "--rotations 2", "--codes d.npz",
                   "--whitening w.safetensors"}),
     ("export", {"--config nano", "--size 64", "--descriptor e.npz"}),
     ("evaluate", {"--crops grid:2x2", "--rotations 2", "--save x.npz", "--train t.npz", "--seed 7"}),
@@ -452,8 +452,6 @@ def test_without_declarations_ignored_options_are_found(leaf_commands, name, ign
      "--rotations has no effect without --pooling; allowed: with --pooling"),
     ("simulate n.safetensors random:1 --waves-cycles 100",
      "--waves-cycles has no effect without --waves; allowed: with --waves"),
-    ("simulate n.safetensors random:1 --top chip --waves w.fst",
-     "--waves has no effect with --top chip; allowed: with --top engine"),
     ("describe n.safetensors p -o d.npz --weights random:1",
      "--weights has no effect with a backend that computes with the network's integers; allowed: with "
      "--backend float"),

@@ -18,7 +18,10 @@ FRACTION = re.compile(r"\d+\.\d+")
 
 def execute(path, folder):
     """Runs a notebook and writes it, with what it gave, to ``folder`` under its own name."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "KESTREL_CACHE": str(cache_root())}
+    variables = {
+        **os.environ, "PYTHONPATH": str(ROOT), "KESTREL_CACHE": str(cache_root()),
+        "IPYTHONDIR": str(folder / "ipython"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute",
          "--ExecutePreprocessor.timeout=300", "--output-dir", str(folder), str(path)],

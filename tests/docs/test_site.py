@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import kestrel
-from kestrel.cli.main import LazyCommand, commands
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -94,8 +93,9 @@ def test_the_search_works_without_a_server(site):
 
 def test_every_command_and_option_is_in_the_reference(site):
     text = re.sub(r"<[^>]+>", "", (site / "reference" / "command-line.html").read_text(encoding="utf-8"))
-    for entry in commands():
-        command = hook("commands").loaded(LazyCommand(entry))
+    module = hook("commands")
+    for entry in module.commands():
+        command = module.loaded(module.LazyCommand(entry))
         for name, leaf in (getattr(command, "commands", None) or {"": command}).items():
             title = f"kestrel {entry.name} {name}".strip()
             _, found, section = text.partition(f"{title}&para;")

@@ -139,8 +139,8 @@ def _units(generated: Path, optimise: int) -> list[tuple[Path, int]]:
     """The compilation units of the generated sources, with -O levels. Each unit includes as many sources as
     make up ``UNIT_BYTES``, since each source by itself would spend most of its time on headers.
 
-    Verilator marks the code that runs only once. Optimising it would only take time, and in a small design a
-    separate file for it would take more.
+    Verilator marks the code that runs only once, and that which writes waveforms. Optimising it would only
+    take time, and in a small design a separate file for it would take more.
     """
     sizes = {source: source.stat().st_size for source in sorted(generated.glob("*.cpp"))}
     largest_first = sorted(sizes, key=lambda source: -sizes[source])  # keeps all cores busy until the end
@@ -148,7 +148,7 @@ def _units(generated: Path, optimise: int) -> list[tuple[Path, int]]:
     groups: list[tuple[int, list[Path]]] = []
     for slow in (False, True):
         room = 0
-        for source in (source for source in largest_first if ("__Slow" in source.stem and not small) == slow):
+        for source in (source for source in largest_first if (not small and _is_slow(source)) == slow):
             if sizes[source] > room:
                 groups.append((0 if slow else optimise, []))
                 room = UNIT_BYTES
@@ -158,6 +158,10 @@ def _units(generated: Path, optimise: int) -> list[tuple[Path, int]]:
     for (unit, _), (_, sources) in zip(units, groups, strict=True):
         unit.write_text("".join(f'#include "{source.name}"\n' for source in sources), encoding="utf-8")
     return units
+
+
+def _is_slow(source: Path) -> bool:
+    return "__Slow" in source.stem or "__Trace" in source.stem
 
 
 def _cores() -> int:

@@ -49,11 +49,12 @@ def checked_chip_sources(chip: ChipConfig) -> list[Path]:
     return [*chip_sources(chip), *axi_checkers()]
 
 
-def build_chip(chip: ChipConfig) -> Build:
+def build_chip(chip: ChipConfig, *, trace: bool = False) -> Build:
     """The native simulation of a chip with the C driver as its host (``verif/harness/chip.cpp``)."""
     return build_native(
-        chip_sources(chip), CHIP_TOP, CHIP_HARNESS, shared=SHARED, drivers=[DRIVER / "kestrel_driver.c"]
-    )
+        chip_sources(chip), CHIP_TOP, CHIP_HARNESS, trace=trace, shared=SHARED,
+        drivers=[DRIVER / "kestrel_driver.c"],
+    )  # fmt: skip
 
 
 def axi_checkers() -> list[Path]:

@@ -46,9 +46,8 @@ _COMMON = (
     "-DKESTREL_PLUSARGS",  # the ROM images are arguments of the binary
 )  # fmt: skip
 
-_TRACE = ("--trace-fst", "--timescale-override", "1ns/1ns")
-"""Waveforms in steps of a nanosecond. The harnesses advance time by 5 in each half cycle, which shows a clock
-of 100 MHz. The Verilog's own unit is the picosecond."""
+_TRACE = ("--trace-fst", "--timescale-override", "1ps/1ps")
+"""Waveforms in steps of a picosecond. A cycle is 1,000 of them in the harnesses: cycle n begins at n ns."""
 
 LOG_TAIL = 12_000
 
@@ -97,7 +96,7 @@ def build_native(
     """Builds a model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
-    and may use ``verilated_fst_c.h``; its time counts nanoseconds. More than one thread is worthwhile only
+    and may use ``verilated_fst_c.h``; its time counts picoseconds. More than one thread is worthwhile only
     for large designs. Instances of the modules ``shared`` share their code instead of being copied into their
     parents. ``drivers`` are further sources, in C, to be linked. Raises InputError for a missing tool or
     source, and BuildError if Verilator or the compiler fails.

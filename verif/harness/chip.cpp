@@ -11,7 +11,7 @@
 // PATIENCE cycles after which the host gives the frame up, 0: when nothing moves any more
 // CAPACITY bytes that the driver is told there is room for, 0: for more than any packet
 //
-// The ROM images come by +kestrel_weights=FILE, +kestrel_table=FILE and +kestrel_descriptor=FILE.
+// Waveforms, from the first frame on: waves.h. The ROM images come by +kestrel_weights=FILE, +kestrel_table=FILE and +kestrel_descriptor=FILE.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -58,7 +58,8 @@ int main(int argc, char** argv) {
     const auto share = unsigned(number(2));
     const bool prepares = arguments[5] == "dma", cancels = arguments[5].substr(0, 5) != "queue";
     const bool goes_on = arguments[6] == "continue";
-    Board board{top, {seed * 0x9E3779B97F4A7C15ull, share}, {seed * 0xD1B54A32D192ED03ull, share}, std::move(sink)};
+    Waves waves{context, top};
+    Board board{top, waves, {seed * 0x9E3779B97F4A7C15ull, share}, {seed * 0xD1B54A32D192ED03ull, share}, std::move(sink)};
     board.reset();
 
     const kestrel_board access{
@@ -97,6 +98,7 @@ int main(int argc, char** argv) {
             (part & KESTREL_PART_LAST_CROP_MASK && part & KESTREL_PART_LAST_ROTATION_MASK);
         std::size_t bytes = 0;
         const std::uint64_t from = board.cycle;
+        board.watch();
         good = report("configure", kestrel_configure(&chip, output, part)) == KESTREL_OK &&
             report("frame", kestrel_frame(&chip, image.data(), image.size(), whole ? data.data() : nullptr,
                                           capacity, &bytes)) == KESTREL_OK;
@@ -124,5 +126,6 @@ int main(int argc, char** argv) {
     std::fprintf(stats, "left %zu %u\n", board.sink->left(), unsigned(top.m_axis_tvalid));
     std::fclose(stats);
     top.final();
+    waves.close();
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "Vtop.h"
 #include "chip_sinks.h"
 #include "kestrel_driver.h"
+#include "waves.h"
 
 constexpr std::uint64_t kReportEvery = 1 << 14;
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without an interrupt or a beat
@@ -47,6 +48,7 @@ template <class Port> void put_byte(Port& port, std::size_t n, std::uint8_t valu
 
 struct Board {
     Vtop& top;
+    Waves& waves;
     Pauses input_pause, output_pause;
     std::unique_ptr<Sink> sink;
     std::uint64_t cycle = 0, beats_out = 0;
@@ -55,7 +57,13 @@ struct Board {
     Bytes image;
     std::size_t sent = 0;
     bool offered = false;
+    bool watched = false;            // by the waveforms, whose cycle 0 is that of `watch`
+    std::uint64_t watched_from = 0;
 
+    void watch() {
+        if (!watched) watched_from = cycle;
+        watched = true;
+    }
     // One clock cycle; `before` looks at what the rising edge sees.
     template <class Before> void tick(Before before) {
         top.clk = 0;
@@ -80,8 +88,10 @@ struct Board {
             ++beats_out;
         }
         before();
+        if (watched) waves.dump(cycle - watched_from, 0);
         top.clk = 1;
         top.eval();
+        if (watched) waves.dump(cycle - watched_from, 1);
         if (++cycle % kReportEvery == 0) {
             std::printf("%llu\n", (unsigned long long)cycle);
             std::fflush(stdout);

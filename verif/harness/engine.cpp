@@ -1,6 +1,6 @@
 // Runs one frame through the engine: image in, every memory write and the output stream recorded.
 //
-//   engine IMAGE TRACE OUTPUT STATS SEED PAUSE [WAVES FROM COUNT]
+//   engine IMAGE TRACE OUTPUT STATS SEED PAUSE
 //
 // IMAGE   beats of the image stream, each of as many 32-bit words as hold TDATA
 // TRACE   one record a write into the feature memory: layer, part, bank, address, lanes, data, each as
@@ -8,9 +8,8 @@
 // OUTPUT  one record a beat: TDATA, TKEEP, TLAST, each as 32-bit words
 // STATS   text, lines of "name value": outcome and counted cycles
 // SEED    of the pauses; PAUSE: share of cycles, in 1/256, in which a stream pauses
-// WAVES   FST file of COUNT cycles from cycle FROM; cycle n begins at 10 n ns, as at 100 MHz
 //
-// The ROM images come by +kestrel_weights=FILE and +kestrel_table=FILE.
+// Waveforms: waves.h. The ROM images come by +kestrel_weights=FILE and +kestrel_table=FILE.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -22,15 +21,12 @@
 #include <vector>
 
 #include "Vtop.h"
-#if VM_TRACE_FST
-#include "verilated_fst_c.h"
-#endif
+#include "waves.h"
 
 namespace {
 
 constexpr std::uint64_t kReportEvery = 1 << 14;   // cycles between lines of progress on standard output
 constexpr unsigned kCounterBase = 256, kCounters = 8;  // hw/spec: COUNTER_BASE, COUNTERS
-constexpr std::uint64_t kHalfCycle = 5;           // in waveforms, nanoseconds
 constexpr std::uint64_t kStuckAfter = 4'000'000;  // cycles without a write or a beat
 
 template <class Port> constexpr std::size_t words() { return (sizeof(Port) + 3) / 4; }
@@ -92,7 +88,7 @@ int main(int argc, char** argv) {
     for (int i = 1; i < argc; ++i)
         if (argv[i][0] != '+') arguments.push_back(argv[i]);
     if (arguments.size() < 6) {
-        std::fprintf(stderr, "usage: engine IMAGE TRACE OUTPUT STATS SEED PAUSE [WAVES FROM COUNT]\n");
+        std::fprintf(stderr, "usage: engine IMAGE TRACE OUTPUT STATS SEED PAUSE\n");
         return 2;
     }
 
@@ -111,14 +107,7 @@ int main(int argc, char** argv) {
     const unsigned share = std::strtoul(arguments[5], nullptr, 10);
     Pauses input_pause{seed * 0x9E3779B97F4A7C15ull, share}, output_pause{seed * 0xD1B54A32D192ED03ull, share};
 
-#if VM_TRACE_FST
-    context.traceEverOn(true);
-    VerilatedFstC waves;
-    top.trace(&waves, 99);
-    waves.open(arguments.at(6));
-    const std::uint64_t wave_from = std::strtoull(arguments.at(7), nullptr, 10);
-    const std::uint64_t wave_to = wave_from + std::strtoull(arguments.at(8), nullptr, 10);
-#endif
+    Waves waves{context, top};
 
     top.rst = 1;
     top.start = 0;
@@ -147,9 +136,7 @@ int main(int argc, char** argv) {
         top.s_axis_tvalid = offered;
         top.m_axis_tready = !output_pause();
         top.eval();
-#if VM_TRACE_FST
-        if (cycle >= wave_from && cycle < wave_to) waves.dump(context.time());
-#endif
+        waves.dump(cycle, 0);
         if (cycle >= 4) {
             if (top.busy) ++counted[{top.kind, top.layer}];
             if (offered && top.s_axis_tready) {
@@ -181,13 +168,9 @@ int main(int argc, char** argv) {
             if (top.done) outcome = "done";
             if (top.error) outcome = "error";
         }
-        context.timeInc(kHalfCycle);
         top.clk = 1;
         top.eval();
-#if VM_TRACE_FST
-        if (cycle >= wave_from && cycle < wave_to) waves.dump(context.time());
-#endif
-        context.timeInc(kHalfCycle);
+        waves.dump(cycle, 1);
         if (cycle % kReportEvery == 0) {
             std::printf("%llu\n", (unsigned long long)cycle);
             std::fflush(stdout);
@@ -210,9 +193,7 @@ int main(int argc, char** argv) {
         for (const auto& [where, count] : counted) records[where.second] = counter(where.second);
     }
     top.final();
-#if VM_TRACE_FST
     waves.close();
-#endif
 
     std::fprintf(stats.handle, "outcome %s\n", outcome.c_str());
     std::fprintf(stats.handle, "error %u\n", unsigned(top.error));

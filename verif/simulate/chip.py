@@ -16,7 +16,7 @@ from kestrel.verif.build.rtl import build_chip
 from kestrel.verif.build.verilator import Build
 from kestrel.verif.simulate.chip_frame import ChipInput, ChipRun, run_chip_frames
 from kestrel.verif.simulate.compare import reference_maps
-from kestrel.verif.simulate.frame import Pauses, write_files
+from kestrel.verif.simulate.frame import Pauses, Waves, write_files
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ class ChipSimulation:
     does not fit."""
 
     def __init__(
-        self, network: CompressedNetwork, chip: ChipConfig, height: int, width: int, images: int = 1
-    ) -> None:
+        self, network: CompressedNetwork, chip: ChipConfig, height: int, width: int, images: int = 1,
+        *, waves: bool = False,
+    ) -> None:  # fmt: skip
         self.network = network
         self.chip = chip
         self.plan: Plan = make_plan(network, chip.engine, height, width, images)
         self.model: FrameCycles = frame_cycles(self.plan)
-        self.build: Build = build_chip(chip)
+        self.build: Build = build_chip(chip, trace=waves)
 
     def run(
         self,
@@ -59,6 +60,7 @@ class ChipSimulation:
         pauses: Pauses | None = None,
         seed: int = 1,
         check: bool = True,
+        waves: Waves | None = None,
         progress: Callable[[int], None] = lambda cycles: None,
     ) -> ChipReport:
         """Runs a self-check if ``check`` is set, then one frame of ``pixels`` (uint8 [C, H, W], in the
@@ -68,7 +70,7 @@ class ChipSimulation:
             write_files(self.network, self.plan, pixels, Path(folder))
             run: ChipRun = run_chip_frames(
                 self.build, self.chip.engine, [ChipInput(pixels)], Path(folder),
-                check=check, pauses=pauses, seed=seed, progress=progress,
+                check=check, pauses=pauses, seed=seed, progress=progress, waves=waves,
             )  # fmt: skip
         output = run.outputs[0]
         expected = reference_maps(self.network, pixels, self.plan.images)[-1].transpose(1, 2, 0).ravel()

@@ -10,7 +10,14 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
 from kestrel.hw.spec.status import COUNTERS
 from kestrel.verif.build.verilator import Build, random_start
-from kestrel.verif.simulate.frame import Pauses, SimulationError, image_beats, rom_arguments, run_harness
+from kestrel.verif.simulate.frame import (
+    Pauses,
+    SimulationError,
+    Waves,
+    image_beats,
+    rom_arguments,
+    run_harness,
+)
 
 WHOLE = BY_NAME["part"].reset
 RESULTS = ("ok", "bus fault", "no chip", "other network", "busy", "timeout", "failed")
@@ -89,12 +96,14 @@ def run_chip_frames(
     progress: Callable[[int], None] = lambda cycles: None,
     queue: Queue | None = None,
     tolerant: bool = False,
+    waves: Waves | None = None,
 ) -> ChipRun:
     """Runs frames on the ROM images in ``workdir``, after a self-check if ``check`` is set. ``queue`` takes
     the packets; without it a DMA does, which is ready from the driver's ``prepare`` to the end of a packet.
 
     Raises SimulationError, and DriverError for a call of the driver that fails. With ``tolerant``, a frame
-    that fails raises nothing, and the next one follows.
+    that fails raises nothing, and the next one follows. The cycles of ``waves``, for which the build must be
+    made, count from the first frame's beginning.
     """
     pauses = pauses or Pauses()
     stats = workdir / "chip.txt"
@@ -106,6 +115,7 @@ def run_chip_frames(
         arguments += [workdir / f"image{n}.bin", workdir / f"packet{n}.bin"]
         arguments += [frame.part, frame.patience, frame.capacity]
     command = [build.binary, *arguments, *rom_arguments(workdir), *random_start(seed)]
+    command += waves.arguments() if waves else []
     run_harness([str(word) for word in command], workdir / "chip-log.txt", progress)
     return _read(stats, workdir, tolerant)
 

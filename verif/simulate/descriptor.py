@@ -37,7 +37,7 @@ from kestrel.sw.retrieval.pooling.quantise import Quantiser
 from kestrel.verif.build.rtl import build_chip
 from kestrel.verif.build.verilator import Build
 from kestrel.verif.simulate.chip_frame import ChipInput, run_chip_frames
-from kestrel.verif.simulate.frame import Pauses, write_descriptor, write_files
+from kestrel.verif.simulate.frame import Pauses, Waves, write_descriptor, write_files
 
 KINDS = {"bytes": DESCRIPTOR_BYTES, "bits": DESCRIPTOR_BITS}
 
@@ -78,6 +78,7 @@ class DescriptorSimulation:
     def __init__(
         self, network: CompressedNetwork, config: EngineConfig, options: DescriptorOptions, *,
         quantiser: Quantiser | None = None, descriptor: DescriptorConfig | None = None, images: int = 1,
+        waves: bool = False,
     ) -> None:  # fmt: skip
         if options.backend != "reference":
             raise InputError(f"backend {options.backend!r} beside the simulated chip; allowed: 'reference'")
@@ -102,12 +103,12 @@ class DescriptorSimulation:
             quantiser or plain_quantiser(self.describer.dimension, whitened), self.describer.whitening,
         )  # fmt: skip
         self.words = encode_descriptor(self.constants, descriptor)
-        self.build: Build = build_chip(self.chip)
+        self.build: Build = build_chip(self.chip, trace=waves)
         self._seen: tuple[np.ndarray, Inputs, list[list[np.ndarray]]] | None = None
 
     def run(
         self, rgb: np.ndarray, kind: str, *, pauses: Pauses | None = None, seed: int = 1,
-        progress: Callable[[int], None] = lambda cycles: None,
+        waves: Waves | None = None, progress: Callable[[int], None] = lambda cycles: None,
     ) -> DescriptorReport:  # fmt: skip
         """Runs a picture, uint8 RGB [H, W, 3]: a self-check, then as many frames as the crops of each
         rotation fill. Raises SimulationError, and InputError for weighted crops and for crops that do not
@@ -133,7 +134,7 @@ class DescriptorSimulation:
             ]
             run = run_chip_frames(
                 self.build, self.chip.engine, frames, folder,
-                select=select, pauses=pauses, seed=seed, progress=progress,
+                select=select, pauses=pauses, seed=seed, progress=progress, waves=waves,
             )  # fmt: skip
         nip = [self._descriptor_cycles(part, select) for part in parts]
         totals = {cycles: frame_cycles(self.plan, cycles).total for cycles in set(nip)}

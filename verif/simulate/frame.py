@@ -35,11 +35,19 @@ class Pauses:
 
 @dataclass(frozen=True)
 class Waves:
-    """An FST file of ``cycles`` cycles from cycle ``start`` on, 10 ns each."""
+    """An FST file of ``cycles`` cycles from cycle ``start`` on, a nanosecond each. It ends earlier where it
+    would become larger than ``bytes``, 0 for any size."""
 
     file: Path
     start: int = 0
     cycles: int = 1 << 62
+    bytes: int = 0
+
+    def arguments(self) -> list[str]:
+        """For the binary (``verif/harness/waves.h``)."""
+        name = "+kestrel_waves"
+        return [f"{name}={self.file}", f"{name}_from={self.start}", f"{name}_cycles={self.cycles}",
+                f"{name}_bytes={self.bytes}"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def run_files(
         *names,
         str(pauses.seed),
         str(round(pauses.share * 256)),
-        *([str(waves.file), str(waves.start), str(waves.cycles)] if waves else []),
+        *(waves.arguments() if waves else []),
         *rom_arguments(workdir),
         *random_start(seed),
         *arguments,

@@ -31,13 +31,14 @@ from kestrel.sw.retrieval.pooling.quantise import Quantiser
 from kestrel.verif.simulate.frame import Waves
 
 EXIT_MISMATCH = 1
+WAVES_CYCLES, WAVES_BYTES = 20_000, 20_000_000
+"""The window where none is asked for."""
 
 
 @declares(
-    "config settings size batch pauses seed top clock",
+    "config settings size batch pauses seed top clock waves",
     writes={"waves": FileOutput(WAVES, (WAVES_SUFFIX,))},
     effects={
-        "waves": Among("top", Top.ENGINE),
         "waves_from waves_cycles": Given("waves"),
         "pooling": Among("top", Top.CHIP),
         "pool_maps rotations whitening codes": Given("pooling"),
@@ -56,7 +57,11 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of pauses and of the power-up state.")] = 1,
     waves: Annotated[Path | None, typer.Option(help="Write waveforms of the first frame (.fst).")] = None,
     waves_from: Annotated[int, typer.Option(min=0, help="First cycle of the waveforms.")] = 0,
-    waves_cycles: Annotated[int, typer.Option(min=1, help="Cycles of the waveforms.")] = 20_000,
+    waves_cycles: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Cycles of the waveforms; default: {WAVES_CYCLES:,}, or what "
+                                 f"{WAVES_BYTES // 10**6} MB hold."),
+    ] = None,
     top: Annotated[
         Top, typer.Option(help="engine: every layer is compared; chip: through its bus and streams.")
     ] = Top.ENGINE,
@@ -82,6 +87,7 @@ def simulate(
     code 1 if anything differs.
     """
     chosen, wanted = chosen_config(config, settings), parse_size(size)
+    window = None if waves is None else _window(waves.absolute(), waves_from, waves_cycles)
     check_clock(clock)
     loaded = load_network(network)
     if pooling is not None:
@@ -90,19 +96,18 @@ def simulate(
         found = simulate_descriptors(
             loaded, images, chosen, described, batch=batch,
             quantiser=None if codes is None else _quantiser(codes), pauses=pauses, seed=seed,
-            progress=progress,
+            waves=window, progress=progress,
         )  # fmt: skip
         speed = Speed(found.all_reports[0].total_cycles, 1, clock)
         payload = descriptor_payload(found, loaded, chosen, described) | speed.payload
         emit(payload, lambda console: show_descriptors(console, payload, speed), json)
     elif top is Top.CHIP:
         found = simulate_chip(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
-                              progress=progress)
+                              waves=window, progress=progress)
         speed = Speed(found.frames[0].cycles, batch, clock)
         payload = chip_payload(found, loaded, chosen, wanted) | speed.payload
         emit(payload, lambda console: show_chip(console, payload, speed), json)
     else:
-        window = None if waves is None else Waves(waves.absolute(), waves_from, waves_cycles)
         found = simulate_engine(loaded, images, chosen, wanted, batch=batch, pauses=pauses, seed=seed,
                                 waves=window, progress=progress)
         speed = Speed(found.cycles, batch, clock)
@@ -110,6 +115,10 @@ def simulate(
         emit(payload, lambda console: _show(console, found, payload, speed), json)
     if not found.bit_exact or not found.cycles_as_modelled:
         raise typer.Exit(EXIT_MISMATCH)
+
+
+def _window(file: Path, start: int, cycles: int | None) -> Waves:
+    return Waves(file, start, WAVES_CYCLES, WAVES_BYTES) if cycles is None else Waves(file, start, cycles)
 
 
 def _quantiser(path: Path) -> Quantiser:

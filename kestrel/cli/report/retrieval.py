@@ -1,5 +1,7 @@
 """``kestrel report retrieval``: tables and pages of a benchmark."""
 
+import shlex
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -76,7 +78,7 @@ def retrieval(
     request = ReportRequest(
         network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,
         tuple(poolings.split(",")), height, width, rotations, whitening_mode, whitening_dimension, threshold,
-        seed, force,
+        seed, force, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )  # fmt: skip
     if (output / FEATURES).is_dir():
         note(f"kestrel: continuing from {output / FEATURES}")

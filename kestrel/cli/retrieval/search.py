@@ -1,5 +1,7 @@
 """``kestrel search``: the nearest pictures of an index."""
 
+import shlex
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from kestrel.cli.rules.effects import Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.kinds import PAGE
+from kestrel.sw.common.provenance import provenance_now
 from kestrel.sw.retrieval.benchmark.protocols import PROTOCOLS
 from kestrel.sw.retrieval.describe.descriptor import check_comparable, load_descriptors
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
@@ -102,11 +105,20 @@ def search(
                           f"{found.kind.structure}",
                  "descriptors": f"{found.settings.arithmetic}, {found.settings.width} x "
                                 f"{found.settings.height}, crops {found.settings.crops}, "
-                                f"{found.settings.pooling}, {found.settings.rotations} rotations"}
+                                f"{found.settings.pooling}, {found.settings.rotations} rotations",
+                 **_made(found, dataset)}
         write_page(html, results, about, measure, finder, asked.files)
     payload = {"index": index, "measure": measure, "exact": found.kind.exact,
                "queries": [_payload(result) for result in results], **({"html": html} if html else {})}
     emit(payload, lambda console: _show(console, results, measure, html), json)
+
+
+def _made(index: DescriptorIndex, dataset: Path | None) -> dict[str, str]:
+    """For the page: where it comes from."""
+    about = provenance_now("", index.settings.network, "" if dataset is None else str(dataset),
+                           shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    return {**({"dataset": about.dataset} if about.dataset else {}), "network's SHA-256": about.network_hash,
+            "made": f"{about.date} by kestrel {about.version}: {about.command}"}
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,17 @@ def paired_bootstrap(
     if this.shape != other.shape or this.ndim != 1 or not this.size:
         raise ValueError(f"values of {this.shape} and {other.shape} queries cannot be paired")
     differences = this.astype(np.float64) - other.astype(np.float64)
+    low, high = mean_interval(differences, seed, samples)
+    return Difference(float(differences.mean()), low, high, samples, seed)
+
+
+def mean_interval(values: np.ndarray, seed: int = 0, samples: int = SAMPLES) -> tuple[float, float]:
+    """The interval of LEVEL around the mean of float [Q], Q >= 1, one value a query: percentile bootstrap."""
     generator = np.random.default_rng(seed)
     means = np.empty(samples)
     for start in range(0, samples, _BLOCK):
         count = min(_BLOCK, samples - start)
-        drawn = generator.integers(0, differences.size, (count, differences.size))
-        means[start : start + count] = differences[drawn].mean(axis=1)
+        drawn = generator.integers(0, values.size, (count, values.size))
+        means[start : start + count] = values[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(float(differences.mean()), float(low), float(high), samples, seed)
+    return float(low), float(high)

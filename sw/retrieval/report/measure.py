@@ -14,10 +14,12 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output_directory, claim_directory
 from kestrel.sw.common.origin import Origin
+from kestrel.sw.common.provenance import provenance_now
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.compress.report import weight_count
 from kestrel.sw.model.compressed import CompressedNetwork, content_digest, load_network
 from kestrel.sw.pictures.listing import find_pictures, spread
+from kestrel.sw.retrieval.benchmark.bootstrap import mean_interval
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.evaluate import CODES, Evaluation, evaluate
 from kestrel.sw.retrieval.describe.crops import PRESETS
@@ -30,7 +32,7 @@ from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser
 from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
 from kestrel.sw.retrieval.report.pages import PAGES
-from kestrel.sw.retrieval.report.rows import PLAIN, Report, Row, RowKey, comparisons
+from kestrel.sw.retrieval.report.rows import PLAIN, Report, Row, RowKey, comparisons, query_values
 
 POOLINGS = ("nip", "rnip5x", "rnip9x", "rnip14x")
 LARGE = (480, 640)
@@ -48,7 +50,8 @@ class ReportRequest:
     """``weights`` are those of the float network; None means no float rows. ``train`` holds photographs for
     whitening and thresholds, of which ``training_pictures`` are taken, evenly spread; None means no
     whitening, and thresholds from the benchmark's own images. ``seed`` is that of the bootstrap. With
-    ``force``, what another run has left in ``output`` is replaced, but for its features."""
+    ``force``, what another run has left in ``output`` is replaced, but for its features. ``command`` is the
+    command line, for the page ("": there was none)."""
 
     network: Path
     benchmark: Benchmark
@@ -65,6 +68,7 @@ class ReportRequest:
     threshold: str = "median"
     seed: int = 0
     force: bool = False
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,10 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
         source = run.source
     first = next(iter(results.values()))[1]
     return Report(
-        network=network.name, activation_bits=network.activation_bits,
+        network=network.name, dataset=request.benchmark.folder.resolve().name,
+        provenance=provenance_now(str(request.network), content_digest(network),
+                                  str(request.benchmark.folder), request.command),
+        activation_bits=network.activation_bits,
         weight_bytes=-(-network.weight_bits // 8),
         float_bytes=FLOAT_BYTES * sum(map(weight_count, network.layers)),
         protocol=request.benchmark.protocol, split=request.benchmark.headline, images=first.images,
@@ -232,7 +239,9 @@ class _Run:
                     size = {"floats": FLOAT_BYTES * dimension, "bytes": dimension, "bits": -(-dimension // 8)}
                     yield Row(
                         self.setup.arithmetic, self.setup.height, self.setup.width, pooling, count, mode,
-                        codes, dimension, size[codes], result.map, result.splits[result.headline].recall,
+                        codes, dimension, size[codes], result.map,
+                        *mean_interval(query_values(result), self.request.seed),
+                        result.splits[result.headline].recall,
                     ), result  # fmt: skip
 
     def _whiten(self, pooling: str, crops: str) -> Whitening:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kestrel.sw.common.provenance import Provenance
 from kestrel.sw.retrieval.benchmark.bootstrap import Difference, paired_bootstrap
 from kestrel.sw.retrieval.benchmark.evaluate import Evaluation
 
@@ -19,7 +20,8 @@ RowKey = tuple[str, int, int, str, str, str]
 @dataclass(frozen=True)
 class Row:
     """One run. ``crops`` is the mean number of crops of a picture. ``whitening`` is its mode, "" for none.
-    ``descriptor_bytes`` is the size of one image's descriptor. ``recall`` is given at 1, 5 and 10."""
+    ``descriptor_bytes`` is the size of one image's descriptor. ``low`` and ``high`` are the 95% interval of
+    ``map`` over the queries. ``recall`` is given at 1, 5 and 10."""
 
     arithmetic: str
     height: int
@@ -31,6 +33,8 @@ class Row:
     dimension: int
     descriptor_bytes: int
     map: float
+    low: float
+    high: float
     recall: dict[int, float]
 
     @property
@@ -53,10 +57,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything from which the tables are written. ``large`` is the height and width of the large picture in
-    table 2."""
+    """Everything from which the tables are written. ``dataset`` is a name for titles. ``large`` is the height
+    and width of the large picture in table 2."""
 
     network: str
+    dataset: str
+    provenance: Provenance
     activation_bits: int
     weight_bytes: int
     float_bytes: int
@@ -88,20 +94,21 @@ class Report:
         return next((row.height, row.width) for row in self.rows if row.arithmetic == "integer")
 
 
+def query_values(evaluation: Evaluation) -> np.ndarray:
+    """The average precision of each query, float64 [Q], whose mean is ``map``."""
+    return np.array([result.ap for result in evaluation.per_query if result.split == evaluation.headline])
+
+
 def comparisons(results: Results, large: tuple[int, int], seed: int) -> Iterator[Comparison]:
     """The questions that the tables answer, each with its interval, if both of its runs exist.
 
     ``large`` is the height and width of the large picture in table 2; ``seed`` is that of the bootstrap.
     """
-    def values(evaluation: Evaluation) -> np.ndarray:
-        return np.array([result.ap for result in evaluation.per_query
-                         if result.split == evaluation.headline])
-
     def compare(about: str, this: Row, **other: str | int) -> Iterator[Comparison]:
         key = replace(this, **other).key
         if key in results and key != this.key:
             row, evaluation = results[key]
-            gain = paired_bootstrap(values(results[this.key][1]), values(evaluation), seed)
+            gain = paired_bootstrap(query_values(results[this.key][1]), query_values(evaluation), seed)
             yield Comparison(about, this, row, gain)
 
     for row, _ in results.values():

@@ -71,6 +71,14 @@ def comparison_table(report: Report) -> Table:
     return Table("Differences of mAP", ("Question", "This", "Other", "Difference", "95% interval"), rows)
 
 
+def comparison_groups(report: Report) -> list[Table]:
+    """The same, a table for each question."""
+    whole = comparison_table(report)
+    titles = dict.fromkeys(row[0] for row in whole.rows)
+    return [Table(title, whole.columns[1:], tuple(row[1:] for row in whole.rows if row[0] == title))
+            for title in titles]
+
+
 def describe(row: Row) -> str:
     """A row described in a few words."""
     whitening = "" if row.whitening == PLAIN else ", whitened"
@@ -101,7 +109,8 @@ def _map(row: Row | None) -> str:
 def as_payload(report: Report) -> dict[str, Any]:
     """The report as JSON."""
     return {
-        "network": report.network, "activation_bits": report.activation_bits,
+        "network": report.network, "provenance": asdict(report.provenance),
+        "activation_bits": report.activation_bits,
         "model_bytes": {"integer": report.weight_bytes, "float": report.float_bytes},
         "protocol": report.protocol, "split": report.split, "images": report.images,
         "queries": report.queries, "training_images": report.training_pictures,

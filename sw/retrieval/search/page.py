@@ -4,8 +4,10 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
@@ -15,36 +17,62 @@ from kestrel.sw.pictures.decode import read_picture
 from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.query import MARKS, Result
 
-THUMBNAIL_SIDE = 176
-"""Longest side of an embedded picture, in pixels."""
+THUMBNAIL_SIDE = 320
+"""Longest side of an embedded picture, in pixels: a phone shows two beside each other, sharp."""
+
+LARGE_SIDE = 800
+"""The same of a picture that is opened large."""
+
+LARGE_MAX = 300
+"""Pictures that can be opened large, so that the page stays below about 30 MB for them. Of more, the others
+are shown small only."""
 
 JPEG_QUALITY = 80
 
 
-class Thumbnails:
-    """Pictures by name, as data URIs, each read once; None where there is none to be read. ``find``: the file
-    of a name, None where it is not known."""
+@dataclass(frozen=True)
+class Embedded:
+    """A picture as data URIs. number: its own on the page; large: None of all but the first LARGE_MAX."""
+
+    number: int
+    name: str
+    small: str
+    large: str | None
+
+
+class Pictures:
+    """Pictures by name, each read once; None where there is none to be read. ``find``: the file of a name,
+    None where it is not known."""
 
     def __init__(self, find: Callable[[str], Path | None]) -> None:
         self._find = find
-        self._made: dict[Path, str | None] = {}
+        self._made: dict[Path, Embedded | None] = {}
 
-    def __call__(self, name: str) -> str | None:
+    def __call__(self, name: str) -> Embedded | None:
         path = self._find(name)
         if path is None:
             return None
         if path not in self._made:
+            number = len(self._made)
             try:
-                self._made[path] = thumbnail(path)
+                rgb = read_picture(path).rgb
             except InputError:
                 self._made[path] = None
+            else:
+                large = data_uri(rgb, LARGE_SIDE) if number < LARGE_MAX else None
+                self._made[path] = Embedded(number, name, data_uri(rgb, THUMBNAIL_SIDE), large)
         return self._made[path]
 
+    @property
+    def large(self) -> list[Embedded]:
+        """Those so far that can be opened large."""
+        return [made for made in self._made.values() if made is not None and made.large is not None]
 
-def thumbnail(path: Path) -> str:
-    """A picture of at most THUMBNAIL_SIDE pixels, as a data URI. Raises InputError."""
-    picture = Image.fromarray(read_picture(path).rgb)
-    picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+
+def data_uri(rgb: np.ndarray, side: int) -> str:
+    """uint8 RGB [H, W, 3], reduced to at most ``side`` pixels a side, as a JPEG in a data URI."""
+    picture = Image.fromarray(rgb)
+    picture.thumbnail((side, side))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
@@ -79,13 +107,14 @@ def write_page(path: Path, results: list[Result], about: Mapping[str, str], meas
     file, for those that lie elsewhere. Nothing is loaded from elsewhere when it is shown. Raises InputError
     when it cannot be written."""
     find = (lambda name: pictures / name) if isinstance(pictures, Path) else pictures
-    thumbnails = Thumbnails(lambda name: query_pictures.get(name) or find(name))
+    embedded = Pictures(lambda name: query_pictures.get(name) or find(name))
     environment = Environment(loader=PackageLoader("kestrel.sw.retrieval.search"), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = environment.get_template("search.html.j2").render(
-        results=results, about=about, measure=measure, marks=MARKS, side=THUMBNAIL_SIDE,
-        judged=any(result.wanted is not None for result in results), picture=thumbnails,
-        query_picture=thumbnails,
+        results=results, about=about, measure=measure, marks=MARKS, pictures=embedded,
+        judged=any(result.wanted is not None for result in results),
+        # Of bits a score is a count; others are shares, whose digits stand below each other.
+        score="%d" if all(match.score.is_integer() for r in results for match in r.matches) else "%.4f",
     )  # fmt: skip
     # Names may hold bytes that the locale could not decode. They are UTF-8, or no text at all.
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

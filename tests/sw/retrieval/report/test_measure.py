@@ -1,6 +1,8 @@
 """``kestrel report retrieval``: its rows are those of evaluate, crops are computed once, a stopped run
 continues."""
 
+import contextlib
+import io
 import itertools
 import json
 import re
@@ -13,6 +15,7 @@ from PIL import Image
 
 from kestrel.cli.main import run
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.compressed import content_digest, load_network
 from kestrel.sw.pictures.images import generate_picture, open_image
 from kestrel.sw.retrieval.describe.backends import ReferenceBackend
 from kestrel.sw.retrieval.describe.crops import PRESETS
@@ -21,6 +24,7 @@ from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import load_whitening
 from kestrel.sw.retrieval.report import measure as report_module
 from kestrel.sw.retrieval.report.crop_store import CropStore, Picture
+from kestrel.sw.retrieval.report.plots import DARK, NARROW, WIDE
 from kestrel.sw.retrieval.report.tables import POOLING_NAMES
 
 SMALL = ["--size", "16"]
@@ -209,19 +213,30 @@ def test_files_of_a_report(here, tmp_path, capsys, small_large):
     # Nothing is loaded from elsewhere.
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "@import" not in page
-    assert page.count("data:image/svg+xml") == 2
+    assert page.count("data:image/svg+xml") == 4, "each plot for a screen and for a phone"
+    words = re.findall(r'<img [^>]*alt="([^"]+)"', page)
+    assert len(set(words)) == 2
+    assert "Dots with 95% intervals: mean average precision on set by pooling (NIP, RNIP 9x)" in words[0]
+    assert re.search("whitening: [0-2] of 2;", words[1])
     markdown = (out / "report.md").read_text()
     bits = row(found, arithmetic="integer", pooling="rnip9x", whitening="", codes="bits")
     for text in (page, markdown):
         assert f"{bits['map']:.4f}" in text
         assert "Table 2" in text
         assert "without whitening" in text
+        assert "Retrieval on set with vgg16/16:pool1" in text
+        for line in ("net.safetensors", found["provenance"]["network_hash"], "kestrel 0", " UTC"):
+            assert line in text
+    assert found["provenance"]["network_hash"] == content_digest(load_network("net.safetensors"))
+    assert found["provenance"]["dataset"] == "set"
     assert found["model_bytes"]["float"] == 4 * 9 * (3 * 4 + 4 * 4)
     assert found["model_bytes"]["integer"] == (3 * 4 + 4 * 4) * 35 // 8 + 1
     abouts = Counter(d["about"] for d in found["differences"])
     assert abouts == {"integer against float network": 4, "more crops": 2, "whitening": 2,
                       "bytes against floats": 4, "bits against floats": 4,
                       "small input with RNIP against large input with NIP": 6}
+    for mine in found["rows"]:
+        assert mine["low"] <= mine["map"] <= mine["high"]
     for difference in found["differences"]:
         assert difference["low"] <= difference["difference"] <= difference["high"]
         expected = difference["this"]["map"] - difference["other"]["map"]
@@ -252,7 +267,7 @@ def test_a_bad_picture_is_named_once_and_left_out(here, tmp_path, capsys, small_
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"kind": "area"}, "report 'area'; allowed: retrieval"),
+    ({"kind": "area"}, "No such command 'area'"),
     ({"--poolings": "nip,x"}, "pooling 'x'; allowed: nip"),
     ({"--whitening-mode": "x", "--train": "train"}, "whitening mode 'x'; allowed: roi, after"),
     ({"-o": "no/o"}, "does not exist"),
@@ -279,3 +294,60 @@ def test_a_place_for_features_that_is_none_is_refused(here, tmp_path):
     store = CropStore(tmp_path / "features", make_describer("net.safetensors", DescriptorOptions(size=16)))
     with pytest.raises(InputError, match="folder of features"):
         store.fill([], "features")
+
+
+@pytest.fixture(scope="module")
+def made(user, tmp_path_factory):
+    """The page of a report with everything in it, and its figures."""
+    out = tmp_path_factory.mktemp("made") / "out"
+    with contextlib.chdir(user), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(report_module, "LARGE", (24, 32))
+        assert run(["report", "retrieval", "--dataset", "set", "--network", "net.safetensors", *SMALL,
+                    "--weights", "random:1", "--train", "train", "--poolings", "nip,rnip9x",
+                    "-o", str(out)]) == 0
+    return out
+
+
+@pytest.mark.parametrize("width", [320, 390, 700, 1300])
+def test_every_difference_and_interval_is_in_sight_at_every_width(made, open_file, width):
+    page = open_file(made / "report.html", width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wanted = [[f"{d['difference']:+.4f}", f"{d['low']:+.4f} .. {d['high']:+.4f}"]
+              for d in json.loads((made / "report.json").read_text())["differences"]]
+    cells = page.evaluate("""() => [...document.querySelectorAll(".differences tbody tr")].map((row) =>
+      [...row.children].slice(2).map((cell) => {
+        const box = cell.getBoundingClientRect();
+        return [cell.innerText, box.left, box.right, box.height]; }))""")
+    assert sorted([text for text, *_ in row] for row in cells) == sorted(wanted)
+    for row in cells:
+        for text, left, right, height in row:
+            assert 0 <= left < right <= width, text
+            assert height > 0, text
+    # The drawing for phones where there is one, with its whole width.
+    picture = page.locator(".plot img").first
+    assert picture.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == (
+        pytest.approx((NARROW if width <= 640 else WIDE) * 96, abs=2))
+    assert picture.bounding_box()["width"] > 0.75 * min(width, 1000)
+
+
+def test_dark_mode_reaches_the_plots(made, open_file, contrasts):
+    for scheme, wanted in (("light", (255, 255, 255)), ("dark", (27, 34, 43))):
+        page = open_file(made / "report.html", scheme=scheme)
+        found = contrasts(page, "h1", "h2", "h3", "p", ".facts b", ".facts span", "caption", "thead th", "td",
+                          "dt")
+        assert min(found.values()) >= 4.5, (scheme, found)
+        for plot in page.locator(".plot img").all():
+            shot = Image.open(io.BytesIO(plot.screenshot())).convert("RGB")
+            assert shot.getpixel((3, 3)) == wanted
+            lights = np.asarray(shot).mean(axis=2)
+            assert (lights.max() > 200) if scheme == "dark" else (lights.min() < 60), "the letters"
+
+
+def test_plots_stand_alone_and_begin_nowhere_but_at_their_values(made):
+    for name in ("map.svg", "differences.svg"):
+        text = (made / name).read_text()
+        assert "prefers-color-scheme: dark" in text
+        assert ">set: " in text, "the title names the data set"
+        # Every colour of the drawing has its counterpart.
+        used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text.partition("</style>")[2]))
+        assert used <= set(DARK), used - set(DARK)

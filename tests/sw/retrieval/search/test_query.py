@@ -144,7 +144,7 @@ def test_from_pictures_to_a_page(inside, capsys):
             right = "right" if match["name"][:3] == name[:3] else "wrong"
             assert match["verdict"] == ("ignored" if match["name"] == name else right)
         assert (query["right"], query["wanted"]) == (2, 2)
-    assert Path("page.html").read_text(encoding="utf-8").count("<img") == 26
+    assert Path("page.html").read_text(encoding="utf-8").count("<img") == 26 + 12, "and each once, large"
     # The same through a descriptor file, without a network.
     again = run(capsys, "search", "i", "d.npz", "-n", "12", "--dataset", "scenes")
     assert [again["queries"][4], again["queries"][6]] == found["queries"]
