@@ -66,15 +66,10 @@ FITTED = (
            **lanes(4, 4, 2, activation_bits=5, mask_bits_max=3, residual=True)),
     engine("8x16-all", "edge",
            **lanes(8, 16, 8, residual=True, batch=True, scalar_tables=True, mask_bits_max=3)),
-    engine("4x16-batch", "edge", **lanes(4, 16, 4, mask_bits_max=2, batch=True, feature_words=(4096, 4096))),
-    engine("16x8-one-bit", "edge",
-           **lanes(16, 8, 8, activation_bits=6, mask_bits_max=1, scalar_tables=True, weight_words=32768)),
-    engine("16x16-residual", "edge", **lanes(16, 16, 4, residual=True)),
-    engine("asic", "asic"),
 )
 """The engines that the estimate is fitted to; they differ in lanes, widths and options."""
 
-WITH_CHIP = ("nano", "edge", "8x8-rows", "4x4-narrow-residual", "asic")
+WITH_CHIP = ("nano", "edge", "8x8-rows", "4x4-narrow-residual")
 """Those of which what stands beside the core is measured too; it depends on little."""
 
 HELD_OUT = (
@@ -82,6 +77,9 @@ HELD_OUT = (
     engine("held-4x8-tables-batch", "edge", **lanes(4, 8, 4, scalar_tables=True, batch=True)),
     engine("held-16x16-rows", "edge", row_groups=True),
 )
+
+WHITENING = engine("descriptor-16", "nano", whitening_rows=16)
+"""Of this one the descriptor unit alone is measured."""
 
 KERNEL_UNITS = tuple((masks, width) for masks in (1, 2, 3, 5) for width in (4, 5, 6, 8))
 """Mask widths and activation bits at which the kernel unit, most of every engine, is measured alone."""
@@ -137,12 +135,15 @@ def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, 
     """Every engine with whether it is held out, and its blocks, each with what is left out of it."""
     units = [engine(f"unit-{masks}-{width}", "nano", mask_bits_max=masks, activation_bits=width)
              for masks, width in KERNEL_UNITS]
-    order = [FITTED[0], *units, *FITTED[1:5], *HELD_OUT, *FITTED[5:]]
+    order = [FITTED[0], *units, *FITTED[1:], *HELD_OUT, WHITENING]
     for config in order:
         if names and config.name not in names:
             continue
         if config in units:
             yield config, False, [("kernel_unit", ())]
+            continue
+        if config is WHITENING:
+            yield config, False, [("descriptor_unit", ())]
             continue
         held_out = config in HELD_OUT
         inner = UNITS[:2] if held_out else UNITS

@@ -26,8 +26,8 @@ def memories(load_script):
 
 def test_every_engine_of_the_tables_is_one_of_the_bench(script):
     wanted = {config.name: (asdict(config), held_out) for config, held_out, _ in script.jobs(set())}
-    for engine in tables().engines:
-        assert wanted[engine.config.name] == (asdict(engine.config), engine.held_out)
+    found = {engine.config.name: (asdict(engine.config), engine.held_out) for engine in tables().engines}
+    assert found == wanted
     assert sum(engine.held_out for engine in tables().engines) == 3
 
 
