@@ -1,8 +1,6 @@
 """The page of a chip: its estimate, drawn, with what else is known of its network."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from kestrel.api.estimates import estimate
@@ -10,14 +8,13 @@ from kestrel.api.planning import Config, Network, find_network, is_named
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.sw.common.progress import Progress
-from kestrel.sw.design.design import Design, Provenance, Retrieval, read_sensitivities
+from kestrel.sw.common.provenance import provenance_now
+from kestrel.sw.design.design import Design, Retrieval, read_sensitivities
 from kestrel.sw.design.page import write_page
 from kestrel.sw.estimate.speed import DEFAULT_CLOCK_MHZ
 from kestrel.sw.model.digest import network_digest
 from kestrel.sw.pictures.sizes import Size
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors, shown
-
-DISTRIBUTION = "kestrel-engine"
 
 
 def design(
@@ -45,11 +42,10 @@ def design(
     retrieval = None
     if descriptors is not None and dataset is not None:
         retrieval = measure_retrieval(Path(descriptors), Path(dataset), protocol, digest)
-    about = Provenance(
+    about = provenance_now(
         found.network if is_named(network) or not isinstance(network, str | Path) else
         f"{network} ({found.network})",
-        digest, "" if dataset is None else str(dataset), version(DISTRIBUTION), command,
-        datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        digest, "" if dataset is None else str(dataset), command,
     )  # fmt: skip
     return Design(found, about, sensitivities, retrieval)
 

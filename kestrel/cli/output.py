@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import io
 import json as json_format
+import shlex
 import sys
 import threading
 import warnings
@@ -102,6 +103,11 @@ def input_warnings() -> Iterator[None]:
             for what, count in counts.items():
                 if count > 1:
                     note(f"kestrel: warning: and {count - 1} more: {' '.join(what.split())}")
+
+
+def command_line() -> str:
+    """The command that runs, for pages that say where they come from."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def note(text: str) -> None:

@@ -9,8 +9,9 @@ DISTRIBUTION = "kestrel-engine"
 
 @dataclass(frozen=True)
 class Provenance:
-    """network_hash: SHA-256 of what decides the network's figures; dataset: its folder; version: of kestrel;
-    command: the command line, "" where none was given; date: UTC."""
+    """network_hash: SHA-256 of the network's integers (kestrel.sw.model.digest), "" of a name without
+    weights; dataset: folder of the retrieval figures, "" without; version: of kestrel; command: the command
+    line, "" where none was given; date: UTC."""
 
     network: str
     network_hash: str

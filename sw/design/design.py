@@ -6,21 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.provenance import Provenance
 from kestrel.sw.estimate.estimate import Estimate
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a page comes from. network_hash: SHA-256 of the network's integers, "" of a name without weights;
-    dataset: of the retrieval figures, "" without; command: the command line, "" where none was given; date:
-    UTC."""
-
-    network: str
-    network_hash: str
-    dataset: str
-    version: str
-    command: str
-    date: str
 
 
 @dataclass(frozen=True)

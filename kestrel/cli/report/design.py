@@ -1,7 +1,5 @@
 """``kestrel report design``: one page of one chip, or of two side by side."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +13,7 @@ from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import METAVAR, BatchOption, SizeOption
-from kestrel.cli.output import JsonOption, emit, progress
+from kestrel.cli.output import JsonOption, command_line, emit, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
@@ -142,11 +140,6 @@ def design(
         console.print(f"written: {page}", highlight=False)
 
     emit(payload, human, json)
-
-
-def command_line() -> str:
-    """The command that runs, for the page."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _payload(found: Design) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """``kestrel report retrieval``: tables and pages of a benchmark."""
 
-import shlex
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -14,7 +12,7 @@ from rich.table import Table as RichTable
 from kestrel.api.retrieval import load_benchmark
 from kestrel.api.retrieval import report as write_tables
 from kestrel.cli.options import retrieval as options
-from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.output import JsonOption, command_line, emit, note, progress
 from kestrel.cli.retrieval.evaluate import RATE, DatasetOption, ProtocolOption
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given
@@ -78,7 +76,7 @@ def retrieval(
     request = ReportRequest(
         network, load_benchmark(dataset, protocol, strict=strict), output, weights, train, train_images,
         tuple(poolings.split(",")), height, width, rotations, whitening_mode, whitening_dimension, threshold,
-        seed, force, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        seed, force, command_line(),
     )  # fmt: skip
     if (output / FEATURES).is_dir():
         note(f"kestrel: continuing from {output / FEATURES}")

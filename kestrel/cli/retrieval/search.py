@@ -1,7 +1,5 @@
 """``kestrel search``: the nearest pictures of an index."""
 
-import shlex
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ from kestrel.api.pictures import collect_pictures
 from kestrel.api.retrieval import load_truth, query_describer
 from kestrel.api.retrieval import search as search_index
 from kestrel.cli.options import retrieval as options
-from kestrel.cli.output import JsonOption, emit, note, progress
+from kestrel.cli.output import JsonOption, command_line, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
@@ -116,7 +114,7 @@ def search(
 def _made(index: DescriptorIndex, dataset: Path | None) -> dict[str, str]:
     """For the page: where it comes from."""
     about = provenance_now("", index.settings.network, "" if dataset is None else str(dataset),
-                           shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+                           command_line())
     return {**({"dataset": about.dataset} if about.dataset else {}), "network's SHA-256": about.network_hash,
             "made": f"{about.date} by kestrel {about.version}: {about.command}"}
 

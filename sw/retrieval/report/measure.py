@@ -18,6 +18,7 @@ from kestrel.sw.common.provenance import provenance_now
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.compress.report import weight_count
 from kestrel.sw.model.compressed import CompressedNetwork, content_digest, load_network
+from kestrel.sw.model.digest import network_digest
 from kestrel.sw.pictures.listing import find_pictures, spread
 from kestrel.sw.retrieval.benchmark.bootstrap import mean_interval
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
@@ -144,7 +145,7 @@ def make_report(request: ReportRequest, progress: Progress = silent, skip: Skip 
     first = next(iter(results.values()))[1]
     return Report(
         network=network.name, dataset=request.benchmark.folder.resolve().name,
-        provenance=provenance_now(str(request.network), content_digest(network),
+        provenance=provenance_now(str(request.network), network_digest(network),
                                   str(request.benchmark.folder), request.command),
         activation_bits=network.activation_bits,
         weight_bytes=-(-network.weight_bits // 8),

@@ -19,6 +19,10 @@ MASK_COLOUR = "#c8553d"
 FAMILY_COLOURS = {"float": "0.3", "scalar": "#1f4e79", "vector": "#588157", "pruned": "#d4a017",
                   "masks": MASK_COLOUR}
 
+BELOW, BELOW_SLANTED = -0.16, -0.34
+"""Where a legend begins below the axes, in shares of their height: under words along them, and under slanted
+names of layers."""
+
 Chosen = Callable[[Row], bool]
 
 
@@ -66,7 +70,7 @@ def _layers(rows: Sequence[Row], grid: Grid) -> str | None:
                       label=_whitening(whitening), markersize=3)
         axes.tick_params(axis="x", rotation=60)
         _finish(axes, network, "")
-    return _svg(figure, panels)
+    return _svg(figure, panels, BELOW_SLANTED)
 
 
 def _panels(rows: Sequence[Row], grid: Grid, chosen: Chosen) -> str | None:
@@ -211,9 +215,9 @@ def _finish(axes: Axes, title: str, across: str, up: str = "mAP") -> None:
         axes.spines[side].set_visible(False)
 
 
-def _svg(figure: Figure, panels: Sequence[Axes]) -> str:
+def _svg(figure: Figure, panels: Sequence[Axes], below: float = BELOW) -> str:
     for axes in panels:
-        axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+        axes.legend(fontsize=6, frameon=False, loc="upper center", bbox_to_anchor=(0.5, below), ncols=2)
     buffer = io.StringIO()
     with mpl.rc_context(SETTINGS):
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -15,7 +15,8 @@ from PIL import Image
 
 from kestrel.cli.main import run
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.model.compressed import content_digest, load_network
+from kestrel.sw.model.compressed import load_network
+from kestrel.sw.model.digest import network_digest
 from kestrel.sw.pictures.images import generate_picture, open_image
 from kestrel.sw.retrieval.describe.backends import ReferenceBackend
 from kestrel.sw.retrieval.describe.crops import PRESETS
@@ -227,7 +228,7 @@ def test_files_of_a_report(here, tmp_path, capsys, small_large):
         assert "Retrieval on set with vgg16/16:pool1" in text
         for line in ("net.safetensors", found["provenance"]["network_hash"], "kestrel 0", " UTC"):
             assert line in text
-    assert found["provenance"]["network_hash"] == content_digest(load_network("net.safetensors"))
+    assert found["provenance"]["network_hash"] == network_digest(load_network("net.safetensors"))
     assert found["provenance"]["dataset"] == "set"
     assert found["model_bytes"]["float"] == 4 * 9 * (3 * 4 + 4 * 4)
     assert found["model_bytes"]["integer"] == (3 * 4 + 4 * 4) * 35 // 8 + 1
