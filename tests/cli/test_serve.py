@@ -143,6 +143,7 @@ def test_it_serves_until_ctrl_c(here):
 def test_a_chip_that_cannot_be_and_pictures_that_are_gone_are_said(here, tmp_path):
     process, about = started("float.index", "--network", "n.safetensors", "--weights", "random:1", "--images",
                              str(tmp_path))
+    httpx.get(f"{about['url']}api/about", timeout=60)  # it listens before it answers
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, about["engines"]) == (0, ["float"])

@@ -24,6 +24,12 @@ SEARCH = {"type": "http", "method": "POST", "path": "/api/search", "query_string
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def run_alone(task):
+    """What ``task`` returns, on a loop of a thread of its own: a browser of other tests may have one here."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, task).result()
+
+
 def test_a_photograph_of_the_collection_finds_itself(client, ask, photo):
     status, found = ask(client, photo, name="some where\\my.png")
     assert status == 200
@@ -130,7 +136,7 @@ def test_an_upload_that_is_too_large_is_refused(client, ask):
     assert (status, found["error"]) == (413, "upload too large; allowed: at most 0.191 MiB")
     assert ask(client, bytes(200_000))[0] == 400, "as large as allowed, but no picture"
     # Announced as longer than it may be: not a byte of it is read.
-    status, _ = asyncio.run(raw(client.app, [], {"content-length": "99999999"}))
+    status, _ = run_alone(raw(client.app, [], {"content-length": "99999999"}))
     assert status == 413
 
 
@@ -149,7 +155,7 @@ def test_an_upload_of_unknown_length_is_counted(client):
     head = {"type": "http.request", "more_body": True,
             "body": b"--b\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"a\"\r\n\r\n"}
     taken = []
-    status, _ = asyncio.run(raw(client.app, [head, *messages], {}, taken))
+    status, _ = run_alone(raw(client.app, [head, *messages], {}, taken))
     assert status == 413
     assert len(taken) <= 2 + (200_000 + FORM_BYTES) // 50_000, "no more is read than shows it"
 
@@ -157,7 +163,7 @@ def test_an_upload_of_unknown_length_is_counted(client):
 def test_an_upload_that_ends_early_disturbs_nobody(client, ask, photo):
     head = {"type": "http.request", "more_body": True,
             "body": b"--b\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"a\"\r\n\r\nxyz"}
-    status, body = asyncio.run(raw(client.app, [head, {"type": "http.disconnect"}], {}))
+    status, body = run_alone(raw(client.app, [head, {"type": "http.disconnect"}], {}))
     assert (status, json.loads(body)) == (400, {"error": "the upload ended too early"})
     assert ask(client, photo)[0] == 200
 
@@ -285,7 +291,7 @@ def test_a_slow_upload_is_given_up(place, monkeypatch):
         await place.app()(SEARCH | {"headers": headers}, never, send)
         return answer["status"]
 
-    assert asyncio.run(slow()) == 408
+    assert run_alone(slow()) == 408
 
 
 # --- pictures and headers ----------------------------------------------------------------------------------
