@@ -34,22 +34,24 @@ class Waves {
         return std::strtoull(text(context, name).c_str(), nullptr, 10);
     }
     // Looks at the file's size more and more often, the nearer the limit is. What is flushed reaches the file
-    // with the next cycle.
+    // some cycles later.
     void keep_to_limit(std::uint64_t cycle) {
         if (!flushed_) {
             file_.flush();
             flushed_ = true;
+            look_ = cycle + 1 + kFirstLook / 4;
             return;
         }
         flushed_ = false;
-        struct stat status{};
+        struct stat status{}, names{};
         if (stat(name_.c_str(), &status)) return;
+        stat((name_ + ".hier").c_str(), &names);  // the signals' names, which join the file at its end
         // Bytes a cycle, of all so far or of those since the last look; later cycles may write twice as many.
-        const double size = double(status.st_size), done = double(cycle + 1 - from_);
+        const double size = double(status.st_size + names.st_size), done = double(cycle + 1 - from_);
         const double rate = std::max({size / done, (size - size_) / (done - done_), 1.0});
         const double left = (double(limit_) - size) / (2 * rate);
         if (left < kFirstLook) to_ = cycle + 1;
-        else look_ = cycle + 1 + std::uint64_t(left / 2);
+        else look_ = cycle + 1 + std::uint64_t(std::min(left / 2, done / 2));
         size_ = size;
         done_ = done;
     }
