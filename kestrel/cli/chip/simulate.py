@@ -118,7 +118,9 @@ def simulate(
 
 
 def _window(file: Path, start: int, cycles: int | None) -> Waves:
-    return Waves(file, start, WAVES_CYCLES, WAVES_BYTES) if cycles is None else Waves(file, start, cycles)
+    if cycles is not None:
+        return Waves(file, start, cycles)
+    return Waves(file, start, WAVES_CYCLES, WAVES_BYTES - WAVES_BYTES // 50)  # the last cycles go beyond it
 
 
 def _quantiser(path: Path) -> Quantiser:
