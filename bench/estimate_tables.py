@@ -22,6 +22,7 @@ from pathlib import Path
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.common.files import atomic_write
 from kestrel.verif.physical.synthesis import (
     BOXED,
     ecp5_cells,
@@ -127,8 +128,8 @@ class Tables:
 
     def save(self) -> None:
         text = json.dumps(self.content, indent=1)
-        self.path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
-        self.path.with_suffix(".tmp").replace(self.path)
+        with atomic_write(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def jobs(names: set[str]) -> Iterator[tuple[EngineConfig, bool, list[tuple[str, tuple[str, ...]]]]]:

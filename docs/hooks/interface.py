@@ -13,7 +13,8 @@ MARK = "<!-- names -->"
 GROUPS = {
     "kestrel.api.networks": "Networks",
     "kestrel.api.allocation": "Mask bits",
-    "kestrel.api.chip": "Plans, ROM images, Verilog",
+    "kestrel.api.planning": "Plans",
+    "kestrel.api.chip": "ROM images and Verilog",
     "kestrel.api.simulation": "Simulation",
     "kestrel.api.pictures": "Pictures",
     "kestrel.api.descriptors": "Descriptors",

@@ -1,5 +1,6 @@
 """What the pages take from the repository outside docs/: two pages of its root, and links to its files."""
 
+import posixpath
 import re
 from pathlib import Path, PurePosixPath
 
@@ -24,7 +25,7 @@ def site_link(page: str, match: re.Match[str]) -> str:
     of a link to one is its text and its path in the repository.
     """
     source = next((name for name, target in PAGES.items() if target == page), f"docs/{page}")
-    path = normal(PurePosixPath(source).parent / match["file"])
+    path = PurePosixPath(posixpath.normpath(PurePosixPath(source).parent / match["file"]))
     if path.suffix == NOTEBOOK:
         return f"[{match['text']}]({match['file'].removesuffix(NOTEBOOK)}.md{match['anchor'] or ''})"
     if path.parts[0] == "docs" and source.startswith("docs/"):
@@ -35,17 +36,6 @@ def site_link(page: str, match: re.Match[str]) -> str:
         return text if str(path) in text else f"{text} (`{path}`)"
     up = "../" * (len(PurePosixPath(page).parts) - 1)
     return f"[{match['text']}]({up}{inside}{match['anchor'] or ''})"
-
-
-def normal(path: PurePosixPath) -> PurePosixPath:
-    """``path`` without its ``..``."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts:
-            parts.pop()
-        else:
-            parts.append(part)
-    return PurePosixPath(*parts)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kestrel.api.contents import chip_contents
 from kestrel.api.pictures import Pictures
-from kestrel.api.planning import Config, Network, find_config, find_network
+from kestrel.api.planning import Config, Network, check_top, find_config, find_network
 from kestrel.export.descriptor_rom import fit_descriptor
 from kestrel.export.export import ExportReport
 from kestrel.export.export import export_network as write_export
@@ -23,7 +23,7 @@ from kestrel.sw.common.origin import Origin
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.pictures.sizes import Size, height_width
-from kestrel.sw.planning.fit import FITTED, FittedConfig, fit_memories
+from kestrel.sw.planning.fit import FittedConfig, fit_memories, fitted_name
 from kestrel.sw.retrieval.describe.chip_constants import (
     joined_constants,
     map_shapes,
@@ -40,8 +40,6 @@ from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 FILE_LIST = "files.f"
 CONFIG_FILE = "config.toml"
-
-TOPS = ("engine", "chip")
 
 def export_network(
     network: Network, folder: str | Path, config: Config = "edge", size: Size = 224, *, batch: int = 1,
@@ -118,8 +116,7 @@ def fit_config(
         fitted = fit_memories(loaded, base, height, width, inner=inner)
         if constants is not None:
             fitted = fit_descriptor(fitted, constants)
-    name = f"{base.name.removesuffix(FITTED)}{FITTED}"
-    return FittedConfig(fitted.with_options(name=name), base, loaded.name, height, width)
+    return FittedConfig(fitted.with_options(name=fitted_name(base)), base, loaded.name, height, width)
 
 
 def _untrained(
@@ -183,8 +180,7 @@ def write_verilog(
     """
     fitted = config if isinstance(config, FittedConfig) else None
     chosen, output = find_config(config), Path(folder)
-    if top not in TOPS:
-        raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
+    check_top(top)
     options = (("descriptor", descriptor), ("startup-check", startup_check), ("roms", roms is not None))
     for option, given in options:
         if given and top == "engine":

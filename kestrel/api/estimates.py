@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from kestrel.api.planning import Config, Network, find_config, find_network, is_named
+from kestrel.api.planning import Config, Network, check_top, find_config, find_network, is_named
 from kestrel.api.planning import plan as plan_frame
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.progress import Progress
 from kestrel.sw.estimate.devices import find_device
-from kestrel.sw.estimate.estimate import TOPS, Estimate, make_estimate
+from kestrel.sw.estimate.estimate import Estimate, make_estimate
 from kestrel.sw.estimate.speed import DEFAULT_CLOCK_MHZ, check_clock
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.sizes import Size, height_width
-from kestrel.sw.planning.fit import FITTED, fit_layers, fit_memories
+from kestrel.sw.planning.fit import fit_layers, fit_memories, fitted_name
 from kestrel.sw.planning.report import DEFAULT_MASK_BITS, named_layers
 from kestrel.sw.retrieval.describe.maps import pooled_layers
 
@@ -31,8 +31,7 @@ def estimate(
     engine's memories are as small as ``fit_config`` makes them. Raises InputError for anything that the
     configuration cannot hold, an unknown device or an impossible clock.
     """
-    if top not in TOPS:
-        raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
+    check_top(top)
     check_clock(clock_mhz)
     found = None if device is None else find_device(device)
     if fit:
@@ -60,4 +59,4 @@ def fitted_config(network: Network, config: Config, size: Size, *, mask_bits: st
         name = str(network)
         layers = named_layers(name, mask_bits or DEFAULT_MASK_BITS)
         fitted = fit_layers(name, layers, base, height, width, blocks=parse_network(name).blocks)
-    return fitted.with_options(name=f"{base.name.removesuffix(FITTED)}{FITTED}")
+    return fitted.with_options(name=fitted_name(base))

@@ -20,6 +20,8 @@ from kestrel.sw.retrieval.describe.maps import pooled_layers
 
 NETWORK_SUFFIX = ".safetensors"
 
+TOPS = ("engine", "chip")
+
 Network = CompressedNetwork | str | Path
 """A network in memory, a network file, or the name of one that is part of the package: ``embedded`` or
 ``resnet18-retrieval``."""
@@ -39,6 +41,12 @@ def find_config(config: Config) -> EngineConfig:
     if isinstance(config, FittedConfig):
         return config.config
     return config if isinstance(config, EngineConfig) else load_config(str(config))
+
+
+def check_top(top: str) -> None:
+    """Raises InputError for what is neither the engine nor the whole chip."""
+    if top not in TOPS:
+        raise InputError(f"top {top!r}; allowed: {', '.join(TOPS)}")
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from kestrel.cli.help.layout import lay_out
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
-
-DISTRIBUTION = "kestrel-engine"
+from kestrel.sw.common.provenance import DISTRIBUTION
 
 COMMANDS = {
     "compress": "networks.compress:compress",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 DISTRIBUTION = "kestrel-engine"
+"""The name under which kestrel is installed."""
 
 
 @dataclass(frozen=True)

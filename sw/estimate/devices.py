@@ -10,8 +10,8 @@ from kestrel.sw.estimate.memories import Memory
 Shapes = tuple[tuple[int, int], ...]
 
 SHAPES_18K: Shapes = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
-"""Words and bits of a word that a block RAM of 18 kbit can have, in ECP5 (DP16KD) and in the 7 series (half
-of a block of 36 kbit). The last has one port that reads and one that writes."""
+"""Words and bits of a word that a block RAM of 18 kbit can have, in ECP5 (DP16KD). The last has one port that
+reads and one that writes."""
 
 SHAPES_4K: Shapes = ((2048, 2), (1024, 4), (512, 8), (256, 16))
 """The same for the block RAM of iCE40."""

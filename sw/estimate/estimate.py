@@ -10,8 +10,6 @@ from kestrel.sw.estimate.speed import Speed
 from kestrel.sw.planning.plan import Plan
 from kestrel.sw.planning.report import PlanReport
 
-TOPS = ("engine", "chip")
-
 
 @dataclass(frozen=True)
 class Resource:

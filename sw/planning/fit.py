@@ -36,6 +36,11 @@ PATIENCE = 12
 """Depths in a row that are tried in vain before the search for a smaller ``partial_depth`` ends."""
 
 
+def fitted_name(base: EngineConfig) -> str:
+    """The name of a configuration that is ``base`` fitted to a network."""
+    return f"{base.name.removesuffix(FITTED)}{FITTED}"
+
+
 @dataclass(frozen=True)
 class FittedConfig:
     """``config``, made of ``base`` for a network, by name, and the size of its images."""

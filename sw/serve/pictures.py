@@ -6,8 +6,6 @@ new JPEG, never the file itself.
 """
 
 import io
-import threading
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.pictures.decode import IMAGE_SUFFIXES, PIXELS_MAX, read_picture
 from kestrel.sw.retrieval.search.index import DescriptorIndex
+from kestrel.sw.serve.kept import Kept
 
 SIDES = {"small": 480, "large": 1600}
 """Longest side in pixels of what is sent, by the word in the address."""
@@ -34,8 +33,7 @@ class IndexPictures:
         self._index = index
         self._folder = folder
         self._names = frozenset(index.names)
-        self._kept: OrderedDict[tuple[Path, int, str], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[Path, int, str], bytes] = Kept(KEPT)
 
     def file(self, name: str) -> Path | None:
         """The file of a picture; None for a name that is not in the index, and for a file that is not there
@@ -54,17 +52,8 @@ class IndexPictures:
 
     def jpeg(self, path: Path, size: str) -> bytes:
         """A file of ``file``, reduced to the side that ``size`` names. Raises InputError."""
-        key = (path, path.stat().st_mtime_ns, size)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = jpeg(read_picture(path).rgb, SIDES[size])
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return made
+        return self._kept.get((path, path.stat().st_mtime_ns, size),
+                              lambda: jpeg(read_picture(path).rgb, SIDES[size]))
 
     def missing(self, most: int) -> tuple[list[str], int]:
         """Of at most ``most`` names, evenly spread, those without a picture; and how many were looked for."""

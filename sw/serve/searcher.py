@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from kestrel.sw.retrieval.search.regions import (
     picture_regions,
 )
 from kestrel.sw.retrieval.search.structures import CODES
+from kestrel.sw.serve.kept import Kept
 from kestrel.sw.serve.pictures import IndexPictures
 
 CHIP = "rtl"
@@ -92,8 +92,7 @@ class Searcher:
         self._quick = next(iter(self.engines.values()))
         self._simulating = threading.Lock()
         self._searching = threading.Lock()
-        self._keeping = threading.Lock()
-        self._kept: OrderedDict[tuple[str, int], PictureRegions] = OrderedDict()
+        self._kept: Kept[tuple[str, int], PictureRegions] = Kept(KEPT)
 
     def search(self, rgb: np.ndarray, asked: Asked) -> Answer:
         """The pictures nearest to uint8 RGB [H, W, 3]. Raises InputError, and SimulationError where a frame
@@ -129,19 +128,10 @@ class Searcher:
         if path is None:
             return None
         try:
-            key = (name, path.stat().st_mtime_ns)
-            with self._keeping:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    return self._kept[key]
-            made = picture_regions(self._quick, read_picture(path).rgb)
+            return self._kept.get((name, path.stat().st_mtime_ns),
+                                  lambda: picture_regions(self._quick, read_picture(path).rgb))
         except (InputError, OSError):
             return None
-        with self._keeping:
-            self._kept[key] = made
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return made
 
 
 def _counts(describer: Describer) -> tuple[int, int]:

@@ -1,18 +1,12 @@
 """Who is told how far a build is. A build is deep below those who show progress, and rarely happens."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
-"""progress(description, total) yields advance(steps), total None where it is not known."""
+from kestrel.sw.common.progress import Progress, silent
 
-
-def _silent(description: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:  # noqa: ARG001
-    return nullcontext(lambda steps: None)
-
-
-_progress: ContextVar[Progress] = ContextVar("progress", default=_silent)
+_progress: ContextVar[Progress] = ContextVar("progress", default=silent)
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Views of waveforms: which signals GTKWave and Surfer show when they open the file, along a pixel's way."""
 
+import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from vcd.gtkw import GTKWSave
@@ -28,56 +30,54 @@ GROUPS = (
 
 GTKWAVE, SURFER = ".gtkw", ".sucl"
 
+DECLARATION = re.compile(r"^\s*(?:(?:input|output)\s+)?(?:wire|reg)\s+(\[\d+:0\])?\s*(\w+)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Its place in the hierarchy, and its range as ``[7:0]``, "" of one bit."""
+
+    path: str
+    bits: str
+
+
+Groups = Sequence[tuple[str, Sequence[Signal]]]
+
 
 def write_views(waves: Path, sources: Sequence[Path], top: str) -> tuple[Path, ...]:
     """Writes a GTKWave save file and a Surfer command file beside ``waves`` (.fst), of a model of module
     ``top`` made from ``sources``. Files that are there stay, as they may have been changed by hand. Returns
     those written."""
     core = next(path for path in sources if path.stem == CORE).read_text(encoding="utf-8")
-    found = [(title, [name + _range(core, name) for name in names.split() if _declared(core, name)])
-             for title, names in GROUPS]
+    ranges = {name: bits or "" for bits, name in DECLARATION.findall(core)}
     scope = f"TOP.{top}.core"
+    groups = [(title, [Signal(f"{scope}.{name}", ranges[name]) for name in names.split() if name in ranges])
+              for title, names in GROUPS]
     written: list[Path] = []
-    for suffix, write in ((GTKWAVE, _write_gtkwave), (SURFER, _write_surfer)):
+    for suffix, text in ((GTKWAVE, _for_gtkwave(waves, scope, groups)), (SURFER, _for_surfer(groups))):
         path = waves.with_suffix(suffix)
         if not path.exists():
             with atomic_write(path) as temporary:
-                write(temporary, waves, scope, found)
+                temporary.write_text(text, encoding="utf-8")
             written.append(path)
     return tuple(written)
 
 
-Groups = Sequence[tuple[str, Sequence[str]]]
+def _for_gtkwave(waves: Path, scope: str, groups: Groups) -> str:
+    file = io.StringIO()
+    save = GTKWSave(file)
+    save.dumpfile(waves.name, abspath=False)
+    save.treeopen(f"{scope}.")
+    for title, signals in groups:
+        save.blank(title)
+        for signal in signals:
+            save.trace(signal.path + signal.bits)
+    return file.getvalue()
 
 
-def _write_gtkwave(path: Path, waves: Path, scope: str, groups: Groups) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        save = GTKWSave(file)
-        save.dumpfile(waves.name, abspath=False)
-        save.treeopen(f"{scope}.")
-        for title, names in groups:
-            save.blank(title)
-            for name in names:
-                save.trace(f"{scope}.{name}")
-
-
-def _write_surfer(path: Path, waves: Path, scope: str, groups: Groups) -> None:  # noqa: ARG001
+def _for_surfer(groups: Groups) -> str:
     lines: list[str] = []
-    for title, names in groups:
+    for title, signals in groups:
         lines.append(f"divider_add {title}")
-        lines += [f"variable_add {scope}.{name.partition('[')[0]}" for name in names]
-    path.write_text("\n".join([*lines, "zoom_fit", ""]), encoding="utf-8")
-
-
-def _declaration(module: str, name: str) -> re.Match[str] | None:
-    pattern = rf"^\s*(?:(?:input|output)\s+)?(?:wire|reg)\s+(\[\d+:0\]\s*)?{name}\b"
-    return re.search(pattern, module, re.MULTILINE)
-
-
-def _declared(module: str, name: str) -> bool:
-    return _declaration(module, name) is not None
-
-
-def _range(module: str, name: str) -> str:
-    found = _declaration(module, name)
-    return "" if found is None or found[1] is None else found[1].strip()
+        lines += [f"variable_add {signal.path}" for signal in signals]
+    return "\n".join([*lines, "zoom_fit", ""])

@@ -1,60 +1,41 @@
 """``kestrel estimate``: what a chip costs and does, without synthesis."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from kestrel.api.estimates import estimate as estimate_chip
-from kestrel.api.planning import is_network_file
+from kestrel.cli.options import planned
 from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import When
-from kestrel.sw.estimate.devices import DEVICES
 from kestrel.sw.estimate.estimate import DeviceUse, Estimate
 from kestrel.sw.estimate.logic import UNIT
 from kestrel.sw.estimate.speed import digits
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.maps import parse_maps
 
-NAMED_ONLY = When(lambda values: not is_network_file(values["network"]),
-                  "with a network file, which has its own", "with a network's name")
-"""When --mask-bits has an effect."""
 
-
-@declares("config settings size batch pool_maps clock device top fit", effects={"mask_bits": NAMED_ONLY})
+@declares("config settings size batch pool_maps clock device top fit",
+          effects={"mask_bits": planned.NAMED_ONLY})
 def estimate(
-    network: Annotated[
-        str,
-        typer.Argument(
-            help="Compressed network (.safetensors, or a name in list), or a name: vgg16, vgg16/8:pool3."
-        ),
-    ],
+    network: planned.FileOrNameArgument,
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
     batch: BatchOption = 1,
     clock: ClockOption = DEFAULT_CLOCK,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"FPGA to fit into: {', '.join(DEVICES)}.")
-    ] = None,
-    top: Annotated[
-        Top, typer.Option(help="engine, or chip: with what stands around it and a descriptor unit.")
-    ] = Top.ENGINE,
-    mask_bits: Annotated[
-        str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
-    ] = None,
+    device: planned.DeviceOption = None,
+    top: planned.EstimatedTopOption = Top.ENGINE,
+    mask_bits: planned.NamedMaskBitsOption = None,
     pool_maps: PoolMapsOption = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="With the engine's memories as small as the network allows.")
-    ] = False,
+    fit: planned.FitMemoriesOption = False,
     json: JsonOption = False,
 ) -> None:
     """Estimate speed, memories, area, FPGA cells and energy of a chip, without synthesis.

@@ -9,15 +9,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.planning import FramePlan, is_network_file
+from kestrel.api.planning import FramePlan
 from kestrel.api.planning import plan as plan_frame
+from kestrel.cli.options import planned
 from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, chosen_config
 from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import plot_kind
@@ -34,25 +34,15 @@ EXIT_UNPROVED = 1
 @declares(
     "config settings size batch pool_maps clock output",
     writes={"output": FileOutput(plot_kind("plan"), PLOT_SUFFIXES)},
-    effects={
-        "mask_bits": When(lambda values: not is_network_file(values["network"]),
-                          "with a network file, which has its own", "with a network's name"),
-    },
+    effects={"mask_bits": planned.NAMED_ONLY},
 )
 def plan(
-    network: Annotated[
-        str,
-        typer.Argument(
-            help="Compressed network (.safetensors, or a name in list), or a name: vgg16, vgg16/8:pool3."
-        ),
-    ],
+    network: planned.FileOrNameArgument,
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
     batch: BatchOption = 1,
-    mask_bits: Annotated[
-        str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
-    ] = None,
+    mask_bits: planned.NamedMaskBitsOption = None,
     pool_maps: PoolMapsOption = None,
     clock: ClockOption = DEFAULT_CLOCK,
     output: Annotated[

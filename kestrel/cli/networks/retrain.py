@@ -45,12 +45,15 @@ def _with_term(*terms: str) -> When:
                 f"in a loss without {' or '.join(terms)}", f"with {names} in --loss")
 
 
-def _checkpoint(values: Values) -> Path | None:
+def _checkpoint_file(output: Path, checkpoint: Path | None, no_checkpoint: bool) -> Path | None:
     """The file that the run continues from."""
-    output = values["output"]
-    if values["checkpoint"] is not None or values["no_checkpoint"]:
-        return values["checkpoint"]
+    if checkpoint is not None or no_checkpoint:
+        return checkpoint
     return output.with_name(f"{output.stem}.checkpoint{SUFFIX}")
+
+
+def _kept_checkpoint(values: Values) -> Path | None:
+    return _checkpoint_file(values["output"], values["checkpoint"], values["no_checkpoint"])
 
 
 @declares(
@@ -84,7 +87,7 @@ def _checkpoint(values: Values) -> Path | None:
         "patience": When(lambda v: v["held_out"] > 0, "with --held-out 0", "with --held-out above 0"),
         "plot": Given("log"),
     },
-    kept=keeps(_checkpoint, "the training up to its last validation"),
+    kept=keeps(_kept_checkpoint, "the training up to its last validation"),
 )
 def retrain(
     images: Annotated[Path, typer.Option(help="Folder of training pictures.")],
@@ -202,7 +205,7 @@ def retrain(
                         parse_size(validation_size), workers, unreadable_share, seed),
         precision, device,
     )  # fmt: skip
-    kept = _checkpoint({"output": output, "checkpoint": checkpoint, "no_checkpoint": no_checkpoint})
+    kept = _checkpoint_file(output, checkpoint, no_checkpoint)
     files = RetrainFiles(kept, log, plot, classifier, save_classifier)
     if kept is not None and kept.is_file():
         note(f"kestrel: continuing from {kept}")

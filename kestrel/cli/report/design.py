@@ -8,7 +8,8 @@ from rich.console import Console
 
 from kestrel.api.designs import design as make_design
 from kestrel.api.designs import report_design
-from kestrel.cli.chip.estimate import NAMED_ONLY, estimate_payload
+from kestrel.cli.chip.estimate import estimate_payload
+from kestrel.cli.options import planned
 from kestrel.cli.options.clock import DEFAULT_CLOCK, ClockOption
 from kestrel.cli.options.config import ConfigOption, SetOption, Top, chosen_config
 from kestrel.cli.options.maps import PoolMapsOption
@@ -19,7 +20,6 @@ from kestrel.cli.rules.effects import Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.kinds import DESIGN_PAGE
 from kestrel.sw.design.design import Design
-from kestrel.sw.estimate.devices import DEVICES
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.maps import parse_maps
 
@@ -28,14 +28,14 @@ OTHER_NAMED = (Given("against"), When(lambda values: not _is_file(values["agains
 
 
 def _is_file(network: str | None) -> bool:
-    return not NAMED_ONLY.holds({"network": network})
+    return not planned.NAMED_ONLY.holds({"network": network})
 
 
 @declares(
     "config settings size batch pool_maps clock device top fit allocation output against",
     writes={"output": FileOutput(DESIGN_PAGE, (".html",))},
     effects={
-        "mask_bits": NAMED_ONLY,
+        "mask_bits": planned.NAMED_ONLY,
         "descriptors": Given("dataset"),
         "dataset": Given("descriptors"),
         "protocol": Given("dataset"),
@@ -45,31 +45,18 @@ def _is_file(network: str | None) -> bool:
     },
 )
 def design(
-    network: Annotated[
-        str,
-        typer.Argument(
-            help="Compressed network (.safetensors, or a name in list), or a name: vgg16, vgg16/8:pool3."
-        ),
-    ],
+    network: planned.FileOrNameArgument,
     output: Annotated[Path, typer.Option("-o", "--output", help="Page to write (.html).")],
     config: ConfigOption = "edge",
     settings: SetOption = None,
     size: SizeOption = "224",
     batch: BatchOption = 1,
     clock: ClockOption = DEFAULT_CLOCK,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"FPGA to fit into: {', '.join(DEVICES)}.")
-    ] = None,
-    top: Annotated[
-        Top, typer.Option(help="engine, or chip: with what stands around it and a descriptor unit.")
-    ] = Top.ENGINE,
-    mask_bits: Annotated[
-        str | None, typer.Option(help="Mask bits of a network given by name, BITS*LAYERS,...; else 3.")
-    ] = None,
+    device: planned.DeviceOption = None,
+    top: planned.EstimatedTopOption = Top.ENGINE,
+    mask_bits: planned.NamedMaskBitsOption = None,
     pool_maps: PoolMapsOption = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="With the engine's memories as small as the network allows.")
-    ] = False,
+    fit: planned.FitMemoriesOption = False,
     allocation: Annotated[
         Path | None, typer.Option(help="What `kestrel allocate --json` printed: sensitivities of the layers.")
     ] = None,

@@ -40,6 +40,12 @@ function caption(match) {
   return `${match.rank}. ${match.name}, ${answer.measure} ${score(match)}`;
 }
 
+function swatch(pair) {
+  const made = element("b", { textContent: pair });
+  made.style.background = `var(--pair-${pair})`;
+  return made;
+}
+
 function select(number, focus) {
   selected = number;
   const match = answer.matches[number];
@@ -54,9 +60,8 @@ function select(number, focus) {
   $("match").disabled = !large;
   $("match-caption").textContent = caption(match);
   const lines = match.regions.map((pair, at) => element("li", {},
-    element("b", { className: `swatch-${at + 1}`, textContent: at + 1 }), ` agreement ${pair.agreement.toFixed(2)}`));
+    swatch(at + 1), ` agreement ${pair.agreement.toFixed(2)}`));
   if (!lines.length) lines.push(element("li", { textContent: "no regions were compared for this match" }));
-  lines.forEach((line) => { const b = line.querySelector("b"); if (b) b.style.background = `var(--pair-${b.textContent})`; });
   $("agreements").replaceChildren(...lines);
   if ($("large").open) fillLarge();
 }
