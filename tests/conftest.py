@@ -16,6 +16,14 @@ NO_SKIPS_VARIABLE = "KESTREL_NO_SKIPS"
 """Set to 1, a skipped test fails unless it is marked ``needs_data``: a missing tool hides what is broken."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis draws from the run's seed too, if one is given and --hypothesis-seed is not."""
+    text = os.environ.get(SEED_VARIABLE)
+    if text is not None and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = text
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """Seed of a random test: drawn anew each time, or given by KESTREL_SEED. A failure reports it."""

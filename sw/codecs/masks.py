@@ -21,6 +21,9 @@ from kestrel.sw.compress.refine import Refine, keep_masks, nearest_masks, round_
 FAMILY = "masks"
 KERNELS = (1, 3)
 
+SMALLEST_UNIT = float(np.finfo(np.float32).tiny)
+"""Of the scalars: below it float32 has fewer digits, and at last none."""
+
 
 @dataclass(frozen=True)
 class MaskOptions:
@@ -67,7 +70,8 @@ def quantise(weights: np.ndarray, options: MaskOptions) -> Kernels:
 def rounded(weights: np.ndarray, fit: Fit, bits: int, refine: Refine | None = None) -> Kernels:
     """A fit of ``weights`` with its scalars rounded to 8 bits, the largest to the largest; refine: how, by
     default to the least error of the weights."""
-    unit = np.float32((float(fit.alpha.max(initial=0.0)) or 1.0) / SCALAR_MAX)
+    largest = float(fit.alpha.max(initial=0.0)) or 1.0
+    unit = np.float32(max(largest / SCALAR_MAX, SMALLEST_UNIT))
     units = np.full(weights.shape[1], float(unit))
     refine = refine or (nearest_masks if weights.shape[2] == 3 else keep_masks)
     mask, alpha = refine(weights.astype(np.float64), fit, units, bits)

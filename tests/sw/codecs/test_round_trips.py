@@ -78,6 +78,21 @@ def test_decoding_gives_what_the_encoder_states(family):
     assert seen[family] >= EXAMPLES[family] // 2  # less only where there are no more different ones
 
 
+@pytest.mark.parametrize("largest", [1e-45, 1e-38, 1e-30])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_near_the_smallest_of_float32(family, largest, rng):
+    module = FAMILIES[family][2]
+    shape = {"product": (6, 4), "residual": (6, 4), "svd": (6, 4), "batch-norm": (4, 6)}.get(family, (2, 3, 3, 3))
+    weights = (rng.integers(-1, 2, shape) * np.float32(largest)).astype(np.float32)
+    options = {"product": product.ProductOptions(2, 2, "x"), "residual": residual.ResidualOptions(2, 2),
+               "svd": svd.SvdOptions(1), "batch-norm": 4, "scalar": scalar.ScalarOptions(bits=2),
+               "pruned": pruned.PrunedOptions(), "masks": masks.MaskOptions(1),
+               "vector": vector.VectorOptions(codewords=64)}.get(family)
+    stream, stated = encoded(module, weights, options)
+    assert np.isfinite(stated).all()
+    np.testing.assert_array_equal(decode_array(stream).view(np.uint32), stated.view(np.uint32))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_cut_or_changed_stream_is_refused_in_one_line(family, rng):
     module = FAMILIES[family][2]
