@@ -1,6 +1,5 @@
 """``kestrel index``: an index of descriptors, with its sub-commands."""
 
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
@@ -130,10 +129,8 @@ def info(
 ) -> None:
     """Show what an index holds and how its descriptors were made."""
     found = DescriptorIndex.load(path)
-    payload = {"index": path, "bytes": path.stat().st_size, **found.describe()}
-    if recall is not None:
-        measured = found.recall(recall)
-        payload["recall"] = asdict(measured)
+    payload = {"index": path, "bytes": path.stat().st_size, **found.describe(),
+               **({} if recall is None else found.recall(recall).payload())}
     if names:
         payload["names"] = found.names
 

@@ -1,7 +1,7 @@
 """How much an approximate search finds of what an exact one finds, measured on entries of the index."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -24,6 +24,10 @@ class Recall:
     at_1: float
     at_depth: float
     seconds: float
+
+    def payload(self) -> dict[str, object]:
+        """As `kestrel index info` prints it."""
+        return {"recall": asdict(self)}
 
 
 def measured_recall(neighbours: Neighbours, queries: int, seed: int = 0) -> Recall:
