@@ -103,7 +103,8 @@ def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None 
         quantiser = fit_quantiser(training.vectors, rule,
                                   f"{Path(name).name}, {len(training.names)} images, {rule}", options.bits)
     return DescriptorIndex.create(
-        options.kind_for(len(descriptors.names) if count is None else count), training, quantiser, spool)
+        options.kind_for(len(descriptors.names) if count is None else count), training, quantiser, spool,
+        count)
 
 
 def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], names: Sequence[str], *,

@@ -116,8 +116,8 @@ def test_parts_built_like_one_index_are_joined(here, capsys, rng):
     assert refused(capsys, "index", "merge", "0.index", "1.index", "-o", "0.index").startswith(
         "kestrel: error: output 0.index is an input of the same command")
     assert refused(capsys, "index", "build", "0.npz", "-o", "x.index", "--like", "all.index", "--structure",
-                   "ivf").endswith("--structure ivf with --like all.index, which has it already; allowed: one of "
-                              "the two")
+                   "ivf").endswith("--structure ivf with --like all.index, which has it already; allowed: "
+                                   "one of the two")
     assert not (here / "x.index").exists()
 
 

@@ -96,10 +96,11 @@ class DescriptorIndex:
 
     @classmethod
     def create(cls, kind: Kind, training: Descriptors,
-               quantiser: Quantiser | None = None, spool: Path | None = None) -> "DescriptorIndex":
+               quantiser: Quantiser | None = None, spool: Path | None = None,
+               count: int | None = None) -> "DescriptorIndex":
         """An empty index. ``training`` gives the settings, places the cells of ivf and, where no
-        ``quantiser`` is given, the range of bytes and the thresholds of bits. ``spool``: see
-        Neighbours.empty. Raises InputError."""
+        ``quantiser`` is given, the range of bytes and the thresholds of bits. ``spool`` and
+        ``count``: see Neighbours.empty. Raises InputError."""
         count, dimension = training.vectors.shape
         if not count or not dimension:
             raise InputError("no descriptors to begin an index with; allowed: at least one")
@@ -109,7 +110,7 @@ class DescriptorIndex:
                              f"allowed: {dimension}, as the descriptors have")
         columns = _columns(kind, dimension, quantiser)
         neighbours = neighbours_of(kind).empty(kind, columns, training.vectors, _byte_range(kind, quantiser),
-                                               spool)
+                                               spool, count)
         return cls(training.settings, dimension, quantiser, [], neighbours)
 
     def add(self, descriptors: Descriptors, source: str, advance: Advance | None = None) -> None:

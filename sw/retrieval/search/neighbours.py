@@ -84,12 +84,14 @@ class Neighbours:
 
     @classmethod
     def empty(cls, kind: Kind, dimension: int, training: np.ndarray,
-              byte_range: tuple[float, float] | None = None, spool: Path | None = None) -> "Neighbours":
+              byte_range: tuple[float, float] | None = None, spool: Path | None = None,
+              count: int | None = None) -> "Neighbours":
         """No vectors yet. ``training`` float32 [N, dimension] places the cells of ``ivf`` (others ignore
-        it); ``byte_range``: values that the codes 0 and 256 would stand for, needed for bytes; ``spool``: a
-        folder for what need not be in memory (ivfpq)."""
+        it), as many as suit ``count`` vectors (None: those of the training set); ``byte_range``: values that
+        the codes 0 and 256 would stand for, needed for bytes; ``spool``: a folder for what need not be in
+        memory (ivfpq)."""
         del spool  # all of it is in memory here
-        index = new_index(kind, dimension, cells_for(len(training)), byte_range)
+        index = new_index(kind, dimension, cells_for(len(training), count), byte_range)
         if kind.structure == "ivf":
             index.train(np.ascontiguousarray(training, dtype=np.float32))
             if byte_range is not None:

@@ -47,14 +47,15 @@ class RefinedNeighbours(Neighbours):
 
     @classmethod
     def empty(cls, kind: Kind, dimension: int, training: np.ndarray,
-              byte_range: tuple[float, float] | None = None, spool: Path | None = None
-              ) -> "RefinedNeighbours":
-        """No vectors yet. ``training`` float32 [N, dimension] places cells and codes; ``spool``: a folder for
-        what is added, until it is written. Raises InputError for too few."""
+              byte_range: tuple[float, float] | None = None, spool: Path | None = None,
+              count: int | None = None) -> "RefinedNeighbours":
+        """No vectors yet. ``training`` float32 [N, dimension] places cells and codes, ``count`` as in
+        Neighbours; ``spool``: a folder for what is added, until it is written. Raises InputError for too
+        few."""
         if len(training) < CODE_TRAINING:
             raise InputError(f"structure {kind.structure!r} learned from {len(training)} descriptors; "
                              f"allowed: at least {CODE_TRAINING}, or structure flat")
-        index = new_index(kind, dimension, cells_for(len(training)), byte_range)
+        index = new_index(kind, dimension, cells_for(len(training), count), byte_range)
         index.train(_padded(training))
         made = cls(kind, dimension, index, np.zeros(0, dtype=np.int64), byte_range)
         made.rows = Rows(np.zeros((0, dimension), np.float32 if byte_range is None else np.uint8),
