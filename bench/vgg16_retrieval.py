@@ -12,6 +12,8 @@ they are there:
     start.pt             one layer after the other by ridge regression (sw/retrain/dense/regression.py)
     deep.pt              conv5_1 to conv5_3 trained behind what the others make
     all.pt               all six trained together
+    joined.pt            all six trained further, towards the similarities of a joined teacher: the map that
+                         they read and two of the residual network's, whitened by region
     float.safetensors    the whole network, its normalisation of batches folded into weights and biases
 
 A stage that was stopped goes on where its last checkpoint was written. ``kestrel compress`` makes integers of
@@ -35,14 +37,16 @@ from kestrel.sw.pictures.images import list_images
 from kestrel.sw.retrain.dense.layers import DeepLayers
 from kestrel.sw.retrain.dense.passes import FRONT, Pass, Sources, make_pass
 from kestrel.sw.retrain.dense.regression import explained, fit_layer
+from kestrel.sw.retrain.dense.relations import Joined, JoinedLoss, whitening_of
 from kestrel.sw.retrain.dense.targets import (
+    LAYER3_0,
     LAYER4_0,
     TEACHER_LAYERS,
     Targets,
     channel_scale,
     main_components,
 )
-from kestrel.sw.retrain.dense.training import PhaseSettings, train, validate
+from kestrel.sw.retrain.dense.training import DenseLoss, PhaseSettings, train, validate
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.start import load_float
 
@@ -59,7 +63,16 @@ WHOLE = 224
 DEEP = 3
 """The first of the layers of the fifth block, counted from conv4_1."""
 
-SCALED = "scaled"
+SCALED, DEEPEST = "scaled", "deepest"
+
+JOINED_DIMENSION = 256
+"""Of each of the joined teacher's maps."""
+
+VIEWS = 2
+"""Crops of a photograph in a batch, which the joined teacher finds alike."""
+
+FEW = 2
+"""Whitenings are of every second crop."""
 
 
 class Log:
@@ -95,18 +108,29 @@ def regress(model: DeepLayers, teacher: FloatConvs, passes: Sequence[Pass], held
         everything = [given.forward(read, name_of(number + 1), layer).without(read) for given in everything]
 
 
+def joined_loss(model: DeepLayers, passes: Sequence[Pass]) -> JoinedLoss:
+    """The teacher of several maps, and the whitening of what ``model`` makes."""
+    model.eval()
+    few = [given.part(FEW) for given in passes]
+    few = [given.forward(FRONT, SCALED, model.scaled).forward(SCALED, DEEPEST, nn.Sequential(*model.convs()))
+           for given in few]
+    teacher = {name: whitening_of(few, name, JOINED_DIMENSION) for name in (FRONT, LAYER3_0, LAYER4_0)}
+    return JoinedLoss(whitening_of(few, DEEPEST, model.convs()[-1].shape.out_channels), Joined(teacher))
+
+
 def train_from(model: DeepLayers, first: int, passes: Sequence[Pass], held_out: Pass, settings: PhaseSettings,
-               checkpoint: Path, log: Log) -> None:
+               checkpoint: Path, log: Log, joined: JoinedLoss | None = None) -> None:
     """Trains the layers from ``first`` on, behind what those before it make."""
+    loss = DenseLoss(settings, LAYER4_0, joined)
     model.eval()
     everything = [given.forward(FRONT, SCALED, model.scaled) for given in [*passes, held_out]]
     for number, layer in enumerate(model.convs()[:first]):
         everything = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
                       for given in everything]
     layers = nn.Sequential(*model.convs()[first:])
-    before = validate(layers, name_of(first), LAYER4_0, everything[-1])
+    before = validate(layers, name_of(first), loss, everything[-1])
     log.write(checkpoint.stem, **{f"{name}_held_out": value for name, value in before.items()})
-    train(layers, name_of(first), LAYER4_0, everything[:-1], everything[-1], settings, checkpoint,
+    train(layers, name_of(first), loss, everything[:-1], everything[-1], settings, checkpoint,
           lambda figures: log.write(checkpoint.stem, **figures))
 
 
@@ -125,6 +149,7 @@ def main() -> None:
     parser.add_argument("--whole", type=int, default=WHOLE)
     parser.add_argument("--deep-steps", type=int, default=600)
     parser.add_argument("--all-steps", type=int, default=300)
+    parser.add_argument("--joined-steps", type=int, default=300)
     parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -157,6 +182,9 @@ def main() -> None:
             options.deep_steps, options.batch, options.rate, seed=options.seed), path, log)),
         ("all", lambda path: train_from(model, 0, passes, held_out, PhaseSettings(
             options.all_steps, options.batch, options.rate / 2, seed=options.seed + 1), path, log)),
+        ("joined", lambda path: train_from(model, 0, passes, held_out, PhaseSettings(
+            options.joined_steps, options.batch, options.rate / 2, views=VIEWS, seed=options.seed + 2),
+            path, log, joined_loss(model, passes))),
     ]
     for name, run in phases:
         path = folder / f"{name}.pt"
