@@ -1,6 +1,7 @@
 """Every proof holds, and does not when the block has the proof's fault."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,9 @@ def test_the_command_writes_what_it_proved(tmp_path, capsys):
 def test_an_unknown_proof_is_refused(capsys):
     assert main(["pool"]) == 2
     assert capsys.readouterr().err.startswith("proof 'pool'; allowed: axi-lite, ")
+
+
+def test_the_documentation_lists_every_proof():
+    page = (Path(__file__).parents[3] / "docs" / "verification.md").read_text(encoding="utf-8")
+    for name, proof in PROOFS.items():
+        assert f"| `{name}` | {proof.says} | {proof.method} |" in page
