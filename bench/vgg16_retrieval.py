@@ -11,9 +11,7 @@ they are there:
                          photograph as a whole, which is held out
     start.pt             one layer after the other by ridge regression (sw/retrain/dense/regression.py)
     deep.pt              conv5_1 to conv5_3 trained behind what the others make
-    all.pt               all six trained together
-    joined.pt            all six trained further, towards the similarities of a joined teacher: the map that
-                         they read and two of the residual network's, whitened by region
+    settled.pt           the same three trained further, at a lower rate
     float.safetensors    the whole network, its normalisation of batches folded into weights and biases
 
 A stage that was stopped goes on where its last checkpoint was written. ``kestrel compress`` makes integers of
@@ -37,16 +35,14 @@ from kestrel.sw.pictures.images import list_images
 from kestrel.sw.retrain.dense.layers import DeepLayers
 from kestrel.sw.retrain.dense.passes import FRONT, Pass, Sources, make_pass
 from kestrel.sw.retrain.dense.regression import explained, fit_layer
-from kestrel.sw.retrain.dense.relations import Joined, JoinedLoss, whitening_of
 from kestrel.sw.retrain.dense.targets import (
-    LAYER3_0,
     LAYER4_0,
     TEACHER_LAYERS,
     Targets,
     channel_scale,
     main_components,
 )
-from kestrel.sw.retrain.dense.training import DenseLoss, PhaseSettings, train, validate
+from kestrel.sw.retrain.dense.training import PhaseSettings, train, validate
 from kestrel.sw.retrain.networks.floats import FloatConvs
 from kestrel.sw.retrain.start import load_float
 
@@ -63,16 +59,7 @@ WHOLE = 224
 DEEP = 3
 """The first of the layers of the fifth block, counted from conv4_1."""
 
-SCALED, DEEPEST = "scaled", "deepest"
-
-JOINED_DIMENSION = 256
-"""Of each of the joined teacher's maps."""
-
-VIEWS = 2
-"""Crops of a photograph in a batch, which the joined teacher finds alike."""
-
-FEW = 2
-"""Whitenings are of every second crop."""
+SCALED = "scaled"
 
 
 class Log:
@@ -108,29 +95,24 @@ def regress(model: DeepLayers, teacher: FloatConvs, passes: Sequence[Pass], held
         everything = [given.forward(read, name_of(number + 1), layer).without(read) for given in everything]
 
 
-def joined_loss(model: DeepLayers, passes: Sequence[Pass]) -> JoinedLoss:
-    """The teacher of several maps, and the whitening of what ``model`` makes."""
+def behind_fourth_block(model: DeepLayers, passes: Sequence[Pass]) -> list[Pass]:
+    """The passes with what the fourth block makes, which is not trained any further."""
     model.eval()
-    few = [given.part(FEW) for given in passes]
-    few = [given.forward(FRONT, SCALED, model.scaled).forward(SCALED, DEEPEST, nn.Sequential(*model.convs()))
-           for given in few]
-    teacher = {name: whitening_of(few, name, JOINED_DIMENSION) for name in (FRONT, LAYER3_0, LAYER4_0)}
-    return JoinedLoss(whitening_of(few, DEEPEST, model.convs()[-1].shape.out_channels), Joined(teacher))
+    found = [given.forward(FRONT, SCALED, model.scaled) for given in passes]
+    for number, layer in enumerate(model.convs()[:DEEP]):
+        found = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
+                 for given in found]
+    return found
 
 
-def train_from(model: DeepLayers, first: int, passes: Sequence[Pass], held_out: Pass, settings: PhaseSettings,
-               checkpoint: Path, log: Log, joined: JoinedLoss | None = None) -> None:
-    """Trains the layers from ``first`` on, behind what those before it make."""
-    loss = DenseLoss(settings, LAYER4_0, joined)
-    model.eval()
-    everything = [given.forward(FRONT, SCALED, model.scaled) for given in [*passes, held_out]]
-    for number, layer in enumerate(model.convs()[:first]):
-        everything = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
-                      for given in everything]
-    layers = nn.Sequential(*model.convs()[first:])
-    before = validate(layers, name_of(first), loss, everything[-1])
+def train_deep(model: DeepLayers, passes: Sequence[Pass], settings: PhaseSettings, checkpoint: Path,
+               log: Log) -> None:
+    """Trains the layers of the fifth block on all passes but the last, which is held out."""
+    *training, held_out = behind_fourth_block(model, passes)
+    layers = nn.Sequential(*model.convs()[DEEP:])
+    before = validate(layers, name_of(DEEP), LAYER4_0, held_out)
     log.write(checkpoint.stem, **{f"{name}_held_out": value for name, value in before.items()})
-    train(layers, name_of(first), loss, everything[:-1], everything[-1], settings, checkpoint,
+    train(layers, name_of(DEEP), LAYER4_0, training, held_out, settings, checkpoint,
           lambda figures: log.write(checkpoint.stem, **figures))
 
 
@@ -148,8 +130,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--whole", type=int, default=WHOLE)
     parser.add_argument("--deep-steps", type=int, default=600)
-    parser.add_argument("--all-steps", type=int, default=300)
-    parser.add_argument("--joined-steps", type=int, default=300)
+    parser.add_argument("--settle-steps", type=int, default=260)
     parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -175,16 +156,13 @@ def main() -> None:
 
     shape = parse_network(options.network)
     model = DeepLayers(shape, len(frozen.shape.layers))
+    deep = PhaseSettings(options.deep_steps, options.batch, options.rate, seed=options.seed)
+    settled = PhaseSettings(options.settle_steps, 3 * options.batch // 2, options.rate / 4, descriptor=6.0,
+                            relation=0.5, seed=options.seed + 11)
     phases = [
-        ("start", lambda _: regress(model, teacher, passes[: options.start_passes],
-                                   held_out, log)),
-        ("deep", lambda path: train_from(model, DEEP, passes, held_out, PhaseSettings(
-            options.deep_steps, options.batch, options.rate, seed=options.seed), path, log)),
-        ("all", lambda path: train_from(model, 0, passes, held_out, PhaseSettings(
-            options.all_steps, options.batch, options.rate / 2, seed=options.seed + 1), path, log)),
-        ("joined", lambda path: train_from(model, 0, passes, held_out, PhaseSettings(
-            options.joined_steps, options.batch, options.rate / 2, views=VIEWS, seed=options.seed + 2),
-            path, log, joined_loss(model, passes))),
+        ("start", lambda _: regress(model, teacher, passes[: options.start_passes], held_out, log)),
+        ("deep", lambda path: train_deep(model, [*passes, held_out], deep, path, log)),
+        ("settled", lambda path: train_deep(model, [*passes, held_out], settled, path, log)),
     ]
     for name, run in phases:
         path = folder / f"{name}.pt"

@@ -73,10 +73,6 @@ class Pass:
         for start in range(0, len(self), size):
             yield self.read(range(start, min(start + size, len(self))), names)
 
-    def part(self, every: int) -> "Pass":
-        """Every ``every``-th crop."""
-        return Pass({name: content[::every] for name, content in self.arrays.items()})
-
     def forward(self, read: str, name: str, layer: Callable[[torch.Tensor], torch.Tensor]) -> "Pass":
         """With the map ``name`` that ``layer`` makes of the map ``read``, in memory."""
         with torch.inference_mode():

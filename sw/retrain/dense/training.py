@@ -12,8 +12,7 @@ from torch import nn
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.retrain.course import rate_factor
 from kestrel.sw.retrain.dense.layers import NormalisedConv
-from kestrel.sw.retrain.dense.passes import Maps, Pass
-from kestrel.sw.retrain.dense.relations import JoinedLoss, picture_vectors
+from kestrel.sw.retrain.dense.passes import Pass
 from kestrel.sw.retrain.losses import similarities
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
@@ -23,8 +22,7 @@ class PhaseSettings:
     """One phase of training. ``rate`` is relative to the root mean square of a layer's weights, and
     ``norm_rate`` to that. The factors are those of the loss's terms: ``descriptor``, 1 - cosine between
     descriptors, and ``relation``, the difference of their similarities, beside the squared difference of the
-    maps over the teacher's variance; ``regions`` and ``pictures`` are those of a joined teacher. ``views``:
-    crops of one photograph in a batch, of different passes."""
+    maps over the teacher's variance."""
 
     steps: int
     batch: int = 8
@@ -32,9 +30,6 @@ class PhaseSettings:
     norm_rate: float = 0.3
     descriptor: float = 4.0
     relation: float = 1.0
-    regions: float = 1.0
-    pictures: float = 1.0
-    views: int = 1
     warmup: int = 20
     save_every: int = 25
     seed: int = 0
@@ -44,32 +39,21 @@ Figures = dict[str, float]
 
 
 class DenseLoss:
-    """``settings`` weigh the terms; ``taught`` is the name of the teacher's map, and with ``joined`` there
-    are further ones."""
+    """``settings`` weigh the terms."""
 
-    def __init__(self, settings: PhaseSettings, taught: str, joined: JoinedLoss | None = None) -> None:
-        self.weights = {"map": 1.0, "descriptor": settings.descriptor, "relation": settings.relation,
-                        "regions": settings.regions, "pictures": settings.pictures}
+    def __init__(self, settings: PhaseSettings) -> None:
+        self.weights = {"map": 1.0, "descriptor": settings.descriptor, "relation": settings.relation}
         self.describe = NipDescriptor()
-        self.taught, self.joined = taught, joined
 
-    @property
-    def names(self) -> list[str]:
-        """The teacher's maps that the terms need."""
-        return sorted({self.taught, *(self.joined.names if self.joined else ())})
-
-    def terms(self, found: torch.Tensor, maps: Maps) -> dict[str, torch.Tensor]:
-        """The terms, unweighted, of the map found, [N, C, H, W], and the teacher's."""
-        wanted = maps[self.taught]
+    def terms(self, found: torch.Tensor, wanted: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The terms, unweighted, of maps [N, C, H, W]."""
         own, taught = self.describe(found), self.describe(wanted)
         a, b = similarities(own), similarities(taught)
         apart = ~torch.eye(len(a), dtype=torch.bool)
-        joined = self.joined.terms(found, maps) if self.joined else {}
         return {
             "map": map_difference(found, wanted),
             "descriptor": 1 - (own * taught).sum(1).mean(),
             "relation": (a - b)[apart].square().mean() / b[apart].square().mean().clamp_min(1e-12),
-            **joined,
         }
 
     def total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -83,48 +67,29 @@ def map_difference(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def validate(layers: nn.Sequential, read: str, loss: DenseLoss, held_out: Pass) -> Figures:
+def validate(layers: nn.Sequential, read: str, taught: str, held_out: Pass) -> Figures:
     """Over whole pictures: ``map``, as in training; ``cosine`` to the teacher's descriptors; ``agreement``,
-    the correlation of the similarities among all pairs, once their mean is subtracted; ``joined``, the same
-    of the whitened descriptors and a joined teacher's."""
+    the correlation of the similarities among all pairs, once their mean is subtracted."""
     layers.eval()
-    differences, pairs, joined = [], [], []
-    for batch in held_out.batches([read, *loss.names]):
+    describe, own, theirs, maps = NipDescriptor(), [], [], []
+    for batch in held_out.batches([read, taught]):
         found = layers(batch[read])
-        differences.append(float(map_difference(found, batch[loss.taught])))
-        pairs.append((loss.describe(found), loss.describe(batch[loss.taught])))
-        if loss.joined:
-            own = picture_vectors(loss.joined.own.regions(found))
-            joined.append((own, loss.joined.teacher.pictures(batch)))
+        maps.append(float(map_difference(found, batch[taught])))
+        own.append(describe(found))
+        theirs.append(describe(batch[taught]))
     layers.train()
-    own, theirs = (torch.cat(vectors) for vectors in zip(*pairs, strict=True))
-    figures = {"map": float(np.mean(differences)), "cosine": float((own * theirs).sum(1).mean()),
-               "agreement": agreement(own, theirs)}
-    if joined:
-        figures["joined"] = agreement(*(torch.cat(vectors) for vectors in zip(*joined, strict=True)))
-    return figures
+    a, b = torch.cat(own), torch.cat(theirs)
+    rows, columns = torch.triu_indices(len(a), len(a), 1).unbind()
+    pairs = torch.stack([similarities(x)[rows, columns] for x in (a, b)])
+    return {"map": float(np.mean(maps)), "cosine": float((a * b).sum(1).mean()),
+            "agreement": float(torch.corrcoef(pairs)[0, 1])}
 
 
-def agreement(own: torch.Tensor, theirs: torch.Tensor) -> float:
-    """The correlation of the similarities among vectors [N, K] and among vectors [N, D], over all pairs."""
-    rows, columns = torch.triu_indices(len(own), len(own), 1).unbind()
-    return float(torch.corrcoef(torch.stack([similarities(x)[rows, columns] for x in (own, theirs)]))[0, 1])
-
-
-def draw(generator: np.random.Generator, passes: Sequence[Pass], settings: PhaseSettings,
-         names: Sequence[str]) -> Maps:
-    """The named maps of a batch: photographs drawn, with one crop or several of each."""
-    first = int(generator.integers(len(passes)))
-    count = settings.batch // settings.views
-    rows = generator.choice(len(passes[first]), min(count, len(passes[first])), replace=False)
-    given = [passes[(first + k) % len(passes)].read(np.sort(rows).tolist(), names)
-             for k in range(settings.views)]
-    return {name: torch.cat([maps[name] for maps in given]) for name in names}
-
-
-def train(layers: nn.Sequential, read: str, loss: DenseLoss, passes: Sequence[Pass], held_out: Pass,
+def train(layers: nn.Sequential, read: str, taught: str, passes: Sequence[Pass], held_out: Pass,
           settings: PhaseSettings, checkpoint: Path, log: Callable[[Figures], None]) -> None:
-    """Trains ``layers``, that read the map ``read``. A run that was stopped goes on from ``checkpoint``."""
+    """Trains ``layers``, that read the map ``read``, towards the map ``taught``. A run that was stopped goes
+    on from ``checkpoint``."""
+    loss = DenseLoss(settings)
     groups = _groups(layers, settings)
     rates = [group["lr"] for group in groups]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
@@ -141,15 +106,17 @@ def train(layers: nn.Sequential, read: str, loss: DenseLoss, passes: Sequence[Pa
         factor = rate_factor("cosine", step, settings.steps, settings.warmup)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
-        maps = draw(generator, passes, settings, [read, *loss.names])
-        terms = loss.terms(layers(maps[read]), maps)
+        given = passes[int(generator.integers(len(passes)))]
+        rows = generator.choice(len(given), min(settings.batch, len(given)), replace=False)
+        maps = given.read(np.sort(rows).tolist(), [read, taught])
+        terms = loss.terms(layers(maps[read]), maps[taught])
         optimiser.zero_grad()
         loss.total(terms).backward()
         optimiser.step()
         sums.append({name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
             means = {name: float(np.mean([line[name] for line in sums])) for name in terms}
-            valid = {f"{k}_held_out": v for k, v in validate(layers, read, loss, held_out).items()}
+            valid = {f"{k}_held_out": v for k, v in validate(layers, read, taught, held_out).items()}
             log({"step": step + 1, "seconds": perf_counter() - start, **means, **valid})
             sums = []
             with atomic_write(checkpoint) as temporary:

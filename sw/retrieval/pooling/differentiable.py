@@ -26,20 +26,16 @@ class NipDescriptor(nn.Module):
         self.settings = NipSettings(levels=levels)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        vectors = region_vectors(features, self.settings)
-        assert vectors, "a map has at least one region"
-        return functional.normalize(sum(vectors[1:], vectors[0]), dim=1)
-
-
-def region_vectors(features: torch.Tensor, settings: NipSettings | None = None) -> list[torch.Tensor]:
-    """Unit vectors [N, C] of each region of features [N, C, H, W], not negative."""
-    x = features.float()
-    # Scaled, because features may be integers up to 255 as well as activations in the thousands.
-    scale = x.detach().square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    squares = (x * scale.rsqrt()).square()
-    vectors = []
-    for region in map_regions(features.shape[2], features.shape[3], settings or NipSettings()):
-        inside = squares[:, :, region.top : region.top + region.height,
-                         region.left : region.left + region.width]
-        vectors.append(functional.normalize((inside.mean(dim=(2, 3)) + TINY).sqrt(), dim=1))
-    return vectors
+        x = features.float()
+        # Scaled, because features may be integers up to 255 as well as activations in the thousands.
+        scale = x.detach().square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        squares = (x * scale.rsqrt()).square()
+        total: torch.Tensor | None = None
+        regions = map_regions(features.shape[2], features.shape[3], self.settings)
+        for region in regions:
+            inside = squares[:, :, region.top : region.top + region.height,
+                             region.left : region.left + region.width]
+            vector = functional.normalize((inside.mean(dim=(2, 3)) + TINY).sqrt(), dim=1)
+            total = vector if total is None else total + vector
+        assert total is not None, "a map has at least one region"
+        return functional.normalize(total, dim=1)

@@ -14,7 +14,7 @@ from kestrel.sw.retrain.dense.layers import DeepLayers, NormalisedConv
 from kestrel.sw.retrain.dense.passes import FRONT, Pass, Sources, as_array, as_maps, make_pass
 from kestrel.sw.retrain.dense.regression import explained, fit_layer
 from kestrel.sw.retrain.dense.targets import TEACHER_LAYERS, Targets
-from kestrel.sw.retrain.dense.training import DenseLoss, PhaseSettings, train
+from kestrel.sw.retrain.dense.training import PhaseSettings, train
 from kestrel.sw.retrain.networks.floats import FloatConvs
 
 CAFFE, TORCHVISION = find_preprocessing("caffe"), find_preprocessing("torchvision")
@@ -138,12 +138,12 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng):
             raise StoppedError
 
     settings = PhaseSettings(steps=6, batch=4, warmup=1, save_every=2)
-    whole, parts, lines, loss = layers(), layers(), [], DenseLoss(settings, "y")
-    train(whole, "x", loss, [given], given, settings, tmp_path / "whole", lines.append)
+    whole, parts, lines = layers(), layers(), []
+    train(whole, "x", "y", [given], given, settings, tmp_path / "whole", lines.append)
     with pytest.raises(StoppedError):  # before the second checkpoint is written
-        train(parts, "x", loss, [given], given, settings, tmp_path / "parts", stop)
+        train(parts, "x", "y", [given], given, settings, tmp_path / "parts", stop)
     continued = layers()
-    train(continued, "x", loss, [given], given, settings, tmp_path / "parts", lambda figures: None)
+    train(continued, "x", "y", [given], given, settings, tmp_path / "parts", lambda figures: None)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, continued.state_dict()[name]), name
     assert lines[-1]["map"] < lines[0]["map"]
