@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,9 @@ from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
 from kestrel.sw.retrieval.search.query import Result, Truth, describer_like
 from kestrel.sw.retrieval.search.query import search as search_index
 from kestrel.sw.retrieval.search.structures import CODES, Kind, structure_for
+
+TRAINING_MAX = 1 << 16
+"""Vectors of several files that an index learns from, at most: 64 for each of a thousand cells."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ def build_index(
 
 
 def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None = None,
-              count: int | None = None) -> DescriptorIndex:
+              count: int | None = None, spool: Path | None = None) -> DescriptorIndex:
     """An empty index for descriptors like the given ones, which errors call ``name``; ``count``: how many it
-    is begun with (None: the given ones). Raises InputError."""
+    is begun with (None: the given ones); ``spool``: a folder for what is added and need not be in memory
+    until the index is saved. Raises InputError."""
     options = options or IndexOptions()
     training = descriptors
     quantiser: Quantiser | None = None
@@ -99,7 +103,8 @@ def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None 
         quantiser = fit_quantiser(training.vectors, rule,
                                   f"{Path(name).name}, {len(training.names)} images, {rule}", options.bits)
     return DescriptorIndex.create(
-        options.kind_for(len(descriptors.names) if count is None else count), training, quantiser)
+        options.kind_for(len(descriptors.names) if count is None else count), training, quantiser, spool,
+        count)
 
 
 def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], names: Sequence[str], *,
@@ -111,6 +116,70 @@ def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], nam
     with (progress or silent)("indexing", sum(len(found.names) for found in descriptors)) as advance:
         for found, name in zip(descriptors, names, strict=True):
             index.add(found, name, advance)
+
+
+def build_index_of_files(
+    files: Sequence[str | Path], options: IndexOptions | None = None, *, spool: Path,
+    like: DescriptorIndex | None = None, progress: Progress | None = None,
+) -> DescriptorIndex:
+    """Builds an index of descriptor files, of which one at a time is in memory.
+
+    What is learned is learned from ``options.train`` or else from a sample of all files, TRAINING_MAX vectors
+    at most; with ``like``, an index, nothing is learned and what it has learned is taken. ``spool`` is a
+    folder for what need not be in memory until the index is saved. Raises InputError.
+    """
+    if not files:
+        raise InputError("no descriptor files to build an index of; allowed: at least one")
+    names = [str(file) for file in files]
+    if like is not None:
+        index = like.emptied(spool)
+    else:
+        sample, count = _sample(names)
+        index = new_index(sample, f"a sample of {len(names)} files", options, count, spool)
+    with (progress or silent)("indexing", len(names)) as advance:
+        for name in names:
+            index.add(load_descriptors(name), name)
+            advance(1)
+    return index
+
+
+def _sample(names: Sequence[str]) -> tuple[Descriptors, int]:
+    """What is learned from, and how many descriptors there are in all: of one file everything, of several an
+    equal share of each, evenly spread and without codes, of which each file has its own."""
+    if len(names) == 1:
+        found = load_descriptors(names[0])
+        return found, len(found.names)
+    share = -(-TRAINING_MAX // len(names))
+    parts: list[Descriptors] = []
+    count = 0
+    for name in names:
+        found = load_descriptors(name)
+        if parts:
+            check_comparable(parts[0].settings, found.settings, names[0], name)
+            if found.vectors.shape[1] != parts[0].vectors.shape[1]:
+                raise InputError(f"{name}: {found.vectors.shape[1]} dimensions; allowed: "
+                                 f"{parts[0].vectors.shape[1]}, as {names[0]} has")
+        step = max(1, -(-len(found.names) // share))
+        parts.append(replace(found, names=found.names[::step], vectors=found.vectors[::step].copy(),
+                             codes=None))
+        count += len(found.names)
+    return replace(parts[0], names=tuple(name for part in parts for name in part.names),
+                   vectors=np.concatenate([part.vectors for part in parts])), count
+
+
+def merge_indexes(files: Sequence[str | Path], *, spool: Path, progress: Progress | None = None
+                  ) -> DescriptorIndex:
+    """Joins index files of one kind into a new index, in their order; what the first has learned is taken.
+    Lists and codes of indexes that learned the same (``like``) are kept as they are. ``spool``: see
+    build_index_of_files. Raises InputError."""
+    if not files:
+        raise InputError("no indexes to merge; allowed: at least one")
+    names = [str(file) for file in files]
+    found = [DescriptorIndex.load(name) for name in names]
+    index = found[0].emptied(spool)
+    with (progress or silent)("merging", sum(map(len, found))) as advance:
+        index.merge(found, names, spool, advance)
+    return index
 
 
 def query_describer(index: DescriptorIndex, network: Network,

@@ -129,6 +129,8 @@ FILES = {
     ("whiten", "--output"): ("n.safetensors photos", ".safetensors", WHITENING),
     ("evaluate", "--save"): ("n.safetensors --dataset photos", ".npz", DESCRIPTORS),
     ("evaluate", "--per-query"): ("n.safetensors --dataset photos", ".csv", PER_QUERY),
+    ("index build", "--output"): ("d.npz", ".index", INDEX),
+    ("index merge", "--output"): ("i.index", ".index", INDEX),
     ("search", "--html"): ("i.index d.npz", ".html", PAGE),
     ("report design", "--output"): ("vgg11/16 --size 32", ".html", DESIGN_PAGE),
 }

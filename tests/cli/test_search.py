@@ -95,6 +95,32 @@ def test_the_structure_goes_by_the_number_and_its_recall_is_measured(here, capsy
     assert "recall        1.000 at 1, 1.000 at 10 of the exact search, 50 queries in" in out
 
 
+def test_parts_built_like_one_index_are_joined(here, capsys, rng):
+    for part in range(3):
+        np.savez(f"{part}.npz", files=[f"{part}-{n}.jpg" for n in range(300)],
+                 vectors=rng.normal(size=(300, 24)).astype(np.float32))
+    found, _ = kestrel(capsys, "index", "build", "0.npz", "1.npz", "2.npz", "-o", "all.index",
+                       "--structure", "ivfpq")
+    assert (found["count"], found["structure"]) == (900, "ivfpq")
+    for part in range(3):
+        found, _ = kestrel(capsys, "index", "build", f"{part}.npz", "-o", f"{part}.index",
+                           "--like", "all.index")
+        assert (found["count"], found["structure"]) == (300, "ivfpq")
+    found, _ = kestrel(capsys, "index", "merge", "0.index", "1.index", "2.index", "-o", "joined.index")
+    assert found["count"] == 900
+    one, _ = kestrel(capsys, "search", "all.index", "1.npz")
+    joined, _ = kestrel(capsys, "search", "joined.index", "1.npz")
+    assert joined["queries"] == one["queries"]
+    assert refused(capsys, "index", "merge", "0.index", "0.index", "-o", "joined.index").endswith(
+        "0.index: 0-0.jpg is in the first index or one before; allowed: new names")
+    assert refused(capsys, "index", "merge", "0.index", "1.index", "-o", "0.index").startswith(
+        "kestrel: error: output 0.index is an input of the same command")
+    assert refused(capsys, "index", "build", "0.npz", "-o", "x.index", "--like", "all.index", "--structure",
+                   "ivf").endswith("--structure ivf with --like all.index, which has it already; allowed: "
+                                   "one of the two")
+    assert not (here / "x.index").exists()
+
+
 def test_bits_as_many_as_wanted_and_queries_that_keep_their_floats(here, capsys):
     kestrel(capsys, "describe", "n.safetensors", "photos", "-o", "plain.npz", *SMALL)
     found, _ = kestrel(capsys, "describe", "n.safetensors", "photos", "-o", "d.npz", *SMALL,

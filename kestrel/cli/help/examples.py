@@ -25,13 +25,21 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "kestrel index add photos.index photos.npz",
         "kestrel index add photos.index photos.npz --codes bits",
     ),
+    "index build": (
+        "kestrel index build part1.npz part2.npz -o photos.index",
+        "kestrel index build part2.npz -o part2.index --like part1.index",
+    ),
+    "index merge": (
+        "kestrel index merge part1.index part2.index -o photos.index",
+        "kestrel index merge day1.index day2.index -o days.index --force",
+    ),
     "index remove": (
         "kestrel index remove photos.index holiday/1.jpg",
         "kestrel index remove photos.index 1.jpg 2.jpg",
     ),
     "index info": (
         "kestrel index info photos.index",
-        "kestrel index info photos.index --names",
+        "kestrel index info photos.index --recall 500",
     ),
     "search": (
         "kestrel search photos.index query.jpg --network resnet18-retrieval",

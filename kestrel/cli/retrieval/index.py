@@ -7,13 +7,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kestrel.api.retrieval import IndexOptions, add_to_index, new_index
+from kestrel.api.retrieval import (
+    IndexOptions,
+    add_to_index,
+    build_index_of_files,
+    merge_indexes,
+    new_index,
+)
 from kestrel.cli.options.retrieval import BitsOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import DeclaredCommand, declares
 from kestrel.cli.rules.effects import Values, When
-from kestrel.cli.rules.outputs import ContinuedOutput
+from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import INDEX
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors, recorded
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 from kestrel.sw.retrieval.search.index import DescriptorIndex
@@ -25,6 +32,11 @@ def _learns(values: Values) -> bool:
     return values["codes"] in ("bytes", "bits") or values["structure"] in ("ivf", "ivfpq") or _exists(values)
 
 
+def _learns_anew(values: Values) -> bool:
+    """Whether `build` learns anything that a training set changes."""
+    return values["codes"] in ("bytes", "bits") or values["structure"] in ("ivf", "ivfpq")
+
+
 def _has_bits(values: Values) -> bool:
     return values["codes"] == "bits" or _exists(values)
 
@@ -33,9 +45,12 @@ def _exists(values: Values) -> bool:
     return Path(values["path"]).exists()
 
 
-index = typer.Typer(help="Keep an index of descriptors: add, remove, info.", add_completion=False)
+index = typer.Typer(help="Keep an index of descriptors: add, build, merge, remove, info.",
+                    add_completion=False)
 
 IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Index file.")]
+
+OutputOption = Annotated[Path, typer.Option("-o", "--output", help="Index file to write.")]
 
 WILDCARDS = "*?["
 
@@ -91,6 +106,80 @@ def add(
                **found.describe()}
     emit(payload, lambda console: console.print(
         f"added {total}: {path} holds {len(found)} descriptors ({found.kind.codes}, {found.kind.structure})",
+        highlight=False, soft_wrap=True), json)
+
+
+@index.command(cls=DeclaredCommand)
+@declares(
+    "output like structure codes",
+    writes={"output": FileOutput(INDEX)},
+    effects={
+        "train": When(_learns_anew, "in a new index of floats whose structure has no cells",
+                       "with --codes bytes or bits, or --structure ivf or ivfpq"),
+        "threshold bits": When(lambda values: values["codes"] == "bits", "without --codes bits",
+                               "with --codes bits"),
+    },
+)
+def build(
+    descriptors: Annotated[list[Path], typer.Argument(help="Descriptor files, from `kestrel describe`.")],
+    output: OutputOption,
+    codes: Annotated[str | None, typer.Option(help=f"{', '.join(CODES)}; default floats.")] = None,
+    structure: Annotated[
+        str | None, typer.Option(help=f"{', '.join(STRUCTURES)}; default: by the number of descriptors, flat "
+                                      "(exact) for few.")
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Descriptor file that ranges, thresholds and cells are learned from; default: a "
+                          "sample of all files."),
+    ] = None,
+    threshold: Annotated[str | None, typer.Option(help=f"Of the bits: {' or '.join(THRESHOLDS)}.")] = None,
+    bits: BitsOption = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Index whose kind, ranges, thresholds and cells are taken, so that "
+                                       "both can be merged quickly; nothing is learned.")
+    ] = None,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
+    json: JsonOption = False,
+) -> None:
+    """Build a new index of descriptor files, one of which at a time is in memory.
+
+    Parts that several computers build with one --like are joined by `kestrel index merge`.
+    """
+    for option, given in (("codes", codes), ("structure", structure), ("train", train),
+                          ("threshold", threshold), ("bits", bits)):
+        if like is not None and given is not None:
+            raise InputError(f"--{option} {given} with --like {like}, which has it already; allowed: one of "
+                             "the two")
+    options = IndexOptions(codes or CODES[0], structure, train, threshold, bits)
+    found = build_index_of_files(descriptors, options, spool=output.absolute().parent,
+                                 like=None if like is None else DescriptorIndex.load(like), progress=progress)
+    _written(found, output, f"built of {len(descriptors)} files", json)
+
+
+@index.command(cls=DeclaredCommand)
+@declares("output", writes={"output": FileOutput(INDEX)})
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Index files of one kind; the order is kept.")],
+    output: OutputOption,
+    force: ForceOption = False,  # noqa: ARG001 - for check_outputs
+    json: JsonOption = False,
+) -> None:
+    """Join indexes of one kind into a new one.
+
+    Where they have learned the same (kestrel index build --like), inverted lists and codes are joined as they
+    are; otherwise descriptors are added anew to what the first index has learned.
+    """
+    found = merge_indexes(parts, spool=output.absolute().parent, progress=progress)
+    _written(found, output, f"joined of {len(parts)} indexes", json)
+
+
+def _written(found: DescriptorIndex, path: Path, how: str, json: bool) -> None:
+    """Saves an index and says so."""
+    found.save(path)
+    payload = {"index": path, "bytes": path.stat().st_size, **found.describe()}
+    emit(payload, lambda console: console.print(
+        f"{path}, {how}, holds {len(found)} descriptors ({found.kind.codes}, {found.kind.structure})",
         highlight=False, soft_wrap=True), json)
 
 

@@ -99,6 +99,13 @@ def to_bits(vectors: np.ndarray, quantiser: Quantiser) -> np.ndarray:
     return np.packbits(values > quantiser.thresholds, axis=1, bitorder="little")
 
 
+def same_codes(a: Quantiser, b: Quantiser) -> bool:
+    """Whether two make the same bytes and bits, whatever they learned from."""
+    pairs = ((a.thresholds, b.thresholds), (a.levels, b.levels), (a.weights, b.weights))
+    return (a.low, a.high) == (b.low, b.high) and all(
+        x is y or (x is not None and y is not None and np.array_equal(x, y)) for x, y in pairs)
+
+
 def check_levels(quantiser: Quantiser) -> None:
     """Raises InputError unless levels and weights are float32 [2, B] and [D], and finite."""
     for what, array, shape in (("levels of the bits", quantiser.levels, (2, quantiser.bits)),

@@ -2,17 +2,19 @@
 
 The file is a ZIP archive without compression: ``index.json`` (everything of words and single numbers),
 ``thresholds.npy`` and ``numbers.npy``, of newer quantisers ``levels.npy`` and ``weights.npy``, and
-``vectors.faiss`` in FAISS' own format. Of structure ivfpq ``rows.npy`` holds the vectors that stay on disk.
-It is written under a temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked,
-so that a damaged file is refused and not searched; but not that of ``rows.npy``, which is not read as a whole
-and of which only length and shape are checked.
+``vectors.faiss`` in FAISS' own format. What stays on disk is mapped: of structure ivfpq the vectors,
+``rows.npy``; of ivf the inverted lists, ``lists.bin``, with their ``sizes.npy``. It is written under a
+temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked, so that a damaged
+file is refused and not searched; but of what is mapped and larger than CHECKED_BYTES only length and shape.
 """
 
 import json
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -33,13 +35,14 @@ from kestrel.sw.retrieval.pooling.quantise import (
     check_levels,
     fit_quantiser,
     from_bytes,
+    same_codes,
     to_bits,
     to_bytes,
 )
 from kestrel.sw.retrieval.search.neighbours import BLOCK, NO_VECTORS, Advance, Neighbours
 from kestrel.sw.retrieval.search.recall import Recall, measured_recall
 from kestrel.sw.retrieval.search.refined import RefinedNeighbours, neighbours_of
-from kestrel.sw.retrieval.search.rows import aligned_member, mapped_rows
+from kestrel.sw.retrieval.search.rows import aligned_member, mapped_rows, place_of
 from kestrel.sw.retrieval.search.structures import Kind
 
 FORMAT = INDEX_FORMAT
@@ -48,12 +51,16 @@ VERSION_ON_DISK = 3
 READABLE = (1, VERSION, VERSION_ON_DISK)
 """Version 1 lacks the pictures' folders; version 3 has rows that stay on disk."""
 
-ROWS = "rows.npy"
+ROWS, LISTS = "rows.npy", "lists.bin"
+
+CHECKED_BYTES = 1 << 28
+"""What is mapped and no larger is read once, to check its sum."""
 
 UNKNOWN = -1
 """Folder of a name of which none is known."""
 
-_BROKEN = (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError, TypeError, NotImplementedError)
+_BROKEN = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, TypeError,
+           NotImplementedError)
 """What reading a damaged archive, its JSON or its arrays raises."""
 
 
@@ -89,9 +96,11 @@ class DescriptorIndex:
 
     @classmethod
     def create(cls, kind: Kind, training: Descriptors,
-               quantiser: Quantiser | None = None) -> "DescriptorIndex":
+               quantiser: Quantiser | None = None, spool: Path | None = None,
+               count: int | None = None) -> "DescriptorIndex":
         """An empty index. ``training`` gives the settings, places the cells of ivf and, where no
-        ``quantiser`` is given, the range of bytes and the thresholds of bits. Raises InputError."""
+        ``quantiser`` is given, the range of bytes and the thresholds of bits. ``spool`` and
+        ``count``: see Neighbours.empty. Raises InputError."""
         count, dimension = training.vectors.shape
         if not count or not dimension:
             raise InputError("no descriptors to begin an index with; allowed: at least one")
@@ -100,7 +109,8 @@ class DescriptorIndex:
             raise InputError(f"ranges and thresholds for {quantiser.dimension} dimensions; "
                              f"allowed: {dimension}, as the descriptors have")
         columns = _columns(kind, dimension, quantiser)
-        neighbours = neighbours_of(kind).empty(kind, columns, training.vectors, _byte_range(kind, quantiser))
+        neighbours = neighbours_of(kind).empty(kind, columns, training.vectors, _byte_range(kind, quantiser),
+                                               spool, count)
         return cls(training.settings, dimension, quantiser, [], neighbours)
 
     def add(self, descriptors: Descriptors, source: str, advance: Advance | None = None) -> None:
@@ -123,6 +133,38 @@ class DescriptorIndex:
                 self._folders.append(descriptors.folder)
             place = self._folders.index(descriptors.folder)
         self._places.extend([place] * len(descriptors.names))
+
+    def emptied(self, spool: Path | None = None) -> "DescriptorIndex":
+        """Another with what this one has learned and no descriptors; ``spool``: see Neighbours.empty."""
+        return DescriptorIndex(self.settings, self.dimension, self.quantiser, [],
+                               self._neighbours.emptied(spool))
+
+    def merge(self, others: "Sequence[DescriptorIndex]", sources: Sequence[str], spool: Path,
+              advance: Advance | None = None) -> None:
+        """Appends what ``others`` hold, which are of no use after it; ``sources`` names them in the refusals.
+        ``spool``: see Neighbours.merge. Raises InputError for an index of another kind, settings or
+        quantiser, and for a name that comes twice."""
+        known = set(self.names)
+        for other, source in zip(others, sources, strict=True):
+            check_comparable(self.settings, other.settings, "the first index", source)
+            if other.kind != self.kind or other.dimension != self.dimension:
+                here, there = (f"{x.dimension} {x.kind.codes}, {x.kind.structure}" for x in (self, other))
+                raise InputError(f"{source}: {there}; allowed: {here}, as the first index")
+            if self.kind.codes != "floats" and not same_codes(self.quantiser, other.quantiser):
+                raise InputError(f"{source}: other ranges or thresholds than the first index; "
+                                 "allowed: indexes built with one --train or --like")
+            if twice := known.intersection(other.names):
+                raise InputError(f"{source}: {min(twice)} is in the first index or one before; "
+                                 "allowed: new names")
+            known |= set(other.names)
+        self._neighbours.merge([other._neighbours for other in others], spool, advance)
+        for other in others:
+            for folder in other._folders:
+                if folder not in self._folders:
+                    self._folders.append(folder)
+            moved = [self._folders.index(folder) for folder in other._folders]
+            self.names.extend(other.names)
+            self._places.extend(place if place == UNKNOWN else moved[place] for place in other._places)
 
     def remove(self, names: Sequence[str], advance: Advance | None = None) -> None:
         """Removes by name; see Neighbours.remove. Raises InputError for a name that is not there."""
@@ -207,9 +249,9 @@ class DescriptorIndex:
     def save(self, path: str | Path) -> None:
         """Writes the file, whole or not at all. Raises InputError for a place that cannot be written."""
         path = Path(path)
-        on_disk = isinstance(self._neighbours, RefinedNeighbours)
+        in_lists = self.kind.structure == "ivf"
         about = {
-            "format": FORMAT, "version": VERSION_ON_DISK if on_disk else VERSION,
+            "format": FORMAT, "version": VERSION_ON_DISK if self.kind.learned else VERSION,
             "settings": recorded(self.settings),
             "dimension": self.dimension, "codes": self.kind.codes, "structure": self.kind.structure,
             "quantiser": {"low": self.quantiser.low, "high": self.quantiser.high,
@@ -219,15 +261,20 @@ class DescriptorIndex:
         }  # fmt: skip
         with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr("index.json", json.dumps(about))
-            arrays = {"thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers,
-                      "levels": self.quantiser.levels, "weights": self.quantiser.weights}
+            arrays: dict[str, np.ndarray | None] = {
+                      "thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers,
+                      "levels": self.quantiser.levels, "weights": self.quantiser.weights,
+                      "sizes": self._neighbours.list_sizes() if in_lists else None}
             for name, array in arrays.items():
                 if array is None:
                     continue
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
             with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
-                self._neighbours.write(stream)
+                (self._neighbours.write_learned if in_lists else self._neighbours.write)(stream)
+            if in_lists:
+                with archive.open(aligned_member(archive, LISTS), "w", force_zip64=True) as stream:
+                    self._neighbours.write_lists(stream)
             if isinstance(self._neighbours, RefinedNeighbours):
                 with archive.open(aligned_member(archive, ROWS), "w", force_zip64=True) as stream:
                     self._neighbours.rows.write(stream)
@@ -240,9 +287,9 @@ class DescriptorIndex:
             raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such index'}; "
                              "allowed: an index written by kestrel index add")
         try:
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
                 _check_sums(archive)
-                return _read(archive, path)
+                return _read(archive, file, path)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except _BROKEN as error:
@@ -272,7 +319,7 @@ def _columns(kind: Kind, dimension: int, quantiser: Quantiser) -> int:
     return -(-quantiser.bits // 8) * 8 if kind.codes == "bits" else dimension
 
 
-def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
+def _read(archive: zipfile.ZipFile, file: IO[bytes], path: Path) -> DescriptorIndex:
     """Raises ValueError, KeyError or TypeError when parts are missing or do not fit together."""
     about = json.loads(archive.read("index.json"))
     if not isinstance(about, dict) or about.get("format") != FORMAT:
@@ -300,9 +347,13 @@ def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
         byte_range = _byte_range(kind, quantiser)
         if kind.structure == "ivfpq":
             neighbours: Neighbours = RefinedNeighbours.opened(
-                kind, columns, stream, numbers, mapped_rows(path, archive, ROWS), byte_range)
-        else:
-            neighbours = Neighbours.read(kind, columns, stream, numbers, byte_range)
+                kind, columns, stream, numbers, mapped_rows(archive, file, ROWS), byte_range)
+        else:  # older files of inverted lists hold them in vectors.faiss
+            on_disk = LISTS in archive.namelist()
+            neighbours = Neighbours.read(kind, columns, stream, numbers, byte_range, lists=not on_disk)
+            if on_disk:
+                neighbours.attach_lists(file, place_of(archive, file, LISTS),
+                                        archive.getinfo(LISTS).file_size, _read_array(archive, "sizes.npy"))
     return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours,
                            [folder for folder in folders if folder is not None], places)
 
@@ -310,7 +361,7 @@ def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
 def _check_sums(archive: zipfile.ZipFile) -> None:
     """Raises BadZipFile for a member that is damaged, of those that are read as a whole."""
     for name in archive.namelist():
-        if name != ROWS:
+        if name not in (ROWS, LISTS) or archive.getinfo(name).file_size <= CHECKED_BYTES:
             with archive.open(name) as stream:
                 while stream.read(1 << 20):
                     pass

@@ -1,11 +1,22 @@
 """Nearest neighbours among vectors or bits: FAISS behind one small interface."""
 
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.retrieval.search.lists import (
+    WithoutLists,
+    attach,
+    in_memory,
+    is_mapped,
+    list_sizes,
+    mapped_lists,
+    write_lists,
+)
 from kestrel.sw.retrieval.search.structures import HNSW_LINKS, Kind, cells_for, faiss, new_index, set_range
 
 HNSW_EFFORT = 96
@@ -73,19 +84,68 @@ class Neighbours:
 
     @classmethod
     def empty(cls, kind: Kind, dimension: int, training: np.ndarray,
-              byte_range: tuple[float, float] | None = None) -> "Neighbours":
+              byte_range: tuple[float, float] | None = None, spool: Path | None = None,
+              count: int | None = None) -> "Neighbours":
         """No vectors yet. ``training`` float32 [N, dimension] places the cells of ``ivf`` (others ignore
-        it); ``byte_range``: values that the codes 0 and 256 would stand for, needed for bytes."""
-        index = new_index(kind, dimension, cells_for(len(training)), byte_range)
+        it), as many as suit ``count`` vectors (None: those of the training set); ``byte_range``: values that
+        the codes 0 and 256 would stand for, needed for bytes; ``spool``: a folder for what need not be in
+        memory (ivfpq)."""
+        del spool  # all of it is in memory here
+        index = new_index(kind, dimension, cells_for(len(training), count), byte_range)
         if kind.structure == "ivf":
             index.train(np.ascontiguousarray(training, dtype=np.float32))
             if byte_range is not None:
                 set_range(index, byte_range)  # train() has put its own
         return cls(kind, dimension, index, np.zeros(0, dtype=np.int64), byte_range)
 
+    def emptied(self, spool: Path | None = None) -> "Neighbours":
+        """What has been learned, without vectors; ``spool`` as in ``empty``."""
+        if not self.kind.learned:
+            return self.empty(self.kind, self.dimension, NO_VECTORS, self._byte_range, spool)
+        with WithoutLists(self._index):
+            index = faiss.clone_index(self._index)
+        return type(self)(self.kind, self.dimension, index, np.zeros(0, dtype=np.int64), self._byte_range)
+
+    def merge(self, others: Sequence["Neighbours"], spool: Path, advance: Advance | None = None) -> None:
+        """Appends what ``others``, of this kind and range, hold; they are of no use after it. Inverted files
+        with the same cells are joined list by list, in a file without a name in the folder ``spool``; what
+        others hold is added anew."""
+        if self.kind.structure != "ivf" or not all(map(self.learned_as, others)):
+            for other in others:
+                for block in other.vectors():
+                    self.add(block, advance)
+            return
+        sources = [(self._index.invlists, 0)]
+        for other in others:
+            shift = self._next_number()
+            sources.append((other._index.invlists, shift))
+            self.numbers = np.concatenate([self.numbers, other.numbers + shift])
+        cells, size = self._index.nlist, self._index.code_size
+        with tempfile.TemporaryFile(dir=spool) as file:
+            write_lists(file, sources, cells)
+            file.flush()
+            lists = mapped_lists(file, 0, file.tell(), list_sizes(sources, cells), size)
+        attach(self._index, lists, len(self))
+        if advance is not None:
+            advance(sum(map(len, others)))
+
+    def learned_as(self, other: "Neighbours") -> bool:
+        """Whether both have the same cells."""
+        here, there = (x._index.quantizer.reconstruct_n(0, x._index.nlist) for x in (self, other))
+        return np.array_equal(here, there)
+
+    def _next_number(self) -> int:
+        return int(self.numbers[-1]) + 1 if len(self) else 0
+
+    def _own_lists(self) -> None:
+        """Lists that are mapped cannot be changed: they are copied into memory."""
+        if self.kind.structure == "ivf" and is_mapped(self._index):
+            attach(self._index, in_memory(self._index.invlists), len(self))
+
     def add(self, vectors: np.ndarray, advance: Advance | None = None) -> None:
         """Appends rows. HNSW links them on several threads: its graph may differ from run to run."""
-        first = int(self.numbers[-1]) + 1 if len(self) else 0
+        first = self._next_number()
+        self._own_lists()
         for start in range(0, len(vectors), BLOCK):
             block = np.ascontiguousarray(vectors[start:start + BLOCK])
             numbers = np.arange(first + start, first + start + len(block), dtype=np.int64)
@@ -102,6 +162,7 @@ class Neighbours:
         graph nothing can be taken out, so it is built anew from the codes that stay."""
         keep = np.ones(len(self), dtype=bool)
         keep[rows] = False
+        self._own_lists()
         if self.kind.structure == "hnsw":
             rebuilt = Neighbours.empty(self.kind, self.dimension, NO_VECTORS, self._byte_range)
             for block in self._stored(np.flatnonzero(keep)):
@@ -224,8 +285,29 @@ class Neighbours:
             self._index.set_direct_map_type(faiss.DirectMap.Hashtable)
             for start in range(0, len(self), BLOCK):
                 yield self._index.reconstruct_batch(self.numbers[start:start + BLOCK])
+            self._index.set_direct_map_type(faiss.DirectMap.NoMap)
         else:
             yield from self._stored(np.arange(len(self)))
+
+    def list_sizes(self) -> np.ndarray:
+        """Of an inverted file: entries of each cell, int64 [cells]."""
+        return list_sizes([(self._index.invlists, 0)], self._index.nlist)
+
+    def write_lists(self, stream: IO[bytes]) -> None:
+        """Of an inverted file: its lists, which ``attach_lists`` maps."""
+        write_lists(stream, [(self._index.invlists, 0)], self._index.nlist)
+
+    def attach_lists(self, file: IO[bytes], begin: int, length: int, sizes: np.ndarray) -> None:
+        """Maps what ``write_lists`` wrote. Raises ValueError when it does not fit."""
+        if len(sizes) != self._index.nlist or sizes.sum() != len(self.numbers):
+            raise ValueError(f"{sizes.sum()} entries in {len(sizes)} lists instead of {len(self)} in "
+                             f"{self._index.nlist}")
+        attach(self._index, mapped_lists(file, begin, length, sizes, self._index.code_size), len(self))
+
+    def write_learned(self, stream: IO[bytes]) -> None:
+        """As ``write``, of an inverted file without its lists."""
+        with WithoutLists(self._index):
+            self.write(stream)
 
     def write(self, stream: IO[bytes]) -> None:
         """FAISS' own format. The caller keeps ``numbers``."""
@@ -234,16 +316,18 @@ class Neighbours:
 
     @classmethod
     def read(cls, kind: Kind, dimension: int, stream: IO[bytes], numbers: np.ndarray,
-             byte_range: tuple[float, float] | None = None) -> "Neighbours":
-        """What ``write`` wrote. Raises ValueError when it is broken or of another kind. FAISS trusts much of
-        what it reads: check the bytes before (kestrel.sw.retrieval.search.index holds their CRC-32)."""
+             byte_range: tuple[float, float] | None = None, *, lists: bool = True) -> "Neighbours":
+        """What ``write`` wrote; without ``lists``, what ``write_learned`` did. Raises ValueError when it is
+        broken or of another kind. FAISS trusts much of what it reads: check the bytes before
+        (kestrel.sw.retrieval.search.index holds their CRC-32)."""
         read = faiss.read_index_binary if kind.codes == "bits" else faiss.read_index
         try:
             index = read(faiss.PyCallbackIOReader(stream.read, 1 << 20))
         except (RuntimeError, MemoryError) as error:
             raise ValueError("FAISS cannot read it") from error
         expected = new_index(kind, dimension, 1, (0.0, 1.0))
-        if type(index) is not type(expected) or index.d != expected.d or index.ntotal != len(numbers):
+        if type(index) is not type(expected) or index.d != expected.d or index.ntotal != (
+                len(numbers) if lists else 0):
             raise ValueError(f"{type(index).__name__} of {index.ntotal} x {index.d} instead of "
                              f"{type(expected).__name__} of {len(numbers)} x {dimension}")
         return cls(kind, dimension, index, numbers, byte_range)

@@ -6,7 +6,7 @@ an exact search scores them. What is in memory of a descriptor is a code of a qu
 and its number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +21,14 @@ from kestrel.sw.retrieval.search.neighbours import (
     Neighbours,
 )
 from kestrel.sw.retrieval.search.rows import QUERIES, Rows
-from kestrel.sw.retrieval.search.structures import CODE_TRAINING, Kind, cells_for, new_index, padded_dimension
+from kestrel.sw.retrieval.search.structures import (
+    CODE_TRAINING,
+    Kind,
+    cells_for,
+    faiss,
+    new_index,
+    padded_dimension,
+)
 
 CANDIDATES = 400
 """Refined for each query, at least."""
@@ -40,14 +47,15 @@ class RefinedNeighbours(Neighbours):
 
     @classmethod
     def empty(cls, kind: Kind, dimension: int, training: np.ndarray,
-              byte_range: tuple[float, float] | None = None, spool: Path | None = None
-              ) -> "RefinedNeighbours":
-        """No vectors yet. ``training`` float32 [N, dimension] places cells and codes; ``spool``: a folder for
-        what is added, until it is written. Raises InputError for too few."""
+              byte_range: tuple[float, float] | None = None, spool: Path | None = None,
+              count: int | None = None) -> "RefinedNeighbours":
+        """No vectors yet. ``training`` float32 [N, dimension] places cells and codes, ``count`` as in
+        Neighbours; ``spool``: a folder for what is added, until it is written. Raises InputError for too
+        few."""
         if len(training) < CODE_TRAINING:
             raise InputError(f"structure {kind.structure!r} learned from {len(training)} descriptors; "
                              f"allowed: at least {CODE_TRAINING}, or structure flat")
-        index = new_index(kind, dimension, cells_for(len(training)), byte_range)
+        index = new_index(kind, dimension, cells_for(len(training), count), byte_range)
         index.train(_padded(training))
         made = cls(kind, dimension, index, np.zeros(0, dtype=np.int64), byte_range)
         made.rows = Rows(np.zeros((0, dimension), np.float32 if byte_range is None else np.uint8),
@@ -66,8 +74,33 @@ class RefinedNeighbours(Neighbours):
         made.rows = Rows(rows)
         return made
 
+    def emptied(self, spool: Path | None = None) -> "RefinedNeighbours":
+        index = faiss.clone_index(self._index)
+        index.reset()
+        made = type(self)(self.kind, self.dimension, index, np.zeros(0, dtype=np.int64), self._byte_range)
+        made.rows = Rows(self.rows.take(np.zeros(0, dtype=np.int64)), spool)
+        return made
+
+    def merge(self, others: Sequence[Neighbours], spool: Path, advance: Advance | None = None) -> None:
+        """As Neighbours.merge; with the same cells and codes the codes are kept as they are."""
+        for other in others:
+            if not isinstance(other, RefinedNeighbours) or not self.learned_as(other):
+                super().merge([other], spool, advance)
+                continue
+            shift = self._next_number()
+            self._index.merge_from(other._index, shift)
+            self.numbers = np.concatenate([self.numbers, other.numbers + shift])
+            for block in other.rows.blocks():
+                self.rows.append(block)
+            if advance is not None:
+                advance(len(other.numbers))
+
+    def learned_as(self, other: Neighbours) -> bool:
+        here, there = (faiss.vector_to_array(x._index.pq.centroids) for x in (self, other))
+        return super().learned_as(other) and np.array_equal(here, there)
+
     def add(self, vectors: np.ndarray, advance: Advance | None = None) -> None:
-        first = int(self.numbers[-1]) + 1 if len(self) else 0
+        first = self._next_number()
         for start in range(0, len(vectors), BLOCK):
             block = np.ascontiguousarray(vectors[start:start + BLOCK], dtype=np.float32)
             numbers = np.arange(first + start, first + start + len(block), dtype=np.int64)

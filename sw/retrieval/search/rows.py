@@ -126,25 +126,30 @@ def aligned_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     return member
 
 
-def mapped_rows(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """A member of an archive, written by ``Rows.write`` without compression, mapped and not read. Raises
-    ValueError when it is no such array or the file ends within it."""
+def place_of(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> int:
+    """Where the content of a member without compression begins in the archive's ``file``. Raises ValueError
+    for a compressed one."""
     member = archive.getinfo(name)
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
-    with path.open("rb") as file:
-        file.seek(member.header_offset)
-        begin = member.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(
-            file.read(_LOCAL_HEADER.size)))
-        file.seek(begin)
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{name} is not an array as it is written here")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if fortran or len(shape) != 2 or dtype not in (np.float32, np.uint8):
-            raise ValueError(f"{name} is {dtype} {list(shape)}")
-        offset = file.tell()
-    if offset + dtype.itemsize * shape[0] * shape[1] != begin + member.file_size:
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL_HEADER.size)
+    return member.header_offset + _LOCAL_HEADER.size + sum(_LOCAL_HEADER.unpack(header))
+
+
+def mapped_rows(archive: zipfile.ZipFile, file: IO[bytes], name: str) -> np.ndarray:
+    """A member of an archive, written by ``Rows.write`` without compression, mapped and not read. Raises
+    ValueError when it is no such array or the file ends within it."""
+    begin = place_of(archive, file, name)
+    file.seek(begin)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError(f"{name} is not an array as it is written here")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or len(shape) != 2 or dtype not in (np.float32, np.uint8):
+        raise ValueError(f"{name} is {dtype} {list(shape)}")
+    offset = file.tell()
+    if offset + dtype.itemsize * shape[0] * shape[1] != begin + archive.getinfo(name).file_size:
         raise ValueError(f"{name} of {list(shape)} does not fill its place")
     if not shape[0]:
         return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, "r", offset, shape)
+    return np.memmap(file, dtype, "r", offset, shape)

@@ -93,9 +93,10 @@ def padded_dimension(dimension: int) -> int:
     return -(-dimension // CODED_TOGETHER) * CODED_TOGETHER
 
 
-def cells_for(count: int) -> int:
-    """Cells of an inverted file trained on ``count`` vectors: the square root, but 39 vectors a cell."""
-    return max(1, min(round(count ** 0.5), count // 39))
+def cells_for(training: int, count: int | None = None) -> int:
+    """Cells of an inverted file for ``count`` vectors (None: as many as it is trained on): the square root,
+    but 39 vectors of the training set for each."""
+    return max(1, min(round((training if count is None else count) ** 0.5), training // 39))
 
 
 def new_index(kind: Kind, dimension: int, cells: int, byte_range: tuple[float, float] | None) -> Any:

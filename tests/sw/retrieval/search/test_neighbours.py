@@ -164,6 +164,7 @@ def test_more_effort_finds_more(rng):
 
 def test_cells_grow_with_the_root_and_keep_enough_vectors_each():
     assert [cells_for(n) for n in (0, 1, 38, 78, 1521, 1_000_000)] == [1, 1, 1, 2, 39, 1000]
+    assert [cells_for(65_536, n) for n in (10_000, 1_000_000, 100_000_000)] == [100, 1000, 1680]
 
 
 def test_refusals(rng):

@@ -239,7 +239,7 @@ def test_a_picture_outside_the_ground_truth_is_searched_and_not_judged(inside, c
 
 def test_sub_commands_are_listed_and_explained(capsys):
     assert main.run(["--help"]) == 0
-    assert "Keep an index of descriptors: add, remove, info." in capsys.readouterr().out
+    assert "Keep an index of descriptors: add, build, merge, remove, info." in capsys.readouterr().out
     assert main.run(["index", "--help"]) == 0
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("add", "remove", "info"))
