@@ -4,7 +4,8 @@
 
 Descriptors are those of ``kestrel evaluate --rotations 1``, without whitening and with one that is trained on
 --train photographs (the vectors of their regions) and applied once, after the average, or with ``--mode roi``
-to every region; each network and the float network have their own. ``--maps`` names inner maps to be measured
+to every region; each network and the float network have their own. Files behind ``--rounded`` are float
+weights of the same network, rounded by another method. ``--maps`` names inner maps to be measured
 besides, each by itself, as if the network were cut there. Every crop is computed once a network. Written as
 JSON and printed as a table: mAP, the difference to the float network with the interval of a paired bootstrap
 over the queries, the mean cosine of the unwhitened descriptors to the float network's.
@@ -44,14 +45,15 @@ class Described:
 
 @dataclass(frozen=True)
 class Result:
-    """One map of one network. plain, whitened: mAP; the differences: to the float network; cosine: of the
-    plain descriptors to the float network's."""
+    """One map of one network. Widths are those of its integers, which rounded floats have not. plain,
+    whitened: mAP; the differences: to the float network; cosine: of the plain descriptors to the float
+    network's."""
 
     network: str
     map: str
-    activation_bits: int
+    activation_bits: int | None
     mask_bits: tuple[int, ...]
-    bits_per_weight: float
+    bits_per_weight: float | None
     plain: float
     plain_difference: Difference
     whitened: float
@@ -106,6 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("weights")
     parser.add_argument("networks", nargs="+", type=Path)
     parser.add_argument("--dataset", required=True, type=Path)
+    parser.add_argument("--rounded", nargs="+", default=[], type=Path)
     parser.add_argument("--protocol", default="groups")
     parser.add_argument("--train", required=True, type=Path)
     parser.add_argument("--train-images", type=int, default=120)
@@ -132,16 +135,19 @@ def main(arguments: Sequence[str]) -> None:
     for name, (plain, whitened) in zip(names, wanted, strict=True):
         print(f"float {name}: plain {plain.mean():.4f}, whitened {whitened.mean():.4f}", flush=True)
     results: list[Result] = []
-    for path in options.networks:
-        network = load_network(path)
-        described = describe(make_describer(network, chosen), job)
+    for path in [*options.networks, *options.rounded]:
+        network = None if path in options.rounded else load_network(path)
+        describer = make_describer(network, chosen) if network else make_describer(
+            options.networks[0], replace(chosen, backend="float", weights=str(path)))
+        described = describe(describer, job)
         for name, found, ideal, goal in zip(names, described, floats, wanted, strict=True):
             plain, whitened = (average_precisions(benchmark, d, settings)
                                for d in (found.plain, found.whitened))
             cosines = (found.plain.astype(np.float64) * ideal.plain).sum(axis=1)
             results.append(Result(
-                path.name, name, network.activation_bits, tuple(layer.mask_bits for layer in network.layers),
-                network.weight_bits / sum(layer.mask.size for layer in network.layers),
+                path.name, name, network.activation_bits if network else None,
+                tuple(layer.mask_bits for layer in network.layers) if network else (),
+                network.weight_bits / sum(layer.mask.size for layer in network.layers) if network else None,
                 float(plain.mean()), paired_bootstrap(plain, goal[0]),
                 float(whitened.mean()), paired_bootstrap(whitened, goal[1]),
                 float(cosines.mean()), float(cosines.min()),

@@ -34,14 +34,16 @@ from kestrel.sw.common.files import atomic_write
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.pooling.quantise import fit_quantiser, from_bytes, to_bits, to_bytes
 from kestrel.sw.retrieval.search.neighbours import Neighbours
+from kestrel.sw.retrieval.search.refined import RefinedNeighbours
 from kestrel.sw.retrieval.search.structures import Kind
 
 OUTPUT = Path("build/bench/distractors.json")
 
 KINDS = ("floats-flat", "bytes-flat", "bits-flat", "floats-ivf", "bytes-ivf", "bits-hnsw", "bytes-hnsw",
-         "floats-hnsw")
+         "floats-hnsw", "floats-ivfpq", "bytes-ivfpq")
 
-EFFORTS: dict[str, tuple[int | None, ...]] = {"flat": (None,), "hnsw": (24, 96, 384), "ivf": (6, 24, 96)}
+EFFORTS: dict[str, tuple[int | None, ...]] = {"flat": (None,), "hnsw": (24, 96, 384), "ivf": (6, 24, 96),
+                                             "ivfpq": (6, 24, 96)}
 """Tried on each structure; the middle one is the default of the index."""
 
 DIMENSION, CENTRES, DIRECTIONS = 512, 2000, 48
@@ -74,30 +76,34 @@ class Job:
     count: int
     queries: int
     seed: int
+    spool: Path
 
 
 @dataclass(frozen=True)
 class Search:
-    """Rows and scores [Q, DEPTH] found with an effort (None: exact). seconds: for all queries together;
-    single_ms: for one asked alone."""
+    """Rows and scores [Q, DEPTH] found with an effort (None: exact). seconds: for all queries together, and
+    of all processors; single_ms: for one asked alone."""
 
     effort: int | None
     rows: np.ndarray
     scores: np.ndarray
     seconds: float
+    processor_seconds: float
     single_ms: float
 
 
 @dataclass(frozen=True)
 class Built:
     """An index: time to learn and to add (also of all processors together, which other programs on the
-    machine change little), its size in a file, and the process's peak of memory."""
+    machine change little), its size in a file, the process's peak of memory, and what it holds after the
+    searches without mapped files, which the system may take back."""
 
     train_seconds: float
     add_seconds: float
     add_processor_seconds: float
     index_bytes: int
     peak_bytes: int
+    held_bytes: int
     searches: tuple[Search, ...]
 
 
@@ -142,10 +148,13 @@ def measure(job: Job) -> Built:
     code = coders[codes]
     dimension = job.centres.shape[1]
     started = time.perf_counter()
-    index = Neighbours.empty(
-        Kind(codes, structure), -(-dimension // 8) * 8 if codes == "bits" else dimension, training,
-        (quantiser.low, quantiser.high) if codes == "bytes" else None,
-    )  # fmt: skip
+    kind = Kind(codes, structure)
+    byte_range = (quantiser.low, quantiser.high) if codes == "bytes" else None
+    if structure == "ivfpq":
+        index: Neighbours = RefinedNeighbours.empty(kind, dimension, training, byte_range, job.spool)
+    else:
+        index = Neighbours.empty(kind, -(-dimension // 8) * 8 if codes == "bits" else dimension, training,
+                                 byte_range)
     trained = time.perf_counter()
     del training
     adding = processors = 0.0
@@ -157,22 +166,26 @@ def measure(job: Job) -> Built:
         processors += time.process_time() - start_processors
     queries = code(around(job.centres, job.queries, np.random.default_rng([job.seed, 3])))
     searches = tuple(timed_search(index, queries, effort) for effort in EFFORTS[structure])
+    held = memory("RssAnon")
     counter = ByteCounter()
     index.write(cast(IO[bytes], counter))
-    return Built(trained - started, adding, processors, counter.count, peak_bytes(), searches)
+    if isinstance(index, RefinedNeighbours):
+        index.rows.write(cast(IO[bytes], counter))
+    return Built(trained - started, adding, processors, counter.count, memory("VmHWM"),
+                 held, searches)
 
 
 def timed_search(index: Neighbours, queries: np.ndarray, effort: int | None) -> Search:
     """All queries at once, then some of them one by one, as a user asks."""
-    start = time.perf_counter()
+    start, start_processors = time.perf_counter(), time.process_time()
     scores, rows = index.search(queries, DEPTH, effort)
-    together = time.perf_counter() - start
+    together, processors = time.perf_counter() - start, time.process_time() - start_processors
     alone = queries[:ALONE]
     start = time.perf_counter()
     for n in range(len(alone)):
         index.search(alone[n:n + 1], DEPTH, effort)
     single = (time.perf_counter() - start) / len(alone)
-    return Search(effort, rows, scores, together, 1000 * single)
+    return Search(effort, rows, scores, together, processors, 1000 * single)
 
 
 class ByteCounter:
@@ -185,10 +198,11 @@ class ByteCounter:
         return len(data)
 
 
-def peak_bytes() -> int:
-    """Most memory this process has held. Not getrusage's figure, which begins with the parent's."""
+def memory(field: str) -> int:
+    """Of this process: VmHWM, the most it has held, or RssAnon, what it holds and no file backs. Not
+    getrusage's figure, which begins with the parent's."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
 
 
 def recall_of_ties(found: Search, exact: Search, depth: int) -> float:
@@ -213,6 +227,7 @@ def report(kind: str, built: Built, flat: dict[str, Search]) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "effort": search.effort, "seconds": search.seconds, "single_ms": search.single_ms,
             "queries_per_second": len(search.rows) / search.seconds,
+            "processor_ms": 1000 * search.processor_seconds / len(search.rows),
         }  # fmt: skip
         for depth in (1, DEPTH):
             entry[f"recall_at_{depth}"] = (
@@ -222,17 +237,17 @@ def report(kind: str, built: Built, flat: dict[str, Search]) -> dict[str, Any]:
         searches.append(entry)
     return {"kind": kind, "train_seconds": built.train_seconds, "add_seconds": built.add_seconds,
             "add_processor_seconds": built.add_processor_seconds, "index_bytes": built.index_bytes,
-            "peak_bytes": built.peak_bytes, "searches": searches}
+            "peak_bytes": built.peak_bytes, "held_bytes": built.held_bytes, "searches": searches}
 
 
-def run(centres: np.ndarray, kinds: Sequence[str], count: int, queries: int, seed: int
-        ) -> Iterator[dict[str, Any]]:
+def run(centres: np.ndarray, kinds: Sequence[str], count: int, queries: int, seed: int,
+        spool: Path) -> Iterator[dict[str, Any]]:
     """Reports of the kinds, one after the other, the exact ones first."""
     flat: dict[str, Search] = {}
     for kind in sorted(kinds, key=lambda k: not k.endswith("-flat")):
         # A process for each: its peak of memory is then the index's alone.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            built = pool.submit(measure, Job(kind, centres, count, queries, seed)).result()
+            built = pool.submit(measure, Job(kind, centres, count, queries, seed, spool)).result()
         if kind.endswith("-flat"):
             flat[kind.partition("-")[0]] = built.searches[0]
         yield report(kind, built, flat)
@@ -262,6 +277,7 @@ def main(arguments: Sequence[str]) -> int:
     centres = centres[np.linalg.norm(centres, axis=1) > 0]
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # read by the processes' libraries
         os.environ[variable] = str(options.threads)
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait must not count as work
 
     started = time.perf_counter()
     payload: dict[str, Any] = {
@@ -270,7 +286,8 @@ def main(arguments: Sequence[str]) -> int:
         "threads": options.threads, "seed": options.seed, "depth": DEPTH, "results": [],
     }  # fmt: skip
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    for result in run(centres, kinds, options.count, options.queries, options.seed):
+    for result in run(centres, kinds, options.count, options.queries, options.seed,
+                      options.output.parent):
         show(result)
         payload["results"].append(result)
         payload["seconds"] = time.perf_counter() - started
@@ -286,7 +303,9 @@ def show(result: dict[str, Any]) -> None:
     same, floats = (shown(usual[key]) for key in (f"recall_at_{DEPTH}", f"recall_at_{DEPTH}_of_floats"))
     print(f"{result['kind']:<12} added in {result['add_seconds']:6.1f} s "
           f"({result['add_processor_seconds']:.1f} of processors), {result['index_bytes'] / 1e6:7.1f} MB, "
-          f"peak {result['peak_bytes'] / 1e9:.2f} GB; {usual['single_ms']:7.2f} ms a query; "
+          f"peak {result['peak_bytes'] / 1e9:.2f} GB; {usual['single_ms']:7.2f} ms a query, "
+          f"{usual['queries_per_second']:.0f} a second together "
+          f"({usual['processor_ms']:.2f} ms of processors each); "
           f"recall at {DEPTH}: {same}, of floats {floats}", flush=True)
 
 

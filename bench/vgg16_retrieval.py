@@ -11,7 +11,7 @@ they are there:
                          photograph as a whole, which is held out
     start.pt             one layer after the other by ridge regression (sw/retrain/dense/regression.py)
     deep.pt              conv5_1 to conv5_3 trained behind what the others make
-    all.pt               all six trained together
+    settled.pt           the same three trained further, at a lower rate
     float.safetensors    the whole network, its normalisation of batches folded into weights and biases
 
 A stage that was stopped goes on where its last checkpoint was written. ``kestrel compress`` makes integers of
@@ -95,18 +95,24 @@ def regress(model: DeepLayers, teacher: FloatConvs, passes: Sequence[Pass], held
         everything = [given.forward(read, name_of(number + 1), layer).without(read) for given in everything]
 
 
-def train_from(model: DeepLayers, first: int, passes: Sequence[Pass], held_out: Pass, settings: PhaseSettings,
-               checkpoint: Path, log: Log) -> None:
-    """Trains the layers from ``first`` on, behind what those before it make."""
+def behind_fourth_block(model: DeepLayers, passes: Sequence[Pass]) -> list[Pass]:
+    """The passes with what the fourth block makes, which is not trained any further."""
     model.eval()
-    everything = [given.forward(FRONT, SCALED, model.scaled) for given in [*passes, held_out]]
-    for number, layer in enumerate(model.convs()[:first]):
-        everything = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
-                      for given in everything]
-    layers = nn.Sequential(*model.convs()[first:])
-    before = validate(layers, name_of(first), LAYER4_0, everything[-1])
+    found = [given.forward(FRONT, SCALED, model.scaled) for given in passes]
+    for number, layer in enumerate(model.convs()[:DEEP]):
+        found = [given.forward(name_of(number), name_of(number + 1), layer).without(name_of(number))
+                 for given in found]
+    return found
+
+
+def train_deep(model: DeepLayers, passes: Sequence[Pass], settings: PhaseSettings, checkpoint: Path,
+               log: Log) -> None:
+    """Trains the layers of the fifth block on all passes but the last, which is held out."""
+    *training, held_out = behind_fourth_block(model, passes)
+    layers = nn.Sequential(*model.convs()[DEEP:])
+    before = validate(layers, name_of(DEEP), LAYER4_0, held_out)
     log.write(checkpoint.stem, **{f"{name}_held_out": value for name, value in before.items()})
-    train(layers, name_of(first), LAYER4_0, everything[:-1], everything[-1], settings, checkpoint,
+    train(layers, name_of(DEEP), LAYER4_0, training, held_out, settings, checkpoint,
           lambda figures: log.write(checkpoint.stem, **figures))
 
 
@@ -124,7 +130,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=160)
     parser.add_argument("--whole", type=int, default=WHOLE)
     parser.add_argument("--deep-steps", type=int, default=600)
-    parser.add_argument("--all-steps", type=int, default=300)
+    parser.add_argument("--settle-steps", type=int, default=260)
     parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
@@ -150,13 +156,13 @@ def main() -> None:
 
     shape = parse_network(options.network)
     model = DeepLayers(shape, len(frozen.shape.layers))
+    deep = PhaseSettings(options.deep_steps, options.batch, options.rate, seed=options.seed)
+    settled = PhaseSettings(options.settle_steps, 3 * options.batch // 2, options.rate / 4, descriptor=6.0,
+                            relation=0.5, seed=options.seed + 11)
     phases = [
-        ("start", lambda _: regress(model, teacher, passes[: options.start_passes],
-                                   held_out, log)),
-        ("deep", lambda path: train_from(model, DEEP, passes, held_out, PhaseSettings(
-            options.deep_steps, options.batch, options.rate, seed=options.seed), path, log)),
-        ("all", lambda path: train_from(model, 0, passes, held_out, PhaseSettings(
-            options.all_steps, options.batch, options.rate / 2, seed=options.seed + 1), path, log)),
+        ("start", lambda _: regress(model, teacher, passes[: options.start_passes], held_out, log)),
+        ("deep", lambda path: train_deep(model, [*passes, held_out], deep, path, log)),
+        ("settled", lambda path: train_deep(model, [*passes, held_out], settled, path, log)),
     ]
     for name, run in phases:
         path = folder / f"{name}.pt"

@@ -26,36 +26,37 @@ from kestrel.sw.retrieval.search.index import DescriptorIndex
 from kestrel.sw.retrieval.search.neighbours import COUNT_MAX
 from kestrel.sw.retrieval.search.query import Result, Truth, describer_like
 from kestrel.sw.retrieval.search.query import search as search_index
-from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES, Kind
+from kestrel.sw.retrieval.search.structures import CODES, Kind, structure_for
 
 
 @dataclass(frozen=True)
 class IndexOptions:
     """Options of a new index. Raises InputError.
 
-    ``codes`` is "floats", "bytes" or "bits". ``structure`` is "flat" (exact), "hnsw" or "ivf". Ranges,
+    ``codes`` is "floats", "bytes" or "bits". ``structure`` is "flat" (exact), "hnsw", "ivf" or "ivfpq"; None:
+    by the number of descriptors that the index is begun with, flat for few. Ranges,
     thresholds and cells are learned from ``train``, descriptors or a file of them (None: from what is added
     first). ``threshold`` is that of bits, "median" or "mean" (None: as in the descriptors' codes, or else
     "median"). ``bits`` is their number (None: as in the descriptors' codes, or else one for each dimension).
     """
 
     codes: str = CODES[0]
-    structure: str = STRUCTURES[0]
+    structure: str | None = None
     train: Descriptors | str | Path | None = None
     threshold: str | None = None
     bits: int | None = None
 
     def __post_init__(self) -> None:
-        kind = self.kind
-        if self.threshold is not None and kind.codes != "bits":
-            raise InputError(f"--threshold {self.threshold} of {kind.codes}; allowed: with --codes bits")
+        self.kind_for(0)
+        if self.threshold is not None and self.codes != "bits":
+            raise InputError(f"--threshold {self.threshold} of {self.codes}; allowed: with --codes bits")
         if self.threshold is not None:
             check_threshold(self.threshold)
-        check_bits_of(kind.codes, self.bits)
+        check_bits_of(self.codes, self.bits)
 
-    @property
-    def kind(self) -> Kind:
-        return Kind(self.codes, self.structure)
+    def kind_for(self, count: int) -> Kind:
+        """Of an index that is begun with ``count`` descriptors."""
+        return Kind(self.codes, self.structure or structure_for(self.codes, count))
 
 
 def build_index(
@@ -72,13 +73,15 @@ def build_index(
     names = [f"descriptors {number}" for number in range(len(sets))] if names is None else names
     if not sets:
         raise InputError("no descriptors to begin an index with; allowed: at least one set")
-    index = new_index(sets[0], names[0], options)
+    index = new_index(sets[0], names[0], options, sum(len(found.names) for found in sets))
     add_to_index(index, sets, names, progress=progress)
     return index
 
 
-def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None = None) -> DescriptorIndex:
-    """An empty index for descriptors like the given ones, which errors call ``name``. Raises InputError."""
+def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None = None,
+              count: int | None = None) -> DescriptorIndex:
+    """An empty index for descriptors like the given ones, which errors call ``name``; ``count``: how many it
+    is begun with (None: the given ones). Raises InputError."""
     options = options or IndexOptions()
     training = descriptors
     quantiser: Quantiser | None = None
@@ -95,7 +98,8 @@ def new_index(descriptors: Descriptors, name: str, options: IndexOptions | None 
         rule = options.threshold or THRESHOLDS[0]
         quantiser = fit_quantiser(training.vectors, rule,
                                   f"{Path(name).name}, {len(training.names)} images, {rule}", options.bits)
-    return DescriptorIndex.create(options.kind, training, quantiser)
+    return DescriptorIndex.create(
+        options.kind_for(len(descriptors.names) if count is None else count), training, quantiser)
 
 
 def add_to_index(index: DescriptorIndex, descriptors: Sequence[Descriptors], names: Sequence[str], *,
@@ -128,15 +132,15 @@ def search(
 
     ``queries`` are descriptors made like those of the index, or vectors float32 [Q, D]. ``count`` is the
     largest number of matches for each. ``names`` has one name for each query (None: the descriptors' own, or
-    numbers). ``effort`` is the number of candidates kept (hnsw) or cells visited (ivf); a larger one finds
-    more. ``truth`` marks matches as right and wrong. With ``asymmetric``, queries keep their floats in an
-    index of bits. Returns one result for each query, with the best matches first. Raises InputError.
+    numbers). ``effort`` is the number of candidates kept (hnsw) or cells visited (ivf, ivfpq); a larger
+    one finds more. ``truth`` marks matches as right and wrong. With ``asymmetric``, queries keep their floats
+    in an index of bits. Returns one result for each query, with the best matches first. Raises InputError.
     """
     if not 1 <= count <= COUNT_MAX:
         raise InputError(f"--count {count}; allowed: 1..{COUNT_MAX}")
     if effort is not None and index.kind.structure == "flat":
         raise InputError(f"effort {effort} in a flat index, which is searched whole; allowed: in one "
-                         "of structure hnsw or ivf")
+                         "of structure hnsw, ivf or ivfpq")
     vectors = queries
     if isinstance(queries, Descriptors):
         check_comparable(queries.settings, index.settings, "the query", "the index")

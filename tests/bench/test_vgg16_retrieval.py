@@ -12,7 +12,7 @@ from kestrel.sw.retrain.start import load_float
 
 TINY = ["--front", "random:1", "--front-network", "vgg16/32:pool3", "--teacher", "random:2",
         "--teacher-network", "resnet_2_2_2_3/32:layer4.0", "--network", "vgg16/32", "--passes", "2", "--side",
-        "64", "--whole", "96", "--deep-steps", "3", "--all-steps", "3", "--batch", "3", "--threads", "1"]
+        "64", "--whole", "96", "--deep-steps", "3", "--settle-steps", "3", "--batch", "3", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_all_stages_run_and_give_the_same_weights_again(script, tmp_path, monkey
     lines = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]
     assert [line["layer"] for line in lines if line["stage"] == "start"] == [
         "conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3"]
-    for stage in ("deep", "all"):
+    for stage in ("deep", "settled"):
         (trained,) = [line for line in lines if line["stage"] == stage and "step" in line]
         assert trained["step"] == 3
         assert {"map", "descriptor", "relation", "map_held_out", "cosine_held_out",
@@ -48,8 +48,8 @@ def test_all_stages_run_and_give_the_same_weights_again(script, tmp_path, monkey
         assert np.array_equal(found.biases[number], given.biases[number])
 
     # What is there is not made again.
-    before = (tmp_path / "a" / "all.pt").stat().st_mtime_ns
+    before = (tmp_path / "a" / "settled.pt").stat().st_mtime_ns
     monkeypatch.setattr(sys, "argv", ["x", str(photographs), "-o", str(tmp_path / "a"), *TINY])
     script.main()
-    assert (tmp_path / "a" / "all.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "a" / "settled.pt").stat().st_mtime_ns == before
     assert len((tmp_path / "a" / "log.jsonl").read_text().splitlines()) == len(lines)

@@ -289,7 +289,8 @@ CASES = {
         values=CODED | {"codes": "--codes bytes", "structure": "--structure hnsw"},
     ),
     "index remove": Case("retrieval.index", "DescriptorIndex _matching", ("there.index a.jpg",), {}),
-    "index info": Case("retrieval.index", "DescriptorIndex", ("there.index",), {"names": "--names"},
+    "index info": Case("retrieval.index", "DescriptorIndex", ("there.index",),
+                       {"names": "--names", "recall": "--recall 9"},
                        shown=True),
     "search": Case(
         "retrieval.search", "DescriptorIndex load_truth query_describer describe collect_pictures "

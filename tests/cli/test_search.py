@@ -11,6 +11,7 @@ from kestrel.sw.model.compressed import save_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.describe.descriptor import load_descriptors
+from kestrel.sw.retrieval.search import structures
 from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
@@ -70,6 +71,28 @@ def test_any_folder_to_a_page_from_elsewhere(here, capsys, monkeypatch):
     _, err = kestrel(capsys, "search", here / "i.index", here / "d.npz", "--html", "page.html",
                      "--images", ".")
     assert "4 of 4 pictures are not found" in err
+
+
+def test_the_structure_goes_by_the_number_and_its_recall_is_measured(here, capsys, rng):
+    """Beyond EXACT_UP_TO, which is lowered here, codes in memory; the answers come from the file."""
+    x = rng.normal(size=(400, 24))
+    np.savez("many.npz", files=[f"{n}.jpg" for n in range(400)], vectors=x.astype(np.float32))
+    found, _ = kestrel(capsys, "index", "add", "few.index", "many.npz")
+    assert found["structure"] == "flat"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(structures.EXACT_UP_TO, "floats", 399)
+        found, _ = kestrel(capsys, "index", "add", "many.index", "many.npz")
+    assert (found["structure"], found["count"]) == ("ivfpq", 400)
+    found, _ = kestrel(capsys, "index", "info", "many.index", "--recall", 50)
+    assert (found["recall"]["queries"], found["recall"]["depth"]) == (50, 10)
+    assert found["recall"]["at_1"] == found["recall"]["at_depth"] == 1, "all are candidates"
+    found, _ = kestrel(capsys, "search", "many.index", "many.npz", "-n", 1)
+    assert all(query["query"] == query["matches"][0]["name"] for query in found["queries"])
+    assert refused(capsys, "index", "info", "many.index", "--recall", 0).endswith(
+        "recall of 0 queries; allowed: 1..10000")
+    assert run(["index", "info", "many.index", "--recall", "50"]) == 0
+    out = capsys.readouterr().out
+    assert "recall        1.000 at 1, 1.000 at 10 of the exact search, 50 queries in" in out
 
 
 def test_bits_as_many_as_wanted_and_queries_that_keep_their_floats(here, capsys):

@@ -22,7 +22,7 @@ from kestrel.sw.retrieval.search.structures import CODES, STRUCTURES
 
 def _learns(values: Values) -> bool:
     """Whether a new index learns anything; one that is there has learned, and refuses by itself."""
-    return values["codes"] in ("bytes", "bits") or values["structure"] == "ivf" or _exists(values)
+    return values["codes"] in ("bytes", "bits") or values["structure"] in ("ivf", "ivfpq") or _exists(values)
 
 
 def _has_bits(values: Values) -> bool:
@@ -46,7 +46,7 @@ WILDCARDS = "*?["
     writes={"path": ContinuedOutput()},
     effects={
         "train": When(_learns, "in a new index of floats whose structure has no cells",
-                       "with --codes bytes or bits, or --structure ivf"),
+                       "with --codes bytes or bits, or --structure ivf or ivfpq"),
         "threshold bits": When(_has_bits, "in a new index without --codes bits", "with --codes bits"),
     },
 )
@@ -57,7 +57,8 @@ def add(
         str | None, typer.Option(help=f"Of a new index: {', '.join(CODES)}; default floats.")
     ] = None,
     structure: Annotated[
-        str | None, typer.Option(help=f"Of a new index: {', '.join(STRUCTURES)}; default flat (exact).")
+        str | None, typer.Option(help=f"Of a new index: {', '.join(STRUCTURES)}; default: by the number "
+                                   "of descriptors, flat (exact) for few.")
     ] = None,
     train: Annotated[
         Path | None,
@@ -81,8 +82,8 @@ def add(
     sources = [load_descriptors(source) for source in descriptors]
     names = [str(name) for name in descriptors]
     if found is None:
-        found = new_index(sources[0], names[0], IndexOptions(codes or CODES[0], structure or STRUCTURES[0],
-                                                             train, threshold, bits))
+        options = IndexOptions(codes or CODES[0], structure, train, threshold, bits)
+        found = new_index(sources[0], names[0], options, sum(len(source.names) for source in sources))
     add_to_index(found, sources, names, progress=progress)
     total = sum(len(source.names) for source in sources)
     found.save(path)
@@ -116,15 +117,20 @@ def remove(
 
 
 @index.command(cls=DeclaredCommand)
-@declares("names")
+@declares("names recall")
 def info(
     path: IndexArgument,
     names: Annotated[bool, typer.Option("--names", help="Also list the names.")] = False,
+    recall: Annotated[
+        int | None, typer.Option(metavar="QUERIES", help="Also measure the recall at 1 and at 10 against the "
+                                 "exact search, with so many of the entries as queries.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show what an index holds and how its descriptors were made."""
     found = DescriptorIndex.load(path)
-    payload = {"index": path, "bytes": path.stat().st_size, **found.describe()}
+    payload = {"index": path, "bytes": path.stat().st_size, **found.describe(),
+               **({} if recall is None else found.recall(recall).payload())}
     if names:
         payload["names"] = found.names
 
@@ -135,6 +141,9 @@ def info(
         for key, value in payload.items():
             if key == "quantiser" and isinstance(value, dict):
                 show(key, f"{value['low']:g} .. {value['high']:g}, from {value['source']}")
+            elif key == "recall" and isinstance(value, dict):
+                show(key, f"{value['at_1']:.3f} at 1, {value['at_depth']:.3f} at {value['depth']} "
+                          f"of the exact search, {value['queries']} queries in {value['seconds']:.2f} s")
             elif key not in {"settings", "names", "quantiser"}:
                 show(key, value)
         for key, value in recorded(found.settings).items():

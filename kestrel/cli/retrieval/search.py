@@ -65,7 +65,8 @@ def search(
     backend_set: options.BackendSetOption = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Matches of each query.")] = 10,
     effort: Annotated[
-        int | None, typer.Option(help="Candidates kept (hnsw) or cells visited (ivf): more finds more.")
+        int | None,
+        typer.Option(help="Candidates kept (hnsw) or cells visited (ivf, ivfpq): more finds more.")
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Page of the results as pictures to write.")] = None,
     images: Annotated[

@@ -2,8 +2,10 @@
 
 The file is a ZIP archive without compression: ``index.json`` (everything of words and single numbers),
 ``thresholds.npy`` and ``numbers.npy``, of newer quantisers ``levels.npy`` and ``weights.npy``, and
-``vectors.faiss`` in FAISS' own format. It is written under a temporary name and renamed. Before FAISS reads a
-byte the archive's CRC-32s are checked, so that a damaged file is refused and not searched.
+``vectors.faiss`` in FAISS' own format. Of structure ivfpq ``rows.npy`` holds the vectors that stay on disk.
+It is written under a temporary name and renamed. Before FAISS reads a byte the archive's CRC-32s are checked,
+so that a damaged file is refused and not searched; but not that of ``rows.npy``, which is not read as a whole
+and of which only length and shape are checked.
 """
 
 import json
@@ -35,12 +37,18 @@ from kestrel.sw.retrieval.pooling.quantise import (
     to_bytes,
 )
 from kestrel.sw.retrieval.search.neighbours import BLOCK, NO_VECTORS, Advance, Neighbours
+from kestrel.sw.retrieval.search.recall import Recall, measured_recall
+from kestrel.sw.retrieval.search.refined import RefinedNeighbours, neighbours_of
+from kestrel.sw.retrieval.search.rows import aligned_member, mapped_rows
 from kestrel.sw.retrieval.search.structures import Kind
 
 FORMAT = INDEX_FORMAT
 VERSION = 2
-READABLE = (1, 2)
-"""Version 1 lacks the pictures' folders."""
+VERSION_ON_DISK = 3
+READABLE = (1, VERSION, VERSION_ON_DISK)
+"""Version 1 lacks the pictures' folders; version 3 has rows that stay on disk."""
+
+ROWS = "rows.npy"
 
 UNKNOWN = -1
 """Folder of a name of which none is known."""
@@ -92,7 +100,7 @@ class DescriptorIndex:
             raise InputError(f"ranges and thresholds for {quantiser.dimension} dimensions; "
                              f"allowed: {dimension}, as the descriptors have")
         columns = _columns(kind, dimension, quantiser)
-        neighbours = Neighbours.empty(kind, columns, training.vectors, _byte_range(kind, quantiser))
+        neighbours = neighbours_of(kind).empty(kind, columns, training.vectors, _byte_range(kind, quantiser))
         return cls(training.settings, dimension, quantiser, [], neighbours)
 
     def add(self, descriptors: Descriptors, source: str, advance: Advance | None = None) -> None:
@@ -180,6 +188,10 @@ class DescriptorIndex:
                       tuple(float(value) for value, row in zip(values, found, strict=True) if row >= 0))
                 for values, found in zip(scores, rows, strict=True)]
 
+    def recall(self, queries: int) -> Recall:
+        """Measured against the exact search in the same codes; see measured_recall. Raises InputError."""
+        return measured_recall(self._neighbours, queries)
+
     def describe(self) -> dict[str, object]:
         """What `kestrel index info` prints."""
         return {
@@ -195,8 +207,10 @@ class DescriptorIndex:
     def save(self, path: str | Path) -> None:
         """Writes the file, whole or not at all. Raises InputError for a place that cannot be written."""
         path = Path(path)
+        on_disk = isinstance(self._neighbours, RefinedNeighbours)
         about = {
-            "format": FORMAT, "version": VERSION, "settings": recorded(self.settings),
+            "format": FORMAT, "version": VERSION_ON_DISK if on_disk else VERSION,
+            "settings": recorded(self.settings),
             "dimension": self.dimension, "codes": self.kind.codes, "structure": self.kind.structure,
             "quantiser": {"low": self.quantiser.low, "high": self.quantiser.high,
                           "source": self.quantiser.source},
@@ -214,6 +228,9 @@ class DescriptorIndex:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
             with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
                 self._neighbours.write(stream)
+            if isinstance(self._neighbours, RefinedNeighbours):
+                with archive.open(aligned_member(archive, ROWS), "w", force_zip64=True) as stream:
+                    self._neighbours.rows.write(stream)
 
     @classmethod
     def load(cls, path: str | Path) -> "DescriptorIndex":
@@ -224,8 +241,7 @@ class DescriptorIndex:
                              "allowed: an index written by kestrel index add")
         try:
             with zipfile.ZipFile(path) as archive:
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"{damaged} is damaged")
+                _check_sums(archive)
                 return _read(archive, path)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
@@ -281,9 +297,23 @@ def _read(archive: zipfile.ZipFile, path: Path) -> DescriptorIndex:
     if None in folders or len(places) != len(names) or not set(places) <= {UNKNOWN, *range(len(folders))}:
         raise ValueError("folders of the pictures do not fit their names")
     with archive.open("vectors.faiss") as stream:
-        neighbours = Neighbours.read(kind, columns, stream, numbers, _byte_range(kind, quantiser))
+        byte_range = _byte_range(kind, quantiser)
+        if kind.structure == "ivfpq":
+            neighbours: Neighbours = RefinedNeighbours.opened(
+                kind, columns, stream, numbers, mapped_rows(path, archive, ROWS), byte_range)
+        else:
+            neighbours = Neighbours.read(kind, columns, stream, numbers, byte_range)
     return DescriptorIndex(DescriptorSettings(**about["settings"]), dimension, quantiser, names, neighbours,
                            [folder for folder in folders if folder is not None], places)
+
+
+def _check_sums(archive: zipfile.ZipFile) -> None:
+    """Raises BadZipFile for a member that is damaged, of those that are read as a whole."""
+    for name in archive.namelist():
+        if name != ROWS:
+            with archive.open(name) as stream:
+                while stream.read(1 << 20):
+                    pass
 
 
 def _read_optional(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:

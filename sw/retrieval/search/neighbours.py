@@ -202,7 +202,7 @@ class Neighbours:
             raise InputError(f"effort {effort}; allowed: 1..{EFFORT_MAX}")
         if self.kind.structure == "hnsw":
             self._index.hnsw.efSearch = effort or HNSW_EFFORT
-        elif self.kind.structure == "ivf":
+        elif self.kind.learned:
             self._index.nprobe = min(effort or IVF_EFFORT, self._index.nlist)
 
     def _stored(self, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -218,7 +218,7 @@ class Neighbours:
                 yield self._index.reconstruct_batch(rows[start:start + BLOCK])
 
     def vectors(self) -> Iterator[np.ndarray]:
-        """All of an index of floats, float32 [B, dimension] block by block, in the order of their rows."""
+        """All that is stored, as ``add`` takes it, block by block in the order of the rows."""
         if self.kind.structure == "ivf":
             # Numbers with gaps, where some were removed, need the table; it is built once.
             self._index.set_direct_map_type(faiss.DirectMap.Hashtable)
@@ -243,7 +243,7 @@ class Neighbours:
         except (RuntimeError, MemoryError) as error:
             raise ValueError("FAISS cannot read it") from error
         expected = new_index(kind, dimension, 1, (0.0, 1.0))
-        if type(index) is not type(expected) or index.d != dimension or index.ntotal != len(numbers):
+        if type(index) is not type(expected) or index.d != expected.d or index.ntotal != len(numbers):
             raise ValueError(f"{type(index).__name__} of {index.ntotal} x {index.d} instead of "
                              f"{type(expected).__name__} of {len(numbers)} x {dimension}")
         return cls(kind, dimension, index, numbers, byte_range)

@@ -1,14 +1,15 @@
 """The FAISS structures that descriptors are searched with.
 
-Six kinds, coded by what is stored of a descriptor and how it is looked through:
+Kinds, coded by what is stored of a descriptor and how it is looked through:
 
-    codes    flat                    hnsw               ivf
-    floats   IndexFlatIP             IndexHNSWFlat      IndexIVFFlat
-    bytes    IndexScalarQuantizer    IndexHNSWSQ        IndexIVFScalarQuantizer
-    bits     IndexBinaryFlat         IndexBinaryHNSW    -
+    codes    flat                    hnsw               ivf                        ivfpq
+    floats   IndexFlatIP             IndexHNSWFlat      IndexIVFFlat               IndexIVFPQFastScan
+    bytes    IndexScalarQuantizer    IndexHNSWSQ        IndexIVFScalarQuantizer    IndexIVFPQFastScan
+    bits     IndexBinaryFlat         IndexBinaryHNSW    -                          -
 
 ``flat`` compares with everything and is exact. ``hnsw`` is the graph of Malkov and Yashunin (2016), ``ivf``
-an inverted file: k-means cells of which only the nearest are looked into. Bytes lie in the index as bytes:
+an inverted file: k-means cells of which only the nearest are looked into, ``ivfpq`` one of product codes that
+propose what is then compared by its floats or bytes on disk (``refined``). Bytes lie in the index as bytes:
 FAISS' 8-bit uniform scalar quantiser is given the range of ours instead of training its own, so that its
 codes are ours to the last bit and a score is the inner product of the decoded values, without decoded copies
 in memory.
@@ -25,7 +26,7 @@ from kestrel.hw.spec.errors import InputError
 faiss: Any = importlib.import_module("faiss")  # its own stubs lack half of what is used here
 
 CODES = ("floats", "bytes", "bits")
-STRUCTURES = ("flat", "hnsw", "ivf")
+STRUCTURES = ("flat", "hnsw", "ivf", "ivfpq")
 
 HNSW_LINKS = 16
 """M: links of a vector on each level, twice as many on the lowest."""
@@ -35,6 +36,18 @@ HNSW_BUILD_EFFORT = 40
 
 IVF_TRAINING = 64
 """Vectors of the training set used for a cell, at most. More change the recall little and cost much."""
+
+CODED_TOGETHER = 2
+"""Dimensions that share one 4-bit product code."""
+
+CODE_TRAINING = 256
+"""Vectors that product codes are learned from, at least."""
+
+CELL_ROUNDS = 10
+"""Rounds of k-means for the cells of product codes; more move them little."""
+
+EXACT_UP_TO = {"floats": 50_000, "bytes": 200_000, "bits": 500_000}
+"""Descriptors of 512 dimensions that two cores compare a query with in some 50 ms or less."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +62,35 @@ class Kind:
             raise InputError(f"codes {self.codes!r}; allowed: {', '.join(CODES)}")
         if self.structure not in STRUCTURES:
             raise InputError(f"structure {self.structure!r}; allowed: {', '.join(STRUCTURES)}")
-        if (self.codes, self.structure) == ("bits", "ivf"):
-            raise InputError("structure 'ivf' of bits; allowed: flat or hnsw")
+        if self.codes == "bits" and self.structure in ("ivf", "ivfpq"):
+            raise InputError(f"structure {self.structure!r} of bits; allowed: flat or hnsw")
 
     @property
     def exact(self) -> bool:
         return self.structure == "flat"
 
     @property
+    def learned(self) -> bool:
+        """Whether there are cells, which are placed by a training set."""
+        return self.structure in ("ivf", "ivfpq")
+
+    @property
     def measure(self) -> str:
         """What a score is. The Hamming distance is better the smaller, the inner product the larger."""
         return "Hamming distance" if self.codes == "bits" else "inner product"
+
+
+def structure_for(codes: str, count: int) -> str:
+    """The structure for ``count`` descriptors: exact where that is quick, then the quickest that finds more
+    than nine in ten."""
+    if codes not in EXACT_UP_TO or count <= EXACT_UP_TO[codes]:
+        return "flat"
+    return "hnsw" if codes == "bits" else "ivfpq"
+
+
+def padded_dimension(dimension: int) -> int:
+    """The dimension that product codes are made for: the next multiple of CODED_TOGETHER."""
+    return -(-dimension // CODED_TOGETHER) * CODED_TOGETHER
 
 
 def cells_for(count: int) -> int:
@@ -71,6 +102,8 @@ def new_index(kind: Kind, dimension: int, cells: int, byte_range: tuple[float, f
     """An empty FAISS index. ``cells``: of ivf, which still has to be trained. ``byte_range``: values that the
     codes 0 and 256 would stand for, for bytes."""
     product, bytes_ = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit_uniform
+    if kind.structure == "ivfpq":
+        return _product_codes(padded_dimension(dimension), cells)
     if kind.codes == "bits":
         if kind.structure == "flat":
             return faiss.IndexBinaryFlat(dimension)
@@ -98,6 +131,18 @@ def new_index(kind: Kind, dimension: int, cells: int, byte_range: tuple[float, f
         index.cp.spherical = True
         index.cp.min_points_per_centroid = 1  # cells_for has seen to it; FAISS would print a warning
         index.cp.max_points_per_centroid = IVF_TRAINING
+    return index
+
+
+def _product_codes(dimension: int, cells: int) -> Any:
+    """An inverted file of 4-bit codes of what is left of a vector beside its cell's centre."""
+    index = faiss.IndexIVFPQFastScan(faiss.IndexFlatIP(dimension), dimension, cells,
+                                     dimension // CODED_TOGETHER, 4, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = True
+    index.cp.spherical = True
+    index.cp.niter = CELL_ROUNDS
+    index.cp.min_points_per_centroid = index.pq.cp.min_points_per_centroid = 1
+    index.cp.max_points_per_centroid = IVF_TRAINING
     return index
 
 

@@ -141,7 +141,7 @@ def rewritten(path, **parts):
 
 
 @pytest.mark.parametrize("parts", [
-    {"format": "other"}, {"version": 3}, {"places": [0]}, {"folders": ["here"]},
+    {"format": "other"}, {"version": 4}, {"places": [0]}, {"folders": ["here"]},
     {"dimension": 24}, {"dimension": "x"}, {"names": ["a"]},
     {"names": 7}, {"codes": "words"}, {"codes": "bits"}, {"structure": "hnsw"},
     {"settings": {"network": "x"}}, {"quantiser": {}}, {"vectors_faiss": b"junk"},
