@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-from cocotb.triggers import FallingEdge, RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge, SimTimeoutError, with_timeout
 from cocotbext.axi import (
     AxiLiteBus,
     AxiLiteMaster,
@@ -26,7 +26,7 @@ from kestrel.hw.spec.registers import BY_NAME, FEATURES, error_names
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.verif.blocks.support.packets import packet_words
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
-from kestrel.verif.blocks.support.simulator import fail, pauses, reset, seed, start
+from kestrel.verif.blocks.support.simulator import PERIOD_NS, fail, pauses, reset, seed, start
 from kestrel.verif.cases.engine_case import engine_case
 from kestrel.verif.chip.expected import load_outputs
 from kestrel.verif.chip.variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
@@ -100,8 +100,11 @@ class Chip:
         """After an abort or a soft reset: until the chip is idle, with nothing left in the streams. What had
         been sent of ``picture`` was thrown away, or, if nothing had been offered, waits for a frame."""
         await self.idle()
-        while await self.field("status", "draining"):
-            pass
+        for _ in range(PATIENCE):
+            if not await self.field("status", "draining"):
+                break
+        else:
+            raise fail("draining for ever")
         await self.cycles(8)
         if not (self.source.empty() and self.source.idle()):
             await self.write("output", select=FEATURES)
@@ -134,10 +137,18 @@ class Chip:
 
     async def read(self, name: str, index: int = 0) -> int:
         """A register's word."""
-        answer = await self.bus.read(BY_NAME[name].address + 4 * index, 4)
+        asked = self.bus.read(BY_NAME[name].address + 4 * index, 4)
+        answer = await self._answer(f"reading {name}[{index}]", asked)
         if answer.resp != AxiResp.OKAY:
             raise fail(f"reading {name}[{index}]: {answer.resp}")
         return int.from_bytes(answer.data, "little")
+
+    async def _answer(self, what: str, asked: Coroutine[Any, Any, Any]) -> Any:
+        """The answer to an access. A chip that gives none fails now, and not when the run's time is up."""
+        try:
+            return await with_timeout(asked, PATIENCE * PERIOD_NS, "ns")
+        except SimTimeoutError:
+            raise fail(f"{what}: no answer in {PATIENCE} cycles") from None
 
     async def field(self, name: str, field: str) -> int:
         return BY_NAME[name].unpack(await self.read(name))[field]
@@ -151,7 +162,7 @@ class Chip:
         """The same; False if it was refused."""
         register = BY_NAME[name]
         word = register.pack(**values).to_bytes(4, "little")
-        answer = await self.bus.write(register.address, word)
+        answer = await self._answer(f"writing {name} {values}", self.bus.write(register.address, word))
         return answer.resp == AxiResp.OKAY
 
     async def errors(self) -> set[str]:

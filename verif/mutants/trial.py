@@ -77,12 +77,15 @@ class Workshop:
         self._originals: dict[str, dict[str, str]] = {}
 
     def try_mutant(self, file: str, mutant: Mutant, *, frames: bool) -> Result:
-        """Raises RuntimeError if the unchanged block cannot be made."""
+        """Raises RuntimeError if the unchanged block cannot be made or its bench does not pass, and if a
+        program ends in another way than by passing or failing: nothing is counted as found by accident."""
         begun = time.monotonic()
         path = self.package / "hw" / file
         source = path.read_text(encoding="utf-8")
         if file not in self._originals:
             self._originals[file] = self._probe(file)
+            if self._tests(file) is not True:
+                raise RuntimeError(f"{TARGETS[file].bench}: does not pass without a change")
         path.write_text(mutant.apply(source), encoding="utf-8")
         try:
             outcome = self._outcome(file, frames)
@@ -101,7 +104,6 @@ class Workshop:
                 shutil.rmtree(entry, ignore_errors=True)
 
     def _outcome(self, file: str, frames: bool) -> Outcome:
-        target = TARGETS[file]
         before = self._originals[file]
         after = self._probe(file, may_fail=True)
         worked = [key for key, text in before.items() if not text.startswith("error")]
@@ -109,22 +111,30 @@ class Workshop:
             return Outcome.INVALID
         if after == before:
             return Outcome.SAME
-        words = ("-k", target.words) if target.words else ()
-        code = self._run("-m", "pytest", *_PYTEST, *words, str(ROOT / target.bench))[0]
-        if code is None:
-            return Outcome.HANG
-        if code != 0:
-            return Outcome.BENCH
+        passed = self._tests(file)
+        if passed is not True:
+            return Outcome.HANG if passed is None else Outcome.BENCH
         if frames:
-            code = self._run("-m", "pytest", *_PYTEST, *(str(ROOT / test) for test in FRAMES))[0]
-            if code != 0:
-                return Outcome.HANG if code is None else Outcome.FRAMES
+            passed = self._pytest(*FRAMES)
+            if passed is not True:
+                return Outcome.HANG if passed is None else Outcome.FRAMES
         return Outcome.SURVIVED
+
+    def _tests(self, file: str) -> bool | None:
+        """Whether the block's tests pass; None if they do not end."""
+        target = TARGETS[file]
+        return self._pytest(target.bench, *(("-k", target.words) if target.words else ()))
+
+    def _pytest(self, test: str, *arguments: str) -> bool | None:
+        code, output = self._run("-m", "pytest", *_PYTEST, *arguments, str(ROOT / test))
+        if code not in {None, 0, 1}:
+            raise RuntimeError(f"{test}: pytest ended with code {code}\n{output[-2000:]}")
+        return None if code is None else code == 0
 
     def _probe(self, file: str, *, may_fail: bool = False) -> dict[str, str]:
         """What the blocks are; empty if they cannot even be imported, and that is allowed."""
         code, output = self._run("-m", "kestrel.verif.mutants.probe", *TARGETS[file].blocks)
-        if code != 0 and may_fail:
+        if code == 1 and may_fail:
             return {}
         if code != 0:
             raise RuntimeError(f"{file}: the block cannot be made\n{output[-2000:]}")

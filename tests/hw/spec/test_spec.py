@@ -2,6 +2,7 @@
 
 import pytest
 
+from kestrel.hw.compute.kernel_decoder import digit_table
 from kestrel.hw.spec.configurations import NAMED, config_text, load_config
 from kestrel.hw.spec.engine_config import MASK_BITS_MAX, EngineConfig, tap_sum_bits
 from kestrel.hw.spec.errors import InputError
@@ -52,6 +53,34 @@ def test_digits_add_up_to_the_magnitude(bits):
         digits = mask_digits(magnitude, PASSES[bits])
         assert sum(digit << p for p, digit in enumerate(digits)) == magnitude
         assert all(abs(digit) in DIGIT_MAGNITUDES for digit in digits)
+
+
+def test_the_digits_are_those_written_down():
+    """Lowest digit first."""
+    two = ((0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (-1, 4))
+    assert [mask_digits(magnitude, 2) for magnitude in range(8)] == [*two]
+    three = (
+        (0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 1), (-1, 0, 2),
+        (0, 0, 2), (1, 0, 2), (0, 1, 2), (1, 1, 2), (0, 2, 2), (1, 2, 2), (0, -1, 4), (-1, 0, 4),
+    )  # fmt: skip
+    assert [mask_digits(magnitude, 3) for magnitude in range(16)] == [*three]
+
+
+def test_the_digit_codes_are_those_written_down():
+    """What the decoder puts into a weight register, by mask code: 1, 2, 4 as 1, 2, 3, negative as 5, 6, 7."""
+    assert digit_table(1, 0, 3) == [1, 5]
+    assert digit_table(2, 0, 3) == [0, 1, 0, 5]
+    assert digit_table(3, 0, 3) == [0, 1, 2, 3, 0, 5, 6, 7]
+    assert digit_table(4, 0, 3) == [0, 1, 0, 1, 0, 1, 2, 5, 0, 5, 0, 5, 0, 5, 6, 1]
+    assert digit_table(4, 1, 3) == [0, 0, 1, 1, 2, 2, 2, 3, 0, 0, 5, 5, 6, 6, 6, 7]
+    positive = {
+        0: [0, 1, 0, 1, 0, 1, 0, 5, 0, 1, 0, 1, 0, 1, 0, 5],
+        1: [0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 1, 1, 2, 2, 5, 0],
+        2: [0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3],
+    }
+    for digit, codes in positive.items():
+        negative = [code and code ^ 4 for code in codes]
+        assert digit_table(5, digit, 3) == codes + negative
 
 
 def test_a_magnitude_out_of_reach_is_refused():

@@ -18,8 +18,10 @@ from kestrel.hw.spec.table import (
     SHORTCUT_PROJECTION,
     VISIT_FIELDS,
 )
+from kestrel.verif.cases.engine_case import descriptor_constants
 from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.expected import load_outputs
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
 SMALL = replace(
@@ -82,6 +84,22 @@ def test_a_chip_that_describes(name, case, tmp_path, seed):
     chip = CHIPS[name]
     write_case(chip, case, seed, tmp_path)
     assert len(run_chip(chip, "kestrel.verif.chip.descriptor_bench", tmp_path, case, seed).ran) == 4
+
+
+@pytest.mark.parametrize("whitened", [True, False], ids=["whitened", "as pooled"])
+def test_a_chip_that_can_whiten_with_and_without(whitened, tmp_path, seed):
+    """Constants are drawn until they are of the kind wanted: by chance a run may have one kind only."""
+    chip = CHIPS["describes"]
+    for case_seed in range(seed, seed + 100):
+        write_case(chip, CASE, case_seed, tmp_path)
+        constants = descriptor_constants(case_seed, load_outputs(tmp_path))
+        if (constants.whitening is not None) == whitened:
+            break
+    else:
+        pytest.fail("no such constants in 100 draws")
+    bench = "kestrel.verif.chip.descriptor_bench"
+    env = {"COCOTB_TEST_FILTER": r"descriptors$"}
+    assert len(run_chip(chip, bench, tmp_path, CASE, seed, case_seed=case_seed, env=env).ran) == 1
 
 
 @pytest.mark.parametrize("startup", [False, True], ids=["on request", "at start-up"])

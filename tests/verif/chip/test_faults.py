@@ -53,6 +53,12 @@ class Fault:
 
 
 FAULTS = {
+    "a read is never answered": Fault(
+        "axi_lite",
+        r"if \(waiting\[1\]\) begin",
+        "if (waiting[1] & ~@) begin",
+        "bench", "a_frame", r"reading \w+\[0\]: no answer in \d+ cycles",
+    ),
     "VALID of the output waits for READY": Fault(
         "top",
         r"(  kestrel_stream_output \w+ \([^;]*?)\.m_axis_tvalid\(m_axis_tvalid\)",

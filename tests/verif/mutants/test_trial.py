@@ -27,13 +27,15 @@ def mutant(file, old, new, line_has):
 @pytest.mark.parametrize(
     ("file", "old", "new", "line_has", "outcome"),
     [
-        (RECIPROCAL, "<<", ">>", "total << 1", Outcome.BENCH),
+        pytest.param(RECIPROCAL, "<<", ">>", "total << 1", Outcome.BENCH, marks=pytest.mark.regress),
         (RECIPROCAL, "1", "0", "range(moves + digits + 1)", Outcome.SAME),
         (ROOTS, "+", "-", "Signal(len(root) + 3", Outcome.INVALID),
     ],
 )
 def test_outcomes(file, old, new, line_has, outcome, tmp_path):
     workshop = Workshop(tmp_path, 300)
+    if outcome is not Outcome.BENCH:  # that the bench passes otherwise counts only where it fails
+        workshop._originals[file] = workshop._probe(file)
     result = workshop.try_mutant(file, mutant(file, old, new, line_has), frames=False)
     assert result.outcome is outcome
     assert (workshop.package / "hw" / file).read_text(encoding="utf-8") == text_of(file)
@@ -43,6 +45,7 @@ def test_a_mutant_that_takes_too_long_hangs(tmp_path, monkeypatch):
     workshop = Workshop(tmp_path, 300)
     place = workshop.package / "hw" / RECIPROCAL
     change = mutant(RECIPROCAL, "<<", ">>", "total << 1")
+    workshop._originals[RECIPROCAL] = {"text": place.read_text()}
     monkeypatch.setattr(workshop, "_probe", lambda file, may_fail=False: {"text": place.read_text()})
     workshop.seconds = 0.1
     assert workshop.try_mutant(RECIPROCAL, change, frames=False).outcome is Outcome.HANG
