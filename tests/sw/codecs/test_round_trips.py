@@ -82,7 +82,8 @@ def test_decoding_gives_what_the_encoder_states(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_near_the_smallest_of_float32(family, largest, rng):
     module = FAMILIES[family][2]
-    shape = {"product": (6, 4), "residual": (6, 4), "svd": (6, 4), "batch-norm": (4, 6)}.get(family, (2, 3, 3, 3))
+    shape = {"product": (6, 4), "residual": (6, 4), "svd": (6, 4),
+             "batch-norm": (4, 6)}.get(family, (2, 3, 3, 3))
     weights = (rng.integers(-1, 2, shape) * np.float32(largest)).astype(np.float32)
     options = {"product": product.ProductOptions(2, 2, "x"), "residual": residual.ResidualOptions(2, 2),
                "svd": svd.SvdOptions(1), "batch-norm": 4, "scalar": scalar.ScalarOptions(bits=2),
