@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from kestrel.hw.spec.errors import InputError
 from kestrel.verif.coverage.counts import Counts, merge, read_counts
 from kestrel.verif.coverage.report import Run, write_report
 from kestrel.verif.coverage.summary import Summary, find_missed, summarise
@@ -18,13 +19,13 @@ SUFFIX = ".dat"
 class Collector:
     """Adds up the counts that frames leave in the folder ``parts``, which is there within a ``with`` block.
 
-    ``unused`` are, after ``write``, the waivers that waived nothing. Raises InputError for waivers of another
-    form, before anything runs.
+    ``waivers`` is a file of them. Raises InputError if it has another form, before anything runs.
     """
 
     def __init__(self, waivers: Path | None = None) -> None:
-        self.waivers: tuple[Waiver, ...] = read_waivers(waivers) if waivers else ()
-        self.unused: tuple[Waiver, ...] = ()
+        self._file = waivers
+        self._waivers: tuple[Waiver, ...] = read_waivers(waivers) if waivers else ()
+        self._unused: tuple[Waiver, ...] = ()
         self._counts: Counts = Counts()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
@@ -42,9 +43,16 @@ class Collector:
     def write(self, run: Run, folder: Path) -> tuple[Summary, list[Path]]:
         """Writes the report of all that was taken into ``folder``. Raises InputError."""
         items, missed, modules = find_missed(self._counts)
-        self.unused = unused_waivers(missed, self.waivers)
-        summary = summarise(items, apply_waivers(missed, self.waivers), modules)
+        self._unused = unused_waivers(missed, self._waivers)
+        summary = summarise(items, apply_waivers(missed, self._waivers), modules)
         return summary, write_report(run, summary, folder)
+
+    def check_waivers(self) -> None:
+        """After ``write``: raises InputError for waivers that waived nothing."""
+        if self._unused:
+            unused = "; ".join(map(str, self._unused))
+            raise InputError(f"waivers {self._file}: {unused}: nothing to waive in what was run; allowed: "
+                             "waivers of what is not reached")
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="kestrel-coverage-")

@@ -366,7 +366,7 @@ def _counts_of_a_small_module(monkeypatch):
 
     def counting(build, network, plan, pixels, workdir, **named):
         verilog = Path("kestrel_peak.v").absolute()
-        verilog.write_text("// Generated from hw/peak.py; so.\nmodule kestrel_peak(\n  input y\n);\nendmodule\n")
+        verilog.write_text("// Generated from hw/peak.py; so.\nmodule kestrel_peak(\n  input y\n);\n")
         lines = [f"C '\x01f\x02{verilog}\x01l\x023\x01n\x029\x01t\x02toggle\x01o\x02y:{edge}' {count}\n"
                  for edge, count in (("0->1", 2), ("1->0", 0))]  # fmt: skip
         (workdir / "coverage.dat").write_text("".join(["# SystemC::Coverage-3\n", *lines]))
