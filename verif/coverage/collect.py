@@ -9,6 +9,7 @@ from typing import Self
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.coverage.counts import Counts, merge, read_counts
+from kestrel.verif.coverage.crosses import Crosses
 from kestrel.verif.coverage.report import Run, write_report
 from kestrel.verif.coverage.summary import Summary, find_missed, summarise
 from kestrel.verif.coverage.waivers import Waiver, apply_waivers, read_waivers, unused_waivers
@@ -40,12 +41,12 @@ class Collector:
             merge(self._counts, read_counts(part))
             part.unlink()
 
-    def write(self, run: Run, folder: Path) -> tuple[Summary, list[Path]]:
-        """Writes the report of all that was taken into ``folder``. Raises InputError."""
+    def write(self, run: Run, crosses: Crosses, folder: Path) -> tuple[Summary, list[Path]]:
+        """Writes the report of all that was taken, and of ``crosses``, into ``folder``. Raises InputError."""
         items, missed, modules = find_missed(self._counts)
         self._unused = unused_waivers(missed, self._waivers)
         summary = summarise(items, apply_waivers(missed, self._waivers), modules)
-        return summary, write_report(run, summary, folder)
+        return summary, write_report(run, summary, crosses, folder)
 
     def check_waivers(self) -> None:
         """After ``write``: raises InputError for waivers that waived nothing."""

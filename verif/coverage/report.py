@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from kestrel.sw.common.files import atomic_write
 from kestrel.verif.coverage.counts import MEASURES
+from kestrel.verif.coverage.crosses import Crosses
 from kestrel.verif.coverage.summary import Figure, Summary
 
 JSON, HTML = "coverage.json", "coverage.html"
@@ -30,22 +31,23 @@ class Run:
     date: str
 
 
-def as_payload(run: Run, summary: Summary) -> dict[str, Any]:
+def as_payload(run: Run, summary: Summary, crosses: Crosses) -> dict[str, Any]:
     """The content of the JSON file. Its first entry is the mark by which the file is known."""
     return {
         "kestrel": "coverage",
         "run": asdict(run),
-        "totals": _figures(summary.totals),
+        "totals": _figures(summary.totals) | {"functional": _functional(crosses)},
         "modules": [
             {"name": module.name, "source": module.source, "variants": module.variants,
              **_figures(module.figures)}
             for module in summary.modules
         ],
         "missed": [asdict(missed) for missed in summary.missed],
+        "functional_never": [dict(each) for each in crosses.never],
     }  # fmt: skip
 
 
-def write_report(run: Run, summary: Summary, folder: Path) -> list[Path]:
+def write_report(run: Run, summary: Summary, crosses: Crosses, folder: Path) -> list[Path]:
     """Writes both files into ``folder``, which must exist, and returns their paths. Raises InputError."""
     environment = Environment(
         loader=PackageLoader("kestrel.verif.coverage"), undefined=StrictUndefined, trim_blocks=True,
@@ -56,16 +58,22 @@ def write_report(run: Run, summary: Summary, folder: Path) -> list[Path]:
              for module in summary.modules}  # fmt: skip
     context = {
         "run": run, "summary": summary, "measures": list(MEASURES.values()), "open": open_,
+        "crosses": crosses, "functional": Figure(len(crosses.hits), crosses.covered, 0),
         "waived": [missed for missed in summary.missed if missed.reason],
     }  # fmt: skip
     texts = {
-        JSON: json.dumps(as_payload(run, summary), indent=2) + "\n",
+        JSON: json.dumps(as_payload(run, summary, crosses), indent=2) + "\n",
         HTML: environment.get_template("coverage.html.j2").render(**context),
     }
     for name, text in texts.items():
         with atomic_write(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return [folder / name for name in texts]
+
+
+def _functional(crosses: Crosses) -> dict[str, float]:
+    figure = Figure(len(crosses.hits), crosses.covered, 0)
+    return {"points": figure.points, "covered": figure.covered, "waived": 0, "share": round(figure.share, 4)}
 
 
 def percent(figure: Figure) -> str:

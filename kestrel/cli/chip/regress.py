@@ -32,9 +32,10 @@ from kestrel.sw.common.kinds import (
 )
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.coverage.collect import Collector, commit, now
+from kestrel.verif.coverage.crosses import cross, samples
 from kestrel.verif.coverage.report import HTML, JSON, Run, percent
 from kestrel.verif.coverage.summary import Figure
-from kestrel.verif.regress.cases import KINDS, all_cases
+from kestrel.verif.regress.cases import KINDS, all_cases, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
@@ -157,8 +158,12 @@ def _coverage(
         filter=text, frames=len(ran), failed=sum(not result.passed for result in ran),
         cycles=sum(result.cycles for result in ran), sources=ran[0].sources, commit=commit(), date=now(),
     )  # fmt: skip
-    summary, files = collector.write(run, folder)
-    totals = {name: {**asdict(figure), "share": figure.share} for name, figure in summary.totals.items()}
+    frames = [make_frame(result.case) for result in ran if not result.crashed]
+    visits = [sample for frame in frames for sample in samples(frame.plan, pauses=frame.pauses is not None)]
+    crosses = cross(visits, [TARGETS[name] for name in run.configs])
+    summary, files = collector.write(run, crosses, folder)
+    found = summary.totals | {"functional": Figure(len(crosses.hits), crosses.covered, 0)}
+    totals = {name: {**asdict(figure), "share": figure.share} for name, figure in found.items()}
     return {"files": files, "totals": totals}
 
 

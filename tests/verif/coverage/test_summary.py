@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.coverage.counts import Counts, Point
+from kestrel.verif.coverage.crosses import cross
 from kestrel.verif.coverage.module import read_module
 from kestrel.verif.coverage.report import Run, write_report
 from kestrel.verif.coverage.summary import Figure, find_missed, summarise
@@ -168,7 +170,7 @@ def test_a_file_of_waivers_of_another_form_is_refused(tmp_path, text, message):
 def test_the_files_say_the_same_and_load_nothing(verilog, tmp_path):
     items, missed, modules = find_missed(counts_of(verilog))
     summary = summarise(items, apply_waivers(missed, [Waiver("peak", "why <not>", signal="best")]), modules)
-    files = write_report(RUN, summary, tmp_path)
+    files = write_report(RUN, summary, cross([], [NAMED["nano"]]), tmp_path)
     found = json.loads(files[0].read_text())
     assert found["totals"]["line"] == {"points": 4, "covered": 2, "waived": 0, "share": 0.5}
     assert found["modules"][0]["source"] == "hw/compute/peak.py"
