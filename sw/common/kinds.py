@@ -26,6 +26,8 @@ FLOAT_MODEL = "an ONNX model of a network's dequantised weights"
 WAVES = "waveforms of a simulation"
 REGRESS_RESULTS = "results of the nightly set"
 REGRESS_JUNIT = "a JUnit file of the nightly set"
+COVERAGE = "a report of coverage"
+COVERAGE_PAGE = "a page of coverage"
 NOTHING = "an empty file"
 UNKNOWN = "an unknown file"
 
@@ -168,13 +170,15 @@ def _of_text(head: bytes) -> str | None:
         return None
     first = text.partition("\n")[0].strip()
     if text[:200].lstrip().lower().startswith(("<!doctype html", "<html")):
-        pages = {"search": PAGE, "design": DESIGN_PAGE}
+        pages = {"search": PAGE, "design": DESIGN_PAGE, "regress": COVERAGE_PAGE}
         return next((kind for command, kind in pages.items()
                      if f'<meta name="generator" content="{MARK} {command}">' in text), "an HTML page")
     if first == "query,split,positives,first,ap,recall_1,recall_4,recall_5,recall_10":
         return PER_QUERY
     if first.startswith("<?xml"):
         return REGRESS_JUNIT if '<testsuites name="kestrel regress"' in text else "an XML file"
+    if text.startswith('{\n  "kestrel": "coverage"'):
+        return COVERAGE
     for line in text.splitlines()[:_LINES]:  # the first may be torn
         entry = _json(line.encode()) if line.startswith("{") else None
         if entry is not None and entry.keys() >= {"step", "validation"}:

@@ -215,11 +215,13 @@ CASES = {
             "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit"},
     ),
     "regress": Case(
-        "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind",
-        contexts=("--seeds 1", "--seeds 1 --list"),
+        "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind "
+        "Collector _coverage commit now",
+        contexts=("--seeds 1", "--seeds 1 --list", "--seeds 1 --coverage c"),
         values={
             "seeds": "--seeds 2..2", "jobs": "--jobs 1", "filter": "--filter nano/",
-            "configs": "--configs edge", "output": "-o other", "again": "--again", "list_": "--list"},
+            "configs": "--configs edge", "output": "-o other", "again": "--again", "list_": "--list",
+            "coverage": "--coverage d", "waivers": "--waivers w.toml"},
     ),
     "describe": Case(
         "retrieval.describe", "make_describer learn_quantiser describe_pictures encode save_descriptors "

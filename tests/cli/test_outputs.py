@@ -137,7 +137,8 @@ FILES = {
 """Command and option -> other arguments, suffix, and what is written."""
 
 FOLDERS = {("export", "--output"), ("verilog", "--output"), ("scenes", "--output"), ("shapes", "--output"),
-           ("report retrieval", "--output"), ("regress", "--output"), ("study", "--output")}
+           ("report retrieval", "--output"), ("regress", "--output"), ("regress", "--coverage"),
+           ("study", "--output")}
 CONTINUED = {("retrain", "--checkpoint"), ("index add", "INDEX"), ("index remove", "INDEX")}
 """Read where they exist, so that only what could be read is written again."""
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -50,14 +50,16 @@ class Flags:
 
     optimise: int
     trace: bool = False
+    coverage: bool = False
 
     def arguments(self, optimise: int | None = None) -> list[str]:
         """The compiler's arguments, with another -O level if one is given."""
         level = self.optimise if optimise is None else optimise
-        trace = int(self.trace)
+        trace, coverage = int(self.trace), int(self.coverage)
         return [
             f"-O{level}", "-std=c++20", "-march=native", "-pthread", "-DVERILATOR=1",
-            "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0",
+            f"-DVM_COVERAGE={coverage}", "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0",
+            "-DVM_TRACE_SAIF=0",
             f"-DVM_TRACE={trace}", f"-DVM_TRACE_FST={trace}",
             f"-I{INCLUDE}", f"-I{INCLUDE / 'vltstd'}",
         ]  # fmt: skip
@@ -109,7 +111,7 @@ def compile_design(
     compiler = find_compiler()
     folders = sorted({f"-I{source.parent}" for source in user_sources})
     jobs = [(source, flags.optimise) for source in user_sources] + _units(generated, flags.optimise)
-    headers = {level: _prelude(Flags(level, flags.trace)) for _, level in jobs}
+    headers = {level: _prelude(replace(flags, optimise=level)) for _, level in jobs}
 
     def compile_one(job: tuple[Path, int]) -> Path:
         source, level = job
@@ -130,6 +132,7 @@ def compile_design(
             objects.append(target)
             advance(1)
     libraries = [_trace_library()] if flags.trace else []
+    libraries += [_coverage_library()] if flags.coverage else []
     trace_link = _compression_link() if flags.trace else []
     run_tool([compiler.program, "-pthread", *objects, *libraries, _runtime_library(), *trace_link, *link,
               "-o", binary])  # fmt: skip
@@ -196,6 +199,13 @@ def _trace_library() -> Path:
     build = _archive_builder([INCLUDE / "verilated_fst_c.cpp"], flags, extra, "libtrace.a")
     texts = [file.read_text(encoding="utf-8") for file in sorted(stand_in.glob("*.h"))] if extra else []
     return cached("trace", [*_identity(flags), *extra, *texts], build).path / "libtrace.a"
+
+
+def _coverage_library() -> Path:
+    """What writes the counts of a run with coverage."""
+    flags = Flags(optimise=2, coverage=True)
+    build = _archive_builder([INCLUDE / "verilated_cov.cpp"], flags, [], "libcoverage.a")
+    return cached("coverage", _identity(flags), build).path / "libcoverage.a"
 
 
 def _archive_builder(

@@ -26,10 +26,12 @@ CHIP_HARNESS = HARNESS.with_name("chip.cpp")
 DRIVER = Path(str(resources.files("kestrel.sw") / "driver"))
 
 
-def engine_sources(config: EngineConfig) -> list[Path]:
-    """The files of an engine, the memories first and the top module last."""
+def engine_sources(config: EngineConfig, *, places: bool = False) -> list[Path]:
+    """The files of an engine, the memories first and the top module last. With ``places`` declarations name
+    their lines of Python."""
     nameless = replace(config, name="")  # the name does not show in the Verilog
-    return _written("rtl", str(asdict(nameless)), lambda: engine_files(config))
+    label = "rtl-places" if places else "rtl"
+    return _written(label, str(asdict(nameless)), lambda: engine_files(config, sources=places))
 
 
 def block_sources(make: Callable[[EngineConfig], wiring.Component], config: EngineConfig) -> list[Path]:
@@ -63,9 +65,16 @@ def axi_checkers() -> list[Path]:
     return [Path(__file__).parents[1] / "checkers" / f"{PREFIX}{name}.sv" for name in names]
 
 
-def build_engine(config: EngineConfig, *, trace: bool = False, threads: int = 1) -> Build:
-    """The native simulation of an engine, driven by ``verif/harness/engine.cpp``."""
-    return build_native(engine_sources(config), TOP, HARNESS, trace=trace, threads=threads, shared=SHARED)
+def build_engine(
+    config: EngineConfig, *, trace: bool = False, threads: int = 1, coverage: bool = False
+) -> Build:
+    """The native simulation of an engine, driven by ``verif/harness/engine.cpp``. With ``coverage`` its runs
+    count what they reach, in Verilog that names the lines of Python."""
+    # The counters double the C++, and to optimise it as far as usual would take longer than most runs.
+    return build_native(
+        engine_sources(config, places=coverage), TOP, HARNESS, trace=trace, threads=threads,
+        optimise=1 if coverage else 3, shared=SHARED, coverage=coverage,
+    )  # fmt: skip
 
 
 def _written(label: str, key: str, files: Callable[[], tuple[VerilogFile, ...]]) -> list[Path]:

@@ -49,6 +49,12 @@ _COMMON = (
 _TRACE = ("--trace-fst", "--timescale-override", "1ps/1ps")
 """Waveforms in steps of a picosecond. A cycle is 1,000 of them in the harnesses: cycle n begins at n ns."""
 
+_COVERAGE = ("--coverage-line", "--coverage-expr", "--coverage-toggle")
+"""Lines and branches, each term of a condition, each bit of a signal."""
+
+COVERAGE_FILE = "coverage.dat"
+"""What a run with coverage leaves in its folder."""
+
 LOG_TAIL = 12_000
 
 
@@ -58,11 +64,13 @@ class BenchFailed(AssertionError):
 
 @dataclass(frozen=True)
 class Build:
-    """A model ready to run. ``hit`` says that it came from the cache; ``seconds`` is this call's time."""
+    """A model ready to run. ``hit`` says that it came from the cache; ``seconds`` is this call's time.
+    ``coverage`` says that its runs count what they reach."""
 
     binary: Path
     hit: bool
     seconds: float
+    coverage: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,9 +83,13 @@ class Results:
     seconds: float
 
 
-def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False) -> Build:
+def build_cocotb(
+    sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False,
+    coverage: bool = False,
+) -> Build:  # fmt: skip
     """Builds a model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are
-    active, and the simulation ends at the first that fails.
+    active, and the simulation ends at the first that fails. With ``coverage`` each run leaves
+    ``COVERAGE_FILE`` in its folder.
 
     Raises InputError for a missing tool or source, and BuildError if Verilator or the compiler fails.
     """
@@ -86,20 +98,22 @@ def build_cocotb(sources: Sequence[Path], top: str, optimise: int = 1, *, assert
     link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"]
     ports = f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
     options = ("--vpi", "--assert" if assertions else "--noassert")
-    return _build(top, sources, options, ports, [main], Flags(optimise), link)
+    return _build(top, sources, options, ports, [main], Flags(optimise, coverage=coverage), link)
 
 
 def build_native(
     sources: Sequence[Path], top: str, harness: Path, trace: bool = False, threads: int = 1,
-    optimise: int = 3, shared: Sequence[str] = (), drivers: Sequence[Path] = (),
+    optimise: int = 3, shared: Sequence[str] = (), drivers: Sequence[Path] = (), *,
+    coverage: bool = False,
 ) -> Build:  # fmt: skip
     """Builds a model of module ``top`` driven by the C++ file ``harness``, which includes ``Vtop.h``.
 
     In C++ a port ``a__b`` is called ``a___05Fb``. With ``trace`` the harness is compiled with VM_TRACE_FST=1
     and may use ``verilated_fst_c.h``; its time counts picoseconds. More than one thread is worthwhile only
     for large designs. Instances of the modules ``shared`` share their code instead of being copied into their
-    parents. ``drivers`` are further sources, in C, to be linked. Raises InputError for a missing tool or
-    source, and BuildError if Verilator or the compiler fails.
+    parents. ``drivers`` are further sources, in C, to be linked. With ``coverage`` the harness is compiled
+    with VM_COVERAGE=1 and may write what the run reached (``verif/harness/coverage.h``). Raises InputError
+    for a missing tool or source, and BuildError if Verilator or the compiler fails.
     """
     options = ["--noassert", *(_TRACE if trace else ())]
     if threads > 1:
@@ -107,7 +121,8 @@ def build_native(
     configuration = "".join(f'no_inline -module "{module}"\n' for module in shared)
     if configuration:
         configuration = f"`verilator_config\n{configuration}"
-    return _build(top, sources, options, configuration, [harness, *drivers], Flags(optimise, trace), [])
+    flags = Flags(optimise, trace, coverage)
+    return _build(top, sources, options, configuration, [harness, *drivers], flags, [])
 
 
 def lint(sources: Sequence[Path], top: str, waivers: Path | None = None) -> None:
@@ -184,6 +199,7 @@ def _build(
 ) -> Build:  # fmt: skip
     start = time.perf_counter()
     compiler = find_compiler()
+    options = [*options, *(_COVERAGE if flags.coverage else ())]
     parts = [
         *_texts([*sources, *mains, *_headers(mains)]), *_COMMON, *options, configuration, top,
         verilator.__version__, compiler.identity, *flags.arguments(), *link,
@@ -200,7 +216,7 @@ def _build(
             compile_design(generated, [main.absolute() for main in mains], flags, link, folder / top)
 
     entry: Entry = cached(top, parts, build)
-    return Build(entry.path / top, entry.hit, time.perf_counter() - start)
+    return Build(entry.path / top, entry.hit, time.perf_counter() - start, flags.coverage)
 
 
 def _headers(sources: Sequence[Path]) -> list[Path]:
@@ -242,6 +258,6 @@ def _python_library() -> str:
 
 
 __all__ = [
-    "BenchFailed", "Build", "BuildError", "Results",
+    "COVERAGE_FILE", "BenchFailed", "Build", "BuildError", "Results",
     "build_cocotb", "build_native", "lint", "random_start", "run_cocotb",
 ]  # fmt: skip

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "Vtop.h"
+#include "coverage.h"
 #include "waves.h"
 
 namespace {
@@ -194,6 +195,7 @@ int main(int argc, char** argv) {
     }
     top.final();
     waves.close();
+    write_coverage(context);
 
     std::fprintf(stats.handle, "outcome %s\n", outcome.c_str());
     std::fprintf(stats.handle, "error %u\n", unsigned(top.error));

@@ -2,6 +2,7 @@
 of every layer, and its cycles with the closed form. A case that crashes fails but does not end the run."""
 
 import multiprocessing
+import shutil
 import signal
 import tempfile
 import time
@@ -19,7 +20,8 @@ from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
-from kestrel.verif.build.verilator import Build
+from kestrel.verif.build.verilator import COVERAGE_FILE, Build
+from kestrel.verif.coverage.collect import SUFFIX
 from kestrel.verif.regress.cases import make_frame
 from kestrel.verif.regress.draw import TARGETS, Case, Frame
 from kestrel.verif.regress.results import Result
@@ -32,8 +34,9 @@ AHEAD = 2
 DIED = "the process that ran it died (killed, out of memory, or a crash below Python)"
 
 
-def run_case(case: Case, build: Build, sources: str) -> Result:
-    """Draws, simulates and compares one case. Any exception makes the case fail."""
+def run_case(case: Case, build: Build, sources: str, counts: Path | None = None) -> Result:
+    """Draws, simulates and compares one case. Any exception makes the case fail. ``counts`` is a folder for
+    what the frame reached, if ``build`` counts that."""
     start = time.perf_counter()
 
     def result(message: str, *, crashed: bool = False, values: int = 0, cycles: int = 0) -> Result:
@@ -51,6 +54,8 @@ def run_case(case: Case, build: Build, sources: str) -> Result:
                 build, frame.network, frame.plan, frame.pixels, Path(folder),
                 pauses=frame.pauses, seed=frame.power_up,
             )  # fmt: skip
+            if counts is not None:
+                _keep_counts(Path(folder) / COVERAGE_FILE, case, counts)
         expected = reference_maps(frame.network, frame.pixels, frame.plan.images)
         compared = compare_run(run, frame.network, expected)
         wrong = [str(layer) for layer in compared if not layer.equal]
@@ -61,6 +66,13 @@ def run_case(case: Case, build: Build, sources: str) -> Result:
         return result(message, values=sum(layer.values_compared for layer in compared), cycles=run.cycles)
     except Exception:  # noqa: BLE001 - whatever it is, it is this case's failure
         return result(f"{frame or case.key}\n{traceback.format_exc()}".strip(), crashed=True)
+
+
+def _keep_counts(file: Path, case: Case, counts: Path) -> None:
+    """Under a name that nobody reads until the file is complete."""
+    target = counts / f"{case.config}-{case.kind}-{case.seed}"
+    shutil.copyfile(file, target)
+    target.rename(f"{target}{SUFFIX}")
 
 
 def _cycles(run: FrameRun, frame: Frame) -> list[str]:
@@ -83,10 +95,13 @@ def run_cases(
     sources: str,
     jobs: int,
     build: Callable[[EngineConfig], Build] = build_engine,
+    counts: Path | None = None,
 ) -> Iterator[Result]:
     """Runs cases, configuration by configuration, and yields each result as soon as it is known.
 
     An engine is built here, once, when the first of its cases is due. If that fails, so do all of its cases.
+    ``counts`` is a folder for what the frames reach, if what ``build`` returns counts that; a frame's file is
+    complete there before its result is yielded.
     """
     workers = _Processes(jobs) if jobs > 1 else None
     try:
@@ -99,18 +114,20 @@ def run_cases(
                 yield from (_failed(case, sources, message) for case in own)
                 continue
             if workers is not None:
-                yield from workers.run(own, engine, sources)
+                yield from workers.run(own, engine, sources, counts)
             else:
-                yield from _here(own, engine, sources)
+                yield from _here(own, engine, sources, counts)
     finally:
         if workers is not None:
             workers.close()
 
 
-def _here(cases: Sequence[Case], build: Build, sources: str) -> Iterator[Result]:
+def _here(
+    cases: Sequence[Case], build: Build, sources: str, counts: Path | None
+) -> Iterator[Result]:
     for case in cases:
         with _one_thread():
-            result = run_case(case, build, sources)
+            result = run_case(case, build, sources, counts)
         yield result
 
 
@@ -125,7 +142,9 @@ class _Processes:
         self._jobs = jobs
         self._executor = _start(jobs)
 
-    def run(self, cases: Sequence[Case], build: Build, sources: str) -> Iterator[Result]:
+    def run(
+        self, cases: Sequence[Case], build: Build, sources: str, counts: Path | None
+    ) -> Iterator[Result]:
         waiting = deque(cases)
         running: dict[Future[Result], Case] = {}
         while waiting or running:
@@ -133,7 +152,7 @@ class _Processes:
             while waiting and len(running) < AHEAD * self._jobs and not lost:
                 case = waiting.popleft()
                 try:
-                    running[_submit(self._executor, case, build, sources)] = case
+                    running[_submit(self._executor, case, build, sources, counts)] = case
                 except BrokenProcessPool:
                     lost.append(case)
             done = wait(running, return_when=FIRST_COMPLETED).done if running and not lost else ()
@@ -151,16 +170,16 @@ class _Processes:
                 self._executor.shutdown()
                 self._executor = _start(self._jobs)
                 for case in lost:
-                    yield _alone(case, build, sources)
+                    yield _alone(case, build, sources, counts)
 
     def close(self) -> None:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _alone(case: Case, build: Build, sources: str) -> Result:
+def _alone(case: Case, build: Build, sources: str, counts: Path | None) -> Result:
     with _start(1) as executor:
         try:
-            return _submit(executor, case, build, sources).result()
+            return _submit(executor, case, build, sources, counts).result()
         except BrokenProcessPool:
             return _failed(case, sources, f"{case.key}\n{DIED}")
 
@@ -172,11 +191,13 @@ def _start(jobs: int) -> ProcessPoolExecutor:
     )
 
 
-def _submit(executor: ProcessPoolExecutor, case: Case, build: Build, sources: str) -> Future[Result]:
+def _submit(
+    executor: ProcessPoolExecutor, case: Case, build: Build, sources: str, counts: Path | None
+) -> Future[Result]:
     # This may start a process, which inherits the signal mask, so Ctrl-C waits until the process is prepared.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return executor.submit(run_case, case, build, sources)
+        return executor.submit(run_case, case, build, sources, counts)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

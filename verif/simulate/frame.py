@@ -18,7 +18,7 @@ from kestrel.hw.spec.widths import BYTE, PIXEL_BITS
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.geometry import Region
 from kestrel.sw.planning.plan import Plan, Record
-from kestrel.verif.build.verilator import Build, random_start
+from kestrel.verif.build.verilator import COVERAGE_FILE, Build, random_start
 
 
 class SimulationError(RuntimeError):
@@ -132,7 +132,7 @@ def run_files(
     arguments: Sequence[str] = (),
 ) -> FrameRun:
     """Like ``run_frame``, but with the files of ``write_files`` already in ``workdir``. ``arguments``
-    (``+name=value``) are passed to the binary."""
+    (``+name=value``) are passed to the binary. One built with coverage leaves ``COVERAGE_FILE`` there too."""
     pauses = pauses or Pauses()
     names = [str(workdir / name) for name in ("image.bin", "trace.bin", "output.bin", "stats.txt")]
     command = [
@@ -141,8 +141,10 @@ def run_files(
         str(pauses.seed),
         str(round(pauses.share * 256)),
         *(waves.arguments() if waves else []),
+        *([f"+verilator+coverage+file+{workdir / COVERAGE_FILE}"] if build.coverage else []),
         *rom_arguments(workdir),
-        *random_start(seed),
+        # The first change of a value that power-up drew at random would count as a toggle.
+        *([] if build.coverage else random_start(seed)),
         *arguments,
     ]
     run_harness(command, workdir / "log.txt", progress)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +17,25 @@ from rich.table import Table
 
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import Absent
+from kestrel.cli.rules.effects import Absent, Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
-from kestrel.sw.common.kinds import NOTHING, REGRESS_JUNIT, REGRESS_RESULTS, file_kind
-from kestrel.verif.regress.cases import KINDS, all_cases
+from kestrel.sw.common.kinds import (
+    COVERAGE,
+    COVERAGE_PAGE,
+    NOTHING,
+    REGRESS_JUNIT,
+    REGRESS_RESULTS,
+    file_kind,
+)
+from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.coverage.collect import Collector, commit, now
+from kestrel.verif.coverage.crosses import cross, samples
+from kestrel.verif.coverage.report import HTML, JSON, Run, percent
+from kestrel.verif.coverage.summary import Figure
+from kestrel.verif.regress.cases import KINDS, all_cases, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
@@ -34,9 +47,14 @@ RESULTS, JUNIT = "results.jsonl", "junit.xml"
 
 @declares(
     "seeds filter configs list_",
-    writes={"output": FolderOutput(((RESULTS, REGRESS_RESULTS), (JUNIT, REGRESS_JUNIT)))},
+    writes={
+        "output": FolderOutput(((RESULTS, REGRESS_RESULTS), (JUNIT, REGRESS_JUNIT))),
+        "coverage": FolderOutput(((JSON, COVERAGE), (HTML, COVERAGE_PAGE))),
+    },
     effects={
-        "jobs output again force": Absent("list_"),
+        "jobs output force coverage": Absent("list_"),
+        "again": (Absent("list_"), Absent("coverage")),
+        "waivers": Given("coverage"),
     },
     kept=keeps(lambda values: values["output"] / RESULTS, "the cases that were finished"),
 )
@@ -55,6 +73,13 @@ def regress(
     again: Annotated[
         bool, typer.Option("--again", help="Also run what has passed before from the same sources.")
     ] = False,
+    coverage: Annotated[
+        Path | None,
+        typer.Option("--coverage", metavar="FOLDER", help="Also measure coverage; folder of its page."),
+    ] = None,
+    waivers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file of what need not be covered, and why.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Name the cases and run none.")] = False,
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
@@ -62,7 +87,9 @@ def regress(
     """Run the nightly set: frames of all networks on all configurations against reference and cycle model.
 
     Results are saved as they come, so that after an interruption the same command continues where it stopped.
-    Exit code 1 if any case failed, 2 if none is selected.
+    Exit code 1 if any case failed, 2 if none is selected. --coverage builds engines that count what the
+    frames reach, runs all cases, also those that have passed, and writes coverage.json and coverage.html at
+    the end.
     """
     chosen = parse_seeds(seeds)
     cases = _selected(chosen, filter, configs)
@@ -75,9 +102,11 @@ def regress(
     results = _folder(output) / RESULTS
     if results.is_file() and file_kind(results) not in (REGRESS_RESULTS, NOTHING):
         results.unlink()  # otherwise lines would be added to it; --force was given
+    collector = Collector(waivers) if coverage is not None else None
+    report_folder = None if coverage is None else _folder(coverage)
     store = Store(results)
     sources = sources_hash()
-    earlier = {} if again else store.load(sources)
+    earlier = {} if again or collector else store.load(sources)
     kept = [earlier[case.key] for case in cases if case.key in earlier and earlier[case.key].passed]
     passed_before = {result.case.key for result in kept}
     due = [case for case in cases if case.key not in passed_before]
@@ -85,7 +114,7 @@ def regress(
     start = time.perf_counter()
     try:
         with _termination_interrupts(), progress("cases", len(due)) as advance:
-            for result in run_cases(due, sources, jobs):
+            for result in _results(due, sources, jobs, collector):
                 store.append(result)
                 ran.append(result)
                 advance(1)
@@ -97,9 +126,45 @@ def regress(
     payload = _payload(cases, ran, kept, time.perf_counter() - start)
     payload |= {"seeds": [chosen[0], chosen[-1]], "jobs": jobs, "sources": sources}
     payload |= {"results_file": output / RESULTS, "junit": output / JUNIT}
+    if collector is not None and report_folder is not None:
+        payload["coverage"] = _coverage(collector, ran, chosen, filter, report_folder)
     emit(payload, lambda console: _show(console, payload), json)
     if payload["failed"] or len(ran) + len(kept) != len(cases):
         raise typer.Exit(EXIT_FAILED)
+    if collector is not None:
+        collector.check_waivers()
+
+
+def _results(
+    cases: Sequence[Case], sources: str, jobs: int, collector: Collector | None
+) -> Iterator[Result]:
+    """The results as they come; what the frames reach goes to the collector."""
+    if collector is None:
+        yield from run_cases(cases, sources, jobs)
+        return
+    with collector:
+        build = partial(build_engine, coverage=True)
+        for result in run_cases(cases, sources, jobs, build, collector.parts):
+            collector.take()
+            yield result
+
+
+def _coverage(
+    collector: Collector, ran: Sequence[Result], seeds: range, text: str, folder: Path
+) -> dict[str, Any]:
+    """Writes the report; where it lies, and the shares."""
+    run = Run(
+        configs=tuple(dict.fromkeys(result.config for result in ran)), seeds=(seeds[0], seeds[-1]),
+        filter=text, frames=len(ran), failed=sum(not result.passed for result in ran),
+        cycles=sum(result.cycles for result in ran), sources=ran[0].sources, commit=commit(), date=now(),
+    )  # fmt: skip
+    frames = [make_frame(result.case) for result in ran if not result.crashed]
+    visits = [sample for frame in frames for sample in samples(frame.plan, pauses=frame.pauses is not None)]
+    crosses = cross(visits, [TARGETS[name] for name in run.configs])
+    summary, files = collector.write(run, crosses, folder)
+    found = summary.totals | {"functional": Figure(len(crosses.hits), crosses.covered, 0)}
+    totals = {name: {**asdict(figure), "share": figure.share} for name, figure in found.items()}
+    return {"files": files, "totals": totals}
 
 
 def parse_seeds(text: str) -> range:
@@ -215,6 +280,12 @@ def _show(console: Console, payload: dict[str, Any]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    if "coverage" in payload:
+        figures = {name: Figure(found["points"], found["covered"], found["waived"])
+                   for name, found in payload["coverage"]["totals"].items()}  # fmt: skip
+        shares = ", ".join(f"{name} {percent(figure)}" for name, figure in figures.items())
+        page = payload["coverage"]["files"][-1]
+        console.print(f"coverage: {shares}; {page}", highlight=False, soft_wrap=True)
     console.print(f"{payload['seconds']:.0f} s with {payload['jobs']} processes; {payload['junit']}")
     good = not payload["failed"]
     console.print(

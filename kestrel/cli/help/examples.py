@@ -79,7 +79,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "regress": (
         "kestrel regress --seeds 3 --configs nano",
-        "kestrel regress --seeds 20 --jobs 8 -o nightly",
+        "kestrel regress --seeds 20 --jobs 8 -o nightly --coverage covered",
     ),
     "retrain": (
         "kestrel retrain embedded --images photos/ -o better.safetensors",

@@ -5,6 +5,7 @@ import os
 import signal
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import kestrel.verif.simulate.frame
 from kestrel.cli.chip.regress import parse_seeds
 from kestrel.cli.main import run
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.kinds import COVERAGE, COVERAGE_PAGE, file_kind
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
@@ -346,3 +348,69 @@ def test_junit_of_nothing_is_a_document():
     assert junit_xml([]).endswith(
         '<testsuites name="kestrel regress" tests="0" failures="0" errors="0" time="0.000" />\n'
     )
+
+
+# --- coverage -------------------------------------------------------------------------------------------
+
+
+def uncounted(config, coverage):
+    assert coverage
+    return build_engine(config)
+
+
+@pytest.fixture
+def _counts_of_a_small_module(monkeypatch):
+    """Frames leave the counts of a small module that is written here, and the engine is the usual one, since
+    to build one that counts takes minutes."""
+    whole = library.run_frame
+
+    def counting(build, network, plan, pixels, workdir, **named):
+        verilog = Path("kestrel_peak.v").absolute()
+        verilog.write_text("// Generated from hw/peak.py; so.\nmodule kestrel_peak(\n  input y\n);\n")
+        lines = [f"C '\x01f\x02{verilog}\x01l\x023\x01n\x029\x01t\x02toggle\x01o\x02y:{edge}' {count}\n"
+                 for edge, count in (("0->1", 2), ("1->0", 0))]  # fmt: skip
+        (workdir / "coverage.dat").write_text("".join(["# SystemC::Coverage-3\n", *lines]))
+        return whole(build, network, plan, pixels, workdir, **named)
+
+    monkeypatch.setattr(library, "run_frame", counting)
+    monkeypatch.setattr("kestrel.cli.chip.regress.build_engine", uncounted)
+
+
+@pytest.mark.usefixtures("_counts_of_a_small_module")
+def test_coverage_is_that_of_all_frames_also_of_those_that_have_passed(capsys):
+    call(FEW, capsys)
+    code, found, _ = call([*FEW, "--coverage", "c"], capsys)
+    assert (code, found["ran"], found["kept"]) == (0, 2, 0)
+    report = json.loads(Path("c/coverage.json").read_text())
+    assert report["totals"]["toggle"] == {"points": 2, "covered": 1, "waived": 0, "share": 0.5}
+    assert (report["run"]["frames"], report["run"]["failed"], report["run"]["seeds"]) == (2, 0, [1, 2])
+    assert report["run"]["sources"] == sources_hash()
+    assert file_kind(Path("c/coverage.json")) == COVERAGE
+    assert file_kind(Path("c/coverage.html")) == COVERAGE_PAGE
+    assert "y 1-&gt;0" in Path("c/coverage.html").read_text()
+    assert run([*FEW, "--coverage", "c"]) == 0, "its own files are replaced"
+    assert "toggle 50.0%" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("_counts_of_a_small_module")
+def test_waivers_are_counted_and_one_that_waives_nothing_is_refused(capsys):
+    good = '[[waiver]]\nmodule = "peak"\nsignal = "y"\nreason = "it only rises"\n'
+    Path("w.toml").write_text(good)
+    code, found, _ = call([*FEW, "--coverage", "c", "--waivers", "w.toml"], capsys)
+    assert (code, found["coverage"]["totals"]["toggle"]["share"]) == (0, 1)
+    Path("w.toml").write_text(good + good.replace('"y"', '"z"'))
+    code, found, error = call([*FEW, "--coverage", "c", "--waivers", "w.toml"], capsys)
+    assert code == 2
+    assert "waivers w.toml: module 'peak', signal 'z': nothing to waive in what was run" in error
+    Path("w.toml").write_text("[[waiver]]\nmodule = 3\n")
+    code, _, error = call([*FEW, "--coverage", "d", "--waivers", "w.toml"], capsys)
+    assert (code, Path("d").exists()) == (2, False)
+    assert "waivers w.toml, number 1" in error
+
+
+def test_engines_that_do_not_count_fail_their_cases(capsys, monkeypatch):
+    monkeypatch.setattr("kestrel.cli.chip.regress.build_engine", uncounted)
+    code, found, _ = call([*FEW, "--coverage", "c"], capsys)
+    assert (code, found["failed"]) == (1, 2)
+    assert "coverage.dat" in found["failures"][0]["message"]
+    assert found["coverage"]["totals"]["line"]["points"] == 0
