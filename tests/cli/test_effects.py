@@ -103,6 +103,7 @@ DESCRIBED = {
     "backend_set": "--backend-set config=nano", "workers": "--workers 3", "strict": "--strict",
 }  # fmt: skip
 CODED = {"train": "--train t.npz", "threshold": "--threshold mean", "bits": "--bits 9"}
+CLUSTER = {"scheduler": "--scheduler tcp://10.0.0.1:8786", "dask_workers": "--dask-workers 2"}
 PICTURES = {"size": "--size 64", "seed": "--seed 7"}
 
 CASES = {
@@ -226,7 +227,7 @@ CASES = {
         "remove_shards",
         contexts=("n.safetensors p -o d.npz", "n.safetensors p -o d.npz --backend float --weights v.pth",
                   "n.safetensors p -o d.npz --codes bits --train s.npz"),
-        values=DESCRIBED | CODED | {"output": "-o other.npz", "codes": "--codes bytes"},
+        values=DESCRIBED | CODED | CLUSTER | {"output": "-o other.npz", "codes": "--codes bytes"},
     ),
     "whiten": Case(
         "retrieval.whiten", "make_describer fit_whitening save_whitening",
