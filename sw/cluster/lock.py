@@ -37,6 +37,8 @@ def _take(path: Path, output: Path) -> int:
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError as error:
+            raise InputError(f"output {output}: the folder {path.parent} does not exist") from error
         except OSError as error:
             raise InputError(f"{path} cannot be written: {error.strerror}") from error
         try:

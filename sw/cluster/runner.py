@@ -69,7 +69,7 @@ class OnWorkers:
     where there is no worker, and for one of other versions."""
 
     def __init__(self, client: "Client", address: str = "") -> None:
-        self._client = client
+        self._client: Any = client  # typed as what it is in asynchronous programs too
         self._where = f"scheduler {address}" if address else "cluster of this machine"
         self._versions = versions_here()
         try:
@@ -112,14 +112,13 @@ class OnWorkers:
                             raise InputError(refused)
                         yield Done(piece, value, failed)
                     elif future.status == "error":
-                        error = future.exception()
-                        assert error is not None
+                        error: Any = future.exception()
                         if isinstance(error, KilledWorker):
                             lose(piece)
                         else:
                             yield Done(piece, failed=reason_of(error))
                     else:
-                        raise self._lost(future.status)
+                        raise self._lost(str(future.status))
         finally:
             if running:
                 with suppress(Exception):  # of a scheduler that is gone
@@ -139,7 +138,8 @@ class OnWorkers:
         while True:
             try:
                 with self._client.as_current():
-                    return wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED").done
+                    found: Any = wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+                return found.done
             except TimeoutError:
                 alone = 0 if self._workers() else alone + POLL_SECONDS
                 if alone >= WORKERS_SECONDS:
@@ -192,15 +192,15 @@ def _refusal(worker: str, wanted: Versions, found: Versions) -> str:
 
 @contextmanager
 def _client(cluster: Cluster) -> "Iterator[Client]":
-    import dask  # noqa: PLC0415 - of an extra
+    import dask.config  # noqa: PLC0415 - of an extra
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     if cluster.scheduler:
         try:
             client = Client(cluster.scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"scheduler {cluster.scheduler}: {one_line(str(error))}; allowed: the address of "
-                             "a running one, such as tcp://10.0.0.1:8786") from error
+            raise InputError(f"scheduler {cluster.scheduler}: {one_line(str(error))}; allowed: the address "
+                             "of a running one, such as tcp://10.0.0.1:8786") from error
         with client:
             yield client
         return

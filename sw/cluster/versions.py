@@ -6,9 +6,9 @@ import platform
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-import kestrel
 from kestrel.sw.common.provenance import DISTRIBUTION
 
 DIGITS = 12
@@ -40,8 +40,10 @@ def versions_here() -> Versions:
 
 
 def _sources() -> str:
-    assert kestrel.__file__ is not None
-    root = Path(kestrel.__file__).parent
+    package = find_spec("kestrel")
+    assert package is not None
+    assert package.origin is not None
+    root = Path(package.origin).parent
     found = hashlib.sha256()
     # Links are followed: in a working tree they lead to the packages.
     modules = sorted(Path(folder, name) for folder, _, names in os.walk(root, followlinks=True)

@@ -280,9 +280,10 @@ CASES = {
             "threshold": "--threshold mean", "keep_features": "--keep-features", "strict": "--strict"},
     ),
     "study": Case(
-        "retrieval.study", "read_grid quick_grid claim make_data run_study write_report",
+        "retrieval.study", "read_grid quick_grid claim make_data open_runner run_study write_report",
         contexts=("g.toml -o s", "quick -o s"),
-        values={"output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
+        values=CLUSTER | {
+            "output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
     ),
     "index add": Case(
         "retrieval.index", "load_descriptors new_index add_to_index",
