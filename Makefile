@@ -13,10 +13,11 @@ BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distract
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
-# A network file, or one that comes along: resnet18-retrieval, embedded.
+# A network file, or one that comes along: resnet18-retrieval, vgg16-retrieval, embedded.
 NETWORK ?= resnet18-retrieval
-# Fields of the configuration to change; residual networks need an engine for them.
-SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)
+# Fields of the configuration to change; residual networks and tables of scalars need an engine for them.
+SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)$(if \
+    $(filter vgg16-retrieval,$(NETWORK)),--set scalar_tables=true)
 PHOTOGRAPHS ?=
 RETRIEVAL_SIZE := --size 128
 

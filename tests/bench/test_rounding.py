@@ -17,10 +17,13 @@ def script(load_script):
 
 
 @pytest.fixture
-def layer(rng):
+def layers(rng):
     """Weights [C_out, K] and the moments of windows that are positive and alike, as activations are."""
-    windows = np.maximum(rng.standard_normal((27, 200)) + rng.standard_normal(200), 0)
-    return rng.standard_normal((8, 27)), windows @ windows.T / 200 + np.eye(27) * 0.01
+    found = []
+    for _ in range(6):
+        windows = np.maximum(rng.standard_normal((27, 200)) + rng.standard_normal(200), 0)
+        found.append((rng.standard_normal((8, 27)), windows @ windows.T / 200 + np.eye(27) * 0.01))
+    return found
 
 
 def lost(weight, found, moments):
@@ -28,21 +31,21 @@ def lost(weight, found, moments):
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
-def test_compensation_and_learning_lose_less_of_the_output_than_the_nearest_level(script, layer, bits):
-    weight, moments = layer
-    found = {method.__name__: method(weight, moments, bits)
-             for method in (script.nearest, script.gptq, script.adaround)}
-    errors = {name: lost(weight, rounded, moments) for name, rounded in found.items()}
+def test_compensation_and_learning_lose_less_of_the_output_than_the_nearest_level(script, layers, bits):
+    errors, squared = dict.fromkeys(["nearest", "gptq", "adaround"], 0.0), {}
+    for weight, moments in layers:
+        for name in errors:
+            rounded = getattr(script, name)(weight, moments, bits)
+            errors[name] += lost(weight, rounded, moments)
+            squared[name] = np.square(weight - rounded).sum()
+            assert all(len(np.unique(np.round(row, 9))) <= 1 << bits for row in rounded)
+        assert squared["nearest"] == min(squared.values())
     assert errors["gptq"] < errors["nearest"]
     assert errors["adaround"] < errors["nearest"]
-    for rounded in found.values():
-        assert all(len(np.unique(np.round(row, 9))) <= 1 << bits for row in rounded)
-    squared = {name: np.square(weight - rounded).sum() for name, rounded in found.items()}
-    assert squared["nearest"] == min(squared.values())
 
 
-def test_learning_moves_a_weight_by_one_level_at_most(script, layer):
-    weight, moments = layer
+def test_learning_moves_a_weight_by_one_level_at_most(script, layers):
+    weight, moments = layers[0]
     levels = script.fit_levels(weight, 3)
     places = (script.adaround(weight, moments, 3) / levels.scale + levels.offset)
     inside = np.clip(levels.at(weight), 0, 7)

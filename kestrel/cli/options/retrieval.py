@@ -49,7 +49,8 @@ BorderOption = Annotated[int, typer.Option(help="Rows and columns left out on ev
 RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1, 2 or 4.")]
 WhiteningOption = Annotated[Path | None, typer.Option(
     help="Whitening file, from `kestrel whiten`; or resnet18-retrieval, that of this network; or "
-         "resnet18-retrieval-maps, with --pool-maps layer3.0,layer4.0."
+         "resnet18-retrieval-maps, with --pool-maps layer3.0,layer4.0; or vgg16-retrieval-maps, with "
+         "pool3,pool5."
 )]
 FitOption = Annotated[
     str, typer.Option(help="A crop fills the input (stretch) or keeps its proportions inside it (keep).")

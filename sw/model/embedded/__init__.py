@@ -13,24 +13,36 @@ EMBEDDED = "embedded"
 RESNET18_RETRIEVAL = "resnet18-retrieval"
 """A residual network that retrieves well. An engine that runs it has the option ``residual``."""
 
+VGG16_RETRIEVAL = "vgg16-retrieval"
+"""A complete VGG-16. An engine that runs it has the option ``scalar_tables``."""
+
 FOLDER = Path(__file__).parent
 NETWORK_PATHS = {
     EMBEDDED: FOLDER / "network.safetensors",
     RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.safetensors.xz",
+    VGG16_RETRIEVAL: FOLDER / "vgg16_retrieval.safetensors.xz",
 }
 """The files by name. A name is accepted wherever a network file may be given."""
 
 RESNET18_MAPS = f"{RESNET18_RETRIEVAL}-maps"
 """A whitening of that network's descriptors of two maps, layer3.0 and layer4.0."""
 
+VGG16_MAPS = f"{VGG16_RETRIEVAL}-maps"
+"""A whitening of that network's descriptors of two maps, pool3 and pool5."""
+
 WHITENING_PATHS = {
     RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors",
     RESNET18_MAPS: FOLDER / "resnet18_retrieval_maps.whitening.safetensors",
+    VGG16_MAPS: FOLDER / "vgg16_retrieval_maps.whitening.safetensors",
 }
 """Whitenings of NIP descriptors at 224x224: under the network's name by region; of its two maps once, after
 the average, as the chip does it."""
 
-TEXT_PATHS = {EMBEDDED: FOLDER / "network.md", RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md"}
+TEXT_PATHS = {
+    EMBEDDED: FOLDER / "network.md",
+    RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md",
+    VGG16_RETRIEVAL: FOLDER / "vgg16_retrieval.md",
+}
 
 
 def network_path(network: str | Path) -> Path:

@@ -19,6 +19,8 @@ from kestrel.sw.model.embedded import (
     RESNET18_MAPS,
     RESNET18_RETRIEVAL,
     TEXT_PATHS,
+    VGG16_MAPS,
+    VGG16_RETRIEVAL,
 )
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
@@ -32,7 +34,7 @@ from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import load_whitening
 
-LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20}
+LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20, VGG16_RETRIEVAL: 4 << 20}
 """Bytes of a file: a repository is downloaded whole."""
 
 
@@ -116,12 +118,14 @@ def test_its_name_stands_for_its_file(name, network, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "maps", "mode"),
-    [(RESNET18_RETRIEVAL, (), "roi"), (RESNET18_MAPS, ("layer3.0", "layer4.0"), "after")],
+    ("network", "name", "maps", "mode"),
+    [(RESNET18_RETRIEVAL, RESNET18_RETRIEVAL, (), "roi"),
+     (RESNET18_RETRIEVAL, RESNET18_MAPS, ("layer3.0", "layer4.0"), "after"),
+     (VGG16_RETRIEVAL, VGG16_MAPS, ("pool3", "pool5"), "after")],
 )
-def test_a_name_stands_for_the_whitening_of_its_network(name, maps, mode, tmp_path):
+def test_a_name_stands_for_the_whitening_of_its_network(network, name, maps, mode, tmp_path):
     """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
-    network, whitening = load_network(RESNET18_RETRIEVAL), load_whitening(name)
+    network, whitening = load_network(network), load_whitening(name)
     names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=224, width=224,
                                               advance=lambda count: None)]
     describer = make_describer(network, DescriptorOptions(whitening=whitening, pool_maps=maps))
