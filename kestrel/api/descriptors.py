@@ -9,6 +9,7 @@ import numpy as np
 from kestrel.api.pictures import Pictures, arrays, collect_pictures, in_memory
 from kestrel.api.planning import Network
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.runner import Cluster, open_runner
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.run import describe_benchmark as describe_all
@@ -23,6 +24,7 @@ from kestrel.sw.retrieval.describe.descriptor import (
 )
 from kestrel.sw.retrieval.describe.extract import Describer, Skip, make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
+from kestrel.sw.retrieval.describe.pieces import describe_in_pieces
 from kestrel.sw.retrieval.describe.whitening import MODES, Whitening
 from kestrel.sw.retrieval.pooling.bit_rows import check_bits
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS, Quantiser, fit_quantiser
@@ -37,12 +39,24 @@ class DescribeRun:
 
     ``skip`` is called with the name of a picture in a folder that cannot be used, and the reason (None: it is
     an error). ``parts`` is a folder for finished parts, from which a stopped run continues. ``workers`` is
-    the number of processes that read pictures (0: none; None: chosen automatically).
+    the number of processes that read pictures (0: none; None: chosen automatically). ``cluster`` is where
+    ``describe`` describes files in pieces, each process reading its own (None: here, at once). It needs
+    ``parts``, in a folder that all its workers share. Raises InputError for ``cluster`` without ``parts``.
     """
 
     skip: Skip | None = None
     parts: Path | None = None
     workers: int | None = None
+    cluster: Cluster | None = None
+
+    def __post_init__(self) -> None:
+        if self.cluster is not None and self.parts is None:
+            raise InputError("a cluster without parts; allowed: with a folder for them, which workers share")
+
+    def check_no_cluster(self, what: str) -> None:
+        """Raises InputError where a cluster is given for ``what``, which runs here alone."""
+        if self.cluster is not None:
+            raise InputError(f"{what} on a cluster; allowed: describe, or without a cluster")
 
 
 def describe(
@@ -60,6 +74,7 @@ def describe(
     describer = _describer(network, options)
     run, progress = run or DescribeRun(), progress or silent
     if in_memory(pictures):
+        run.check_no_cluster("pictures in memory")
         found = arrays(pictures)
         names = _names(names, [str(number) for number in range(len(found))])
         vectors: list[np.ndarray] = []
@@ -69,6 +84,10 @@ def describe(
                 advance(1)
         return Descriptors(describer.settings, names, np.stack(vectors))
     paths, labels, single = collect_pictures(_files(pictures))
+    if run.cluster is not None and run.parts is not None:
+        with open_runner(run.cluster) as runner:
+            return describe_in_pieces(describer, paths, _names(names, labels), runner, run.parts,
+                                      progress=progress, skip=_unless_asked_for(run.skip, single))
     return describer.describe(paths, _names(names, labels), progress=progress,
                               skip=_unless_asked_for(run.skip, single), shards=run.parts, workers=run.workers)
 
@@ -83,6 +102,7 @@ def describe_benchmark(
     descriptors, float32 [N, D]. Raises InputError.
     """
     run = run or DescribeRun()
+    run.check_no_cluster("a benchmark")
     found = describe_all(benchmark, _describer(network, options), progress=progress or silent, skip=run.skip,
                          shards=run.parts, workers=run.workers)
     return benchmark.without(undescribed(benchmark, found)), found
@@ -106,6 +126,7 @@ def fit_whitening(
     """
     describer = _describer(network, options)
     run, progress = run or DescribeRun(), progress or silent
+    run.check_no_cluster("a whitening")
     if mode not in MODES:
         raise InputError(f"mode {mode!r}; allowed: {', '.join(MODES)}")
     most = min(describer.dimensions)

@@ -5,6 +5,7 @@ import fnmatch
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
 from kestrel.sw.codecs.batch_norm import FLOAT
 from kestrel.sw.common.files import claim_directory
 from kestrel.sw.common.origin import Origin
@@ -109,10 +111,12 @@ def claim(grid: Grid, place: Place, *, force: bool = False) -> None:
         (place.output / name).mkdir(exist_ok=True)
 
 
-def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progress: Progress = silent,
-              report: Callable[[str], None] = lambda text: None) -> Results:
+def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, runner: Runner | None = None,
+              progress: Progress = silent, report: Callable[[str], None] = lambda text: None) -> Results:
     """Runs the tasks of ``grid`` that are not yet done and whose name matches ``only``; gives the rows of all
-    that are done. jobs: processes; report: is told of every task that ends. Raises InputError."""
+    that are done. jobs: processes; runner: in place of them, runs each task as a piece, in processes that see
+    the files under the same paths; report: is told of every task that ends. Raises InputError, with a runner
+    for tasks that failed once the others are done."""
     tasks = tasks_of(grid)
     chosen = [task for task in tasks if fnmatch.fnmatchcase(task.name, only)]
     if not chosen:
@@ -122,7 +126,7 @@ def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progr
     left = [task for task in chosen if read_task(task.file(place.output), task.settings()) is None]
     with progress("study", len(left)) as advance:
         start = time.monotonic()
-        for done, (name, seconds) in enumerate(_run_all(left, place, jobs), start=1):
+        for done, (name, seconds) in enumerate(_run_all(left, place, jobs, runner), start=1):
             rest = (time.monotonic() - start) / done * (len(left) - done)
             report(f"{name}: {seconds:.0f} s; {done} of {len(left)} done, about {rest / 60:.0f} min left")
             advance(1)
@@ -132,16 +136,18 @@ def run_study(grid: Grid, place: Place, *, only: str = "*", jobs: int = 1, progr
                  tuple(row for table in known for row in table.dense))
 
 
-def _run_all(tasks: list[Task], place: Place, jobs: int) -> Iterator[tuple[str, float]]:
+def _run_all(tasks: list[Task], place: Place, jobs: int, runner: Runner | None,
+             ) -> Iterator[tuple[str, float]]:
+    if runner is not None:
+        yield from _run_pieces(tasks, place, runner)
+        return
     if jobs == 1:
         for task in tasks:
             yield task.name, run_task(task, place)
         return
-    first = [task for task in tasks if task.codec == FLOAT_CODEC and task.dense is None]
-    rest = [task for task in tasks if task not in first]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=torch.set_num_threads,
                              initargs=(1,)) as pool:
-        for part in (first, rest):
+        for part in _floats_first(tasks):
             started = {pool.submit(run_task, task, place): task.name for task in part}
             try:
                 for future in as_completed(started):
@@ -149,6 +155,40 @@ def _run_all(tasks: list[Task], place: Place, jobs: int) -> Iterator[tuple[str, 
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def _floats_first(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
+    """The tasks that others are compared with, and the others."""
+    first = [task for task in tasks if task.codec == FLOAT_CODEC and task.dense is None]
+    return first, [task for task in tasks if task not in first]
+
+
+def _run_pieces(tasks: list[Task], place: Place, runner: Runner) -> Iterator[tuple[str, float]]:
+    failed: list[Done] = []
+    for part in _floats_first(tasks):
+        pieces = [Piece(task.name, run_piece, (task, place, str(Path.cwd()))) for task in part]
+        for done in runner.run(pieces):
+            if done.failed:
+                failed.append(done)
+            else:
+                yield done.piece.name, done.value
+    if failed:
+        order = [task.name for task in tasks]
+        failed.sort(key=lambda done: order.index(done.piece.name))
+        raise failure_of(failed, len(tasks), f"{place.output} keeps the others; the same command goes on "
+                         "from there")
+
+
+def run_piece(task: Task, place: Place, folder: str) -> float:
+    """As ``run_task``, on a worker, from ``folder``, which the paths of ``place`` are relative to, and with
+    one thread, so that all sums are in one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with chdir(folder):
+            return run_task(task, place)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def run_task(task: Task, place: Place) -> float:

@@ -103,6 +103,7 @@ DESCRIBED = {
     "backend_set": "--backend-set config=nano", "workers": "--workers 3", "strict": "--strict",
 }  # fmt: skip
 CODED = {"train": "--train t.npz", "threshold": "--threshold mean", "bits": "--bits 9"}
+CLUSTER = {"scheduler": "--scheduler tcp://10.0.0.1:8786", "dask_workers": "--dask-workers 2"}
 PICTURES = {"size": "--size 64", "seed": "--seed 7"}
 
 CASES = {
@@ -228,7 +229,7 @@ CASES = {
         "remove_shards",
         contexts=("n.safetensors p -o d.npz", "n.safetensors p -o d.npz --backend float --weights v.pth",
                   "n.safetensors p -o d.npz --codes bits --train s.npz"),
-        values=DESCRIBED | CODED | {"output": "-o other.npz", "codes": "--codes bytes"},
+        values=DESCRIBED | CODED | CLUSTER | {"output": "-o other.npz", "codes": "--codes bytes"},
     ),
     "whiten": Case(
         "retrieval.whiten", "make_describer fit_whitening save_whitening",
@@ -281,9 +282,10 @@ CASES = {
             "threshold": "--threshold mean", "keep_features": "--keep-features", "strict": "--strict"},
     ),
     "study": Case(
-        "retrieval.study", "read_grid quick_grid claim make_data run_study write_report",
+        "retrieval.study", "read_grid quick_grid claim make_data open_runner run_study write_report",
         contexts=("g.toml -o s", "quick -o s"),
-        values={"output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
+        values=CLUSTER | {
+            "output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
     ),
     "index add": Case(
         "retrieval.index", "load_descriptors new_index add_to_index",

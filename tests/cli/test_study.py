@@ -1,11 +1,13 @@
 """``kestrel study`` as a user runs it."""
 
 import json
+import re
 
 import pytest
 
 from kestrel.cli.main import run
 from kestrel.sw.study import quick
+from kestrel.sw.study import run as study_run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,6 +62,39 @@ def test_the_quick_study_makes_its_own_pictures(here, capsys, monkeypatch):
     assert json.loads(out)["pareto"] == found["pareto"]
     assert run(["study", "quick", "-o", "s"]) == 0
     assert "Pareto fronts" in capsys.readouterr().out
+
+
+def rows_without_seconds(folder):
+    found = json.loads((folder / "table.json").read_text())
+    text = json.dumps(found, sort_keys=True)
+    return re.sub(r'"seconds": [0-9.e-]+', "", text)
+
+
+def test_the_same_rows_in_pieces_here_and_on_a_worker(here, monkeypatch, capsys):
+    monkeypatch.setattr(quick, "TEXT", SMALL)
+    for output, arguments in (("a", []), ("b", ["--dask-workers", "0"]), ("c", ["--dask-workers", "1"])):
+        assert run(["study", "quick", "-o", output, "--json", *arguments]) == 0
+        assert json.loads(capsys.readouterr().out)["rows"] == 3
+    assert rows_without_seconds(here / "a") == rows_without_seconds(here / "b")
+    assert rows_without_seconds(here / "a") == rows_without_seconds(here / "c")
+    assert not list(here.glob(".*.lock"))
+
+
+def test_a_task_that_fails_is_named_and_the_others_are_kept(here, monkeypatch, capsys):
+    monkeypatch.setattr(quick, "TEXT", SMALL)
+    inner = study_run.run_task
+
+    def flawed(task, place):
+        if task.name != "squeezenet1_1/float":
+            raise RuntimeError("spilt milk")
+        return inner(task, place)
+
+    monkeypatch.setattr(study_run, "run_task", flawed)
+    assert run(["study", "quick", "-o", "s", "--dask-workers", "0"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("kestrel: error: 1 of 2 pieces failed: squeezenet1_1/")
+    assert error.endswith("s keeps the others; the same command goes on from there")
+    assert [path.name for path in (here / "s" / "rows").iterdir()] == ["squeezenet1_1--float.json"]
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(here, capsys):

@@ -18,12 +18,14 @@ from kestrel.api.descriptors import (
 )
 from kestrel.api.descriptors import describe as describe_pictures
 from kestrel.cli.options import retrieval as options
+from kestrel.cli.options.cluster import SHARED, DaskWorkersOption, SchedulerOption, chosen_cluster
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import Among, Given
+from kestrel.cli.rules.effects import Absent, Among, Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps, parts_of
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.lock import lock_output
 from kestrel.sw.common.kinds import DESCRIPTORS
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.describe.descriptor import CODE_KINDS, save_descriptors
@@ -38,9 +40,10 @@ RATE = "images/s"
 
 @declares(
     "output rotations backend size whitening pool_maps crops rois moment across region_norm border fit "
-    "resize_filter codes workers strict",
+    "resize_filter codes strict",
     writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
-    effects=options.DESCRIBING | {
+    effects=options.DESCRIBING | SHARED | {
+        "workers": (Absent("scheduler"), Absent("dask_workers")),
         "train threshold": Given("codes"),
         "bits": Among("codes", "bits"),
     },
@@ -75,6 +78,8 @@ def describe(
     bits: options.BitsOption = None,
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    dask_workers: DaskWorkersOption = None,
     strict: options.StrictOption = False,
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
@@ -84,6 +89,7 @@ def describe(
     A stopped run continues from the parts that it left next to the output (OUTPUT.parts).
     """
     chosen = _codes(codes, train, threshold, bits)
+    cluster = chosen_cluster(scheduler, dask_workers)
     describer = make_describer(network, DescriptorOptions(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
         chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
@@ -99,15 +105,19 @@ def describe(
                                   threshold=chosen.threshold, bits=chosen.bits,
                                   run=DescribeRun(skip, workers=workers), progress=show)
     parts = parts_of(output)
-    if parts.is_dir():
-        note(f"kestrel: continuing from {parts}")
-    skip, skipped = options.skipper(strict)
-    found = describe_pictures(describer, images, run=DescribeRun(skip, parts, workers), progress=show)
-    seconds = time.perf_counter() - start
-    if chosen is not None and learned is not None:
-        found = encode(found, chosen.kind, learned)
-    save_descriptors(found, output)
-    remove_shards(parts)
+    with lock_output(output):
+        if parts.is_dir():
+            note(f"kestrel: continuing from {parts}")
+        skip, skipped = options.skipper(strict)
+        found = describe_pictures(describer, images, run=DescribeRun(skip, parts, workers, cluster),
+                                  progress=show)
+        seconds = time.perf_counter() - start
+        if chosen is not None and learned is not None:
+            found = encode(found, chosen.kind, learned)
+        save_descriptors(found, output)
+        remove_shards(parts)
+    if cluster is not None:
+        skipped.sort()  # pieces end in any order
     count, dimension = found.vectors.shape
     payload = {
         "output": output, "count": count, "dimension": dimension, "pooling": pooling,

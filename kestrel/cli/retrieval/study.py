@@ -1,6 +1,7 @@
 """``kestrel study``: methods of compression on many networks, in bytes against mAP."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from kestrel.cli.options.cluster import SHARED, DaskWorkersOption, SchedulerOption, chosen_cluster
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import When
+from kestrel.cli.rules.effects import Absent, When
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps
+from kestrel.sw.cluster.lock import lock_output
+from kestrel.sw.cluster.runner import open_runner
 from kestrel.sw.study.grid import read_grid
 from kestrel.sw.study.quick import make_data, quick_grid
 from kestrel.sw.study.report.fronts import front
@@ -24,8 +28,10 @@ from kestrel.sw.study.run import QUICK, Place, claim, run_study
 
 
 @declares(
-    "output only jobs", writes={"output": FolderOutput()},
-    effects={"root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}",
+    "output only", writes={"output": FolderOutput()},
+    effects=SHARED | {
+             "jobs": (Absent("scheduler"), Absent("dask_workers")),
+             "root": When(lambda values: values["grid"] != QUICK, f"with the grid {QUICK}",
                           "with a grid file")},
     kept=keeps(lambda values: values["output"], "the rows that were finished"),
 )
@@ -37,6 +43,8 @@ def study(
     ] = None,
     only: Annotated[str, typer.Option(help="Tasks by name, with * for anything: 'vgg16/*'.")] = "*",
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
+    scheduler: SchedulerOption = None,
+    dask_workers: DaskWorkersOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -48,12 +56,15 @@ def study(
     chosen = quick_grid() if grid == QUICK else read_grid(Path(grid))
     folder = root or Path(grid).parent
     place = Place(grid, folder, output)
-    claim(chosen, place, force=force)
-    if grid == QUICK:
-        place = Place(grid, make_data(output), output)
-    results = run_study(chosen, place, only=only, jobs=jobs, progress=progress,
-                        report=lambda text: note(f"kestrel: {text}"))
-    files = write_report(results, chosen, output)
+    cluster = chosen_cluster(scheduler, dask_workers)
+    with lock_output(output):
+        claim(chosen, place, force=force)
+        if grid == QUICK:
+            place = Place(grid, make_data(output), output)
+        with nullcontext() if cluster is None else open_runner(cluster) as runner:
+            results = run_study(chosen, place, only=only, jobs=jobs, runner=runner, progress=progress,
+                                report=lambda text: note(f"kestrel: {text}"))
+        files = write_report(results, chosen, output)
     payload = {"grid": grid, **_payload(results), "files": files, "seconds": time.perf_counter() - start}
 
     def human(console: Console) -> None:

@@ -60,11 +60,19 @@ Skip = Callable[[str, InputError], None]
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """What a Describer is made from, so that another process can make the same."""
+
+    network: CompressedNetwork | str | Path
+    options: DescriptorOptions
+
+
+@dataclass(frozen=True)
 class Describer:
     """A network on a backend, with everything that makes pictures descriptors. See ``make_describer``.
 
     settings: for the file; dimensions: of each map that is pooled; layers: whose maps are pooled, () for the
-    last one's alone.
+    last one's alone; recipe: that it was made from.
     """
 
     settings: DescriptorSettings
@@ -74,6 +82,7 @@ class Describer:
     chain: NipSettings
     whitening: Whitening | None
     layers: tuple[int, ...] = ()
+    recipe: Recipe | None = None
 
     @property
     def dimension(self) -> int:
@@ -150,6 +159,12 @@ class Describer:
         return Descriptors(self.settings, tuple(names[row] for row in rows),
                            np.stack([vectors[row] for row in rows]),
                            folder=common_base([paths[row] for row in rows], [names[row] for row in rows]))
+
+    def vectors(self, paths: Sequence[Path], names: Sequence[str],
+                skip: Skip) -> list[tuple[int, np.ndarray]]:
+        """(number, float32 [D]) of the files that can be used, read in this process; ``skip`` is told of the
+        others."""
+        return list(self._run(paths, names, range(len(paths)), self._combine, skip, 0, lambda steps: None))
 
     def train_whitening(
         self,
@@ -283,6 +298,7 @@ def make_describer(
     """A Describer of a network in memory or in a file, by ``options`` (None: all as they are by default).
     Raises InputError."""
     options = options or DescriptorOptions()
+    recipe = Recipe(network, options)
     made_with = network.name if isinstance(network, CompressedNetwork) else str(network)
     if options.weights is not None:
         made_with = f"{made_with} with {options.weights}"
@@ -314,7 +330,7 @@ def make_describer(
     if whitening is not None:
         whitening.check(settings, name, made_with)
         dimensions = tuple(part.dimension for part in whitening.maps)
-    return Describer(settings, dimensions, backend, cropping, chain, whitening, layers)
+    return Describer(settings, dimensions, backend, cropping, chain, whitening, layers, recipe)
 
 
 def find_pooling(name: str) -> tuple[str, NipSettings]:

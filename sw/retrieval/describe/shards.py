@@ -4,7 +4,10 @@ A folder of descriptor files, each complete or absent. A picture is known by its
 its time of change, so that one replaced in between is described again.
 """
 
+import hashlib
+import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,10 @@ PICTURES = 256
 SECONDS = 60.0
 """A part is written after so many pictures or so long, whichever comes first."""
 
-PATTERN = "part-*.npz"
+DIGITS = 16
+
+PREFIX = "part-"
+PATTERN = f"{PREFIX}*.npz"
 
 
 class Shards:
@@ -45,7 +51,8 @@ class Shards:
             except InputError as error:
                 raise InputError(f"{error}, or {folder}, the parts of a stopped run, removed") from error
             self._known |= dict(zip(found.names, found.vectors, strict=True))
-        self._next = 1 + max((int(part.stem.removeprefix("part-")) for part in parts), default=-1)
+        labels = [part.stem.removeprefix(PREFIX) for part in parts]
+        self._next = 1 + max((int(label) for label in labels if label.isdecimal()), default=-1)
 
     def find(self, path: Path, name: str) -> np.ndarray | None:
         """The vector of a picture described before."""
@@ -60,17 +67,37 @@ class Shards:
     def flush(self) -> None:
         """Writes what is not on disk yet."""
         if self._fresh:
-            names = tuple(key for key, _ in self._fresh)
-            part = Descriptors(self._settings, names, np.stack([vector for _, vector in self._fresh]))
-            try:
-                self._folder.mkdir(exist_ok=True)
-            except OSError as error:
-                raise InputError(f"folder {self._folder} cannot be made: {error.strerror}") from error
-            save_descriptors(part, self._folder / f"part-{self._next:06}.npz")
+            _write(part_path(self._folder, f"{self._next:06}"), self._settings, self._fresh)
             self._known |= dict(self._fresh)
             self._fresh = []
             self._next += 1
         self._since = time.monotonic()
+
+
+def part_path(folder: Path, label: str) -> Path:
+    """The file of a part."""
+    return folder / f"{PREFIX}{label}.npz"
+
+
+def label_of(names: Sequence[str]) -> str:
+    """Of the part of these pictures alone. Whoever writes it late, as a worker that has been given up may,
+    overwrites no other part. It is never a number, which those of one process are."""
+    return f"x{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:DIGITS]}"
+
+
+def write_part(path: Path, settings: DescriptorSettings,
+               found: Sequence[tuple[Path, str, np.ndarray]]) -> None:
+    """Writes a part, whole or not at all: files, names and vectors of pictures. Raises InputError."""
+    _write(path, settings, [(_key(file, name), vector) for file, name, vector in found])
+
+
+def _write(path: Path, settings: DescriptorSettings, found: Sequence[tuple[str, np.ndarray]]) -> None:
+    part = Descriptors(settings, tuple(key for key, _ in found), np.stack([vector for _, vector in found]))
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"folder {path.parent} cannot be made: {error.strerror}") from error
+    save_descriptors(part, path)
 
 
 def remove_shards(folder: Path) -> None:

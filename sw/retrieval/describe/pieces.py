@@ -1,0 +1,173 @@
+"""Descriptors of many pictures as pieces of work, for several processes and machines.
+
+A piece is a run of pictures. Its vectors become one part in the folder of parts (``describe.shards``), as
+those of a run in one process do, so that either continues what the other has left. Every piece holds the same
+pictures however many workers there are.
+"""
+
+import pickle
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kestrel.hw.spec.errors import InputError, InputWarning
+from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
+from kestrel.sw.common.places import common_base
+from kestrel.sw.common.progress import Progress, silent
+from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
+from kestrel.sw.retrieval.describe.extract import Describer, Recipe, Skip, make_describer
+from kestrel.sw.retrieval.describe.shards import Shards, label_of, part_path, write_part
+
+PICTURES = 64
+"""Of a piece: what is lost, at most, when a worker dies."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a piece describes. start: its place among the pictures; paths, names: one a picture; part: the
+    file to write."""
+
+    start: int
+    paths: tuple[str, ...]
+    names: tuple[str, ...]
+    part: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a piece tells beside the part that it wrote. written: whether it wrote one; skipped: names of
+    pictures that cannot be used, and why; remarks: on those that were used."""
+
+    written: bool
+    skipped: tuple[tuple[str, str], ...]
+    remarks: tuple[InputWarning, ...]
+
+
+def describe_in_pieces(
+    describer: Describer, paths: Sequence[Path], names: Sequence[str], runner: Runner, parts: Path, *,
+    progress: Progress = silent, skip: Skip | None = None,
+) -> Descriptors:
+    """As ``Describer.describe`` with ``shards=parts``, by ``runner``, whose processes must all see the files
+    and the folder ``parts`` under the same paths.
+
+    Raises InputError also for pieces that failed, once all others are done.
+    """
+    pieces = _pieces(describer, paths, names, parts)
+    failed: list[Done] = []
+    with progress("describing", len(paths)) as advance:
+        advance(len(paths) - sum(len(_batch(piece).names) for piece in pieces))
+        for done in map(_checked, runner.run(pieces)):
+            if done.failed:
+                failed.append(done)
+            else:
+                _tell(done, skip)
+            advance(len(_batch(done.piece).names))
+    if failed:
+        failed.sort(key=lambda done: _batch(done.piece).start)
+        raise failure_of(failed, len(pieces), f"{parts} keeps the others; the same command goes on from "
+                         "there")
+    known = Shards(parts, describer.settings)
+    found = [(path, name, vector) for path, name in zip(paths, names, strict=True)
+             if path.is_file() and (vector := known.find(path, name)) is not None]
+    if not found:
+        raise InputError(f"no picture that can be described among {len(paths)}; allowed: at least one")
+    used, called, vectors = zip(*found, strict=True)
+    return Descriptors(describer.settings, called, np.stack(vectors),
+                       folder=common_base(list(used), list(called)))
+
+
+def _pieces(describer: Describer, paths: Sequence[Path], names: Sequence[str], parts: Path) -> list[Piece]:
+    """Of the pictures that no part has yet."""
+    assert describer.recipe is not None, "made by make_describer"
+    known = Shards(parts, describer.settings)
+    recipe = pickle.dumps(_portable(describer.recipe))
+    found: list[Piece] = []
+    for start in range(0, len(paths), PICTURES):
+        rows = [row for row in range(start, min(start + PICTURES, len(paths)))
+                if not paths[row].is_file() or known.find(paths[row], names[row]) is None]
+        if rows:
+            called = tuple(names[row] for row in rows)
+            batch = Batch(start, tuple(str(paths[row].absolute()) for row in rows), called,
+                          str(part_path(parts, label_of(called)).absolute()))
+            found.append(Piece(f"{batch.names[0]} to {batch.names[-1]}", describe_piece,
+                               (recipe, describer.settings, batch)))
+    return found
+
+
+def _batch(piece: Piece) -> Batch:
+    return piece.arguments[2]
+
+
+def _checked(done: Done) -> Done:
+    """Failed too where the part that a worker wrote is not seen here."""
+    if not done.failed and done.value.written:
+        path = Path(_batch(done.piece).part)
+        if not path.is_file():
+            return Done(done.piece, failed=f"{path} was written and is not seen here; allowed: a folder that "
+                                           "all workers share")
+    return done
+
+
+def _tell(done: Done, skip: Skip | None) -> None:
+    for remark in done.value.remarks:
+        warnings.warn(remark, stacklevel=2)
+    for name, reason in done.value.skipped:
+        if skip is None:
+            raise InputError(reason)
+        skip(name, InputError(reason))
+
+
+def _portable(recipe: Recipe) -> Recipe:
+    """With whole paths: a worker may have been started in another folder. Names stay names."""
+    network, options = recipe.network, recipe.options
+    backend_options = {name: _whole(value) for name, value in options.backend_options.items()}
+    changed = replace(options, weights=_whole(options.weights), whitening=_whole(options.whitening),
+                      backend_options=backend_options)
+    return Recipe(_whole(network), changed)
+
+
+def _whole(given: Any) -> Any:
+    """A path that is there as a whole one; anything else, such as the name of a network, as it is."""
+    is_file = isinstance(given, str | Path) and Path(given).is_file()
+    return str(Path(given).absolute()) if is_file else given
+
+
+def describe_piece(recipe: bytes, settings: DescriptorSettings, batch: Batch) -> Found:
+    """On a worker: describes the pictures of ``batch`` and writes their part. recipe: pickled; settings:
+    those that have to come of it. Raises InputError."""
+    describer = _describer(recipe)
+    if describer.settings != settings:
+        raise InputError("network, weights or whitening are other ones on this worker; allowed: the same "
+                         "files under the same paths")
+    paths = [Path(path) for path in batch.paths]
+    skipped: list[tuple[str, str]] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same sums in the same order, whatever machine this is
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", InputWarning)
+            vectors = describer.vectors(paths, batch.names,
+                                        lambda name, error: skipped.append((name, str(error))))
+    finally:
+        torch.set_num_threads(threads)
+    remarks = [warning.message for warning in caught]
+    for other in remarks:
+        if not isinstance(other, InputWarning):
+            warnings.warn(other, stacklevel=2)
+    if vectors:
+        write_part(Path(batch.part), settings,
+                   [(paths[row], batch.names[row], vector) for row, vector in vectors])
+    return Found(bool(vectors), tuple(skipped), tuple(r for r in remarks if isinstance(r, InputWarning)))
+
+
+@lru_cache(maxsize=1)
+def _describer(recipe: bytes) -> Describer:
+    """Made once in a process, for all pieces of a run."""
+    made: Recipe = pickle.loads(recipe)  # noqa: S301 - from the process that this one works for
+    return make_describer(made.network, made.options)
