@@ -169,7 +169,7 @@ def test_a_native_model_runs_and_writes_waves_when_built_with_them(tmp_path, tra
     if trace:
         assert waves.stat().st_size > 500
         start, end, exponent = fst_times(waves)
-        assert exponent == -9, "time counts nanoseconds"
+        assert exponent == -12, "time counts picoseconds"
         # Ten values leave in cycles 3, 6, ..., 30; the last change is the rising edge of cycle 30.
         assert (start, end) == (0, 30 * 10 + 5)
 
