@@ -117,6 +117,8 @@ class OnWorkers:
                             lose(piece)
                         else:
                             yield Done(piece, failed=reason_of(error))
+                    elif future.status == "lost":  # its worker died before the result was fetched
+                        running[self._submit(piece)] = piece
                     else:
                         raise self._lost(str(future.status))
         finally:
