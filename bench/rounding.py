@@ -138,8 +138,13 @@ def adaround(weight: np.ndarray, moments: np.ndarray, bits: int) -> np.ndarray:
     return levels.real(floor + (variable.detach().numpy() > 0))
 
 
+def group_of(size: int, group: int) -> int:
+    """Weights that share a scale: ``group``, or the whole channel of ``size`` where it has no such groups."""
+    return group if size % group == 0 else size
+
+
 def ternary(weight: np.ndarray, moments: np.ndarray, group: int) -> np.ndarray:  # noqa: ARG001 (Method)
-    rows = weight.reshape(-1, min(group, weight.shape[1])) if weight.shape[1] % group == 0 else weight
+    rows = weight.reshape(-1, group_of(weight.shape[1], group))
     size = np.abs(rows)
     sign = np.sign(rows) * (size > TERNARY_THRESHOLD * size.mean(1, keepdims=True))
     scale = (size * np.abs(sign)).sum(1, keepdims=True) / np.maximum(np.abs(sign).sum(1, keepdims=True), 1)
@@ -162,8 +167,7 @@ def roundings() -> list[Rounding]:
                       lambda size, bits=bits: bits + (SCALE_BITS + OFFSET_BITS) / size)
              for bits in (2, 3, 4) for method in (nearest, gptq, adaround)]
     return plain + [Rounding(f"ternary-{group}", partial(ternary, group=group),
-                             lambda size, group=group: TRIT_BITS + GROUP_SCALE_BITS / (
-                                 group if size % group == 0 else size))
+                             lambda size, group=group: TRIT_BITS + GROUP_SCALE_BITS / group_of(size, group))
                     for group in (9, 36)]
 
 

@@ -22,6 +22,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -107,8 +108,9 @@ def behind_fourth_block(model: DeepLayers, passes: Sequence[Pass]) -> list[Pass]
 
 def train_deep(model: DeepLayers, passes: Sequence[Pass], settings: PhaseSettings, checkpoint: Path,
                log: Log) -> None:
-    """Trains the layers of the fifth block on all passes but the last, which is held out."""
-    *training, held_out = behind_fourth_block(model, passes)
+    """Trains the layers of the fifth block on all passes ``behind_fourth_block`` but the last, which is held
+    out."""
+    *training, held_out = passes
     layers = nn.Sequential(*model.convs()[DEEP:])
     before = validate(layers, name_of(DEEP), LAYER4_0, held_out)
     log.write(checkpoint.stem, **{f"{name}_held_out": value for name, value in before.items()})
@@ -159,10 +161,12 @@ def main() -> None:
     deep = PhaseSettings(options.deep_steps, options.batch, options.rate, seed=options.seed)
     settled = PhaseSettings(options.settle_steps, 3 * options.batch // 2, options.rate / 4, descriptor=6.0,
                             relation=0.5, seed=options.seed + 11)
+    # Once for both phases, and not at all where both are done.
+    behind = cache(lambda: behind_fourth_block(model, [*passes, held_out]))
     phases = [
         ("start", lambda _: regress(model, teacher, passes[: options.start_passes], held_out, log)),
-        ("deep", lambda path: train_deep(model, [*passes, held_out], deep, path, log)),
-        ("settled", lambda path: train_deep(model, [*passes, held_out], settled, path, log)),
+        ("deep", lambda path: train_deep(model, behind(), deep, path, log)),
+        ("settled", lambda path: train_deep(model, behind(), settled, path, log)),
     ]
     for name, run in phases:
         path = folder / f"{name}.pt"
