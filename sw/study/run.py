@@ -18,6 +18,7 @@ from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
 from kestrel.sw.codecs.batch_norm import FLOAT
 from kestrel.sw.common.files import claim_directory
 from kestrel.sw.common.origin import Origin
+from kestrel.sw.common.threads import one_thread
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.compress.fit import SEQUENTIAL_RULE
 from kestrel.sw.study.codecs import CODING, FLOAT_CODEC, Codec
@@ -182,13 +183,8 @@ def _run_pieces(tasks: list[Task], place: Place, runner: Runner) -> Iterator[tup
 def run_piece(task: Task, place: Place, folder: str) -> float:
     """As ``run_task``, on a worker, from ``folder``, which the paths of ``place`` are relative to, and with
     one thread, so that all sums are in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with chdir(folder):
-            return run_task(task, place)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), chdir(folder):
+        return run_task(task, place)
 
 
 def run_task(task: Task, place: Place) -> float:

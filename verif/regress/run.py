@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from kestrel.hw.spec.engine_config import EngineConfig
+from kestrel.sw.common.threads import one_thread
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
@@ -126,7 +126,7 @@ def _here(
     cases: Sequence[Case], build: Build, sources: str, counts: Path | None
 ) -> Iterator[Result]:
     for case in cases:
-        with _one_thread():
+        with one_thread():
             result = run_case(case, build, sources, counts)
         yield result
 
@@ -208,13 +208,3 @@ def _prepare_process() -> None:
     # Ctrl-C also ends the simulator they wait for (a handler, unlike SIG_IGN, is not inherited by a program).
     signal.signal(signal.SIGINT, lambda signum, frame: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

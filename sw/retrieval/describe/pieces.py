@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
 from kestrel.sw.common.places import common_base
 from kestrel.sw.common.progress import Progress, silent
+from kestrel.sw.common.threads import one_thread
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
 from kestrel.sw.retrieval.describe.extract import Describer, Recipe, Skip, make_describer
 from kestrel.sw.retrieval.describe.shards import Shards, label_of, part_path, write_part
@@ -147,15 +147,10 @@ def describe_piece(recipe: bytes, settings: DescriptorSettings, batch: Batch) ->
                          "files under the same paths")
     paths = [Path(path) for path in batch.paths]
     skipped: list[tuple[str, str]] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same sums in the same order, whatever machine this is
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", InputWarning)
-            vectors = describer.vectors(paths, batch.names,
-                                        lambda name, error: skipped.append((name, str(error))))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        vectors = describer.vectors(paths, batch.names,
+                                    lambda name, error: skipped.append((name, str(error))))
     remarks = [warning.message for warning in caught]
     for other in remarks:
         if not isinstance(other, InputWarning):
