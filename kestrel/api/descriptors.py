@@ -10,10 +10,11 @@ from kestrel.api.pictures import Pictures, arrays, collect_pictures, in_memory
 from kestrel.api.planning import Network
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.cluster.runner import Cluster, open_runner
+from kestrel.sw.common.store import Place
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark
 from kestrel.sw.retrieval.benchmark.run import describe_benchmark as describe_all
-from kestrel.sw.retrieval.benchmark.run import undescribed
+from kestrel.sw.retrieval.benchmark.run import describe_benchmark_in_pieces, undescribed
 from kestrel.sw.retrieval.describe.descriptor import (
     CODE_KINDS,
     Descriptors,
@@ -38,25 +39,27 @@ class DescribeRun:
     """How a run over many pictures proceeds.
 
     ``skip`` is called with the name of a picture in a folder that cannot be used, and the reason (None: it is
-    an error). ``parts`` is a folder for finished parts, from which a stopped run continues. ``workers`` is
-    the number of processes that read pictures (0: none; None: chosen automatically). ``cluster`` is where
-    ``describe`` describes files in pieces, each process reading its own (None: here, at once). It needs
-    ``parts``, in a folder that all its workers share. Raises InputError for ``cluster`` without ``parts``.
+    an error). ``parts`` is a folder for finished parts, or a URL of fsspec's, from which a stopped run continues.
+    ``workers`` is the number of processes that read pictures (0: none; None: chosen automatically).
+    ``cluster`` is where ``describe`` and ``describe_benchmark`` describe files in pieces, each process
+    reading its own (None: here, at once). It needs ``parts``, which all its workers share. Raises InputError
+    for ``cluster`` without ``parts``.
     """
 
     skip: Skip | None = None
-    parts: Path | None = None
+    parts: Place | None = None
     workers: int | None = None
     cluster: Cluster | None = None
 
     def __post_init__(self) -> None:
         if self.cluster is not None and self.parts is None:
-            raise InputError("a cluster without parts; allowed: with a folder for them, which workers share")
+            raise InputError("a cluster without parts; allowed: with a place for them, which workers share")
 
     def check_no_cluster(self, what: str) -> None:
         """Raises InputError where a cluster is given for ``what``, which runs here alone."""
         if self.cluster is not None:
-            raise InputError(f"{what} on a cluster; allowed: describe, or without a cluster")
+            raise InputError(f"{what} on a cluster; allowed: describe and "
+                             "describe_benchmark of files, or without a cluster")
 
 
 def describe(
@@ -101,10 +104,14 @@ def describe_benchmark(
     The parameters are those of ``describe``. Returns the benchmark without what was skipped, and the
     descriptors, float32 [N, D]. Raises InputError.
     """
-    run = run or DescribeRun()
-    run.check_no_cluster("a benchmark")
-    found = describe_all(benchmark, _describer(network, options), progress=progress or silent, skip=run.skip,
-                         shards=run.parts, workers=run.workers)
+    run, describer, progress = run or DescribeRun(), _describer(network, options), progress or silent
+    if run.cluster is not None and run.parts is not None:
+        with open_runner(run.cluster) as runner:
+            found = describe_benchmark_in_pieces(benchmark, describer, runner, run.parts, progress=progress,
+                                                 skip=run.skip)
+    else:
+        found = describe_all(benchmark, describer, progress=progress, skip=run.skip, shards=run.parts,
+                             workers=run.workers)
     return benchmark.without(undescribed(benchmark, found)), found
 
 

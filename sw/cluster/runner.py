@@ -23,6 +23,7 @@ DEATHS = 1
 """So many workers may die of a piece before it counts as lost; a scheduler of others has its own number."""
 RETRIES = 1
 """After an exception that is no InputError: a shared folder may be away for a moment."""
+MEMORY_MIN = 500_000_000
 CONNECT_SECONDS = 30
 WORKERS_SECONDS = 120
 """Without any worker for so long, a run ends. Workers that died start anew in less."""
@@ -32,11 +33,13 @@ POLL_SECONDS = 5
 @dataclass(frozen=True)
 class Cluster:
     """Where pieces run. scheduler: the address of one, such as tcp://10.0.0.1:8786; without, workers: the
-    processes that are started on this machine, 0 for none, so that all runs in this process. Raises
-    InputError for both and for a number that is out of range."""
+    processes that are started on this machine, 0 for none, so that all runs in this process; memory: the
+    most bytes that each of them may hold (None: an equal share of the machine's), beyond which it is
+    replaced, as one that died. Raises InputError for both and for a number that is out of range."""
 
     scheduler: str = ""
     workers: int = 0
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.scheduler and self.workers:
@@ -44,6 +47,9 @@ class Cluster:
                              "allowed: one of the two")
         if not 0 <= self.workers <= WORKERS_MAX:
             raise InputError(f"dask workers {self.workers}; allowed: 0..{WORKERS_MAX}")
+        if self.memory is not None and self.memory < MEMORY_MIN:
+            raise InputError(f"worker memory of {self.memory / 1e9:g} GB; allowed: {MEMORY_MIN / 1e9:g} or "
+                             "more, which Python and torch alone need")
 
 
 def check_installed() -> None:
@@ -209,7 +215,7 @@ def _client(cluster: Cluster) -> "Iterator[Client]":
     settings = {"distributed.scheduler.allowed-failures": DEATHS}
     with dask.config.set(settings), LocalCluster(
         n_workers=cluster.workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
-        host="127.0.0.1", silence_logs=logging.CRITICAL,
+        host="127.0.0.1", silence_logs=logging.CRITICAL, memory_limit=cluster.memory or "auto",
     ) as local, Client(local, set_as_default=False) as client:  # fmt: skip
         yield client
 

@@ -12,31 +12,35 @@ from pathlib import Path
 from kestrel.sw.common.provenance import DISTRIBUTION
 
 DIGITS = 12
+SUFFIXES = (".py", ".v", ".sv", ".vlt", ".c", ".cpp", ".h")
+"""Of sources that results depend on."""
 
 
 @dataclass(frozen=True)
 class Versions:
-    """sources: the first digits of the SHA-256 of Kestrel's modules, since two trees may call themselves one
-    version; python: without the last part, which changes no result."""
+    """sources: the first digits of the SHA-256 of Kestrel's sources, since two trees may call themselves one
+    version; verilator: of the simulator; python: without the last part, which changes no result."""
 
     kestrel: str
     sources: str
     numpy: str
     torch: str
+    verilator: str
     python: str
 
     def difference(self, other: "Versions") -> str:
         """Where another process differs, with both versions; "" where it does not."""
-        return ", ".join(f"{field.name} {getattr(other, field.name)} and not {getattr(self, field.name)}"
-                         for field in fields(self)
-                         if getattr(other, field.name) != getattr(self, field.name))
+        # One of another version may not know of a field.
+        pairs = [(field.name, getattr(other, field.name, "unknown"), getattr(self, field.name))
+                 for field in fields(self)]
+        return ", ".join(f"{name} {theirs} and not {ours}" for name, theirs, ours in pairs if theirs != ours)
 
 
 @cache
 def versions_here() -> Versions:
     """Of this process."""
     return Versions(version(DISTRIBUTION), _sources(), version("numpy"), version("torch"),
-                    ".".join(platform.python_version_tuple()[:2]))
+                    version("verilator"), ".".join(platform.python_version_tuple()[:2]))
 
 
 def _sources() -> str:
@@ -47,7 +51,7 @@ def _sources() -> str:
     found = hashlib.sha256()
     # Links are followed: in a working tree they lead to the packages.
     modules = sorted(Path(folder, name) for folder, _, names in os.walk(root, followlinks=True)
-                     for name in names if name.endswith(".py"))
+                     for name in names if name.endswith(SUFFIXES))
     for path in modules:
         content = path.read_bytes()
         found.update(f"{path.relative_to(root).as_posix()} {len(content)}\n".encode())

@@ -103,7 +103,8 @@ DESCRIBED = {
     "backend_set": "--backend-set config=nano", "workers": "--workers 3", "strict": "--strict",
 }  # fmt: skip
 CODED = {"train": "--train t.npz", "threshold": "--threshold mean", "bits": "--bits 9"}
-CLUSTER = {"scheduler": "--scheduler tcp://10.0.0.1:8786", "dask_workers": "--dask-workers 2"}
+CLUSTER = {"scheduler": "--scheduler tcp://10.0.0.1:8786", "dask_workers": "--dask-workers 2",
+           "worker_memory": "--worker-memory 2"}
 PICTURES = {"size": "--size 64", "seed": "--seed 7"}
 
 CASES = {
@@ -226,10 +227,12 @@ CASES = {
     ),
     "describe": Case(
         "retrieval.describe", "make_describer learn_quantiser describe_pictures encode save_descriptors "
-        "remove_shards",
-        contexts=("n.safetensors p -o d.npz", "n.safetensors p -o d.npz --backend float --weights v.pth",
+        "remove_shards has_parts",
+        contexts=("n.safetensors p -o d.npz", "n.safetensors p -o d.npz --dask-workers 2",
+                  "n.safetensors p -o d.npz --backend float --weights v.pth",
                   "n.safetensors p -o d.npz --codes bits --train s.npz"),
-        values=DESCRIBED | CODED | CLUSTER | {"output": "-o other.npz", "codes": "--codes bytes"},
+        values=DESCRIBED | CODED | CLUSTER | {
+            "output": "-o other.npz", "codes": "--codes bytes", "parts": "--parts p"},
     ),
     "whiten": Case(
         "retrieval.whiten", "make_describer fit_whitening save_whitening",
@@ -247,9 +250,12 @@ CASES = {
         contexts=("n.safetensors --dataset s", "--dataset s --descriptors d.npz",
                   "n.safetensors --dataset s --codes bits --train s.npz",
                   "--dataset s --descriptors d.npz --codes bits",
-                  "n.safetensors --dataset s --backend float --weights v.pth"),
-        values=DESCRIBED | CODED | {
+                  "n.safetensors --dataset s --backend float --weights v.pth",
+                  "n.safetensors --dataset s --save x.npz",
+                  "n.safetensors --dataset s --dask-workers 2 --save x.npz"),
+        values=DESCRIBED | CODED | CLUSTER | {
             "dataset": "--dataset t", "protocol": "--protocol ukbench", "descriptors": "--descriptors e.npz",
+            "parts": "--parts p",
             "codes": "--codes bytes", "asymmetric": "--asymmetric",
             "average_precision": "--average-precision plain", "save": "--save x.npz",
             "per_query": "--per-query q.csv", "compare_with": "--compare o.csv", "seed": "--seed 7"},
@@ -283,7 +289,7 @@ CASES = {
     ),
     "study": Case(
         "retrieval.study", "read_grid quick_grid claim make_data open_runner run_study write_report",
-        contexts=("g.toml -o s", "quick -o s"),
+        contexts=("g.toml -o s", "quick -o s", "quick -o s --dask-workers 2"),
         values=CLUSTER | {
             "output": "-o other", "root": "--root data", "only": "--only vgg16/*", "jobs": "--jobs 2"},
     ),

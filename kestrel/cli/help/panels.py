@@ -6,7 +6,7 @@ Panels = dict[str, str]
 _POOLING = {"Crops and pooling": "rotations pool_maps crops rois moment across region_norm border fit "
                                  "resize_filter"}
 _COMPUTING = {"What computes": "backend weights backend_set workers strict"}
-_DESCRIBING = {"What computes": f"{_COMPUTING['What computes']} scheduler dask_workers"}
+_DESCRIBING = {"What computes": f"{_COMPUTING['What computes']} scheduler dask_workers worker_memory parts"}
 _CODES = {"Bytes and bits": "codes train threshold bits"}
 _CALIBRATION = {"Activations": "activation_bits preprocessing calibrate size percentile seed"}
 
@@ -26,7 +26,7 @@ PANELS: dict[str, Panels] = {
     },
     "describe": _POOLING | _DESCRIBING | _CODES,
     "search": {"What computes": "backend weights backend_set", "Page": "html images dataset protocol"},
-    "evaluate": _POOLING | _COMPUTING | _CODES | {
+    "evaluate": _POOLING | _DESCRIBING | _CODES | {
         "Measure": "asymmetric average_precision save per_query compare_with seed",
     },
     "report retrieval": {

@@ -18,7 +18,15 @@ from kestrel.api.descriptors import (
 )
 from kestrel.api.descriptors import describe as describe_pictures
 from kestrel.cli.options import retrieval as options
-from kestrel.cli.options.cluster import SHARED, DaskWorkersOption, SchedulerOption, chosen_cluster
+from kestrel.cli.options.cluster import (
+    SHARED,
+    DaskWorkersOption,
+    PartsOption,
+    SchedulerOption,
+    WorkerMemoryOption,
+    chosen_cluster,
+    locked,
+)
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent, Among, Given
@@ -32,7 +40,7 @@ from kestrel.sw.retrieval.describe.descriptor import CODE_KINDS, save_descriptor
 from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.maps import parse_maps
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
-from kestrel.sw.retrieval.describe.shards import remove_shards
+from kestrel.sw.retrieval.describe.shards import has_parts, remove_shards
 from kestrel.sw.retrieval.pooling.quantise import THRESHOLDS
 
 RATE = "images/s"
@@ -40,14 +48,14 @@ RATE = "images/s"
 
 @declares(
     "output rotations backend size whitening pool_maps crops rois moment across region_norm border fit "
-    "resize_filter codes strict",
+    "resize_filter codes parts strict",
     writes={"output": FileOutput(DESCRIPTORS, (".npz",))},
     effects=options.DESCRIBING | SHARED | {
         "workers": (Absent("scheduler"), Absent("dask_workers")),
         "train threshold": Given("codes"),
         "bits": Among("codes", "bits"),
     },
-    kept=keeps(lambda values: parts_of(values["output"]), "the vectors that were finished"),
+    kept=keeps(lambda values: parts_of(values["output"], values["parts"]), "the vectors that were finished"),
 )
 def describe(
     network: options.NetworkArgument,
@@ -80,16 +88,18 @@ def describe(
     workers: options.WorkersOption = None,
     scheduler: SchedulerOption = None,
     dask_workers: DaskWorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    parts: PartsOption = None,
     strict: options.StrictOption = False,
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Describe images: one vector each, for an index or for comparison.
 
-    A stopped run continues from the parts that it left next to the output (OUTPUT.parts).
+    A stopped run continues from the parts that it left in OUTPUT.parts, or in --parts.
     """
     chosen = _codes(codes, train, threshold, bits)
-    cluster = chosen_cluster(scheduler, dask_workers)
+    cluster = chosen_cluster(scheduler, dask_workers, worker_memory)
     describer = make_describer(network, DescriptorOptions(
         size=parse_size(size), pooling=pooling, crops=crops, rotations=rotations, whitening=whitening,
         chain=options.chosen_chain(pooling, rois, moment, across, region_norm, border), fit=fit,
@@ -104,18 +114,18 @@ def describe(
         learned = learn_quantiser(chosen.train, describer.settings, str(output), describer,
                                   threshold=chosen.threshold, bits=chosen.bits,
                                   run=DescribeRun(skip, workers=workers), progress=show)
-    parts = parts_of(output)
-    with lock_output(output):
-        if parts.is_dir():
-            note(f"kestrel: continuing from {parts}")
+    place = parts_of(output, parts)
+    with lock_output(output), locked(parts):
+        if has_parts(place):
+            note(f"kestrel: continuing from {place}")
         skip, skipped = options.skipper(strict)
-        found = describe_pictures(describer, images, run=DescribeRun(skip, parts, workers, cluster),
+        found = describe_pictures(describer, images, run=DescribeRun(skip, place, workers, cluster),
                                   progress=show)
         seconds = time.perf_counter() - start
         if chosen is not None and learned is not None:
             found = encode(found, chosen.kind, learned)
         save_descriptors(found, output)
-        remove_shards(parts)
+        remove_shards(place)
     if cluster is not None:
         skipped.sort()  # pieces end in any order
     count, dimension = found.vectors.shape

@@ -1,6 +1,7 @@
 """``kestrel evaluate``: how well descriptors retrieve, by the rules of a benchmark."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,13 +21,24 @@ from kestrel.api.descriptors import (
 from kestrel.api.retrieval import evaluate as run_benchmark
 from kestrel.api.retrieval import load_benchmark, own_quantiser, quantiser_is_new
 from kestrel.cli.options import retrieval as options
+from kestrel.cli.options.cluster import (
+    SHARED,
+    DaskWorkersOption,
+    PartsOption,
+    SchedulerOption,
+    WorkerMemoryOption,
+    chosen_cluster,
+    locked,
+)
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import Absent, Among, Given
+from kestrel.cli.rules.effects import Absent, Among, Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps, parts_of
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.lock import lock_output
 from kestrel.sw.common.kinds import DESCRIPTORS, PER_QUERY
+from kestrel.sw.common.store import Place
 from kestrel.sw.pictures.sizes import parse_size
 from kestrel.sw.retrieval.benchmark.bootstrap import SAMPLES
 from kestrel.sw.retrieval.benchmark.evaluate import (
@@ -71,14 +83,19 @@ class _Source:
     writes={"save": FileOutput(DESCRIPTORS, (".npz",)), "per_query": FileOutput(PER_QUERY)},
     effects={
         "rotations backend size whitening pool_maps crops rois moment across "
-        "region_norm border fit resize_filter workers save": Absent("descriptors"),
+        "region_norm border fit resize_filter save parts": Absent("descriptors"),
+        "workers": (Absent("descriptors"), Absent("scheduler"), Absent("dask_workers")),
+        "worker_memory": SHARED["worker_memory"],
+        **{name: (Absent("descriptors"), SHARED[name],
+                  When(lambda values: values["save"] is not None or values["parts"] is not None,
+                       "without --save or --parts", "with one of them, which parts are kept beside or in"))
+           for name in ("scheduler", "dask_workers")},
         **{name: (Absent("descriptors"), condition) for name, condition in options.DESCRIBING.items()},
         "train": Among("codes", "bytes", "bits"),
         "threshold bits asymmetric": Among("codes", "bits"),
         "seed": Given("compare_with"),
     },
-    kept=keeps(lambda values: None if values["save"] is None else parts_of(values["save"]),
-               "the vectors that were finished"),
+    kept=keeps(lambda values: _parts(values["save"], values["parts"]), "the vectors that were finished"),
 )
 def evaluate(
     dataset: DatasetOption,
@@ -124,7 +141,7 @@ def evaluate(
         str, typer.Option(help=f"How a query's ranking is measured: {' or '.join(AVERAGE_PRECISIONS)}.")
     ] = "trapezoid",
     save: Annotated[
-        Path | None, typer.Option(help="Descriptor file to write (.npz); a stopped run continues from it.")
+        Path | None, typer.Option(help="Descriptor file to write (.npz); a stopped run continues from parts beside it.")
     ] = None,
     per_query: Annotated[Path | None, typer.Option(help="CSV file to write: values by query.")] = None,
     compare_with: Annotated[
@@ -133,6 +150,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     backend_set: options.BackendSetOption = None,
     workers: options.WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    dask_workers: DaskWorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    parts: PartsOption = None,
     strict: options.StrictOption = False,
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
@@ -144,6 +165,8 @@ def evaluate(
     _check(network, descriptors, codes, threshold, average_precision)
     check_bits_of(codes, bits)
     check_asymmetric(asymmetric, codes)
+    cluster = chosen_cluster(scheduler, dask_workers, worker_memory)
+    place = _parts(save, parts)
     other = None if compare_with is None else read_per_query(compare_with)
     benchmark = load_benchmark(dataset, protocol, strict=strict)
     skip, skipped = options.skipper(strict)
@@ -159,12 +182,15 @@ def evaluate(
             resize_filter=resize_filter, backend=backend, weights=weights,
             backend_options=options.parse_backend_options(backend_set), pool_maps=parse_maps(pool_maps),
         ))  # fmt: skip
-        parts = None if save is None else parts_of(save)
-        benchmark, found = describe_benchmark(describer, benchmark, run=replace(run, parts=parts),
-                                              progress=show)
-        if save is not None and parts is not None:
-            save_descriptors(found, save)
-            remove_shards(parts)
+        with nullcontext() if save is None else lock_output(save), locked(parts):
+            described = replace(run, parts=place, cluster=cluster)
+            benchmark, found = describe_benchmark(describer, benchmark, run=described, progress=show)
+            if cluster is not None:
+                skipped.sort()  # pieces end in any order
+            if save is not None:
+                save_descriptors(found, save)
+            if place is not None:
+                remove_shards(place)
         source = _Source(found, "descriptors", backend, pooling, describer)
     mine, quantiser = source.descriptors, None
     if codes != "floats" and train is not None:
@@ -199,6 +225,11 @@ def evaluate(
         if len(differences) > 1:
             payload["compare"]["splits"] = {name: asdict(found) for name, found in differences.items()}
     emit(payload, lambda console: _show(console, result, payload, skipped), json)
+
+
+def _parts(save: Path | None, parts: str | None) -> Place | None:
+    """Where finished parts are kept; None for nowhere."""
+    return parts if save is None else parts_of(save, parts)
 
 
 def _check(network: Path | None, descriptors: Path | None, codes: str, threshold: str | None,

@@ -10,7 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from kestrel.cli.options.cluster import SHARED, DaskWorkersOption, SchedulerOption, chosen_cluster
+from kestrel.cli.options.cluster import (
+    SHARED,
+    DaskWorkersOption,
+    SchedulerOption,
+    WorkerMemoryOption,
+    chosen_cluster,
+)
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent, When
@@ -45,6 +51,7 @@ def study(
     jobs: Annotated[int, typer.Option(min=1, max=256, help="Processes.")] = 1,
     scheduler: SchedulerOption = None,
     dask_workers: DaskWorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -56,7 +63,7 @@ def study(
     chosen = quick_grid() if grid == QUICK else read_grid(Path(grid))
     folder = root or Path(grid).parent
     place = Place(grid, folder, output)
-    cluster = chosen_cluster(scheduler, dask_workers)
+    cluster = chosen_cluster(scheduler, dask_workers, worker_memory)
     with lock_output(output):
         claim(chosen, place, force=force)
         if grid == QUICK:

@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError, InputWarning
+from kestrel.sw.pictures.boxes import Box
 from kestrel.sw.pictures.listing import find_pictures
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom of a query's part of its image, in pixels."""
 
 TRUTH_FILES = ("*.txt", "*.json", "*.pkl", "*.csv", "*.md", "*.dat", "*.mat")
 """Names of what benchmarks come with."""

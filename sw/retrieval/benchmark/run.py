@@ -1,38 +1,25 @@
 """A benchmark's pictures and queries through a describer."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.pieces import Runner
+from kestrel.sw.common.store import Place
 from kestrel.sw.compress.calibrate import Progress, silent
-from kestrel.sw.pictures.images import open_image
-from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Box, Query
+from kestrel.sw.pictures.boxes import open_box
+from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Query
 from kestrel.sw.retrieval.describe.descriptor import Descriptors
 from kestrel.sw.retrieval.describe.extract import Describer, Skip
+from kestrel.sw.retrieval.describe.pieces import describe_in_pieces
 
 Describe = Callable[[np.ndarray], np.ndarray]
 
 
-def cut_box(rgb: np.ndarray, box: Box) -> np.ndarray:
-    """The part of a picture, uint8 [H, W, 3], inside ``box``, its sides rounded to whole pixels and kept
-    within the picture. Raises InputError for a box of which nothing lies inside."""
-    height, width = rgb.shape[:2]
-    left, top, right, bottom = (round(side) for side in box)
-    part = rgb[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
-    if 0 in part.shape or right <= 0 or bottom <= 0:
-        raise InputError(f"box {box} of a picture of {width} x {height}; allowed: inside the picture")
-    return part
-
-
 def query_picture(benchmark: Benchmark, query: Query) -> np.ndarray:
     """What a query shows, uint8 [H, W, 3]. Raises InputError."""
-    rgb = open_image(benchmark.folder / query.image)
-    try:
-        return rgb if query.box is None else cut_box(rgb, query.box)
-    except InputError as error:
-        raise InputError(f"{benchmark.folder / query.image}: query {query.name}: {error}") from error
+    return open_box(benchmark.folder / query.image, query.box, query.key)
 
 
 def describe_benchmark(
@@ -41,7 +28,7 @@ def describe_benchmark(
     *,
     progress: Progress = silent,
     skip: Skip | None = None,
-    shards: Path | None = None,
+    shards: Place | None = None,
     workers: int | None = None,
 ) -> Descriptors:
     """Descriptors of all pictures and of the queries that are crops (by ``Query.key``).
@@ -64,6 +51,31 @@ def describe_benchmark(
                     raise
                 skip(query.key, error)
             advance(1)
+    return _with_queries(benchmark, found, keys, vectors)
+
+
+def describe_benchmark_in_pieces(
+    benchmark: Benchmark, describer: Describer, runner: Runner, parts: Place, *, progress: Progress = silent,
+    skip: Skip | None = None,
+) -> Descriptors:
+    """As ``describe_benchmark`` with ``shards=parts``, by ``runner`` (``describe.pieces``). Raises
+    InputError."""
+    names = benchmark.pictures
+    found = describe_in_pieces(describer, [benchmark.folder / name for name in names], names, runner, parts,
+                               progress=progress, skip=skip)
+    queries = benchmark.boxed
+    if not queries:
+        return found
+    boxed = describe_in_pieces(
+        describer, [benchmark.folder / query.image for query in queries], [query.key for query in queries],
+        runner, parts, boxes=[query.box for query in queries if query.box is not None], progress=progress,
+        skip=skip)  # fmt: skip
+    return _with_queries(benchmark, found, boxed.names, list(boxed.vectors))
+
+
+def _with_queries(benchmark: Benchmark, found: Descriptors, keys: Sequence[str],
+                  vectors: Sequence[np.ndarray]) -> Descriptors:
+    """The pictures' descriptors and those of queries that are parts of them."""
     if not keys:
         return found
     together = np.concatenate([found.vectors, np.stack(vectors)])

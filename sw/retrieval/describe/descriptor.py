@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import IO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -120,6 +121,13 @@ def save_descriptors(descriptors: Descriptors, path: str | Path) -> None:
     """Writes an .npz file: ``vectors``, ``names``, ``settings`` (JSON, with the vectors' dimension); where
     known also ``folder`` (JSON), with codes ``codes``, ``thresholds`` and ``quantiser`` (JSON)."""
     path = Path(path)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        write_descriptors(descriptors, file, path)
+
+
+def write_descriptors(descriptors: Descriptors, stream: IO[bytes], path: Path) -> None:
+    """What ``save_descriptors`` writes, into a stream. path: where it will lie, which ``folder`` is relative
+    to."""
     about = {**recorded(descriptors.settings), DIMENSION: descriptors.vectors.shape[1]}
     arrays = {
         "vectors": descriptors.vectors,
@@ -136,8 +144,7 @@ def save_descriptors(descriptors: Descriptors, path: str | Path) -> None:
                    "quantiser": np.array(json.dumps(about))}
         optional = {"levels": quantiser.levels, "weights": quantiser.weights}
         arrays |= {name: array for name, array in optional.items() if array is not None}
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+    np.savez(stream, **arrays)
 
 
 def load_descriptors(path: str | Path) -> Descriptors:
@@ -149,21 +156,33 @@ def load_descriptors(path: str | Path) -> Descriptors:
                          "allowed: a descriptor file written by describe")
     try:
         with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                arrays = {"vectors": loaded}
-            else:
-                with loaded as file:
-                    arrays = {key: file[key] for key in file.files}
+            return read_descriptors(stream, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_descriptors(stream: IO[bytes], path: Path) -> Descriptors:
+    """As ``load_descriptors``, from a stream; ``path``: where it lies, or what errors call it."""
+    try:
+        loaded = np.load(stream, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            arrays = {"vectors": loaded}
+        else:
+            with loaded as file:
+                arrays = {key: file[key] for key in file.files}
         if "settings" not in arrays:
             return Descriptors(FOREIGN, *read_foreign(arrays, path))
         return _build(arrays, path)
     except InputError as error:
         raise InputError(f"{path}: {error}; allowed: a descriptor file written by describe") from error
     except (ValueError, OSError, EOFError, BadZipFile, TypeError, AttributeError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise InputError(f"{path}: not a readable descriptor file ({reason}); "
-                         "allowed: a whole file written by describe") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+    return InputError(f"{path}: not a readable descriptor file ({reason}); "
+                      "allowed: a whole file written by describe")
 
 
 def _build(arrays: dict[str, np.ndarray], path: Path) -> Descriptors:

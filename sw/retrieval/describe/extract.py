@@ -14,6 +14,7 @@ import numpy as np
 
 from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.places import common_base
+from kestrel.sw.common.store import Place
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork, load_network
 from kestrel.sw.retrieval.describe.backends import (
@@ -123,13 +124,13 @@ class Describer:
         *,
         progress: Progress = silent,
         skip: Skip | None = None,
-        shards: Path | None = None,
+        shards: Place | None = None,
         workers: int | None = None,
     ) -> Descriptors:
         """Descriptors of image files, in the order given.
 
         names: one a file, for the result; skip: told of files that cannot be used (without it the first of
-        them raises InputError); shards: folder for finished parts, from which a stopped run continues
+        them raises InputError); shards: place for finished parts, from which a stopped run continues
         (``sw.retrieval.describe.shards.remove_shards`` takes it away once the result is safe); workers:
         processes that read and crop (0: none, all in this process; None: as suits).
         Raises InputError, also when no picture is left.

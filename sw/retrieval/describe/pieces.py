@@ -1,6 +1,6 @@
 """Descriptors of many pictures as pieces of work, for several processes and machines.
 
-A piece is a run of pictures. Its vectors become one part in the folder of parts (``describe.shards``), as
+A piece is a run of pictures. Its vectors become one part in the place of parts (``describe.shards``), as
 those of a run in one process do, so that either continues what the other has left. Every piece holds the same
 pictures however many workers there are.
 """
@@ -19,10 +19,18 @@ from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
 from kestrel.sw.common.places import common_base
 from kestrel.sw.common.progress import Progress, silent
+from kestrel.sw.common.store import Place, whole_place
 from kestrel.sw.common.threads import one_thread
+from kestrel.sw.pictures.boxes import Box, open_box
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings
 from kestrel.sw.retrieval.describe.extract import Describer, Recipe, Skip, make_describer
-from kestrel.sw.retrieval.describe.shards import Shards, label_of, part_path, write_part
+from kestrel.sw.retrieval.describe.shards import (
+    Shards,
+    has_part,
+    label_of,
+    part_name,
+    write_part,
+)
 
 PICTURES = 64
 """Of a piece: what is lost, at most, when a worker dies."""
@@ -30,13 +38,15 @@ PICTURES = 64
 
 @dataclass(frozen=True)
 class Batch:
-    """What a piece describes. start: its place among the pictures; paths, names: one a picture; part: the
-    file to write."""
+    """What a piece describes. start: its place among the pictures; paths, names, boxes: one a picture, of
+    which the box alone is described where there is one; place, label: of the part to write."""
 
     start: int
     paths: tuple[str, ...]
     names: tuple[str, ...]
-    part: str
+    boxes: tuple[Box | None, ...]
+    place: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -50,17 +60,20 @@ class Found:
 
 
 def describe_in_pieces(
-    describer: Describer, paths: Sequence[Path], names: Sequence[str], runner: Runner, parts: Path, *,
-    progress: Progress = silent, skip: Skip | None = None,
+    describer: Describer, paths: Sequence[Path], names: Sequence[str], runner: Runner, parts: Place, *,
+    boxes: Sequence[Box] | None = None, progress: Progress = silent, skip: Skip | None = None,
+    pictures: int | None = None,
 ) -> Descriptors:
     """As ``Describer.describe`` with ``shards=parts``, by ``runner``, whose processes must all see the files
-    and the folder ``parts`` under the same paths.
+    and the folder ``parts`` under the same paths, or reach the store ``parts``.
 
-    Raises InputError also for pieces that failed, once all others are done.
+    boxes: of each picture the part that is described (None: the whole); pictures: of a piece (None:
+    PICTURES). Raises InputError also for pieces that failed, once all others are done.
     """
-    pieces = _pieces(describer, paths, names, parts)
+    pieces = _pieces(describer, paths, names, boxes, parts, pictures or PICTURES)
     failed: list[Done] = []
-    with progress("describing", len(paths)) as advance:
+    what = "describing" if boxes is None else "describing queries"
+    with progress(what, len(paths)) as advance:
         advance(len(paths) - sum(len(_batch(piece).names) for piece in pieces))
         for done in map(_checked, runner.run(pieces)):
             if done.failed:
@@ -72,9 +85,9 @@ def describe_in_pieces(
         failed.sort(key=lambda done: _batch(done.piece).start)
         raise failure_of(failed, len(pieces), f"{parts} keeps the others; the same command goes on from "
                          "there")
-    known = Shards(parts, describer.settings)
-    found = [(path, name, vector) for path, name in zip(paths, names, strict=True)
-             if path.is_file() and (vector := known.find(path, name)) is not None]
+    known, kept = Shards(parts, describer.settings), _kept_names(names, boxes)
+    found = [(path, name, vector) for path, name, label in zip(paths, names, kept, strict=True)
+             if path.is_file() and (vector := known.find(path, label)) is not None]
     if not found:
         raise InputError(f"no picture that can be described among {len(paths)}; allowed: at least one")
     used, called, vectors = zip(*found, strict=True)
@@ -82,22 +95,31 @@ def describe_in_pieces(
                        folder=common_base(list(used), list(called)))
 
 
-def _pieces(describer: Describer, paths: Sequence[Path], names: Sequence[str], parts: Path) -> list[Piece]:
+def _pieces(describer: Describer, paths: Sequence[Path], names: Sequence[str], boxes: Sequence[Box] | None,
+            parts: Place, pictures: int) -> list[Piece]:
     """Of the pictures that no part has yet."""
     assert describer.recipe is not None, "made by make_describer"
     known = Shards(parts, describer.settings)
+    kept = _kept_names(names, boxes)
     recipe = pickle.dumps(_portable(describer.recipe))
     found: list[Piece] = []
-    for start in range(0, len(paths), PICTURES):
-        rows = [row for row in range(start, min(start + PICTURES, len(paths)))
-                if not paths[row].is_file() or known.find(paths[row], names[row]) is None]
+    for start in range(0, len(paths), pictures):
+        rows = [row for row in range(start, min(start + pictures, len(paths)))
+                if not paths[row].is_file() or known.find(paths[row], kept[row]) is None]
         if rows:
-            called = tuple(names[row] for row in rows)
-            batch = Batch(start, tuple(str(paths[row].absolute()) for row in rows), called,
-                          str(part_path(parts, label_of(called)).absolute()))
+            batch = Batch(start, tuple(str(paths[row].absolute()) for row in rows),
+                          tuple(names[row] for row in rows),
+                          tuple(None if boxes is None else boxes[row] for row in rows), whole_place(parts),
+                          label_of([kept[row] for row in rows]))
             found.append(Piece(f"{batch.names[0]} to {batch.names[-1]}", describe_piece,
                                (recipe, describer.settings, batch)))
     return found
+
+
+def _kept_names(names: Sequence[str], boxes: Sequence[Box | None] | None) -> list[str]:
+    """Under which parts keep the vectors: another box of a picture is another name."""
+    boxes = [None] * len(names) if boxes is None else boxes
+    return [name if box is None else f"{name} {box}" for name, box in zip(names, boxes, strict=True)]
 
 
 def _batch(piece: Piece) -> Batch:
@@ -106,11 +128,10 @@ def _batch(piece: Piece) -> Batch:
 
 def _checked(done: Done) -> Done:
     """Failed too where the part that a worker wrote is not seen here."""
-    if not done.failed and done.value.written:
-        path = Path(_batch(done.piece).part)
-        if not path.is_file():
-            return Done(done.piece, failed=f"{path} was written and is not seen here; allowed: a folder that "
-                                           "all workers share")
+    batch = _batch(done.piece)
+    if not done.failed and done.value.written and not has_part(batch.place, batch.label):
+        return Done(done.piece, failed=f"{batch.place}/{part_name(batch.label)} was written and is not seen "
+                                       "here; allowed: a folder that all workers share")
     return done
 
 
@@ -149,16 +170,29 @@ def describe_piece(recipe: bytes, settings: DescriptorSettings, batch: Batch) ->
     skipped: list[tuple[str, str]] = []
     with one_thread(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
-        vectors = describer.vectors(paths, batch.names,
-                                    lambda name, error: skipped.append((name, str(error))))
+        vectors = _vectors(describer, paths, batch, lambda name, error: skipped.append((name, str(error))))
     remarks = [warning.message for warning in caught]
     for other in remarks:
         if not isinstance(other, InputWarning):
             warnings.warn(other, stacklevel=2)
     if vectors:
-        write_part(Path(batch.part), settings,
-                   [(paths[row], batch.names[row], vector) for row, vector in vectors])
+        kept = _kept_names(batch.names, batch.boxes)
+        write_part(batch.place, batch.label, settings,
+                   [(paths[row], kept[row], vector) for row, vector in vectors])
     return Found(bool(vectors), tuple(skipped), tuple(r for r in remarks if isinstance(r, InputWarning)))
+
+
+def _vectors(describer: Describer, paths: Sequence[Path], batch: Batch,
+             skip: Skip) -> list[tuple[int, np.ndarray]]:
+    if not any(batch.boxes):
+        return describer.vectors(paths, batch.names, skip)
+    found: list[tuple[int, np.ndarray]] = []
+    for row, (path, name, box) in enumerate(zip(paths, batch.names, batch.boxes, strict=True)):
+        try:
+            found.append((row, describer.describe_picture(open_box(path, box, name))))
+        except InputError as error:
+            skip(name, error)
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -21,9 +21,8 @@ import numpy as np
 from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import Progress, silent
+from kestrel.sw.pictures.boxes import Box, cut_box
 from kestrel.sw.pictures.decode import read_picture
-from kestrel.sw.retrieval.benchmark.datasets import Box
-from kestrel.sw.retrieval.benchmark.run import cut_box
 from kestrel.sw.retrieval.describe.batches import Batches
 from kestrel.sw.retrieval.describe.crops import Inputs, crop_views, cut_crops, join_views
 from kestrel.sw.retrieval.describe.descriptor import DescriptorSettings, recorded
