@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # Every name comes "as" itself, which says that it is handed on (PEP 484).
+    from kestrel.api.allocation import AllocationRun as AllocationRun
     from kestrel.api.allocation import AllocationSettings as AllocationSettings
     from kestrel.api.allocation import AllocationStudy as AllocationStudy
     from kestrel.api.allocation import AllocationTarget as AllocationTarget

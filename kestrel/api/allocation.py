@@ -19,8 +19,12 @@ from kestrel.sw.allocate.allocate import (
 )
 from kestrel.sw.allocate.costs import Costs
 from kestrel.sw.allocate.measure import Distortion, Gauge, in_memory
+from kestrel.sw.allocate.pieces import Spread, remove_parts, spread_over
 from kestrel.sw.allocate.search import Plan
 from kestrel.sw.allocate.sensitivity import Sensitivity
+from kestrel.sw.cluster.runner import Cluster, open_runner
+from kestrel.sw.common.store import Place
+from kestrel.sw.common.threads import one_thread
 from kestrel.sw.compress.calibrate import DEFAULT_PERCENTILE, CalibrationPictures, Progress, silent
 from kestrel.sw.model.graph import owners
 from kestrel.sw.model.network import NetworkShape
@@ -89,6 +93,18 @@ class AllocationSettings:
 
 
 @dataclass(frozen=True)
+class AllocationRun:
+    """How an allocation is measured in pieces.
+
+    ``parts`` is a folder for finished parts, or a URL of fsspec's, from which a stopped run continues; all
+    workers share it. ``cluster`` is where the pieces run (None: in this process, one after another).
+    """
+
+    parts: Place
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True)
 class AllocationStudy:
     """The result of an allocation.
 
@@ -118,7 +134,7 @@ class AllocationStudy:
 def allocate(
     weights: FloatNetwork, pictures: Pictures, target: AllocationTarget,
     settings: AllocationSettings | None = None, *, compare: Sequence[MaskBits] = (),
-    held_out: Pictures | None = None, progress: Progress | None = None,
+    held_out: Pictures | None = None, run: AllocationRun | None = None, progress: Progress | None = None,
 ) -> AllocationStudy:
     """Chooses mask bits layer by layer, from measured sensitivities.
 
@@ -126,8 +142,21 @@ def allocate(
     1 bit to the others, with ``target.size_of``, and with the plans of ``compare``.
 
     Sensitivities are measured on ``pictures``. ``held_out`` are other pictures, on which the plans are
-    measured again. Raises InputError, also if no plan meets the target.
+    measured again. ``run`` measures in pieces, in one thread each (None: here, in all threads); the result is
+    the same for any number of workers. Raises InputError, also if no plan meets the target.
     """
+    if run is None:
+        return _allocate(weights, pictures, target, settings, compare, held_out, None, progress)
+    with one_thread(), open_runner(run.cluster or Cluster()) as runner:
+        found = _allocate(weights, pictures, target, settings, compare, held_out,
+                          spread_over(runner, run.parts), progress)
+    remove_parts(run.parts)
+    return found
+
+
+def _allocate(weights: FloatNetwork, pictures: Pictures, target: AllocationTarget,
+              settings: AllocationSettings | None, compare: Sequence[MaskBits], held_out: Pictures | None,
+              spread: Spread | None, progress: Progress | None) -> AllocationStudy:
     settings, progress, shape = settings or AllocationSettings(), progress or silent, weights.shape
     widths = settings.widths or (tuple(MASK_BITS) if target.max_cycles > 1 else DEFAULT_WIDTHS)
     plans = [_plan(bits, shape, widths) for bits in compare]
@@ -139,7 +168,7 @@ def allocate(
     allocator = Allocator(
         weights, chosen, preprocessing=settings.preprocessing, widths=widths, fit=settings.fit,
         activation_bits=settings.activation_bits, percentile=settings.percentile, progress=progress,
-        scalar_bits=settings.scalar_bits,
+        scalar_bits=settings.scalar_bits, spread=spread,
     )  # fmt: skip
     costs = allocator.costs
     bits = (int(target.bits_per_weight * costs.weights) if target.bits_per_weight is not None

@@ -39,11 +39,11 @@ class DescribeRun:
     """How a run over many pictures proceeds.
 
     ``skip`` is called with the name of a picture in a folder that cannot be used, and the reason (None: it is
-    an error). ``parts`` is a folder for finished parts, or a URL of fsspec's, from which a stopped run continues.
-    ``workers`` is the number of processes that read pictures (0: none; None: chosen automatically).
-    ``cluster`` is where ``describe`` and ``describe_benchmark`` describe files in pieces, each process
-    reading its own (None: here, at once). It needs ``parts``, which all its workers share. Raises InputError
-    for ``cluster`` without ``parts``.
+    an error). ``parts`` is a folder for finished parts, or a URL of fsspec's, from which a stopped run
+    continues. ``workers`` is the number of processes that read pictures (0: none; None: chosen
+    automatically). ``cluster`` is where ``describe`` and ``describe_benchmark`` describe files in pieces,
+    each process reading its own (None: here, at once). It needs ``parts``, which all its workers share.
+    Raises InputError for ``cluster`` without ``parts``.
     """
 
     skip: Skip | None = None

@@ -13,8 +13,10 @@ from itertools import combinations
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.widths import SCALAR_BITS
+from kestrel.sw.allocate.batches import BatchesHere
 from kestrel.sw.allocate.costs import POINT_BITS, layer_costs
 from kestrel.sw.allocate.measure import Distortion, PlanMeasure
+from kestrel.sw.allocate.pieces import Spread, identity_of
 from kestrel.sw.allocate.search import (
     Plan,
     Point,
@@ -91,14 +93,15 @@ class Allocation:
 class Allocator:
     """Measures the sensitivities of ``network`` once; ``find`` then gives a plan for any target.
 
-    ``widths`` are the mask bits to choose from; scalars have ``scalar_bits`` in every layer. Raises
-    InputError for options outside their range.
+    ``widths`` are the mask bits to choose from; scalars have ``scalar_bits`` in every layer. ``spread`` says
+    where masks are measured (None: here); integers always are here. Raises InputError for options outside
+    their range.
     """
 
     def __init__(self, network: FloatNetwork, pictures: CalibrationPictures, *, preprocessing: str,
                  widths: Sequence[int] = DEFAULT_WIDTHS, fit: str = "least-squares", activation_bits: int = 8,
                  percentile: float = DEFAULT_PERCENTILE, progress: Progress = silent,
-                 scalar_bits: int = SCALAR_BITS) -> None:
+                 scalar_bits: int = SCALAR_BITS, spread: Spread | None = None) -> None:
         prepared = find_preprocessing(preprocessing)
         check_activation_bits(activation_bits)
         self.network = network
@@ -108,7 +111,9 @@ class Allocator:
                                     scalar_bits)
         self._widths = tuple(sorted(widths))
         self._progress = progress
-        self._disturbance = Disturbance(fits, pictures, prepared, scalar_bits)
+        here = BatchesHere(fits, pictures, prepared, scalar_bits)
+        self._disturbance = Disturbance(here if spread is None else spread(here, identity_of(
+            network, pictures, preprocessing, fit, scalar_bits)))
         self._known: dict[Plan, float] = {}
         self._tables: dict[Plan | None, Sensitivity] = {}
         self.sensitivity = self._around(None)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.widths import SCALAR_BITS
+from kestrel.sw.allocate.batches import PIXELS_AT_ONCE, distortion
 from kestrel.sw.allocate.search import Plan, for_every_layer
-from kestrel.sw.allocate.sensitivity import PIXELS_AT_ONCE, distortion
 from kestrel.sw.compress.calibrate import CalibrationPictures
 from kestrel.sw.compress.layer_fits import LayerFits
 from kestrel.sw.compress.pipeline import compress

@@ -20,6 +20,15 @@ def leaf_commands():
     return found
 
 
+@pytest.fixture(scope="session")
+def cluster_address():
+    """An address of a scheduler with two workers, for all tests of this process."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1",
+                                  dashboard_address="127.0.0.1:0") as found:
+        yield found.scheduler_address
+
+
 class _WholeConsole(Console):
     """A console that refuses what does not fit: rich ends a text that it cuts with an ellipsis."""
 

@@ -38,26 +38,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def workers():
-    """An address of a scheduler with two workers."""
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1",
-                                  dashboard_address="127.0.0.1:0") as found:
-        yield found.scheduler_address
-
-
 def describe(output, *arguments):
     return run(["describe", "n.safetensors", "photos", "-o", output, "--size", "32", "--json", *arguments])
 
 
-def test_descriptors_are_equal_to_the_byte(folder, workers, capsys):
+def test_descriptors_are_equal_to_the_byte(folder, cluster_address, capsys):
     assert describe("alone.npz") == 0
     expected = (folder / "alone.npz").read_bytes()
     assert describe("pieces.npz", "--dask-workers", "0") == 0
     assert (folder / "pieces.npz").read_bytes() == expected
     capsys.readouterr()
-    assert describe("two.npz", "--scheduler", workers) == 0
+    assert describe("two.npz", "--scheduler", cluster_address) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["count"], found["skipped"]) == (COUNT, ["bad.jpg"])
     assert (folder / "two.npz").read_bytes() == expected
@@ -111,14 +102,14 @@ def test_strict_ends_at_a_bad_picture(folder, capsys):
     assert "bad.jpg" in capsys.readouterr().err
 
 
-def test_another_network_at_the_same_path_is_refused(folder, workers, monkeypatch, capsys):
+def test_another_network_at_the_same_path_is_refused(folder, cluster_address, monkeypatch, capsys):
     """As where a worker's file is not the one that the run began with."""
     inner = pieces._portable
     other = random_network(np.random.default_rng(6), parse_network(NAME).layers, 3, name=NAME)
     save_network(other, folder / "other.safetensors")
     monkeypatch.setattr(pieces, "_portable", lambda recipe: inner(
         pieces.Recipe(str(folder / "other.safetensors"), recipe.options)))
-    assert describe("d.npz", "--scheduler", workers) == 2
+    assert describe("d.npz", "--scheduler", cluster_address) == 2
     assert "network, weights or whitening are other ones on this worker" in capsys.readouterr().err
 
 

@@ -121,9 +121,9 @@ CASES = {
     "allocate": Case(
         "networks.allocate", "load_weights choose_mask_bits plot_allocation atomic_write",
         contexts=("random:1 --calibrate photos --bytes 900", "w.pth --calibrate photos", "w.pth --cosine 0.9 "
-                  "--calibrate photos"),
-        values={
-            "calibrate": "--calibrate others", "network": "--network vgg11",
+                  "--calibrate photos", "random:1 --calibrate photos --parts q --dask-workers 3"),
+        values=CLUSTER | {
+            "parts": "--parts p", "calibrate": "--calibrate others", "network": "--network vgg11",
             "bits_per_weight": "--bits-per-weight 2", "size_bytes": "--bytes 800",
             "size_of": "--size-of 2", "cosine": "--cosine 0.8",
             "mask_widths": "--mask-widths 1,2", "scalar_bits": "--scalar-bits 4",
@@ -217,10 +217,10 @@ CASES = {
             "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit"},
     ),
     "regress": Case(
-        "chip.regress", "_selected Store sources_hash run_cases junit_xml atomic_write _folder file_kind "
-        "Collector _coverage commit now",
-        contexts=("--seeds 1", "--seeds 1 --list", "--seeds 1 --coverage c"),
-        values={
+        "chip.regress", "_selected Store sources_hash run_cases open_runner run_in_pieces junit_xml "
+        "atomic_write _folder file_kind Collector _coverage commit now",
+        contexts=("--seeds 1", "--seeds 1 --list", "--seeds 1 --coverage c", "--seeds 1 --dask-workers 2"),
+        values=CLUSTER | {
             "seeds": "--seeds 2..2", "jobs": "--jobs 1", "filter": "--filter nano/",
             "configs": "--configs edge", "output": "-o other", "again": "--again", "list_": "--list",
             "coverage": "--coverage d", "waivers": "--waivers w.toml"},

@@ -31,6 +31,7 @@ from kestrel.verif.simulate.frame import FrameRun, run_frame
 AHEAD = 2
 """The number of cases handed out to each process, so that none waits for the next."""
 
+NOT_BUILT = "the engine was not built"
 DIED = "the process that ran it died (killed, out of memory, or a crash below Python)"
 
 
@@ -110,8 +111,8 @@ def run_cases(
             try:
                 engine = build(TARGETS[name])
             except Exception:  # noqa: BLE001 - the other configurations still run
-                message = f"the engine was not built\n{traceback.format_exc()}".strip()
-                yield from (_failed(case, sources, message) for case in own)
+                message = f"{NOT_BUILT}\n{traceback.format_exc()}".strip()
+                yield from (failed_case(case, sources, message) for case in own)
                 continue
             if workers is not None:
                 yield from workers.run(own, engine, sources, counts)
@@ -131,7 +132,8 @@ def _here(
         yield result
 
 
-def _failed(case: Case, sources: str, message: str) -> Result:
+def failed_case(case: Case, sources: str, message: str) -> Result:
+    """The result of a case of which nothing was compared."""
     return Result(case.config, case.kind, case.seed, sources, False, True, message, 0, 0, 0.0)
 
 
@@ -181,7 +183,7 @@ def _alone(case: Case, build: Build, sources: str, counts: Path | None) -> Resul
         try:
             return _submit(executor, case, build, sources, counts).result()
         except BrokenProcessPool:
-            return _failed(case, sources, f"{case.key}\n{DIED}")
+            return failed_case(case, sources, f"{case.key}\n{DIED}")
 
 
 def _start(jobs: int) -> ProcessPoolExecutor:

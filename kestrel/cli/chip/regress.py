@@ -15,12 +15,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from kestrel.cli.options.cluster import (
+    SHARED,
+    DaskWorkersOption,
+    SchedulerOption,
+    WorkerMemoryOption,
+    chosen_cluster,
+)
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent, Given
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.cluster.lock import lock_output
+from kestrel.sw.cluster.runner import Cluster, open_runner
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import (
     COVERAGE,
@@ -38,6 +47,7 @@ from kestrel.verif.coverage.summary import Figure
 from kestrel.verif.regress.cases import KINDS, all_cases, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.junit import junit_xml
+from kestrel.verif.regress.pieces import run_in_pieces
 from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
 from kestrel.verif.regress.run import run_cases
 
@@ -52,7 +62,11 @@ RESULTS, JUNIT = "results.jsonl", "junit.xml"
         "coverage": FolderOutput(((JSON, COVERAGE), (HTML, COVERAGE_PAGE))),
     },
     effects={
-        "jobs output force coverage": Absent("list_"),
+        "output force": Absent("list_"),
+        "jobs": (Absent("list_"), Absent("scheduler"), Absent("dask_workers")),
+        "coverage": (Absent("list_"), Absent("scheduler"), Absent("dask_workers")),
+        "worker_memory": (Absent("list_"), SHARED["worker_memory"]),
+        **{name: (Absent("list_"), SHARED[name]) for name in ("scheduler", "dask_workers")},
         "again": (Absent("list_"), Absent("coverage")),
         "waivers": Given("coverage"),
     },
@@ -70,6 +84,9 @@ def regress(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of the results, created when missing.")
     ] = Path("build/regress"),
+    scheduler: SchedulerOption = None,
+    dask_workers: DaskWorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
     again: Annotated[
         bool, typer.Option("--again", help="Also run what has passed before from the same sources.")
     ] = False,
@@ -92,6 +109,7 @@ def regress(
     the end.
     """
     chosen = parse_seeds(seeds)
+    cluster = chosen_cluster(scheduler, dask_workers, worker_memory)
     cases = _selected(chosen, filter, configs)
     if list_:
         names = list(dict.fromkeys(case.name for case in cases))
@@ -100,31 +118,35 @@ def regress(
         return
     jobs = jobs or os.cpu_count() or 1
     results = _folder(output) / RESULTS
-    if results.is_file() and file_kind(results) not in (REGRESS_RESULTS, NOTHING):
-        results.unlink()  # otherwise lines would be added to it; --force was given
-    collector = Collector(waivers) if coverage is not None else None
-    report_folder = None if coverage is None else _folder(coverage)
-    store = Store(results)
-    sources = sources_hash()
-    earlier = {} if again or collector else store.load(sources)
-    kept = [earlier[case.key] for case in cases if case.key in earlier and earlier[case.key].passed]
-    passed_before = {result.case.key for result in kept}
-    due = [case for case in cases if case.key not in passed_before]
-    ran: list[Result] = []
-    start = time.perf_counter()
-    try:
-        with _termination_interrupts(), progress("cases", len(due)) as advance:
-            for result in _results(due, sources, jobs, collector):
-                store.append(result)
-                ran.append(result)
-                advance(1)
-                if not result.passed:
-                    note(f"FAILED {result.case.key}: {_headline(result)}\n    {result.repeat}")
-    finally:
-        with atomic_write(output / JUNIT) as temporary:
-            temporary.write_text(junit_xml(_in_order(cases, [*ran, *kept])), encoding="utf-8")
+    with lock_output(output):
+        if results.is_file() and file_kind(results) not in (REGRESS_RESULTS, NOTHING):
+            results.unlink()  # otherwise lines would be added to it; --force was given
+        collector = Collector(waivers) if coverage is not None else None
+        report_folder = None if coverage is None else _folder(coverage)
+        store = Store(results)
+        sources = sources_hash()
+        earlier = {} if again or collector else store.load(sources)
+        kept = [earlier[case.key] for case in cases if case.key in earlier and earlier[case.key].passed]
+        passed_before = {result.case.key for result in kept}
+        due = [case for case in cases if case.key not in passed_before]
+        ran: list[Result] = []
+        built = 0
+        start = time.perf_counter()
+        try:
+            with _termination_interrupts(), progress("cases", len(due)) as advance:
+                for result, new in _results(due, sources, jobs, collector, cluster):
+                    store.append(result)
+                    ran.append(result)
+                    built += new
+                    advance(1)
+                    if not result.passed:
+                        note(f"FAILED {result.case.key}: {_headline(result)}\n    {result.repeat}")
+        finally:
+            with atomic_write(output / JUNIT) as temporary:
+                temporary.write_text(junit_xml(_in_order(cases, [*ran, *kept])), encoding="utf-8")
     payload = _payload(cases, ran, kept, time.perf_counter() - start)
-    payload |= {"seeds": [chosen[0], chosen[-1]], "jobs": jobs, "sources": sources}
+    payload |= {"seeds": [chosen[0], chosen[-1]], "sources": sources}
+    payload |= {"jobs": jobs} if cluster is None else {"engines_built": built}
     payload |= {"results_file": output / RESULTS, "junit": output / JUNIT}
     if collector is not None and report_folder is not None:
         payload["coverage"] = _coverage(collector, ran, chosen, filter, report_folder)
@@ -136,17 +158,22 @@ def regress(
 
 
 def _results(
-    cases: Sequence[Case], sources: str, jobs: int, collector: Collector | None
-) -> Iterator[Result]:
-    """The results as they come; what the frames reach goes to the collector."""
+    cases: Sequence[Case], sources: str, jobs: int, collector: Collector | None, cluster: Cluster | None
+) -> Iterator[tuple[Result, bool]]:
+    """The results as they come, and of a cluster, whether an engine was built for them; what the frames reach
+    goes to the collector."""
+    if cluster is not None:
+        with open_runner(cluster) as runner:
+            yield from ((ran.result, ran.built) for ran in run_in_pieces(cases, sources, runner))
+        return
     if collector is None:
-        yield from run_cases(cases, sources, jobs)
+        yield from ((result, False) for result in run_cases(cases, sources, jobs))
         return
     with collector:
         build = partial(build_engine, coverage=True)
         for result in run_cases(cases, sources, jobs, build, collector.parts):
             collector.take()
-            yield result
+            yield result, False
 
 
 def _coverage(
@@ -286,7 +313,9 @@ def _show(console: Console, payload: dict[str, Any]) -> None:
         shares = ", ".join(f"{name} {percent(figure)}" for name, figure in figures.items())
         page = payload["coverage"]["files"][-1]
         console.print(f"coverage: {shares}; {page}", highlight=False, soft_wrap=True)
-    console.print(f"{payload['seconds']:.0f} s with {payload['jobs']} processes; {payload['junit']}")
+    where = (f"with {payload['jobs']} processes" if "jobs" in payload else
+             f"in pieces, {payload['engines_built']} engines built for them")
+    console.print(f"{payload['seconds']:.0f} s {where}; {payload['junit']}")
     good = not payload["failed"]
     console.print(
         "verdict: all passed" if good else f"verdict: {payload['failed']} FAILED",

@@ -37,6 +37,7 @@ PANELS: dict[str, Panels] = {
     "allocate": {
         "Search": "mask_widths scalar_bits max_cycles rounds trials compare held_out",
         "Compression": "fit fill_missing activation_bits preprocessing pictures size percentile",
+        "What computes": "scheduler dask_workers worker_memory parts",
     },
     "retrain": {
         "Where it starts": "weights start_from float_only shape_name mask_bits scalar_bits activation_bits "

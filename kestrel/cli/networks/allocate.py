@@ -7,13 +7,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from kestrel.api.allocation import AllocationSettings, AllocationStudy, AllocationTarget
+from kestrel.api.allocation import AllocationRun, AllocationSettings, AllocationStudy, AllocationTarget
 from kestrel.api.allocation import allocate as choose_mask_bits
 from kestrel.api.networks import load_weights
 from kestrel.cli.options import compress as options
+from kestrel.cli.options.cluster import (
+    SHARED,
+    DaskWorkersOption,
+    PartsOption,
+    SchedulerOption,
+    WorkerMemoryOption,
+    chosen_cluster,
+    locked,
+)
 from kestrel.cli.output import JsonOption, emit, note, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Given
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
+from kestrel.cli.rules.stopping import keeps
 from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.masks import MASK_BITS
 from kestrel.hw.spec.widths import SCALAR_BITS
@@ -30,11 +41,14 @@ from kestrel.sw.pictures.sizes import height_width, parse_size
 
 @declares(
     "calibrate network bits_per_weight size_bytes size_of cosine mask_widths scalar_bits max_cycles fit "
-    "activation_bits preprocessing pictures size percentile rounds trials compare held_out plot",
+    "activation_bits preprocessing pictures size percentile rounds trials compare held_out plot parts",
     writes={"plot": FileOutput(plot_kind("allocate"), PLOT_SUFFIXES)},
     effects={
         "fill_missing": options.WEIGHTS_FROM_FILE,
+        "worker_memory": SHARED["worker_memory"],
+        **{name: (SHARED[name], Given("parts")) for name in ("scheduler", "dask_workers")},
     },
+    kept=keeps(lambda values: values["parts"], "what was measured"),
 )
 def allocate(
     weights: Annotated[str, typer.Argument(help="Float weights, as for compress, or random:SEED.")],
@@ -85,14 +99,20 @@ def allocate(
     plot: Annotated[
         Path | None, typer.Option(help="Plot of size and distortion to write (.svg, .png).")
     ] = None,
+    scheduler: SchedulerOption = None,
+    dask_workers: DaskWorkersOption = None,
+    worker_memory: WorkerMemoryOption = None,
+    parts: PartsOption = None,
     force: ForceOption = False,  # noqa: ARG001 - for check_outputs
     json: JsonOption = False,
 ) -> None:
     """Choose mask bits layer by layer, for a size or a distortion, from measured sensitivities.
 
     The result is for `kestrel compress --mask-bits`. It is compared with the largest plan of no greater size
-    that gives 3 bits to the first layers and 1 bit to the others.
+    that gives 3 bits to the first layers and 1 bit to the others. With --parts, measuring is done in pieces,
+    and a stopped run continues from there.
     """
+    cluster = chosen_cluster(scheduler, dask_workers, worker_memory)
     settings = AllocationSettings(
         _widths(mask_widths), fit, activation_bits, preprocessing, parse_size(size), pictures, percentile,
         rounds, trials, scalar_bits,
@@ -102,8 +122,10 @@ def allocate(
     floats = load_weights(weights, network, preprocessing=preprocessing, fill_missing=fill_seed)
     for remark in floats.origin.remarks:
         note(f"kestrel: {weights}: {remark}")
-    study = choose_mask_bits(floats, calibrate, target, settings, compare=compare or (), held_out=held_out,
-                             progress=progress)
+    run = None if parts is None else AllocationRun(parts, cluster)
+    with locked(parts):
+        study = choose_mask_bits(floats, calibrate, target, settings, compare=compare or (),
+                                 held_out=held_out, run=run, progress=progress)
     if plot is not None:
         with atomic_write(plot) as temporary:
             plot_allocation(study.allocation, study.compared, study.costs.weights, f"{network}, {fit}",

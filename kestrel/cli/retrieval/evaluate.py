@@ -141,7 +141,8 @@ def evaluate(
         str, typer.Option(help=f"How a query's ranking is measured: {' or '.join(AVERAGE_PRECISIONS)}.")
     ] = "trapezoid",
     save: Annotated[
-        Path | None, typer.Option(help="Descriptor file to write (.npz); a stopped run continues from parts beside it.")
+        Path | None,
+        typer.Option(help="Descriptor file to write (.npz); a stopped run continues from parts beside it."),
     ] = None,
     per_query: Annotated[Path | None, typer.Option(help="CSV file to write: values by query.")] = None,
     compare_with: Annotated[
