@@ -1,7 +1,6 @@
 """``kestrel allocate`` in pieces: the same result with 0, 1 and 2 processes, and after a stop."""
 
 import json
-import os
 
 import pytest
 from PIL import Image
@@ -26,11 +25,15 @@ def folder(tmp_path, monkeypatch):
 
 
 def allocate(capsys, *arguments):
-    code = run(["allocate", "random:1", "--network", "vgg11/32:pool2", "--calibrate", "photos", "--size", "32",
-                "--bits-per-weight", "2.5", "--pictures", str(COUNT), "--rounds", "1", "--trials", "2",
-                "--json", *arguments])
+    code = run(["allocate", "random:1", "--network", "vgg11/32:pool2", "--calibrate", "photos",
+                "--size", "32", "--bits-per-weight", "2.5", "--pictures", str(COUNT), "--rounds", "1",
+                "--trials", "2", "--json", *arguments])
     shown = capsys.readouterr()
     return code, shown.out, shown.err
+
+
+def answers(folder):
+    return {path.name for path in (folder / "parts").iterdir() if path.suffix == ".json"}
 
 
 def test_the_result_is_the_same_for_any_number_of_processes(folder, capsys, cluster_address):
@@ -58,7 +61,7 @@ def test_a_stopped_run_continues(folder, capsys, monkeypatch):
     code, _, error = allocate(capsys, "--parts", "parts")
     assert code == 130
     assert "parts keeps what was measured; the same command goes on from there" in error
-    left = {name for name in os.listdir("parts") if name.endswith(".json")}
+    left = answers(folder)
     assert left == set(measured)
 
     def counted(place, digest, question, name):
@@ -81,7 +84,7 @@ def test_a_batch_that_fails_is_named_and_the_others_are_kept(folder, capsys, mon
     code, _, error = allocate(capsys, "--parts", "parts")
     assert code == 2
     assert "1 of 3 pieces failed: pictures 3 to 4: RuntimeError: spilt milk" in error
-    assert len([name for name in os.listdir("parts") if name.endswith(".json")]) == 2
+    assert len(answers(folder)) == 2
 
 
 def test_a_cluster_needs_a_place_for_parts(folder, capsys):

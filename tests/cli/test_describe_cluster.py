@@ -1,6 +1,7 @@
 """``kestrel describe`` in pieces: equal to the byte with 0, 1 and 2 processes; and what is refused."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from kestrel.verif.cases.random_network import random_network
 
 NAME = "vgg16/32:pool2"
 COUNT = 7
+SMALL_DISK = 2000
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -52,8 +54,9 @@ def test_descriptors_are_equal_to_the_byte(folder, cluster_address, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["count"], found["skipped"]) == (COUNT, ["bad.jpg"])
     assert (folder / "two.npz").read_bytes() == expected
-    assert describe("one.npz", "--dask-workers", "1") == 0
-    assert (folder / "one.npz").read_bytes() == expected
+    for count in ("1", "4"):
+        assert describe(f"{count}.npz", "--dask-workers", count) == 0
+        assert (folder / f"{count}.npz").read_bytes() == expected
     assert not [path.name for path in folder.iterdir() if ".parts" in path.name or ".lock" in path.name]
 
 
@@ -100,6 +103,24 @@ def test_a_piece_that_fails_is_named_and_the_others_are_kept(folder, monkeypatch
 def test_strict_ends_at_a_bad_picture(folder, capsys):
     assert describe("d.npz", "--dask-workers", "0", "--strict") == 2
     assert "bad.jpg" in capsys.readouterr().err
+
+
+def test_a_full_disk_costs_the_parts_that_do_not_fit(folder, capsys):
+    """Here a limit on the size of files; parts of three descriptors have more, the one of one has not."""
+    assert describe("alone.npz") == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL_DISK, limits[1]))
+    try:
+        assert describe("d.npz", "--dask-workers", "0") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "2 of 3 pieces failed: 0.png to 2.png: output " in error
+    assert "cannot be written: File too large" in error
+    assert len(list((folder / "d.npz.parts").iterdir())) == 1  # and nothing half-written
+    assert not (folder / "d.npz").exists()
+    assert describe("d.npz", "--dask-workers", "0") == 0
+    assert (folder / "d.npz").read_bytes() == (folder / "alone.npz").read_bytes()
 
 
 def test_another_network_at_the_same_path_is_refused(folder, cluster_address, monkeypatch, capsys):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from kestrel.cli.main import run
 from kestrel.sw.cluster.lock import lock_output
+from kestrel.sw.cluster.pieces import Here
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.benchmark.datasets import Benchmark, Judgement, Query
 from kestrel.sw.retrieval.benchmark.run import describe_benchmark, describe_benchmark_in_pieces
@@ -53,10 +54,12 @@ def test_figures_and_files_are_the_same(user, capsys, cluster_address):
     code, alone, _ = evaluate(capsys, "--save", "alone.npz", "--per-query", "alone.csv", "--workers", "0")
     assert code == 0
     for name, where in (("none", ["--dask-workers", "0"]), ("two", ["--scheduler", cluster_address])):
-        assert evaluate(capsys, "--save", f"{name}.npz", "--per-query", f"{name}.csv", *where)[:2] == (0, alone)
+        files = ["--save", f"{name}.npz", "--per-query", f"{name}.csv"]
+        assert evaluate(capsys, *files, *where)[:2] == (0, alone)
         assert (user / f"{name}.npz").read_bytes() == (user / "alone.npz").read_bytes()
         assert (user / f"{name}.csv").read_bytes() == (user / "alone.csv").read_bytes()
-    assert evaluate(capsys, "--parts", (user / "p").as_uri(), "--scheduler", cluster_address)[:2] == (0, alone)
+    parts = ["--parts", (user / "p").as_uri()]
+    assert evaluate(capsys, *parts, "--scheduler", cluster_address)[:2] == (0, alone)
     assert not [path.name for path in user.iterdir() if "parts" in path.name or path.name == "p"]
 
 
@@ -86,12 +89,11 @@ def test_parts_in_an_object_store_continue(user, capsys, monkeypatch):
 
 def test_queries_that_are_parts_of_pictures(user, tmp_path):
     """Their vectors are those that one process computes; a box that was changed is described anew."""
-    from kestrel.sw.cluster.pieces import Here
-
     names = tuple(sorted(path.name for path in (user / "set").iterdir()))
 
     def benchmark(width):
-        queries = (Query("a", names[0], (0.0, 0.0, width, 30.0)), Query("b", names[3], (9.0, 2.0, 60.0, 44.0)))
+        queries = (Query("a", names[0], (0.0, 0.0, width, 30.0)),
+                   Query("b", names[3], (9.0, 2.0, 60.0, 44.0)))
         judged = tuple(Judgement((row,)) for row in (1, 4))
         return Benchmark("boxes", user / "set", names, queries, {"all": judged})
 

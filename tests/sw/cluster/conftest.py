@@ -7,12 +7,14 @@ from kestrel.sw.cluster.runner import Cluster, open_runner
 WORK = '''
 import os
 import signal
+import time
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
 
 
-def write(folder, number):
+def write(folder, number, seconds=0.0):
+    time.sleep(seconds)
     path = Path(folder, f"{number}.txt")
     temporary = path.with_suffix(".part")
     temporary.write_text(f"{number * number}\\\\n")
@@ -40,8 +42,17 @@ def refuses(text):
     raise InputError(text)
 
 
-def pid():
+def pid(seconds=0.0):
+    time.sleep(seconds)
     return os.getpid()
+
+
+def takes(megabytes):
+    held = []
+    for _ in range(megabytes // 50):
+        held.append(b"x" * 50_000_000)
+        time.sleep(0.1)
+    time.sleep(5)
 '''.replace("\\\\", "\\")
 
 
@@ -59,5 +70,6 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runner(work):
+    pytest.importorskip("distributed")
     with open_runner(Cluster(workers=2)) as found:
         yield found

@@ -85,6 +85,7 @@ def test_a_bad_choice_is_refused():
 
 
 def test_no_scheduler_at_an_address(monkeypatch):
+    pytest.importorskip("distributed")
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1)
     with (pytest.raises(InputError, match=r"scheduler tcp://127\.0\.0\.1:1: .*allowed: the address of a"),
           module.open_runner(Cluster("tcp://127.0.0.1:1"))):

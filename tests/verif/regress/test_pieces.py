@@ -1,7 +1,6 @@
 """The nightly set in pieces: the results of one process, an engine built once a machine, and its faults."""
 
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -103,9 +102,10 @@ def test_processes_of_a_machine_build_once_and_another_processor_for_itself(tmp_
 
     native = Compiler("g++", "g++ 12 avx512").identity
     with distributed.LocalCluster(n_workers=2, threads_per_worker=2, host="127.0.0.1",
-                                  dashboard_address="127.0.0.1:0") as cluster, distributed.Client(cluster) as client:
+                                  dashboard_address="127.0.0.1:0") as cluster, \
+            distributed.Client(cluster) as client:
         hits = client.gather(client.map(asked, [native] * 8, pure=False))
         assert sorted(hits) == [False] + [True] * 7
         assert client.gather(client.map(asked, ["g++ 12 avx2"] * 2, pure=False)).count(False) == 1
     assert log.read_text().splitlines() == [native, "g++ 12 avx2"]
-    assert len([name for name in os.listdir(tmp_path / "cache") if not name.startswith(".")]) == 2
+    assert len([path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]) == 2
