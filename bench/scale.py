@@ -6,7 +6,9 @@
 ``pictures`` describes the same photographs in pieces on 1, 2 and 4 processes of dask.distributed, several
 times in turn, since others at work on the machine slow down one run more than another; medians count. The
 descriptors must be equal to the byte, otherwise the exit code is 1. Efficiency is the rate against that of
-one process times the number of processes, or of processors where those are fewer.
+one process times the number of processes, or of processors where those are fewer. On a machine with other
+work, where four processes get more of it than one, it says little; the processor time that a picture takes,
+of all processes with the scheduler's and the command's, does.
 
 ``index`` builds an index of bytes behind 4-bit codes (``ivfpq``) of generated descriptors
 (``bench/distractors.py``) in blocks, in a process of its own for each count. The exact search that recall is
@@ -67,23 +69,27 @@ PIECE = 8
 @dataclass(frozen=True)
 class Extraction:
     """Pictures a second with so many processes. rates: of each repetition; efficiency: see the module's
-    docstring; peak_bytes: the most memory that one of the processes has held."""
+    docstring; processor_ms: of a picture, median; overhead: how much of it one process alone would not have
+    taken; peak_bytes: the most memory that one of the processes has held."""
 
     workers: int
     rates: tuple[float, ...]
     pictures_per_second: float
     speedup: float
     efficiency: float
+    processor_ms: float
+    overhead: float
     peak_bytes: int
 
 
 def extraction(network: str, folder: Path, workers: Sequence[int], images: int, repeats: int,
-               size: int) -> tuple[list[Extraction], bool]:
-    """Measurements, and whether all descriptors were equal."""
+               size: int) -> tuple[list[Extraction], bool, int]:
+    """Measurements, whether all descriptors were equal, and how many pictures there were."""
     describer = make_describer(network, DescriptorOptions(size=size))
     found = find_pictures(folder)
     paths, names = found.paths[:images], found.names[:images]
     rates: dict[int, list[float]] = {count: [] for count in workers}
+    costs: dict[int, list[float]] = {count: [] for count in workers}
     results: set[bytes] = set()
     with ExitStack() as open_ones:
         runners = {n: open_ones.enter_context(open_runner(Cluster(workers=n))) for n in workers}
@@ -92,15 +98,18 @@ def extraction(network: str, folder: Path, workers: Sequence[int], images: int, 
             described(describer, paths[:4 * n * PIECE], names[:4 * n * PIECE], runner)
         for _ in range(repeats):
             for n, runner in runners.items():
-                start = time.perf_counter()
+                start, start_processors = time.perf_counter(), processor_seconds(own[n])
                 results.add(described(describer, paths, names, runner))
                 rates[n].append(len(paths) / (time.perf_counter() - start))
+                costs[n].append((processor_seconds(own[n]) - start_processors) / len(paths))
         peaks = {n: max(peak_of(pid) for pid in own[n]) for n in workers}
     median = {n: statistics.median(values) for n, values in rates.items()}
+    cost = {n: statistics.median(values) for n, values in costs.items()}
     alone = median[min(workers)] / min(workers)
     processors = len(os.sched_getaffinity(0))
     return [Extraction(n, tuple(rates[n]), median[n], median[n] / alone,
-                       median[n] / alone / min(n, processors), peaks[n]) for n in workers], len(results) == 1
+                       median[n] / alone / min(n, processors), 1000 * cost[n],
+                       cost[n] / cost[min(workers)] - 1, peaks[n]) for n in workers], len(results) == 1, len(paths)
 
 
 def described(describer: Describer, paths: Sequence[Path], names: Sequence[str], runner: Runner) -> bytes:
@@ -123,6 +132,15 @@ def own_process(seconds: float) -> int:
     """The number of the process that runs this, after a moment, so that others get one too."""
     time.sleep(seconds)
     return os.getpid()
+
+
+def processor_seconds(others: set[int]) -> float:
+    """Of this process, which is the scheduler too, and of ``others``."""
+    total = time.process_time()
+    for process in others:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def peak_of(process: int) -> int:
@@ -274,15 +292,15 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def measure_pictures(options: argparse.Namespace) -> bool:
     """Whether all descriptors were equal."""
-    rows, equal = extraction(options.network, options.folder, options.workers, options.images,
+    rows, equal, count = extraction(options.network, options.folder, options.workers, options.images,
                              options.repeats, options.size)
     for row in rows:
         print(f"{row.workers} processes: {row.pictures_per_second:.2f} pictures a second, "
-              f"{row.speedup:.2f} times, efficiency {row.efficiency:.2f}, "
-              f"most memory of one {row.peak_bytes / 1e6:.0f} MB")
+              f"{row.speedup:.2f} times, efficiency {row.efficiency:.2f}, {row.processor_ms:.0f} ms of "
+              f"processors a picture ({100 * row.overhead:+.1f}%), most memory of one {row.peak_bytes / 1e6:.0f} MB")
     print(f"descriptors equal to the byte: {equal}")
     keep(options.output, "pictures", {
-        "network": options.network, "images": options.images, "size": options.size,
+        "network": options.network, "images": count, "size": options.size,
         "repeats": options.repeats, "processors": len(os.sched_getaffinity(0)), "load": os.getloadavg(),
         "equal": equal, "workers": [asdict(row) for row in rows]})
     return equal
