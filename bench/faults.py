@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -31,7 +31,7 @@ from typing import Any
 
 import dask.config
 import numpy as np
-from distributed import LocalCluster
+import psutil
 from PIL import Image
 
 from kestrel.sw.cluster.pieces import Here, Runner
@@ -98,20 +98,21 @@ def prepare(folder: Path) -> Setting:
 
 
 @contextmanager
-def cluster(seconds: float | None = None) -> Iterator[tuple[LocalCluster, Runner]]:
-    """Two workers, and a runner on them; seconds: of silence before one counts as dead."""
+def cluster(seconds: float | None = None) -> Iterator[Runner]:
+    """On two workers; seconds: of silence before one counts as dead."""
     settings = {} if seconds is None else {"distributed.scheduler.worker-ttl": f"{seconds} s"}
-    with dask.config.set(settings), LocalCluster(
-        n_workers=WORKERS, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-        silence_logs=50,
-    ) as local, open_runner(Cluster(scheduler=local.scheduler_address)) as runner:  # fmt: skip
-        yield local, runner
+    with dask.config.set(settings), open_runner(Cluster(workers=WORKERS)) as runner:
+        yield runner
 
 
-def processes(local: Any) -> list[int]:
-    """Of the workers that live now."""
-    found = [getattr(nanny, "pid", None) for nanny in local.workers.values()]
-    return [pid for pid in found if pid]
+def processes() -> list[int]:
+    """Of the workers that live now, be it that they have only begun to start."""
+    found: list[int] = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
 
 
 def disturbed(setting: Setting, runner: Runner, moment: float,
@@ -140,7 +141,7 @@ def kills(setting: Setting, runs: int, random: Random) -> tuple[Outcome, list[st
     struck = equal = failed = 0
     errors: list[str] = []
     start = time.perf_counter()
-    with cluster() as (local, runner):
+    with cluster() as runner:
         for _ in range(2):
             setting.describe(runner)
         begin = time.perf_counter()
@@ -148,7 +149,7 @@ def kills(setting: Setting, runs: int, random: Random) -> tuple[Outcome, list[st
         usual = time.perf_counter() - begin
 
         def strike() -> bool:
-            for pid in random.sample(alive := processes(local), len(alive)):
+            for pid in random.sample(alive := processes(), len(alive)):
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -171,12 +172,12 @@ def stopped_workers(setting: Setting) -> tuple[Outcome, Outcome]:
     outcomes: list[Outcome] = []
     for pause in (None, 3.0):
         start = time.perf_counter()
-        with cluster(GIVE_UP_SECONDS if pause is None else None) as (local, runner):
+        with cluster(GIVE_UP_SECONDS if pause is None else None) as runner:
             setting.describe(runner)
             victims: list[int] = []
 
-            def strike(local: Any = local, victims: list[int] = victims, pause: float | None = pause) -> bool:
-                victims.append(processes(local)[0])
+            def strike(victims: list[int] = victims, pause: float | None = pause) -> bool:
+                victims.append(processes()[0])
                 os.kill(victims[0], signal.SIGSTOP)
                 if pause is not None:
                     time.sleep(pause)

@@ -12,8 +12,8 @@ of all processes with the scheduler's and the command's, does.
 
 ``index`` builds an index of bytes behind 4-bit codes (``ivfpq``) of generated descriptors
 (``bench/distractors.py``) in blocks, in a process of its own for each count. The exact search that recall is
-measured against goes along: each block is compared with all questions while it is there, as floats, and its
-time is not counted.
+measured against goes along: each block is compared with all questions while it is there, as bytes and as
+floats, and its time is not counted.
 
 Both write their part of ``build/bench/scale.json``; docs/growth.md draws on it.
 """
@@ -107,9 +107,10 @@ def extraction(network: str, folder: Path, workers: Sequence[int], images: int, 
     cost = {n: statistics.median(values) for n, values in costs.items()}
     alone = median[min(workers)] / min(workers)
     processors = len(os.sched_getaffinity(0))
-    return [Extraction(n, tuple(rates[n]), median[n], median[n] / alone,
+    rows = [Extraction(n, tuple(rates[n]), median[n], median[n] / alone,
                        median[n] / alone / min(n, processors), 1000 * cost[n],
-                       cost[n] / cost[min(workers)] - 1, peaks[n]) for n in workers], len(results) == 1, len(paths)
+                       cost[n] / cost[min(workers)] - 1, peaks[n]) for n in workers]
+    return rows, len(results) == 1, len(paths)
 
 
 def described(describer: Describer, paths: Sequence[Path], names: Sequence[str], runner: Runner) -> bytes:
@@ -157,7 +158,7 @@ def peak_of(process: int) -> int:
 @dataclass(frozen=True)
 class Asked:
     """Questions with an effort: all in one batch, and one by one. recall_at_1, recall_at_10: of the exact
-    search of floats."""
+    search of the same bytes, what the index loses; of_floats: of that of floats, what bytes lose too."""
 
     effort: int
     queries_per_second: float
@@ -165,6 +166,8 @@ class Asked:
     single_ms: float
     recall_at_1: float
     recall_at_10: float
+    recall_at_1_of_floats: float
+    recall_at_10_of_floats: float
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,11 @@ class Exact:
         self.rows = np.take_along_axis(rows, order, axis=1)
         self._count += len(block)
 
+    def recall(self, found: np.ndarray, depth: int) -> float:
+        """Share of the first ``depth`` that are among the first ``depth`` of ``found``, int64 [Q, DEPTH]."""
+        pairs = zip(found[:, :depth], self.rows[:, :depth], strict=True)
+        return float(np.mean([len(set(a.tolist()) & set(b.tolist())) / depth for a, b in pairs]))
+
 
 def grow(job: Job) -> Grown:
     """Builds and asks an index, in a fresh process."""
@@ -220,11 +228,13 @@ def grow(job: Job) -> Grown:
                                     job.spool, job.count)
     learned, learned_processors = time.perf_counter() - start, time.process_time() - start_processors
     del training
-    exact = Exact(queries)
+    coded = from_bytes(to_bytes(queries, quantiser), quantiser)
+    exact, exact_floats = Exact(coded), Exact(queries)
     adding = processors = 0.0
     for number, block in enumerate(distractors(job)):
-        exact.see(block)
         values = from_bytes(to_bytes(block, quantiser), quantiser)
+        exact_floats.see(block)
+        exact.see(values)
         start, start_processors = time.perf_counter(), time.process_time()
         index.add(values)
         adding += time.perf_counter() - start
@@ -233,21 +243,18 @@ def grow(job: Job) -> Grown:
             print(f"  {len(index):,} of {job.count:,} after {time.perf_counter() - began:.0f} s",
                   file=sys.stderr, flush=True)
     held = memory("RssAnon") - before
-    asked_values = from_bytes(to_bytes(queries, quantiser), quantiser)
-    asked = tuple(ask(index, asked_values, effort, exact) for effort in EFFORTS)
+    asked = tuple(ask(index, coded, effort, exact, exact_floats) for effort in EFFORTS)
     return Grown(job.count, index.describe()["cells"], learned, learned_processors, adding, processors, held,
                  held / job.count, memory("VmHWM"), job.count * job.centres.shape[1], asked,
                  time.perf_counter() - began)
 
 
-def ask(index: RefinedNeighbours, queries: np.ndarray, effort: int, exact: Exact) -> Asked:
+def ask(index: RefinedNeighbours, queries: np.ndarray, effort: int, exact: Exact, floats: Exact) -> Asked:
     """Both ways of asking, and what was found."""
     found = timed_search(index, queries, effort)
-    first = float(np.mean(found.rows[:, 0] == exact.rows[:, 0]))
-    pairs = zip(found.rows, exact.rows, strict=True)
-    ten = float(np.mean([len(set(a.tolist()) & set(b.tolist())) / DEPTH for a, b in pairs]))
     return Asked(effort, len(queries) / found.seconds, 1000 * found.processor_seconds / len(queries),
-                 found.single_ms, first, ten)
+                 found.single_ms, exact.recall(found.rows, 1), exact.recall(found.rows, DEPTH),
+                 floats.recall(found.rows, 1), floats.recall(found.rows, DEPTH))
 
 
 # --------------------------------------------------------------------------------------------------------
@@ -297,7 +304,8 @@ def measure_pictures(options: argparse.Namespace) -> bool:
     for row in rows:
         print(f"{row.workers} processes: {row.pictures_per_second:.2f} pictures a second, "
               f"{row.speedup:.2f} times, efficiency {row.efficiency:.2f}, {row.processor_ms:.0f} ms of "
-              f"processors a picture ({100 * row.overhead:+.1f}%), most memory of one {row.peak_bytes / 1e6:.0f} MB")
+              f"processors a picture ({100 * row.overhead:+.1f}%), most memory of one "
+              f"{row.peak_bytes / 1e6:.0f} MB")
     print(f"descriptors equal to the byte: {equal}")
     keep(options.output, "pictures", {
         "network": options.network, "images": count, "size": options.size,
@@ -338,7 +346,8 @@ def show(row: Grown) -> None:
     for asked in row.asked:
         print(f"  effort {asked.effort}: {asked.queries_per_second:.0f} a second together "
               f"({asked.processor_ms:.2f} ms of processors), {asked.single_ms:.1f} ms alone, recall at 1 "
-              f"{asked.recall_at_1:.3f}, at 10 {asked.recall_at_10:.3f}", flush=True)
+              f"{asked.recall_at_1:.3f}, at 10 {asked.recall_at_10:.3f} "
+              f"(of floats {asked.recall_at_10_of_floats:.3f})", flush=True)
 
 
 def keep(output: Path, part: str, found: dict[str, object]) -> None:

@@ -27,6 +27,8 @@ MEMORY_MIN = 500_000_000
 CONNECT_SECONDS = 30
 WORKERS_SECONDS = 120
 """Without any worker for so long, a run ends. Workers that died start anew in less."""
+RESTART_SECONDS = 60
+"""A worker that died is given up after so long, and another started in its place."""
 POLL_SECONDS = 5
 
 
@@ -66,16 +68,18 @@ def open_runner(cluster: Cluster) -> Iterator[Runner]:
         yield Here()
         return
     check_installed()
-    with _quiet(), _client(cluster) as client:
-        yield OnWorkers(client, cluster.scheduler)
+    with _quiet(), _client(cluster) as (client, revive):
+        yield OnWorkers(client, cluster.scheduler, revive)
 
 
 class OnWorkers:
-    """Runs pieces on a client's workers. address: of the scheduler where that is another's. Raises InputError
-    where there is no worker, and for one of other versions."""
+    """Runs pieces on a client's workers. address: of the scheduler where that is another's; revive: starts
+    the workers that are missing. Raises InputError where there is no worker, and for one of other versions.
+    """
 
-    def __init__(self, client: "Client", address: str = "") -> None:
+    def __init__(self, client: "Client", address: str = "", revive: Callable[[], None] | None = None) -> None:
         self._client: Any = client  # typed as what it is in asynchronous programs too
+        self._revive = revive or (lambda: None)
         self._where = f"scheduler {address}" if address else "cluster of this machine"
         self._versions = versions_here()
         try:
@@ -149,6 +153,7 @@ class OnWorkers:
                     found: Any = wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
                 return found.done
             except TimeoutError:
+                self._revive()
                 alone = 0 if self._workers() else alone + POLL_SECONDS
                 if alone >= WORKERS_SECONDS:
                     raise self._no_workers() from None
@@ -199,7 +204,8 @@ def _refusal(worker: str, wanted: Versions, found: Versions) -> str:
 
 
 @contextmanager
-def _client(cluster: Cluster) -> "Iterator[Client]":
+def _client(cluster: Cluster) -> "Iterator[tuple[Client, Callable[[], None]]]":
+    """The client, and what starts the workers that are missing."""
     import dask.config  # noqa: PLC0415 - of an extra
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
@@ -210,14 +216,16 @@ def _client(cluster: Cluster) -> "Iterator[Client]":
             raise InputError(f"scheduler {cluster.scheduler}: {one_line(str(error))}; allowed: the address "
                              "of a running one, such as tcp://10.0.0.1:8786") from error
         with client:
-            yield client
+            yield client, lambda: None
         return
-    settings = {"distributed.scheduler.allowed-failures": DEATHS}
+    settings = {"distributed.scheduler.allowed-failures": DEATHS,
+                "distributed.deploy.lost-worker-timeout": f"{RESTART_SECONDS} s"}
     with dask.config.set(settings), LocalCluster(
         n_workers=cluster.workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
         host="127.0.0.1", silence_logs=logging.CRITICAL, memory_limit=cluster.memory or "auto",
     ) as local, Client(local, set_as_default=False) as client:  # fmt: skip
-        yield client
+        # A worker that dies while it starts is not started again by the process that watches it.
+        yield client, lambda: local.scale(cluster.workers)
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def test_both_parts(tmp_path, rng):
         assert min(row["train_seconds"], row["add_seconds"]) > 0
         few, usual, many = row["asked"]
         assert few["effort"] < usual["effort"] < many["effort"]
-        assert 0.8 < many["recall_at_10"] <= 1  # of floats; bytes lose some
+        assert 0.9 < many["recall_at_10"] <= 1
+        assert 0.5 < many["recall_at_10_of_floats"] <= many["recall_at_10"]
         assert few["recall_at_10"] <= many["recall_at_10"] + 0.02
 
     pytest.importorskip("distributed")
@@ -42,15 +43,16 @@ def test_both_parts(tmp_path, rng):
     (tmp_path / "photos").mkdir()
     for n in range(12):
         Image.fromarray(generate_picture(40, 50, n)).save(tmp_path / "photos" / f"{n}.png")
-    done = bench("pictures", tmp_path / "n.safetensors", tmp_path / "photos", "--workers", "1,2", "--size", 32,
-                 "--repeats", 1, "-o", output)
+    done = bench("pictures", tmp_path / "n.safetensors", tmp_path / "photos", "--workers", "1,2",
+                 "--size", 32, "--repeats", 1, "-o", output)
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
     assert "index" in found  # the other part stands
     assert (found["pictures"]["images"], found["pictures"]["equal"]) == (12, True)
     one, two = found["pictures"]["workers"]
-    assert (one["workers"], two["workers"], one["speedup"], one["efficiency"], one["overhead"]) == (1, 2, 1, 1, 0)
-    assert two["pictures_per_second"] == pytest.approx(12 / (12 / two["rates"][0]))
+    assert (one["workers"], two["workers"]) == (1, 2)
+    assert (one["speedup"], one["efficiency"], one["overhead"]) == (1, 1, 0)
+    assert [two["pictures_per_second"]] == two["rates"]
     assert min(one["peak_bytes"], two["peak_bytes"]) > 50_000_000
 
 
