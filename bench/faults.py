@@ -34,6 +34,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from kestrel.hw.spec.errors import InputError
 from kestrel.sw.cluster.pieces import Here, Runner
 from kestrel.sw.cluster.runner import Cluster, open_runner
 from kestrel.sw.common.files import atomic_write
@@ -49,6 +50,8 @@ OUTPUT = Path("build/bench/faults.json")
 NETWORK = "vgg16/32:pool2"
 PICTURES, SIDE, PIECE = 24, 64, 2
 WORKERS = 2
+DISK_PAGES = 6
+"""Of the small disk: its root takes none, the folder of parts none, and each part one."""
 GIVE_UP_SECONDS = 10
 """After which the scheduler takes a silent worker for dead; by default five minutes."""
 
@@ -222,32 +225,37 @@ def commands(setting: Setting, runs: int, random: Random) -> Outcome:
 
 
 def full_disk(setting: Setting) -> dict[str, Any]:
-    """A disk that has room for a few parts: the line, the exit code, and what is left; then with room."""
+    """A disk that has room for a few parts: the error, and what is left of them; then with room."""
     disk = setting.folder / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", disk], check=False,
-                             capture_output=True).returncode == 0
-    command = [sys.executable, "-m", "kestrel.cli.main", "describe", setting.folder / "n.safetensors",
-               setting.folder / "photos", "-o", setting.folder / "full.npz", "--size", str(SIDE),
-               "--dask-workers", "0", "--parts", disk / "parts"]
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_PAGES * 4}k", "tmpfs", disk],
+                             check=False, capture_output=True).returncode == 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    def describe() -> bytes:
+        return describe_in_pieces(setting.describer, setting.paths, setting.names, Here(), disk / "parts",
+                                  pictures=PIECE).vectors.tobytes()
 
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True,
-                              preexec_fn=None if mounted else limit)
-        halves = [path.name for path in disk.rglob("*") if path.name.startswith(".")]
+        if not mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        error = ""
+        try:
+            describe()
+        except InputError as refusal:
+            error = str(refusal)
+        kept = [path.name for path in disk.rglob("*") if path.is_file()]
         if mounted:
             subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True, capture_output=True)
-        after = subprocess.run(command, check=False, capture_output=True, text=True)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        equal = describe() == setting.expected
     finally:
         if mounted:
             subprocess.run(["umount", disk], check=True)
-    right = done.returncode == 2 and "Traceback" not in done.stderr and after.returncode == 0
-    return {"by": "tmpfs" if mounted else "limit", "exit_code": done.returncode,
-            "line": done.stderr.strip().splitlines()[-1], "half_files": halves,
-            "exit_code_with_room": after.returncode, "right": right and not halves}
+    halves = [name for name in kept if name.startswith(".")]
+    return {"by": "tmpfs" if mounted else "limit", "error": error.replace(str(setting.folder), "FOLDER"),
+            "parts_kept": len(kept), "half_files": halves, "equal_with_room": equal,
+            "right": "cannot be" in error and not halves and equal}
 
 
 def main(arguments: Sequence[str]) -> int:
