@@ -163,7 +163,9 @@ def kills(setting: Setting, runs: int, random: Random) -> tuple[Outcome, list[st
         for number in range(runs):
             hit, right, error = disturbed(setting, runner, random.uniform(0, usual), strike)
             struck, equal, failed = struck + hit, equal + right, failed + bool(error)
-            errors += [error] if error else []
+            if error:
+                errors.append(error)
+                print(f"  run {number}: {error}", file=sys.stderr, flush=True)
             if number % 10 == 9:
                 print(f"  {number + 1} runs, {struck} kills, {equal} equal, {failed} failed, "
                       f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)

@@ -224,8 +224,9 @@ def _client(cluster: Cluster) -> "Iterator[tuple[Client, Callable[[], None]]]":
         n_workers=cluster.workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0",
         host="127.0.0.1", silence_logs=logging.CRITICAL, memory_limit=cluster.memory or "auto",
     ) as local, Client(local, set_as_default=False) as client:  # fmt: skip
+        started: Any = local  # typed as what it is in asynchronous programs too
         # A worker that dies while it starts is not started again by the process that watches it.
-        yield client, lambda: local.scale(cluster.workers)
+        yield client, lambda: started.scale(cluster.workers)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ PartsOption = Annotated[
     typer.Option("--parts", metavar="PLACE",
                  help="Folder or URL (fsspec: s3://bucket/run) of finished parts, shared by all workers."),
 ]
-SHARED: dict[str, Condition | tuple[Condition, ...]] = {
+SHARED: dict[str, Condition] = {
     "scheduler": Absent("dask_workers"),
     "dask_workers": Absent("scheduler"),
     "worker_memory": When(lambda values: bool(values["dask_workers"]), "without processes",
@@ -46,10 +46,11 @@ def chosen_cluster(scheduler: str | None, dask_workers: int | None,
     """Of the options' values; None for no pieces. Raises InputError, also without dask.distributed."""
     if scheduler is None and dask_workers is None:
         return None
+    memory = None if worker_memory is None else round(worker_memory * GIGABYTE)
+    chosen = Cluster(scheduler or "", dask_workers or 0, memory)
     if scheduler is not None or dask_workers:
         check_installed()
-    memory = None if worker_memory is None else round(worker_memory * GIGABYTE)
-    return Cluster(scheduler or "", dask_workers or 0, memory)
+    return chosen
 
 
 def locked(parts: str | None) -> AbstractContextManager[None]:
