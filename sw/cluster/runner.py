@@ -117,7 +117,11 @@ class OnWorkers:
                 for future in self._wait(list(running)):
                     piece = running.pop(future)
                     if future.status == "finished":
-                        value, failed, refused = future.result()
+                        try:
+                            value, failed, refused = future.result()
+                        except KilledWorker:  # the result was lost with its worker, and so was the next
+                            lose(piece)
+                            continue
                         if refused:
                             raise InputError(refused)
                         yield Done(piece, value, failed)
