@@ -137,7 +137,7 @@ def regress(
                 for result, new in _results(due, sources, jobs, collector, cluster):
                     store.append(result)
                     ran.append(result)
-                    built += new
+                    built += 1 if new else 0
                     advance(1)
                     if not result.passed:
                         note(f"FAILED {result.case.key}: {_headline(result)}\n    {result.repeat}")
