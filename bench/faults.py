@@ -1,9 +1,9 @@
 """Faults of a cluster, with real processes: what they cost, and that they change no byte.
 
-    python bench/faults.py [--runs 100] [--commands 10] [--seed 1]
+    python bench/faults.py [--kills 100] [--commands 10] [--seed 1]
 
-Each of the ``runs`` describes generated pictures in pieces on two workers of dask.distributed, one of which
-is killed (SIGKILL) at a random moment; its nanny starts another. Then ``commands`` commands that describe
+Runs describe generated pictures in pieces on two workers of dask.distributed, one of which is killed
+(SIGKILL) at a random moment of each, until ``kills`` have been; another is started in its place. Then ``commands`` commands that describe
 alone are killed at random moments, each of which goes on where the one before was. Then a worker is stopped
 (SIGSTOP) for good, which the scheduler gives up after a while, and one for some seconds; and the disk of the
 parts is full, a small tmpfs where one may be mounted, otherwise by a limit on the size of files. All results
@@ -141,8 +141,8 @@ def disturbed(setting: Setting, runner: Runner, moment: float,
     return struck.is_set(), right, error
 
 
-def kills(setting: Setting, runs: int, random: Random) -> tuple[Outcome, list[str]]:
-    """A worker is killed in each run."""
+def kills(setting: Setting, wanted: int, random: Random) -> tuple[Outcome, list[str]]:
+    """A worker is killed in each run, until so many have been; some runs end before."""
     struck = equal = failed = 0
     errors: list[str] = []
     start = time.perf_counter()
@@ -162,16 +162,18 @@ def kills(setting: Setting, runs: int, random: Random) -> tuple[Outcome, list[st
                 return True
             return False
 
-        for number in range(runs):
+        number = 0
+        while struck < wanted:
             hit, right, error = disturbed(setting, runner, random.uniform(0, usual), strike)
             struck, equal, failed = struck + hit, equal + right, failed + bool(error)
             if error:
                 errors.append(error)
                 print(f"  run {number}: {error}", file=sys.stderr, flush=True)
-            if number % 10 == 9:
-                print(f"  {number + 1} runs, {struck} kills, {equal} equal, {failed} failed, "
+            number += 1
+            if number % 10 == 0:
+                print(f"  {number} runs, {struck} kills, {equal} equal, {failed} failed, "
                       f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    return Outcome(runs, struck, equal, failed, time.perf_counter() - start), errors
+    return Outcome(number, struck, equal, failed, time.perf_counter() - start), errors
 
 
 def stopped_workers(setting: Setting) -> tuple[Outcome, Outcome]:
@@ -265,7 +267,7 @@ def full_disk(setting: Setting) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     """Command line, see the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--commands", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=OUTPUT)
@@ -276,7 +278,7 @@ def main(arguments: Sequence[str]) -> int:
     forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepare(Path(folder))
-        killed, errors = kills(setting, options.runs, random)
+        killed, errors = kills(setting, options.kills, random)
         print(f"workers killed: {killed}", flush=True)
         command = commands(setting, options.commands, random)
         print(f"commands killed: {command}", flush=True)
