@@ -3,11 +3,12 @@
     python bench/faults.py [--kills 100] [--commands 10] [--seed 1]
 
 Runs describe generated pictures in pieces on two workers of dask.distributed, one of which is killed
-(SIGKILL) at a random moment of each, until ``kills`` have been; another is started in its place. Then ``commands`` commands that describe
-alone are killed at random moments, each of which goes on where the one before was. Then a worker is stopped
-(SIGSTOP) for good, which the scheduler gives up after a while, and one for some seconds; and the disk of the
-parts is full, a small tmpfs where one may be mounted, otherwise by a limit on the size of files. All results
-must equal, to the byte, those of an undisturbed run; the exit code is 1 if any does not. Writes
+(SIGKILL) at a random moment of each, until ``kills`` have been; another is started in its place. Then
+``commands`` commands that describe alone are killed at random moments, each of which goes on where the one
+before was. Then a worker is stopped (SIGSTOP) for good, which the scheduler gives up after a while, and one
+for some seconds; and the disk of the parts is full, a small tmpfs where one may be mounted, otherwise by a
+limit on the size of files. All results must equal, to the byte, those of an undisturbed run; the exit code
+is 1 if any does not. Writes
 ``build/bench/faults.json``.
 """
 
