@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class OnWorkers:
     def __init__(self, client: "Client", address: str = "", revive: Callable[[], None] | None = None) -> None:
         self._client: Any = client  # typed as what it is in asynchronous programs too
         self._revive = revive or (lambda: None)
+        self._seen = time.monotonic()  # when there was a worker
         self._where = f"scheduler {address}" if address else "cluster of this machine"
         self._versions = versions_here()
         try:
@@ -105,6 +107,7 @@ class OnWorkers:
     def _run(self, pieces: Iterable[Piece], lose: Callable[[Piece], None]) -> Iterator[Done]:
         from distributed import KilledWorker  # noqa: PLC0415 - of an extra
 
+        self._seen = time.monotonic()
         rest = iter(pieces)
         running: dict[Future, Piece] = {}
         try:
@@ -118,8 +121,12 @@ class OnWorkers:
                     piece = running.pop(future)
                     if future.status == "finished":
                         try:
-                            value, failed, refused = future.result()
-                        except KilledWorker:  # the result was lost with its worker, and so was the next
+                            value, failed, refused = future.result(timeout=POLL_SECONDS)
+                        except TimeoutError:  # lost with its worker: the scheduler computes it again
+                            running[future] = piece
+                            self._waited_in_vain()
+                            continue
+                        except KilledWorker:  # and the next one was lost too
                             lose(piece)
                             continue
                         if refused:
@@ -150,19 +157,24 @@ class OnWorkers:
     def _wait(self, futures: "list[Future]") -> "set[Future]":
         from distributed import CancelledError, wait  # noqa: PLC0415 - of an extra
 
-        alone = 0
         while True:
             try:
                 with self._client.as_current():
                     found: Any = wait(futures, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
                 return found.done
             except TimeoutError:
-                self._revive()
-                alone = 0 if self._workers() else alone + POLL_SECONDS
-                if alone >= WORKERS_SECONDS:
-                    raise self._no_workers() from None
+                self._waited_in_vain()
             except (CancelledError, OSError) as error:
                 raise self._lost(str(error)) from error
+
+    def _waited_in_vain(self) -> None:
+        """Called when nothing has come for a while. Raises InputError without any worker for too long."""
+        self._revive()
+        now = time.monotonic()
+        if self._workers():
+            self._seen = now
+        elif now - self._seen >= WORKERS_SECONDS:
+            raise self._no_workers()
 
     def _workers(self) -> int:
         return len(self._client.scheduler_info(n_workers=-1)["workers"])

@@ -65,6 +65,52 @@ def test_a_piece_that_kills_every_worker_is_named_alone(work, runner, tmp_path):
     assert str(error).startswith("1 of 13 pieces failed: deadly: the workers that ran it died")
 
 
+def test_a_result_that_is_lost_with_the_last_worker_is_waited_for_and_no_longer_than_allowed(monkeypatch):
+    """Fetching it would wait for ever: nobody would start a worker meanwhile."""
+    distributed = pytest.importorskip("distributed")
+    asked, revived = [], []
+
+    class Lost:
+        status = "finished"
+
+        def __init__(self, outcomes):
+            self.outcomes = outcomes
+
+        def result(self, timeout):
+            asked.append(timeout)
+            outcome = self.outcomes.pop(0)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+    class Client:
+        workers = 0
+
+        def submit(self, function, piece, *rest, **named):
+            return Lost(list(piece.arguments))
+
+        def scheduler_info(self, n_workers):
+            return {"workers": dict.fromkeys(range(self.workers))}
+
+        def cancel(self, futures):
+            pass
+
+    runner = OnWorkers.__new__(OnWorkers)
+    runner._client, runner._where, runner._versions = Client(), "there", versions_here()
+    runner._revive = lambda: revived.append(0)
+    monkeypatch.setattr(OnWorkers, "_wait", lambda self, futures: set(futures))
+    late = Piece("late", abs, (TimeoutError(), TimeoutError(), (7, "", "")))
+    assert [(done.value, done.failed) for done in runner.run([late])] == [(7, "")]
+    assert asked == [module.POLL_SECONDS] * 3
+    assert len(revived) == 2
+    killed = distributed.KilledWorker("key", None, 1)
+    (done,) = runner.run([Piece("deadly", abs, (TimeoutError(), killed))])
+    assert done.failed.startswith("the workers that ran it died, each time")
+    monkeypatch.setattr(module, "WORKERS_SECONDS", 0)
+    with pytest.raises(InputError, match="there: no worker for 0 s; allowed: with workers"):
+        list(runner.run([Piece("never", abs, (TimeoutError(),))]))
+
+
 def test_a_worker_of_other_versions_is_refused(runner, work, monkeypatch):
     wanted = replace(versions_here(), numpy="1.0.0", kestrel="9.9")
     monkeypatch.setattr(module, "versions_here", lambda: wanted)
