@@ -152,7 +152,7 @@ def kills(setting: Setting, wanted: int, random: Random) -> tuple[Outcome, list[
             setting.describe(runner)
         begin = time.perf_counter()
         setting.describe(runner)
-        usual = time.perf_counter() - begin
+        shortest = time.perf_counter() - begin
 
         def strike() -> bool:
             for pid in random.sample(alive := processes(), len(alive)):
@@ -165,7 +165,9 @@ def kills(setting: Setting, wanted: int, random: Random) -> tuple[Outcome, list[
 
         number = 0
         while struck < wanted:
-            hit, right, error = disturbed(setting, runner, random.uniform(0, usual), strike)
+            begin = time.perf_counter()
+            hit, right, error = disturbed(setting, runner, random.uniform(0, shortest), strike)
+            shortest = min(shortest, time.perf_counter() - begin)
             struck, equal, failed = struck + hit, equal + right, failed + bool(error)
             if error:
                 errors.append(error)
@@ -279,24 +281,29 @@ def main(arguments: Sequence[str]) -> int:
     forkserver.ensure_running()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepare(Path(folder))
-        killed, errors = kills(setting, options.kills, random)
-        print(f"workers killed: {killed}", flush=True)
-        command = commands(setting, options.commands, random)
-        print(f"commands killed: {command}", flush=True)
-        silent, paused = stopped_workers(setting)
-        print(f"worker that stopped: {silent}\nworker that paused: {paused}", flush=True)
         disk = full_disk(setting)
         print(f"full disk: {disk}", flush=True)
-    outcomes = {"workers_killed": killed, "commands_killed": command, "worker_stopped": silent,
-                "worker_paused": paused}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    payload = {"seed": options.seed, "pictures": PICTURES, "pieces": PICTURES // PIECE, "workers": WORKERS,
-               "load": os.getloadavg(), "errors": errors, "full_disk": disk,
-               **{name: asdict(outcome) for name, outcome in outcomes.items()}}
-    with atomic_write(options.output) as temporary:
-        temporary.write_text(json.dumps(payload, indent=2) + "\n", encoding="utf-8")
+        payload: dict[str, Any] = {"seed": options.seed, "pictures": PICTURES, "pieces": PICTURES // PIECE,
+                                   "workers": WORKERS, "full_disk": disk}
+        killed, payload["errors"] = kills(setting, options.kills, random)
+        outcomes = {"workers_killed": killed}
+        keep(payload, outcomes, options.output)
+        outcomes["commands_killed"] = commands(setting, options.commands, random)
+        keep(payload, outcomes, options.output)
+        outcomes["worker_stopped"], outcomes["worker_paused"] = stopped_workers(setting)
+        keep(payload, outcomes, options.output)
     print(f"written: {options.output}")
     return 0 if disk["right"] and all(o.equal == o.runs for o in outcomes.values()) else 1
+
+
+def keep(payload: dict[str, Any], outcomes: dict[str, Outcome], output: Path) -> None:
+    """Writes what there is so far: a bench that is stopped leaves it."""
+    name, latest = list(outcomes.items())[-1]
+    print(f"{name}: {latest}", flush=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    found = payload | {"load": os.getloadavg()} | {name: asdict(found) for name, found in outcomes.items()}
+    with atomic_write(output) as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
