@@ -63,7 +63,15 @@ async def every_register_in_every_state(dut):
     """Each word of each register, and those beside them, written and read while busy and while not: with all
     ones, with none, and with each byte alone."""
     source = rng("registers")
-    places = [n for n, r in BY_WORD.items() if r.count == 1] + [0x15, 0x1FF, 0x200, 0x2FF, 0x300, 0x307, 0x308]
+    places = [n for n, r in BY_WORD.items() if r.count == 1] + [
+        0x15,
+        0x1FF,
+        0x200,
+        0x2FF,
+        0x300,
+        0x307,
+        0x308,
+    ]
 
     def rows() -> Iterator[dict[str, Any]]:
         yield inputs(source, False, rst=1)

@@ -1,0 +1,5 @@
+"""Bench of the control of a chip that checks its ROMs after every reset: that of ``control``."""
+
+from kestrel.verif.blocks.chip.control.bench import any_course, frames_and_checks
+
+__all__ = ["any_course", "frames_and_checks"]
