@@ -1,13 +1,13 @@
 """Output files that appear completely or not at all.
 
 Everything is written under a temporary name in the same folder as its destination and renamed at the end, so
-that an error or an interruption leaves nothing behind and never half of a file. A location that cannot be
-written is refused with ``InputError``, and ``check_output`` does so before a long computation starts.
+that an error or an interruption leaves nothing behind and never half of a file. What a process that was killed
+leaves of this, the next one that writes the same output removes. A location that cannot be written is refused
+with ``InputError``, and ``check_output`` does so before a long computation starts.
 """
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.origin import ORIGIN, Origin
+from kestrel.sw.common.temporary import abandoned, beside, exchange
 
 LISTING = ".kestrel-files"
 """The file, in each folder that ``atomic_directory`` wrote, that names the paths in it of what was written
@@ -85,7 +86,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path)
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         with _disk_errors(path, temporary):
             yield temporary
@@ -103,7 +104,7 @@ def atomic_directory(path: Path, origin: Origin, *, force: bool = False) -> Iter
     """
     check_output_directory(path, origin, force=force)
     path = path.resolve()  # "." has no parent to write the temporary folder into
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         with _disk_errors(path, temporary):
             temporary.mkdir()
@@ -120,7 +121,9 @@ def _replace_directory(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = _beside(path)
+    if exchange(new, path):
+        return  # ``new`` is the earlier output now
+    old = path.with_name(f".old-{new.name[1:]}")  # a name that nobody sweeps away
     path.rename(old)
     try:
         new.rename(path)
@@ -130,14 +133,11 @@ def _replace_directory(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-
-
 def _entries(folder: Path) -> set[str]:
-    """Paths of all files in a folder and its folders, relative to it."""
+    """Paths of all files in a folder and its folders, relative to it, without what a killed process left."""
     return {entry.relative_to(folder).as_posix() for entry in folder.rglob("*")
-            if entry.is_symlink() or not entry.is_dir()}
+            if (entry.is_symlink() or not entry.is_dir())
+            and not any(map(abandoned, entry.relative_to(folder).parts))}
 
 
 def _listed(folder: Path) -> set[str]:

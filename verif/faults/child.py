@@ -9,8 +9,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ _WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended. code: its exit code, None if a signal ended it; signal: that signal, or 0;
-    message: what it wrote to standard error; changes: how often it was about to change a file, opening one for
-    writing included; reads: how often it opened one for reading; both in the folder where it ran and up to
-    its end, and 0 after a signal."""
+    """How a process ended. code: its exit code, None if a signal ended it; signal: that signal, or 0; message:
+    what it wrote to standard error; changes: how often it was about to change a file, opening one for writing
+    included; reads: how often it opened one for reading; both in the folder where it ran, and 0 after a
+    signal."""
 
     code: int | None
     signal: int
@@ -103,24 +103,20 @@ class Running:
                 break
             time.sleep(0.002)
         seconds = time.monotonic() - self.begun
-        with _nothing_left(self.pid):
-            message = (self.notes / "err").read_text(encoding="utf-8", errors="replace")
-            counts = self.notes / "counts"
-            changes, reads = map(int, counts.read_text().split()) if counts.is_file() else (0, 0)
-            counts.unlink(missing_ok=True)
+        _end(self.pid)
+        message = (self.notes / "err").read_text(encoding="utf-8", errors="replace")
+        counts = self.notes / "counts"
+        changes, reads = map(int, counts.read_text().split()) if counts.is_file() else (0, 0)
+        counts.unlink(missing_ok=True)
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = None if killed else os.WEXITSTATUS(status)
         return Ending(code, killed, message, seconds, changes, reads)
 
 
-@contextmanager
-def _nothing_left(group: int) -> Iterator[None]:
-    """What the process has started itself, a simulator or a worker, ends with it."""
-    try:
+def _end(group: int) -> None:
+    """Ends what the process has started itself, a simulator or a worker."""
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    yield
 
 
 class _Watch:
