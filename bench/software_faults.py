@@ -87,14 +87,15 @@ CASES = (
     Case("index merge", "index merge i.index -o out.index", ("out.index",)),
     Case("search", "search i.index d.npz --html out.html", ("out.html",)),
     Case("report design", f"report design n.safetensors --config nano {SMALL} -o out.html", ("out.html",)),
-    Case("report retrieval", f"report retrieval --network n.safetensors --dataset photos --poolings nip {SMALL} "
-         "-o report", ("report",), grows=frozenset(("report",)), share=0.7),
+    Case("report retrieval", "report retrieval --network n.safetensors --dataset photos --poolings nip "
+         f"{SMALL} -o report", ("report",), grows=frozenset(("report",)), share=0.7),
     Case("scenes", "scenes -o out --groups 2 --views 2 --size 32", ("out",)),
     Case("shapes", "shapes -o out --classes 2 --per-class 3 --size 32", ("out",)),
     Case("study", "study small.toml -o study --root .", ("study",), grows=frozenset(("study",)), share=0.15),
     Case("regress", "regress -o results --configs nano --seeds 1 --filter stack --jobs 1", ("results",),
          grows=frozenset(("results",)), share=0.15),
-    Case("simulate", f"simulate n.safetensors photo.png --config nano {SMALL} --waves out.fst", ("out.fst",), share=0.15),
+    Case("simulate", f"simulate n.safetensors photo.png --config nano {SMALL} --waves out.fst",
+         ("out.fst",), share=0.15),
 )  # fmt: skip
 SIMULATED = ("regress", "simulate")
 """Those that build a simulator, which takes a minute the first time."""
@@ -113,7 +114,7 @@ def make_world(folder: Path, notes: Path) -> None:
         ending = start(run, line.split(), folder, notes, Disturbance()).wait(300)
         if ending.code != 0:
             raise RuntimeError(f"{line}: {ending.message.strip()}")
-    shutil.copyfile(sorted((folder / "photos").glob("*.png"))[0], folder / "photo.png")
+    shutil.copyfile(min((folder / "photos").glob("*.png")), folder / "photo.png")
 
 
 def import_all() -> None:
@@ -146,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/software_faults.json"))
     parser.add_argument("--kills", type=int, default=36, help="of a quick command")
-    parser.add_argument("--others", type=int, default=4, help="of a quick command and each other kind of fault")
+    parser.add_argument("--others", type=int, default=4, help="of a quick command, of each other kind")
     parser.add_argument("--commands", help="names, with commas; all but those with a simulator otherwise")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("KESTREL_SEED", "1")))
     options = parser.parse_args(arguments)

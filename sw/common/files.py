@@ -1,8 +1,8 @@
 """Output files that appear completely or not at all.
 
 Everything is written under a temporary name in the same folder as its destination and renamed at the end, so
-that an error or an interruption leaves nothing behind and never half of a file. What a process that was killed
-leaves of this, the next one that writes the same output removes. A location that cannot be written is refused
+that an error or an interruption leaves nothing behind and never half of a file. What a process that was
+killed leaves of this, the next one that writes the same output removes. A location that cannot be written is refused
 with ``InputError``, and ``check_output`` does so before a long computation starts.
 """
 

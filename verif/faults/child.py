@@ -24,8 +24,8 @@ _WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended. code: its exit code, None if a signal ended it; signal: that signal, or 0; message:
-    what it wrote to standard error; changes: how often it was about to change a file, opening one for writing
+    """How a process ended. code: its exit code, None if a signal ended it; signal: that signal, or 0;
+    message: what it wrote to standard error; changes: how often it was about to change a file, opening one for writing
     included; reads: how often it opened one for reading; both in the folder where it ran, and 0 after a
     signal."""
 
@@ -51,20 +51,21 @@ class Disturbance:
 
 
 def start(command: Command, arguments: list[str], folder: Path, notes: Path, what: Disturbance) -> "Running":
-    """Begins a command in ``folder``. ``notes`` is a folder elsewhere, for what it prints."""
+    """Begins a command in ``folder``. ``notes`` is a folder elsewhere, for what it counts."""
     sys.stdout.flush()
     sys.stderr.flush()
     notes.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
+    reading, writing = os.pipe()  # a file would be held to ``file_size`` as well
     pid = os.fork()
     if pid:
-        return Running(pid, notes, what, begun)
+        os.close(writing)
+        return Running(pid, reading, notes, what, begun)
     code = 70
     try:
         os.setsid()  # what it starts itself is killed with it
-        for name, descriptor in (("out", 1), ("err", 2)):
-            opened = os.open(notes / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.dup2(opened, descriptor)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(writing, 2)
         os.chdir(folder)
         watch = _Watch(folder.resolve(), what)
         sys.addaudithook(watch.event)
@@ -86,15 +87,18 @@ def start(command: Command, arguments: list[str], folder: Path, notes: Path, wha
 class Running:
     """A process that was started."""
 
-    def __init__(self, pid: int, notes: Path, what: Disturbance, begun: float) -> None:
-        self.pid, self.notes, self.what, self.begun = pid, notes, what, begun
+    def __init__(self, pid: int, messages: int, notes: Path, what: Disturbance, begun: float) -> None:
+        self.pid, self.messages, self.notes, self.what, self.begun = pid, messages, notes, what, begun
+        os.set_blocking(messages, False)
 
     def wait(self, limit: float) -> Ending:
         """Its end, which comes by SIGKILL after ``limit`` seconds at the latest; then it counts as a hang
         (``Ending.seconds`` is ``limit`` or more)."""
         deadline = self.begun + (limit if self.what.after is None else min(self.what.after, limit))
+        said = b""
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
+            said += self._said()
             if pid:
                 break
             if time.monotonic() >= deadline:
@@ -104,13 +108,22 @@ class Running:
             time.sleep(0.002)
         seconds = time.monotonic() - self.begun
         _end(self.pid)
-        message = (self.notes / "err").read_text(encoding="utf-8", errors="replace")
+        os.close(self.messages)
+        message = said.decode("utf-8", "replace")
         counts = self.notes / "counts"
         changes, reads = map(int, counts.read_text().split()) if counts.is_file() else (0, 0)
         counts.unlink(missing_ok=True)
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = None if killed else os.WEXITSTATUS(status)
         return Ending(code, killed, message, seconds, changes, reads)
+
+    def _said(self) -> bytes:
+        """What it has written to standard error since the last call."""
+        found = b""
+        with suppress(BlockingIOError):
+            while part := os.read(self.messages, 1 << 16):
+                found += part
+        return found
 
 
 def _end(group: int) -> None:
