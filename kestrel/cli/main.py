@@ -25,6 +25,7 @@ from kestrel.cli.help.layout import lay_out
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import DISK_ERRORS
 from kestrel.sw.common.provenance import DISTRIBUTION
 
 COMMANDS = {
@@ -155,6 +156,8 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return EXIT_INTERRUPTED
     except OSError as error:
+        if error.errno in DISK_ERRORS:  # of a log, a lock or a part that is kept
+            return _refuse(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
         if not _named_by_user(error, arguments):
             raise
         return _refuse(f"{error.filename}: {error.strerror}")

@@ -2,8 +2,8 @@
 
 Everything is written under a temporary name in the same folder as its destination and renamed at the end, so
 that an error or an interruption leaves nothing behind and never half of a file. What a process that was
-killed leaves of this, the next one that writes the same output removes. A location that cannot be written is refused
-with ``InputError``, and ``check_output`` does so before a long computation starts.
+killed leaves of this, the next one that writes the same output removes. A location that cannot be written is
+refused with ``InputError``, and ``check_output`` does so before a long computation starts.
 """
 
 import errno
@@ -22,7 +22,8 @@ LISTING = ".kestrel-files"
 there, one a line; the path of a folder stands for all that is in it. A folder is only ever replaced if its
 own listing names everything in it."""
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""What a full or failing disk says."""
 
 
 def check_output(path: Path) -> None:
@@ -167,6 +168,6 @@ def _disk_errors(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except OSError as error:
         touched = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else ""
-        if error.errno in _DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
+        if error.errno in DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
             raise InputError(f"output {path} cannot be written: {error.strerror}") from error
         raise

@@ -25,9 +25,9 @@ _WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.
 @dataclass(frozen=True)
 class Ending:
     """How a process ended. code: its exit code, None if a signal ended it; signal: that signal, or 0;
-    message: what it wrote to standard error; changes: how often it was about to change a file, opening one for writing
-    included; reads: how often it opened one for reading; both in the folder where it ran, and 0 after a
-    signal."""
+    message: what it wrote to standard error; changes: how often it was about to change a file, opening one
+    for writing included; reads: how often it opened one for reading; both in the folder where it ran, and 0
+    after a signal."""
 
     code: int | None
     signal: int
@@ -150,9 +150,10 @@ class _Watch:
         found = os.path.realpath(os.fsdecode(path))
         if not found.startswith(self.prefix):
             return
+        own = "/." in found[len(self.prefix) :]  # a temporary file of the command is no input
         if name == "open" and not _opens_for_writing(*arguments[1:3]):
-            self.reads += 1
-            if self.reads == self.what.at_read and self.what.damage and os.path.isfile(found):  # noqa: PTH113
+            self.reads += not own
+            if not own and self.reads == self.what.at_read and self.what.damage and os.path.isfile(found):  # noqa: PTH113
                 self.quiet = True
                 self.what.damage(Path(found))
                 self.quiet = False

@@ -11,6 +11,9 @@ from kestrel.sw.pictures.listing import find_pictures
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom of a query's part of its image, in pixels."""
 
+SIDE_MAX = 1e9
+"""What no side of a box comes to: beyond every picture, but still a number that can be rounded."""
+
 TRUTH_FILES = ("*.txt", "*.json", "*.pkl", "*.csv", "*.md", "*.dat", "*.mat")
 """Names of what benchmarks come with."""
 

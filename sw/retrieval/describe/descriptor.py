@@ -4,11 +4,11 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.places import recalled, remembered
 from kestrel.sw.retrieval.describe.foreign import read_foreign
@@ -160,7 +160,7 @@ def load_descriptors(path: str | Path) -> Descriptors:
         return _build(arrays, path)
     except InputError as error:
         raise InputError(f"{path}: {error}; allowed: a descriptor file written by describe") from error
-    except (ValueError, OSError, EOFError, BadZipFile, TypeError, AttributeError, KeyError) as error:
+    except ARCHIVE_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise InputError(f"{path}: not a readable descriptor file ({reason}); "
                          "allowed: a whole file written by describe") from error

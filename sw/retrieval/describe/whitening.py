@@ -211,7 +211,8 @@ def _metadata(content: bytes) -> object:
     """The JSON under our key in a safetensors file: eight bytes of header length, then the header."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    found = header.get("__metadata__", {}).get(METADATA_KEY) if isinstance(header, dict) else None
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    found = about.get(METADATA_KEY) if isinstance(about, dict) else None
     if not isinstance(found, str):
         raise InputError(f"not a whitening file (no {METADATA_KEY!r} metadata)")
     return json.loads(found)
