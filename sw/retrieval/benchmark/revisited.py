@@ -106,7 +106,8 @@ def _box(truth: dict[str, Any], where: str) -> Box | None:
     box = truth.get("bbx")
     if box is None:
         return None
-    if (not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) and abs(side) < SIDE_MAX for side in box)
+    if (not isinstance(box, list) or len(box) != 4
+            or not all(isinstance(side, int | float) and abs(side) < SIDE_MAX for side in box)
             or not (box[0] < box[2] and box[1] < box[3])):
         raise InputError(f"{where}: bbx is {str(box)[:60]}; allowed: left, top, right, bottom of a box")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
