@@ -53,19 +53,20 @@ class Whole:
             frozenset(path for path, found in files.items() if again.get(path) == found),
         )
 
-    def difference(self, folder: Path, found: Tree) -> str | None:
-        """What is not whole about the files ``found`` of the output in ``folder``; None for a whole one."""
+    def difference(self, folder: Path, found: Tree, *, loosely: bool = False) -> str | None:
+        """What is not whole about the files ``found`` of the output in ``folder``; None for a whole one.
+        ``loosely``: only their kinds count."""
         if missing := self.files.keys() - found.keys():
             return f"{min(missing)} is missing"
         if more := found.keys() - self.files.keys():
             return f"{min(more)} is too many"
         for path, content in found.items():
-            if path in self.same:
+            if path in self.same and not loosely:
                 if content != self.files[path]:
                     return f"{path} has another content"
             elif (kind := file_kind(folder / path)) != self.kinds[path]:
                 return f"{path} is {kind}, not {self.kinds[path]}"
-            elif abs((folder / path).stat().st_size - self.sizes[path]) > self.slack:
+            elif not loosely and abs((folder / path).stat().st_size - self.sizes[path]) > self.slack:
                 return f"{path} is of another size"
         return None
 

@@ -40,7 +40,8 @@ class Case:
     arguments: with ``outputs``, paths in the folder where it runs. grows: outputs that are written piece by
     piece, of which an earlier state is no loss (a log, rows, features of a report). refuses_itself: the
     command is refused after it has ended well, as what it adds is there. earlier: arguments that make another
-    output in the same places; "": the same ones. share: of the faults that a quick command gets.
+    output in the same places; "": the same ones. dated: outputs say when they were made. share: of the
+    faults that a quick command gets.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Case:
     grows: frozenset[str] = frozenset()
     refuses_itself: bool = False
     earlier: str = ""
+    dated: bool = False
     share: float = 1
 
 
@@ -72,7 +74,8 @@ class Trial:
         self.report = Report()
         first, self.plain = self._undisturbed("first")
         second, _ = self._undisturbed("second")
-        self.whole = {o: Whole.of(first, o, part(snapshot(second), o)) for o in case.outputs}
+        again = {} if case.dated else snapshot(second)
+        self.whole = {o: Whole.of(first, o, part(again, o)) for o in case.outputs}
         self.sizes = [size for whole in self.whole.values() for size in whole.sizes.values()]
         shutil.rmtree(second)
         self.earlier = first
@@ -81,11 +84,12 @@ class Trial:
             self.earlier, _ = self._undisturbed("earlier", case.earlier)
 
     def _undisturbed(self, name: str, arguments: str = "") -> tuple[Path, Ending]:
-        folder = self._folder(name, self.world)
+        """A run in the folder of all runs, as some outputs say where their inputs are; kept as ``name``."""
+        folder = self._folder("run", self.world)
         ending = self._start(folder, Disturbance(), arguments).wait(LIMIT)
         if ending.code != 0:
             raise RuntimeError(f"{self.case.name}: {ending.message.strip() or ending}")
-        return folder, ending
+        return self._folder(name, folder), ending
 
     def _folder(self, name: str, like: Path) -> Path:
         folder = self.room / name
@@ -158,7 +162,9 @@ class Trial:
                 saved.append((path, (original if original.is_file() else self.earlier / name).read_bytes()))
         for path, content in saved:
             path.write_bytes(content)
-        problems = list(self._refused(folder, before, ending))
+        # A picture that cannot be read is left out, with a warning: the output is of another content then.
+        loosely = ending.code == 0
+        problems = list(self._refused(folder, before, ending, loosely=loosely))
         return label, problems + list(self._again(folder, before))
 
     def _two(self, folder: Path, before: Tree) -> tuple[str, list[str]]:
@@ -177,17 +183,21 @@ class Trial:
 
     # --- what must hold ----------------------------------------------------------------------------------
 
-    def _after(self, folder: Path, before: Tree, ending: Ending) -> Iterator[str]:
+    def _after(
+        self, folder: Path, before: Tree, ending: Ending, *, loosely: bool = False
+    ) -> Iterator[str]:
         if ending.seconds >= LIMIT:
             yield "did not end"
         if "Traceback" in ending.message:
             yield f"a traceback: {ending.message.strip()[-300:]}"
-        yield from self._states(folder, before)
+        yield from self._states(folder, before, loosely=loosely)
 
-    def _refused(self, folder: Path, before: Tree, ending: Ending) -> Iterator[str]:
+    def _refused(
+        self, folder: Path, before: Tree, ending: Ending, *, loosely: bool = False
+    ) -> Iterator[str]:
         """A process that lived: it ended well or said in one line why not."""
         self.report.ended[f"exit code {ending.code}" if not ending.signal else f"signal {ending.signal}"] += 1
-        yield from self._after(folder, before, ending)
+        yield from self._after(folder, before, ending, loosely=loosely)
         yield from self._says(ending)
         yield from (f"left behind: {path}" for path in self._litter(folder, before))
 
@@ -199,11 +209,15 @@ class Trial:
         elif ending.code == 2 and len(lines) != 1:
             yield f"{len(lines)} lines of error: {ending.message.strip()[-300:]}"
 
-    def _states(self, folder: Path, before: Tree, *, whole: bool = False) -> Iterator[str]:
+    def _states(
+        self, folder: Path, before: Tree, *, whole: bool = False, loosely: bool = False
+    ) -> Iterator[str]:
+        """What is wrong with the files: outputs must be as they were, unless they must be ``whole``, or as an
+        undisturbed run makes them, with ``loosely`` of the same kinds only."""
         after = snapshot(folder)
         for output, made in self.whole.items():
             found, was = part(after, output), part(before, output)
-            difference = made.difference(folder, found)
+            difference = made.difference(folder, found, loosely=loosely)
             untouched = found == was and not whole
             if difference and not untouched and (whole or output not in self.case.grows):
                 yield f"{output} is neither as it was nor whole: {difference}"

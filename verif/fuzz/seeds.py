@@ -152,6 +152,7 @@ whitenings = ["none", "after"]
 [[data]]
 name = "scenes"
 folder = "scenes"
+training = "train"
 size = 48
 [[networks]]
 name = "squeezenet1_1"

@@ -169,7 +169,7 @@ TARGETS: dict[str, Target] = {
         _pictures("a.jpg", "b.jpg", "c.jpg"),
     ),
     "per-query": Target(
-        "q.csv", lambda _: [b"query,split,rank,average_precision\na.jpg,all,1,0.5\nb.jpg,all,3,0.25\n"],
+        "q.csv", lambda _: [b"query,split,positives,first,ap\na.jpg,all,1,1,0.5\nb.jpg,all,3,2,0.25\n"],
         read_per_query, TEXT,
     ),
     "picture": Target("photo.png", lambda _: seeds.pictures(), open_image, BYTES, share=0.5),

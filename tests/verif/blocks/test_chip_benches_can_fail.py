@@ -26,13 +26,14 @@ FAULTS = {
         "(causes|core_start|interrupts|busy): item",
     ),
     "a ROM is checked a word short": (
-        "chip.rom_check", ANY, "with m.If(address == words):", "with m.If(address + 1 == words):", "check: item",
+        "chip.rom_check", ANY, "with m.If(address == words):", "with m.If(address + 1 == words):",
+        "check: item",
     ),
     "the last word of the table counts as beyond it": (
         "chip.table_watch", ANY, "address >= self.words", "address + 1 >= self.words", "inconsistent: item",
     ),
     "what is thrown away ends a beat late": (
-        "chip.stream_input", WIDE, "with m.Elif(valid & last):", "with m.Elif(valid & last & take & ~inside):",
+        "chip.stream_input", WIDE, "with m.Elif(valid & last):", "with m.Elif(valid & last & ~inside):",
         ": item",
     ),
     "a packet that was cut short is not closed": (

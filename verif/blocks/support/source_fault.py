@@ -41,12 +41,11 @@ def run_changed(fault: SourceFault, folder: Path, seed: int) -> None:
     """Runs the bench on the block with the fault. Raises BenchFailed, as it should, and ValueError as
     ``changed_module`` does."""
     make = block_maker(fault.block)
-    original = type(make(fault.config))
+    original = inspect.signature(make).return_annotation
     module = changed_module(original.__module__, fault.old, fault.new)
     # What makes the block takes its class from its globals.
-    broken = type(make)(
-        make.__code__, make.__globals__ | {original.__name__: vars(module)[original.__name__]}
-    )
+    names = make.__globals__ | {original.__name__: vars(module)[original.__name__]}
+    broken = type(make)(make.__code__, names)
     files = []
     for file in verilog_files(broken(fault.config)):
         files.append(folder / file.name)
