@@ -69,7 +69,7 @@ CASES = (
     Case("allocate", "allocate random:3 --calibrate photos --network vgg16/32:pool1 --bits-per-weight 4 "
          f"--trials 0 --rounds 0 --pictures 1 {SMALL} --plot out.svg", ("out.svg",), share=0.6),
     Case("export", f"export n.safetensors --config nano {SMALL} -o rom", ("rom",)),
-    Case("export, models", "export n.safetensors --onnx out.onnx --float out.safetensors",
+    Case("export models", "export n.safetensors --onnx out.onnx --float out.safetensors",
          ("out.onnx", "out.safetensors")),
     Case("verilog", "verilog --config nano -o rtl", ("rtl",), share=0.4),
     Case("plan", f"plan n.safetensors --config nano {SMALL} -o out.png", ("out.png",),

@@ -7,16 +7,26 @@ from typing import Any
 
 import cocotb
 
-from kestrel.hw.spec.registers import BY_NAME, CORE_CAUSES
+from kestrel.hw.spec.registers import CORE_CAUSES
 from kestrel.hw.spec.status import ERROR_BITS
+from kestrel.verif.blocks.chip.control.crosses import (
+    CAUSES,
+    COMMANDS,
+    asked,
+    cause_moments,
+    command_states,
+    every_cause,
+    every_command,
+    look_at_causes,
+    look_at_commands,
+)
 from kestrel.verif.blocks.chip.control.model import GOOD, Control
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
+from kestrel.verif.blocks.support.observed import Observed
 from kestrel.verif.blocks.support.run import BLOCK_VARIABLE
 from kestrel.verif.blocks.support.simulator import fail, rng
 
 STARTUP = os.environ[BLOCK_VARIABLE].endswith("_checked")
-COMMANDS = tuple(f.name for f in BY_NAME["control"].fields)
-CAUSES = tuple(f.name for f in BY_NAME["error"].fields)
 SIZES = ((0, 0), (24, 32), (24, 31), (23, 32), (0, 32), (24, 0))
 
 
@@ -32,10 +42,6 @@ def quiet(source: Random, **known: Any) -> dict[str, Any]:
         "write_refused": 0, "rst": 0,
     }  # fmt: skip
     return row | known
-
-
-def command(*names: str) -> dict[str, int]:
-    return {name: int(name in names) for name in COMMANDS}
 
 
 @cocotb.test()
@@ -59,7 +65,7 @@ async def any_course(dut):
             }
             commands = [name for name in COMMANDS if source.random() < (0.2 if name == "start" else 0.04)]
             yield quiet(
-                source, request=command(*commands), image={"height": height, "width": width},
+                source, request=asked(*commands), image={"height": height, "width": width},
                 errors=dict.fromkeys(CAUSES, 0) | {source.choice(CAUSES): int(source.random() < 0.1)},
                 rst=int(source.random() < 0.004),
                 **levels, **rare, **{name: int(source.random() < 0.8) for name in GOOD},
@@ -78,21 +84,21 @@ async def frames_and_checks(dut):
 
     def check(*, asked: bool) -> Iterator[dict[str, Any]]:
         if asked:
-            yield quiet(source, request=command("check"))
+            yield quiet(source, request=asked("check"))
         else:
             yield quiet(source)
         for _ in range(source.randint(1, 6)):
             if source.random() < 0.05:
-                yield quiet(source, check_busy=1, request=command("abort"))
+                yield quiet(source, check_busy=1, request=asked("abort"))
                 return
-            yield quiet(source, check_busy=1, request=command(*source.sample(("start", "check"), 1)))
+            yield quiet(source, check_busy=1, request=asked(*source.sample(("start", "check"), 1)))
         good = source.choice((dict.fromkeys(GOOD, 1), {name: source.getrandbits(1) for name in GOOD}))
         yield quiet(source, check_done=1, **good)
         ended["checked"] += 1
 
     def frame() -> Iterator[dict[str, Any]]:
         how = source.choice(("start", "continuous"))
-        asks = {"request": command("start")} if how == "start" else {"continuous": 1, "waiting": 1}
+        asks = {"request": asked("start")} if how == "start" else {"continuous": 1, "waiting": 1}
         yield quiet(source, **asks)
         if not model.starting:
             return
@@ -101,13 +107,13 @@ async def frames_and_checks(dut):
             kind = source.random()
             if kind < 0.05:
                 ended["aborted"] += 1
-                yield quiet(source, core_busy=1, request=command(source.choice(("abort", "soft_reset"))))
+                yield quiet(source, core_busy=1, request=asked(source.choice(("abort", "soft_reset"))))
                 return
             if kind < 0.1:
                 ended["watched"] += 1
                 yield quiet(source, core_busy=1, **{source.choice(("inconsistent", "exceeded")): 1})
                 return
-            yield quiet(source, core_busy=1, request=command(*source.sample(COMMANDS[3:], n % 2)))
+            yield quiet(source, core_busy=1, request=asked(*source.sample(COMMANDS[3:], n % 2)))
         if source.random() < 0.5:
             ended["failed"] += 1
             yield quiet(source, core_error=source.choice(CORE_CAUSES).bit)
@@ -130,3 +136,24 @@ async def frames_and_checks(dut):
     await lockstep(Block(dut), model, rows())
     if min(ended.values()) < 5:
         raise fail(f"frames and checks by their ends: {ended}; at least 5 of each were expected")
+
+
+@cocotb.test()
+async def every_command_in_every_state(dut):
+    source = rng("commands")
+    model = Control(STARTUP)
+    observed = Observed(
+        model, "command x state", command_states(startup=STARTUP), lambda: look_at_commands(model)
+    )
+    idle = quiet(source, image={"height": 0, "width": 0})
+    await lockstep(Block(dut), observed, every_command(idle, startup=STARTUP))
+    observed.finish()
+
+
+@cocotb.test()
+async def every_cause_at_every_moment(dut):
+    source = rng("causes")
+    observed = Observed(Control(STARTUP), "cause x moment", cause_moments(), lambda: look_at_causes)
+    idle = quiet(source, image={"height": 0, "width": 0})
+    await lockstep(Block(dut), observed, every_cause(idle, startup=STARTUP))
+    observed.finish()

@@ -1,7 +1,7 @@
 """Bench of the register file: any reads and writes, of registers and beside them, while it is busy or not,
 with causes set in the same cycle as they are cleared."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any
 
@@ -11,6 +11,7 @@ from kestrel.hw.spec.registers import ADDRESS_BITS, BY_NAME, REGISTER_BITS, REGI
 from kestrel.hw.spec.status import COUNTER_BITS
 from kestrel.verif.blocks.chip.register_file.model import BY_WORD, RegisterFile
 from kestrel.verif.blocks.support.lockstep import Block, lockstep
+from kestrel.verif.blocks.support.observed import Bin, Observed
 from kestrel.verif.blocks.support.simulator import pauses, rng
 
 
@@ -58,20 +59,31 @@ async def any_access(dut):
     await lockstep(Block(dut), RegisterFile(), rows())
 
 
+STATES = ("idle", "busy")
+
+
+def accesses() -> list[Bin]:
+    """Each register, read and written, while the chip is busy and while it is not."""
+    return [(r.name, access, state) for r in REGISTERS for access in ("read", "write") for state in STATES]
+
+
+def look(row: Mapping[str, Any], outputs: Mapping[str, Any]) -> Iterator[Bin]:
+    """Bins of a cycle. Only with a byte that is strobed a register counts as written."""
+    del outputs
+    state = STATES[row["busy"]]
+    written = row["write"] and row["wstrb"]
+    for access, address, holds in (("read", row["raddr"], True), ("write", row["waddr"], written)):
+        if holds and address in BY_WORD and not row["rst"]:
+            yield BY_WORD[address].name, access, state
+
+
 @cocotb.test()
 async def every_register_in_every_state(dut):
     """Each word of each register, and those beside them, written and read while busy and while not: with all
     ones, with none, and with each byte alone."""
     source = rng("registers")
-    places = [n for n, r in BY_WORD.items() if r.count == 1] + [
-        0x15,
-        0x1FF,
-        0x200,
-        0x2FF,
-        0x300,
-        0x307,
-        0x308,
-    ]
+    places = [n for n, r in BY_WORD.items() if r.count == 1]
+    places += [0x15, 0x1FF, 0x200, 0x2FF, 0x300, 0x307, 0x308]  # ends of the counters' words, and beyond
 
     def rows() -> Iterator[dict[str, Any]]:
         yield inputs(source, False, rst=1)
@@ -82,4 +94,6 @@ async def every_register_in_every_state(dut):
                         yield inputs(source, busy, write=1, waddr=place, raddr=place, wdata=data,
                                      wstrb=strobes)  # fmt: skip
 
-    await lockstep(Block(dut), RegisterFile(), rows())
+    observed = Observed(RegisterFile(), "register x access x busy", accesses(), lambda: look)
+    await lockstep(Block(dut), observed, rows())
+    observed.finish()
