@@ -1,8 +1,9 @@
 """Every command that writes, killed, out of room, with an input that fails, and twice at once.
 
 Each command runs on small inputs in processes that are forks of this one, is disturbed at random, and is then
-given again. Nothing may be half written or lost, and the second run must end as an undisturbed one. Prints
-and writes counts by command and fault; ends with exit code 1 if anything did not hold.
+given again. Nothing may be half written or lost, and the second run must end as an undisturbed one. Writes
+counts by fault, a line of JSON a command; commands that are there are not tried again. Ends with exit code 1
+if anything did not hold.
 
     .venv/bin/python bench/software_faults.py                    # some 600 kills and 200 other faults
     .venv/bin/python bench/software_faults.py --kills 4 --others 2 --commands compress,export
@@ -137,7 +138,7 @@ def try_case(case: Case, world: Path, room: Path, options: argparse.Namespace) -
         trial.run(kind, others)
     report = trial.report
     return {
-        "command": case.name, "runs": dict(report.runs), "ended": dict(report.ended),
+        "command": case.name, "seed": options.seed, "runs": dict(report.runs), "ended": dict(report.ended),
         "temporary_files_of_killed_runs": report.leftovers, "seconds": round(time.monotonic() - begun, 1),
         "complaints": report.complaints,
     }  # fmt: skip
@@ -146,7 +147,7 @@ def try_case(case: Case, world: Path, room: Path, options: argparse.Namespace) -
 def main(arguments: list[str] | None = None) -> int:
     """Returns 0, 1 if something did not hold, 2 for input that cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/software_faults.json"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/bench/software_faults.jsonl"))
     parser.add_argument("--kills", type=int, default=36, help="of a quick command")
     parser.add_argument("--others", type=int, default=4, help="of a quick command, of each other kind")
     parser.add_argument("--commands", help="names, with commas; all but those with a simulator otherwise")
@@ -158,18 +159,20 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"command {unknown[0]!r}; allowed: {', '.join(names)}", file=sys.stderr)
         return 2
     import_all()
-    lines = []
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.touch()
+    done = {json.loads(line)["command"] for line in options.output.read_text(encoding="utf-8").splitlines()}
     with tempfile.TemporaryDirectory(prefix="kestrel-faults-") as folder:
         make_world(Path(folder, "world"), Path(folder, "notes"))
         for case in CASES:
-            if case.name in wanted:
-                lines.append(try_case(case, Path(folder, "world"), Path(folder, "room"), options))
-                print(json.dumps(lines[-1]), flush=True)
-    total = sum((Counter(line["runs"]) for line in lines), Counter[str]())
-    complaints = [text for line in lines for text in line["complaints"]]
-    summary = {"seed": options.seed, "runs": dict(total), "complaints": len(complaints), "commands": lines}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+            if case.name in wanted and case.name not in done:
+                line = json.dumps(try_case(case, Path(folder, "world"), Path(folder, "room"), options))
+                with options.output.open("a", encoding="utf-8") as results:
+                    results.write(line + "\n")
+                print(line, flush=True)
+    found = [json.loads(line) for line in options.output.read_text(encoding="utf-8").splitlines()]
+    total = sum((Counter(entry["runs"]) for entry in found), Counter[str]())
+    complaints = [text for entry in found for text in entry["complaints"]]
     print(f"{sum(total.values())} faults, {len(complaints)} complaints: {options.output}")
     return 1 if complaints else 0
 

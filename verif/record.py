@@ -79,10 +79,12 @@ def bad_files(path: Path) -> dict[str, Any]:
 
 def software_faults(path: Path) -> dict[str, Any]:
     """Of commands under faults."""
-    found = _object(path)
+    lines = _lines(path)
     return {
-        "runs": found["runs"], "complaints": found["complaints"], "commands": len(found["commands"]),
-        "seed": found["seed"],
+        "runs": dict(sum((Counter(line["runs"]) for line in lines), Counter[str]())),
+        "complaints": sum(len(line["complaints"]) for line in lines),
+        "commands": len({line["command"] for line in lines}),
+        "seeds": sorted({line["seed"] for line in lines}),
     }  # fmt: skip
 
 

@@ -30,8 +30,8 @@ RUNS = {
         {"proofs": 2, "claims": 7, "seconds": 3.2},
     ),
     "software_faults": (
-        {"runs": {"killed": 9}, "complaints": 0, "commands": [{}, {}], "seed": 4},
-        {"runs": {"killed": 9}, "complaints": 0, "commands": 2, "seed": 4},
+        [{"command": name, "runs": {"killed": 9}, "complaints": ["x"], "seed": 4} for name in ("a", "b")],
+        {"runs": {"killed": 18}, "complaints": 2, "commands": 2, "seeds": [4]},
     ),
 }  # fmt: skip
 
