@@ -113,7 +113,7 @@ def make_world(folder: Path, notes: Path) -> None:
             for path in (folder / "more").glob("*.png"):
                 path.rename(folder / "others" / f"other-{path.name}")
             shutil.rmtree(folder / "more")
-        ending = start(run, line.split(), folder, notes, Disturbance()).wait(300)
+        ending = start(run, [str(word) for word in line.split()], folder, notes, Disturbance()).wait(300)
         if ending.code != 0:
             raise RuntimeError(f"{line}: {ending.message.strip()}")
     shutil.copyfile(min((folder / "photos").glob("*.png")), folder / "photo.png")

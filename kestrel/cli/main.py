@@ -153,7 +153,9 @@ def run(arguments: Sequence[str]) -> int:
         return _refuse(error.format_message() + _given(error.format_message(), arguments))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except typer.Abort:
+    except typer.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # of a file that ends too soon; nobody has interrupted
+            raise error.__cause__ from None
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno in DISK_ERRORS:  # of a log, a lock or a part that is kept

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.origin import ORIGIN, Origin
-from kestrel.sw.common.temporary import abandoned, beside, exchange
+from kestrel.sw.common.temporary import abandoned, beside, exchange, replace_text
 
 LISTING = ".kestrel-files"
 """The file, in each folder that ``atomic_directory`` wrote, that names the paths in it of what was written
@@ -54,7 +54,7 @@ def check_output_directory(path: Path, origin: Origin, *, force: bool = False) -
             f"output folder {path} holds files that are not an earlier output ({', '.join(foreign[:3])}"
             f"{', ...' if len(foreign) > 3 else ''}); name another folder or empty it"
         )
-    if force or not any(path.iterdir()):
+    if force or not _entries(path) - {LISTING}:  # a run that was killed at once has left its listing alone
         return
     if (difference := origin.difference(path)) is not None:
         raise InputError(f"output folder {path} holds {difference}; allowed: another folder, or --force, "
@@ -73,8 +73,8 @@ def claim_directory(path: Path, origin: Origin, names: Sequence[str], *, force: 
                 if entry.name not in kept:
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         path.mkdir(exist_ok=True)
-        # The listing first: an interruption between the two leaves a folder of an unknown run, not of files.
-        (path / LISTING).write_text("".join(f"{name}\n" for name in (*names, ORIGIN)), encoding="utf-8")
+        # The listing first: an interruption between the two leaves a folder of no run, not one of files.
+        replace_text(path / LISTING, "".join(f"{name}\n" for name in (*names, ORIGIN)))
         origin.write(path)
 
 

@@ -32,6 +32,16 @@ def abandoned(name: str) -> bool:
     return found is not None and found[1] == _machine() and not _runs(int(found[2]))
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file that is there with all of its text or not at all. Raises OSError."""
+    temporary = beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def exchange(first: Path, second: Path) -> bool:
     """Lets two files or folders change places, in one step; returns whether the system can do that here."""
     swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -79,9 +79,9 @@ def any_text(source: Random, data: bytes, seeds: Sequence[bytes]) -> bytes:
 def json_value(source: Random, value: Any) -> Any:
     """A JSON value with one place in it changed."""
     places = list(_places(value))
-    container, key = source.choice(places) if places else (None, None)
-    if container is None:
+    if not places:
         return source.choice(_VALUES)
+    container, key = source.choice(places)
     kind = source.randrange(6)
     if kind == 0:
         del container[key]

@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def _vectors(count: int = 40) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _archive(**arrays: np.ndarray) -> bytes:
+def _archive(**arrays: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()

@@ -9,7 +9,13 @@ import pytest
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common import files
-from kestrel.sw.common.files import LISTING, atomic_directory, atomic_write, check_output_directory
+from kestrel.sw.common.files import (
+    LISTING,
+    atomic_directory,
+    atomic_write,
+    check_output_directory,
+    claim_directory,
+)
 from kestrel.sw.common.origin import ORIGIN, Origin
 from kestrel.sw.common.temporary import abandoned, beside, exchange
 
@@ -78,6 +84,20 @@ def test_a_folder_with_what_a_killed_run_left_is_still_an_output(tmp_path):
     with atomic_write(target / "page.html") as temporary:
         temporary.write_text("new")
     assert names(target) == [LISTING, ORIGIN, "page.html"]
+
+
+def test_a_folder_that_was_only_claimed_is_nobodys(tmp_path):
+    """A run that is killed between its listing and its origin leaves the one without the other."""
+    target = tmp_path / "report"
+    claim_directory(target, RUN, ("page",))
+    (target / ORIGIN).unlink()
+    other = Origin("a report", {"seed": 2})
+    claim_directory(target, other, ("page",))
+    assert other.difference(target) is None
+    (target / "page").write_text("")
+    (target / ORIGIN).unlink()
+    with pytest.raises(InputError, match="does not say what made it"):
+        claim_directory(target, other, ("page",))
 
 
 def test_two_folders_change_places(tmp_path):

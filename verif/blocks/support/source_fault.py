@@ -4,7 +4,7 @@ import inspect
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from kestrel.hw.emit.verilog import verilog_files
 from kestrel.hw.spec.engine_config import EngineConfig
@@ -45,7 +45,7 @@ def run_changed(fault: SourceFault, folder: Path, seed: int) -> None:
     module = changed_module(original.__module__, fault.old, fault.new)
     # What makes the block takes its class from its globals.
     names = make.__globals__ | {original.__name__: vars(module)[original.__name__]}
-    broken = type(make)(make.__code__, names)
+    broken = FunctionType(inspect.unwrap(make).__code__, names)
     files = []
     for file in verilog_files(broken(fault.config)):
         files.append(folder / file.name)

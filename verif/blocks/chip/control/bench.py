@@ -82,8 +82,8 @@ async def frames_and_checks(dut):
     model = Control(STARTUP)
     ended = dict.fromkeys(("done", "failed", "aborted", "watched", "checked"), 0)
 
-    def check(*, asked: bool) -> Iterator[dict[str, Any]]:
-        if asked:
+    def check(*, wanted: bool) -> Iterator[dict[str, Any]]:
+        if wanted:
             yield quiet(source, request=asked("check"))
         else:
             yield quiet(source)
@@ -126,8 +126,8 @@ async def frames_and_checks(dut):
         yield quiet(source, rst=1, identified=0)
         for _ in range(400):
             if model.owed:
-                yield from check(asked=False)
-            yield from check(asked=True) if source.random() < 0.3 else frame()
+                yield from check(wanted=False)
+            yield from check(wanted=True) if source.random() < 0.3 else frame()
             for _ in range(source.choice((0, 1, 3))):
                 yield quiet(source, closing=source.getrandbits(1))
             if source.random() < 0.05:
