@@ -80,7 +80,7 @@ def _read_truth(path: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]
     else:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also for a number of too many digits
             raise InputError(f"{path}: not JSON ({error}); allowed: {_FORM}") from error
     parts = [content.get(key) if isinstance(content, dict) else None for key in ("imlist", "qimlist", "gnd")]
     for key, part, kind in zip(("imlist", "qimlist", "gnd"), parts, (str, str, dict), strict=True):

@@ -54,7 +54,7 @@ async def any_course(dut):
             ("continuous", "core_busy", "closing", "check_busy", "identified", "waiting"), 0
         )
         yield quiet(source, rst=1)
-        for _ in range(6000):
+        for _ in range(2500):
             for name in levels:
                 if source.random() < (0.3 if levels[name] and name not in {"identified", "waiting"} else 0.1):
                     levels[name] ^= 1

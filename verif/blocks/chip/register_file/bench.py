@@ -53,7 +53,7 @@ async def any_access(dut):
 
     def rows() -> Iterator[dict[str, Any]]:
         yield inputs(source, False, rst=1)
-        for _ in range(6000):
+        for _ in range(2500):
             yield inputs(source, not idle(), rst=int(source.random() < 0.002))
 
     await lockstep(Block(dut), RegisterFile(), rows())
