@@ -168,6 +168,9 @@ def _disk_errors(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except OSError as error:
         touched = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else ""
-        if error.errno in DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
-            raise InputError(f"output {path} cannot be written: {error.strerror}") from error
+        # NumPy tells of a full disk without saying so: "9 requested and 5 written".
+        short = error.errno is None and "requested and" in str(error)
+        if short or error.errno in DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
+            reason = "the disk is full" if short else error.strerror
+            raise InputError(f"output {path} cannot be written: {reason}") from error
         raise
