@@ -26,7 +26,7 @@ MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test verilog roms regress bench study embedded diagrams docs lint clean
+.PHONY: help setup run test verilog roms regress nightly bench study embedded diagrams docs lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,13 @@ roms: $(INSTALLED) | build ## write the ROM images to build/rom (NETWORK=FILE, C
 
 regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
 	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)
+
+nightly: regress | build ## the nightly set and its siblings: slow tests, mutants, bad files, faults of commands (a night)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m regress
+	$(BIN)/python -m kestrel.verif.coverage.benches build/coverage-benches
+	$(BIN)/python -m kestrel.verif.fuzz build/bad-files.jsonl --count 1000000 --seed $$(date +%Y%m%d)
+	$(BIN)/python bench/software_faults.py
+	$(BIN)/python -m kestrel.verif.mutants build/mutants.jsonl --count 100 --seed $$(date +%Y%m%d) --frames
 
 bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goes to build/bench
 	@for script in $(BENCHES); do \

@@ -204,6 +204,8 @@ def _decode_whitening(
     values: list[int], base: int, dimensions: int, channels: int, pairs: bool, at_once: int
 ) -> IntegerWhitening:
     count = dimensions * (1 + pairs)
+    if not count:
+        raise InputError("descriptor ROM: a whitening to 0 dimensions; allowed: 1 or more")
     matrix: list[np.ndarray] = []
     offsets: list[int] = []
     scales: list[int] = []

@@ -132,8 +132,8 @@ def _manifest(found: object) -> Manifest:
         _require(
             f"files[{n}].name",
             entry.name,
-            re.fullmatch(r"\w[\w.-]*", entry.name) is not None,
-            "a plain file name",
+            re.fullmatch(r"\w[\w.-]{0,99}", entry.name) is not None,
+            "a plain file name of at most 100 characters",
         )
     for name, memory in memories.items():
         _require(

@@ -76,7 +76,7 @@ def load_config(text: str) -> EngineConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for a number of too many digits
         raise InputError(f"{path}: not a TOML file ({error})") from None
     base = values.pop("base", "edge")
     if base not in NAMED:

@@ -25,6 +25,7 @@ from kestrel.cli.help.layout import lay_out
 from kestrel.cli.output import input_warnings, print_anywhere, result_only
 from kestrel.cli.rules.declared import DeclaredCommand
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import DISK_ERRORS
 from kestrel.sw.common.provenance import DISTRIBUTION
 
 COMMANDS = {
@@ -152,9 +153,13 @@ def run(arguments: Sequence[str]) -> int:
         return _refuse(error.format_message() + _given(error.format_message(), arguments))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except typer.Abort:
+    except typer.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # of a file that ends too soon; nobody has interrupted
+            raise error.__cause__ from None
         return EXIT_INTERRUPTED
     except OSError as error:
+        if error.errno in DISK_ERRORS:  # of a log, a lock or a part that is kept
+            return _refuse(f"{error.filename or 'a file'} cannot be written: {error.strerror}")
         if not _named_by_user(error, arguments):
             raise
         return _refuse(f"{error.filename}: {error.strerror}")

@@ -1,13 +1,13 @@
 """Output files that appear completely or not at all.
 
 Everything is written under a temporary name in the same folder as its destination and renamed at the end, so
-that an error or an interruption leaves nothing behind and never half of a file. A location that cannot be
-written is refused with ``InputError``, and ``check_output`` does so before a long computation starts.
+that an error or an interruption leaves nothing behind and never half of a file. What a process that was
+killed leaves of this, the next one that writes the same output removes. A location that cannot be written is
+refused with ``InputError``, and ``check_output`` does so before a long computation starts.
 """
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,15 @@ from pathlib import Path, PurePosixPath
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.origin import ORIGIN, Origin
+from kestrel.sw.common.temporary import abandoned, beside, exchange, replace_text
 
 LISTING = ".kestrel-files"
 """The file, in each folder that ``atomic_directory`` wrote, that names the paths in it of what was written
 there, one a line; the path of a folder stands for all that is in it. A folder is only ever replaced if its
 own listing names everything in it."""
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""What a full or failing disk says."""
 
 
 def check_output(path: Path) -> None:
@@ -52,7 +54,7 @@ def check_output_directory(path: Path, origin: Origin, *, force: bool = False) -
             f"output folder {path} holds files that are not an earlier output ({', '.join(foreign[:3])}"
             f"{', ...' if len(foreign) > 3 else ''}); name another folder or empty it"
         )
-    if force or not any(path.iterdir()):
+    if force or not _entries(path) - {LISTING}:  # a run that was killed at once has left its listing alone
         return
     if (difference := origin.difference(path)) is not None:
         raise InputError(f"output folder {path} holds {difference}; allowed: another folder, or --force, "
@@ -71,8 +73,8 @@ def claim_directory(path: Path, origin: Origin, names: Sequence[str], *, force: 
                 if entry.name not in kept:
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         path.mkdir(exist_ok=True)
-        # The listing first: an interruption between the two leaves a folder of an unknown run, not of files.
-        (path / LISTING).write_text("".join(f"{name}\n" for name in (*names, ORIGIN)), encoding="utf-8")
+        # The listing first: an interruption between the two leaves a folder of no run, not one of files.
+        replace_text(path / LISTING, "".join(f"{name}\n" for name in (*names, ORIGIN)))
         origin.write(path)
 
 
@@ -85,7 +87,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path)
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         with _disk_errors(path, temporary):
             yield temporary
@@ -103,7 +105,7 @@ def atomic_directory(path: Path, origin: Origin, *, force: bool = False) -> Iter
     """
     check_output_directory(path, origin, force=force)
     path = path.resolve()  # "." has no parent to write the temporary folder into
-    temporary = _beside(path)
+    temporary = beside(path)
     try:
         with _disk_errors(path, temporary):
             temporary.mkdir()
@@ -120,7 +122,9 @@ def _replace_directory(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = _beside(path)
+    if exchange(new, path):
+        return  # ``new`` is the earlier output now
+    old = path.with_name(f".old-{new.name[1:]}")  # a name that nobody sweeps away
     path.rename(old)
     try:
         new.rename(path)
@@ -130,14 +134,11 @@ def _replace_directory(new: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-
-
 def _entries(folder: Path) -> set[str]:
-    """Paths of all files in a folder and its folders, relative to it."""
+    """Paths of all files in a folder and its folders, relative to it, without what a killed process left."""
     return {entry.relative_to(folder).as_posix() for entry in folder.rglob("*")
-            if entry.is_symlink() or not entry.is_dir()}
+            if (entry.is_symlink() or not entry.is_dir())
+            and not any(map(abandoned, entry.relative_to(folder).parts))}
 
 
 def _listed(folder: Path) -> set[str]:
@@ -167,6 +168,9 @@ def _disk_errors(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except OSError as error:
         touched = os.fspath(error.filename) if isinstance(error.filename, str | os.PathLike) else ""
-        if error.errno in _DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
-            raise InputError(f"output {path} cannot be written: {error.strerror}") from error
+        # NumPy tells of a full disk without saying so: "9 requested and 5 written".
+        short = error.errno is None and "requested and" in str(error)
+        if short or error.errno in DISK_ERRORS or str(touched).startswith(os.fspath(temporary)):
+            reason = "the disk is full" if short else error.strerror
+            raise InputError(f"output {path} cannot be written: {reason}") from error
         raise

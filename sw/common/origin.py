@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.temporary import replace_text
 
 ORIGIN = ".kestrel-origin"
 """In each output folder: its Origin, as JSON."""
@@ -28,7 +29,7 @@ class Origin:
     def write(self, folder: Path) -> None:
         """Into ``folder``, which is there."""
         content = {"kind": self.kind, "settings": self.settings}
-        (folder / ORIGIN).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        replace_text(folder / ORIGIN, json.dumps(content, indent=1) + "\n")
 
     def difference(self, folder: Path) -> str | None:
         """What tells the run that made ``folder`` from this one, in words; None if nothing does.

@@ -46,7 +46,7 @@ def read_manifest(folder: Path, columns: Sequence[str], *, present: bool = False
                 if name in entries:
                     raise InputError(f"{here} comes twice; allowed: once")
                 entries[name] = Entry(name, line.get("label") or "", line.get("group") or "")
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:  # OSError: a name that is too long, say
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error}); {allowed}") from error
     return list(entries.values())
 

@@ -58,7 +58,9 @@ EXACT_FORMATS = ("PNG", "TIFF")
 """Formats whose samples of 16 bits come as they were stored, of whatever range; Pillow scales the others' by
 the range that the file states."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)
+_BROKEN = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, RuntimeError,
+)  # fmt: skip
 """What Pillow's decoders raise for broken files."""
 
 _LOWER_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B", "RGB;16N": "RGB;16B"}

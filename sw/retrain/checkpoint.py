@@ -66,10 +66,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         part, _, name = key.partition(".")
         if part in parts:
             parts[part][name] = tensor
-        else:
-            number, _, name = name.partition(".")
-            optimiser.setdefault(int(number), {})[name] = tensor
-    return Checkpoint(parts["student"], parts["loss"], parts["best"], optimiser, json.loads(text))
+            continue
+        number, _, name = name.partition(".")
+        if not number.isdecimal():
+            raise InputError(f"{path}: not a checkpoint (tensor {key!r:.80}); {allowed}")
+        optimiser.setdefault(int(number), {})[name] = tensor
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: metadata is not JSON ({error}); {allowed}") from error
+    if not isinstance(about, dict):
+        raise InputError(f"{path}: metadata is {about!r:.40}; {allowed}")
+    return Checkpoint(parts["student"], parts["loss"], parts["best"], optimiser, about)
 
 
 def check_same_run(checkpoint: Checkpoint, about: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 without and with whitening. Kept on disk, so that they are computed once for each set of weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.preprocessing import Preprocessing
 from kestrel.sw.pictures.images import list_images, load_image
@@ -50,11 +52,13 @@ def load_pictures(entry: DataEntry, root: Path, kept: Path) -> Pictures:
 
 
 def _array(path: Path, pictures: Sequence[Path], side: int) -> np.ndarray:
-    if not path.is_file():
-        found = [load_image(picture, side, side) for picture in pictures]
-        stacked = np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
-        with atomic_write(path) as temporary:
-            np.save(temporary, stacked)
+    if path.is_file():
+        with suppress(*ARCHIVE_ERRORS):  # a damaged one is made again
+            return np.load(path, mmap_mode="r")
+    found = [load_image(picture, side, side) for picture in pictures]
+    stacked = np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
+    with atomic_write(path) as temporary:
+        np.save(temporary, stacked)
     return np.load(path, mmap_mode="r")
 
 
@@ -66,7 +70,7 @@ def describe(run: Run, preprocessing: Preprocessing, cuts: Sequence[str], poolin
              whitenings: Sequence[str], pictures: Pictures, kept: Path) -> Described:
     """The descriptors of all pictures of the benchmark; read from ``kept`` where they are there."""
     if kept.is_file():
-        with np.load(kept) as file:
+        with suppress(*ARCHIVE_ERRORS), np.load(kept) as file:  # a damaged one is made again
             return {_key(name): file[name] for name in file.files}
     scatters: dict[tuple[str, str], Scatter] = {}
     if set(whitenings) != {NO_WHITENING}:

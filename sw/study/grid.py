@@ -96,11 +96,11 @@ def read_grid(path: Path) -> Grid:
                          "allowed: a grid (TOML), or quick")
     try:
         return parse_grid(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: not TOML ({reason}); allowed: a grid") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:  # also for a number of too many digits
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: not TOML ({reason}); allowed: a grid") from error
 
 
 def parse_grid(text: str) -> Grid:

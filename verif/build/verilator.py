@@ -15,6 +15,7 @@ power-up.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -54,6 +55,9 @@ _COVERAGE = ("--coverage-line", "--coverage-expr", "--coverage-toggle")
 
 COVERAGE_FILE = "coverage.dat"
 """What a run with coverage leaves in its folder."""
+
+_WORD_OF_C = re.compile(r"^\s*(?:input|output)\s.*\babort\b", re.MULTILINE)
+"""A port of which Verilator warns that it has to rename it in C++; a bench finds it under its own name."""
 
 LOG_TAIL = 12_000
 
@@ -97,6 +101,8 @@ def build_cocotb(
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"]
     ports = f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
+    if _WORD_OF_C.search(_texts(sources[-1:])[0]):
+        ports += "lint_off -rule SYMRSVDWORD\n"
     options = ("--vpi", "--assert" if assertions else "--noassert")
     return _build(top, sources, options, ports, [main], Flags(optimise, coverage=coverage), link)
 

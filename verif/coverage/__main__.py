@@ -1,7 +1,7 @@
 """``python -m kestrel.verif.coverage coverage.json docs/verification.json``: records the shares of a report.
 
-The entry ``coverage`` of the second file is replaced by the first file's shares, with what was run, the
-commit and the date; its other entries stay.
+The entry ``coverage`` of the second file, or ``coverage_of_benches`` for a report of benches, is replaced by
+the first file's shares, with what was run, the commit and the date; its other entries stay.
 """
 
 import json
@@ -15,6 +15,8 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write, check_output
 from kestrel.verif.coverage.report import JSON
 
+FRAMES = "frames"
+
 
 def record(report: Path, into: Path) -> None:
     """Raises InputError for a file that cannot be read or is no such report, and for a run that failed."""
@@ -27,7 +29,8 @@ def record(report: Path, into: Path) -> None:
     check_output(into)
     known = _object(into) if into.exists() else {}
     entry = {name: figure["share"] for name, figure in found["totals"].items()}
-    known["coverage"] = entry | {"commit": run.pop("commit"), "date": run.pop("date"), "run": run}
+    name = "coverage" if run.pop("what", FRAMES) == FRAMES else "coverage_of_benches"
+    known[name] = entry | {"commit": run.pop("commit"), "date": run.pop("date"), "run": run}
     with atomic_write(into) as temporary:
         temporary.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 

@@ -18,7 +18,8 @@ JSON, HTML = "coverage.json", "coverage.html"
 @dataclass(frozen=True)
 class Run:
     """What was run. sources: the hash of everything that determines the results; commit: of the repository,
-    "" where there is none, with ``+`` where files differ from it; date: ISO 8601, UTC."""
+    "" where there is none, with ``+`` where files differ from it; date: ISO 8601, UTC; what: of which there
+    were so many ``frames``, and of which ``configs`` are the names."""
 
     configs: tuple[str, ...]
     seeds: tuple[int, int]
@@ -29,6 +30,7 @@ class Run:
     sources: str
     commit: str
     date: str
+    what: str = "frames"
 
 
 def as_payload(run: Run, summary: Summary, crosses: Crosses) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
     """Raises InputError for a file that cannot be read or has another form."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"waivers {path}: cannot be read ({error})") from error
     entries = found.get("waiver")
     if set(found) - {"waiver"} or not isinstance(entries, list) or not entries:

@@ -1,6 +1,8 @@
 """``kestrel retrain``: training with the chip's integers in the forward pass (docs/retraining.md)."""
 
+import os
 import resource
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +19,7 @@ from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.effects import Absent, Given, Values, When
 from kestrel.cli.rules.outputs import ContinuedOutput, FileOutput, ForceOption
 from kestrel.cli.rules.stopping import keeps
+from kestrel.sw.cluster.lock import lock_output
 from kestrel.sw.common.kinds import CLASSIFIER, LOG, NETWORK, WEIGHTS, plot_kind
 from kestrel.sw.model.compressed import CompressedNetwork, save_network
 from kestrel.sw.model.storage.save import save_weights
@@ -207,17 +210,19 @@ def retrain(
     )  # fmt: skip
     kept = _checkpoint_file(output, checkpoint, no_checkpoint)
     files = RetrainFiles(kept, log, plot, classifier, save_classifier)
-    if kept is not None and kept.is_file():
-        note(f"kestrel: continuing from {kept}")
-    made = train_network(images, settings, files, progress=progress)
-    if made is None:
-        return
-    if isinstance(made.network, CompressedNetwork):
-        save_network(made.network, output)
-    else:
-        save_weights(made.network, output)
-    if kept is not None and checkpoint is None:
-        kept.unlink(missing_ok=True)
+    # Of several processes of one run the first one writes.
+    with lock_output(output) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        if kept is not None and kept.is_file():
+            note(f"kestrel: continuing from {kept}")
+        made = train_network(images, settings, files, progress=progress)
+        if made is None:
+            return
+        if isinstance(made.network, CompressedNetwork):
+            save_network(made.network, output)
+        else:
+            save_weights(made.network, output)
+        if kept is not None and checkpoint is None:
+            kept.unlink(missing_ok=True)
     payload = _payload(made, output, settings) | {
         "images": made.images, "held_out": made.held_out, "unreadable": made.unreadable,
         "checkpoint": checkpoint, "log": log, "plot": plot,

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import IO
-from zipfile import BadZipFile
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -86,7 +85,7 @@ def _shape(file: "np.lib.npyio.NpzFile", key: str) -> tuple[int, ...] | None:
     try:
         with file.zip.open(member if member in file.zip.namelist() else key) as stream:
             return _header_shape(stream)
-    except (*READ_ERRORS, BadZipFile):
+    except READ_ERRORS:
         return None
 
 

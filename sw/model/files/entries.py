@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 
-READ_ERRORS = (ValueError, OSError, EOFError, BadZipFile, SafetensorError, NotImplementedError)
+READ_ERRORS = (*ARCHIVE_ERRORS, SafetensorError)
 """Exceptions that reading an array from a damaged or unexpected file can raise."""
 
 

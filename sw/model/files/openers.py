@@ -4,9 +4,10 @@ import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.model.files.archives import open_npz, open_safetensors, open_sharded_safetensors
 from kestrel.sw.model.files.entries import StoredArrays
 from kestrel.sw.model.files.hdf5 import ARCHIVE_WEIGHTS, open_hdf5, open_keras_archive
@@ -70,7 +71,7 @@ def _zip_opener(path: Path) -> Opener:
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()
-    except BadZipFile as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{path}: a damaged or truncated zip archive (npz, PyTorch or Keras); "
                          f"allowed: {ALLOWED}") from error
     inner = {name.partition("/")[2] for name in names}

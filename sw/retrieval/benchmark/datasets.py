@@ -9,6 +9,9 @@ from kestrel.hw.spec.errors import InputError, InputWarning
 from kestrel.sw.pictures.boxes import Box
 from kestrel.sw.pictures.listing import find_pictures
 
+SIDE_MAX = 1e9
+"""What no side of a box comes to: beyond every picture, but still a number that can be rounded."""
+
 TRUTH_FILES = ("*.txt", "*.json", "*.pkl", "*.csv", "*.md", "*.dat", "*.mat")
 """Names of what benchmarks come with."""
 

@@ -16,6 +16,7 @@ from kestrel.sw.common.picture_manifest import MANIFEST, read_manifest
 from kestrel.sw.pictures.listing import check_folder
 from kestrel.sw.retrieval.benchmark.datasets import (
     ALL,
+    SIDE_MAX,
     Benchmark,
     Box,
     Doubts,
@@ -192,7 +193,7 @@ def _read_query(path: Path) -> tuple[str, Box]:
     words = _read_text(path).split()
     try:
         left, top, right, bottom = (float(word) for word in words[1:])
-        if not (left < right and top < bottom):
+        if not (-SIDE_MAX < left < right < SIDE_MAX and -SIDE_MAX < top < bottom < SIDE_MAX):
             raise ValueError
     except ValueError:
         raise InputError(f"{path}: {' '.join(words)[:80]!r}; allowed: an image's name and left, top, right, "

@@ -6,6 +6,7 @@ from typing import Any
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.retrieval.benchmark.datasets import (
+    SIDE_MAX,
     Benchmark,
     Box,
     Doubts,
@@ -79,7 +80,7 @@ def _read_truth(path: Path) -> tuple[list[str], list[str], list[dict[str, Any]]]
     else:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also for a number of too many digits
             raise InputError(f"{path}: not JSON ({error}); allowed: {_FORM}") from error
     parts = [content.get(key) if isinstance(content, dict) else None for key in ("imlist", "qimlist", "gnd")]
     for key, part, kind in zip(("imlist", "qimlist", "gnd"), parts, (str, str, dict), strict=True):
@@ -105,7 +106,8 @@ def _box(truth: dict[str, Any], where: str) -> Box | None:
     box = truth.get("bbx")
     if box is None:
         return None
-    if (not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box)
+    if (not isinstance(box, list) or len(box) != 4
+            or not all(isinstance(side, int | float) and abs(side) < SIDE_MAX for side in box)
             or not (box[0] < box[2] and box[1] < box[3])):
         raise InputError(f"{where}: bbx is {str(box)[:60]}; allowed: left, top, right, bottom of a box")
     return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))

@@ -5,11 +5,11 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import IO
-from zipfile import BadZipFile
 
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.places import recalled, remembered
 from kestrel.sw.retrieval.describe.foreign import read_foreign
@@ -175,7 +175,7 @@ def read_descriptors(stream: IO[bytes], path: Path) -> Descriptors:
         return _build(arrays, path)
     except InputError as error:
         raise InputError(f"{path}: {error}; allowed: a descriptor file written by describe") from error
-    except (ValueError, OSError, EOFError, BadZipFile, TypeError, AttributeError, KeyError) as error:
+    except ARCHIVE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.compressed import METADATA_KEY
 from kestrel.sw.model.embedded import whitening_path
@@ -201,7 +202,7 @@ def load_whitening(path: str | Path) -> Whitening:
         return _build(_metadata(content), load(content), hashlib.sha256(content).hexdigest())
     except InputError as error:
         raise InputError(f"{path}: {error}; allowed: a whitening file written by whiten") from error
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, *ARCHIVE_ERRORS) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise InputError(f"{path}: not a readable whitening file ({reason}); "
                          "allowed: a whole file written by whiten") from error
@@ -211,7 +212,8 @@ def _metadata(content: bytes) -> object:
     """The JSON under our key in a safetensors file: eight bytes of header length, then the header."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    found = header.get("__metadata__", {}).get(METADATA_KEY) if isinstance(header, dict) else None
+    about = header.get("__metadata__") if isinstance(header, dict) else None
+    found = about.get(METADATA_KEY) if isinstance(about, dict) else None
     if not isinstance(found, str):
         raise InputError(f"not a whitening file (no {METADATA_KEY!r} metadata)")
     return json.loads(found)

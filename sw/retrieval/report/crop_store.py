@@ -9,6 +9,7 @@ after the settings.
 import hashlib
 import json
 import warnings
+import zipfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError, InputWarning
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.pictures.boxes import Box, cut_box
@@ -105,12 +107,18 @@ class CropStore:
                 advance(1)
 
     def has(self, picture: Picture) -> bool:
-        return picture.path.is_file() and self._file(picture).is_file()
+        return picture.path.is_file() and zipfile.is_zipfile(self._file(picture))
 
     def vectors(self, picture: Picture, crop_sets: Sequence[str]) -> Mapping[str, "CropVectors"]:
-        """For each crop set, the vectors of its views of a picture for which ``has`` is true."""
-        with self._file(picture).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            (height, width), vectors = file["size"].tolist(), file["vectors"]
+        """For each crop set, the vectors of its views of a picture for which ``has`` is true. Raises
+        InputError for a file of features that is damaged."""
+        path = self._file(picture)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                (height, width), vectors = file["size"].tolist(), file["vectors"]
+        except ARCHIVE_ERRORS as error:
+            raise InputError(f"{path}: damaged features ({type(error).__name__}); allowed: to remove the "
+                             "file and give the command again") from error
         owners, vectors = vectors[:, 0], np.ascontiguousarray(vectors[:, 1:])
         views = np.split(vectors, np.flatnonzero(np.diff(owners)) + 1)
         stored = crop_views(self.describer.crops.crops, height, width)

@@ -9,7 +9,6 @@ file is refused and not searched; but of what is mapped and larger than CHECKED_
 """
 
 import json
-import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import INDEX_FORMAT
 from kestrel.sw.common.places import recalled, remembered
@@ -58,11 +58,6 @@ CHECKED_BYTES = 1 << 28
 
 UNKNOWN = -1
 """Folder of a name of which none is known."""
-
-_BROKEN = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, KeyError, TypeError,
-           NotImplementedError)
-"""What reading a damaged archive, its JSON or its arrays raises."""
-
 
 @dataclass(frozen=True)
 class Found:
@@ -292,7 +287,7 @@ class DescriptorIndex:
                 return _read(archive, file, path)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except _BROKEN as error:
+        except ARCHIVE_ERRORS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
             raise InputError(f"{path}: not a readable index ({reason}); "
                              "allowed: a whole file written by kestrel index add") from error

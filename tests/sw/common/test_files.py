@@ -78,6 +78,8 @@ def test_a_full_disk_is_said_in_one_line_and_other_errors_pass(tmp_path):
     target = tmp_path / "x"
     with pytest.raises(InputError, match="cannot be written: No space left on device"), atomic_write(target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(InputError, match="cannot be written: the disk is full"), atomic_write(target):
+        raise OSError("9 requested and 5 written")  # as NumPy says it
     with pytest.raises(FileNotFoundError), atomic_write(target):
         (tmp_path / "input that is missing").read_text()
     assert names(tmp_path) == []

@@ -8,6 +8,7 @@ from kestrel.hw.spec.table import KIND_CONV, KIND_INPUT, KIND_OUTPUT
 from kestrel.hw.spec.timing import start_cycles
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import make_plan
+from kestrel.verif.blocks.support.run import block_config, run_block
 from kestrel.verif.build.rtl import build_engine
 from kestrel.verif.cases.random_network import random_network, stack
 from kestrel.verif.simulate.frame import Pauses, run_frame
@@ -59,3 +60,7 @@ def test_short_passes_wait_for_weights(size, rng, tmp_path):
     run = run_frame(build_engine(NANO), network, plan, pixels, tmp_path)
     assert run.counters["weight_stall"] > 0
     assert run.counters["array"] == size[0] * size[1] * 16
+
+
+def test_counters_equal_their_model(tmp_path, seed):
+    run_block("control.counters", block_config(1, 1, 4), tmp_path, seed)

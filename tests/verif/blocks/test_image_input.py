@@ -10,9 +10,7 @@ CONFIGS = {
     "4 lanes, 3 bytes": replace(block_config(4, 2, 8, max_width=8), stream_bytes=3),
     "6 lanes, 4 bytes": replace(block_config(2, 6, 6, max_width=8), stream_bytes=4),
     "6 lanes, 2 bytes, row groups": replace(ROWS, stream_bytes=2),
-    "4 lanes, 3 bytes, residual": replace(
-        block_config(4, 2, 8, max_width=8, residual=True), stream_bytes=3
-    ),
+    "4 lanes, 3 bytes, residual": replace(block_config(4, 2, 8, max_width=8, residual=True), stream_bytes=3),
     "12 lanes, 4 bytes, row groups": replace(ROWS, input_lanes=12, output_lanes=12, stream_bytes=4),
 }
 

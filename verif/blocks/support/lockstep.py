@@ -12,6 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, Timer
 
 from kestrel.hw.common.place import port_names
+from kestrel.hw.convert.names import legal
 from kestrel.hw.spec.engine_config import EngineConfig
 from kestrel.verif.blocks.support.layouts import decode, encode
 from kestrel.verif.blocks.support.run import BLOCK_VARIABLE, CONFIG_VARIABLE, block_maker
@@ -56,11 +57,15 @@ class Block:
             word = value if name == "rst" else encode(self.inputs[name], value)
             if self._driven.get(name) != word:
                 self._driven[name] = word
-                getattr(self.dut, name).value = word
+                self._signal(name).value = word
 
     def sample(self, name: str) -> Any:
         """An output's value now."""
-        return decode(self.outputs[name], int(getattr(self.dut, name).value))  # a bit has no to_unsigned
+        return decode(self.outputs[name], int(self._signal(name).value))  # a bit has no to_unsigned
+
+    def _signal(self, name: str) -> Any:
+        """The port: in Verilog a keyword has another name."""
+        return getattr(self.dut, legal(name))
 
 
 async def lockstep(block: Block, model: Model, rows: Iterable[Mapping[str, Any]]) -> None:

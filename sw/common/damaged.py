@@ -1,0 +1,13 @@
+"""What reading a damaged file raises, by the libraries that do it."""
+
+import struct
+import tokenize
+import zipfile
+import zlib
+
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,  # another version; a password
+    tokenize.TokenError, SyntaxError, OverflowError,  # the header of an array, which NumPy reads as Python
+    struct.error, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
+)  # fmt: skip
+"""A zip archive, its JSON, its arrays. InputError is among them: it has to be caught before."""

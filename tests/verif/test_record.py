@@ -1,0 +1,62 @@
+"""Figures of runs are written by a tool, into a file whose other entries stay."""
+
+import json
+
+import pytest
+
+from kestrel.verif.record import main
+
+MUTANT = {"file": "chip/crc.py", "line": 1, "kind": "constant", "old": "1", "new": "2", "seconds": 1.0}
+FRAME = {"config": "nano", "kind": "stack", "seed": 1, "passed": True, "values": 10, "cycles": 20}
+BLOCK = {"target": "index", "seed": 3, "first": 0, "next": 50, "taken": 1, "refused": 48, "problems": 1}
+
+RUNS = {
+    "mutants": (
+        [MUTANT | {"outcome": outcome} for outcome in ("bench", "hang", "same", "invalid", "survived")],
+        {"tried": 5, "invalid": 1, "found": 2, "equivalent": 1, "argued": [], "files": 1,
+         "survivors": [{k: MUTANT[k] for k in ("file", "line", "kind", "old", "new")}]},
+    ),
+    "soak": (
+        [FRAME | {"passed": False}, FRAME, FRAME | {"seed": 2}],
+        {"frames": 2, "failures": 0, "values_compared": 20, "cycles": 40, "configs": ["nano"],
+         "seeds": [1, 2]},
+    ),
+    "bad_files": (
+        [BLOCK, BLOCK | {"first": 50, "next": 60}],
+        {"inputs": 60, "taken": 2, "refused": 96, "problems": 2, "readers": 1, "seeds": [3]},
+    ),
+    "proofs": (
+        {"proved": [{"claims": 3, "seconds": 1.25}, {"claims": 4, "seconds": 2.0}], "failed": {}},
+        {"proofs": 2, "claims": 7, "seconds": 3.2},
+    ),
+    "software_faults": (
+        [{"command": name, "runs": {"killed": 9}, "complaints": ["x"], "seed": 4} for name in ("a", "b")],
+        {"runs": {"killed": 18}, "complaints": 2, "commands": 2, "seeds": [4]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", RUNS)
+def test_figures_are_recorded(entry, tmp_path):
+    results, wanted = RUNS[entry]
+    text = json.dumps(results) if isinstance(results, dict) else "\n".join(map(json.dumps, results))
+    (tmp_path / "results").write_text(text)
+    into = tmp_path / "verification.json"
+    into.write_text('{"coverage": {"line": 0.5}}')
+    assert main([entry, str(tmp_path / "results"), str(into)]) == 0
+    found = json.loads(into.read_text())
+    assert found["coverage"] == {"line": 0.5}
+    assert found[entry].pop("date")
+    assert found[entry].pop("commit") is not None
+    assert found[entry] == wanted
+
+
+def test_what_cannot_be_recorded_is_refused(tmp_path, capsys):
+    into = tmp_path / "verification.json"
+    results = tmp_path / "results"
+    for entry, text in (("proofs", '{"proved": [], "failed": {"axi": "x"}}'), ("soak", ""), ("soak", "{"),
+                        ("soak", '{"a": 1}'), ("proofs", "[]")):  # fmt: skip
+        results.write_text(text)
+        assert main([entry, str(results), str(into)]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not into.exists()

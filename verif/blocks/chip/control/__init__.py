@@ -1,0 +1,7 @@
+from kestrel.hw.chip.control import Control
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.engine_config import EngineConfig
+
+
+def make(config: EngineConfig) -> Control:
+    return Control(ChipConfig(config))
