@@ -1,0 +1,77 @@
+"""The boards: device, pins, clocks. Plain Python."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kestrel.hw.spec.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pll:
+    """Dividers of an ECP5's PLL (EHXPLLL): the crystal over ``reference``, times ``feedback``, is the design's
+    clock; times ``output`` it is that of the oscillator, 400 to 800 MHz (Lattice FPGA-TN-02200)."""
+
+    reference: int
+    feedback: int
+    output: int
+
+    def clock(self, crystal: int) -> int:
+        """In hertz, from that of the crystal."""
+        return crystal * self.feedback // self.reference
+
+
+@dataclass(frozen=True)
+class BoardSpec:
+    """``device`` is its name in ``kestrel estimate``; ``part``, ``package`` and ``speed`` are those of nextpnr
+    (--85k, CABGA381, 6). ``crystal`` and what ``pll`` makes of it in hertz. ``pins``: the site of every port
+    of the board's top module."""
+
+    name: str
+    text: str
+    device: str
+    part: str
+    package: str
+    speed: int
+    crystal: int
+    pll: Pll
+    pins: Mapping[str, str]
+
+    @property
+    def clock(self) -> int:
+        """Of the design, in hertz."""
+        return self.pll.clock(self.crystal)
+
+
+BOARDS: Mapping[str, BoardSpec] = {
+    board.name: board
+    for board in (
+        BoardSpec(
+            name="ulx3s",
+            text="Radiona ULX3S with an LFE5U-85F",
+            device="ecp5-85",
+            part="85k",
+            package="CABGA381",
+            speed=6,
+            crystal=25_000_000,
+            pll=Pll(reference=1, feedback=2, output=12),
+            # As in amaranth-boards. The adapter names its lines from its own side: what it sends comes in at M1.
+            # L2 is GPIO0 of the ESP32, which must be high, or a reset of that chip restarts its boot loader.
+            pins={
+                "clk_25mhz": "G2",
+                "serial_rx": "M1",
+                "serial_tx": "L4",
+                "button": "R1",
+                "esp32_gpio0": "L2",
+                **{f"led[{n}]": site for n, site in enumerate("B2 C2 C1 D2 D1 E2 E1 H3".split())},
+            },
+        ),
+    )
+}
+"""The boards by name."""
+
+
+def find_board(name: str) -> BoardSpec:
+    """Raises InputError for an unknown name."""
+    if name not in BOARDS:
+        raise InputError(f"board {name!r} is not known; allowed: {', '.join(BOARDS)}")
+    return BOARDS[name]
