@@ -171,7 +171,7 @@ class HostBridge(wiring.Component):
                         with m.Case(Kind.WRITE):
                             again = written & (written_tag == self._next_tag)
                             with m.If(again | beyond):
-                                m.d.sync += fault.eq(Mux(again, written_fault, 1))
+                                m.d.sync += [fault.eq(Mux(again, written_fault, 1)), value.eq(0)]
                                 m.next = "ANSWER"
                             with m.Else():
                                 m.d.sync += [self.m_axil_awvalid.eq(1), self.m_axil_wvalid.eq(1)]
