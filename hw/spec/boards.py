@@ -62,7 +62,7 @@ BOARDS: Mapping[str, BoardSpec] = {
                 "serial_tx": "L4",
                 "button": "R1",
                 "esp32_gpio0": "L2",
-                **{f"led[{n}]": site for n, site in enumerate("B2 C2 C1 D2 D1 E2 E1 H3".split())},
+                **{f"led[{n}]": site for n, site in enumerate(["B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3"])},
             },
         ),
     )

@@ -20,7 +20,7 @@ START_SECONDS = 60
 ROMS = ("weights", "table", "descriptor", "info")
 
 
-def build_board(chip: ChipConfig, link: LinkConfig) -> Build:
+def build_board_simulation(chip: ChipConfig, link: LinkConfig) -> Build:
     """The native simulation of a board's design (``verif/harness/board.cpp``)."""
     sources = design_sources("board", (chip, link), lambda: Board(chip, link))
     return build_native(sources, sources[-1].stem, BOARD_HARNESS, shared=SHARED)
