@@ -22,11 +22,18 @@ module $top (
 );
     wire clk, locked;
 
+    (* FREQUENCY_PIN_CLKI = "$crystal", FREQUENCY_PIN_CLKOP = "$mhz",
+       ICP_CURRENT = "12", LPF_RESISTOR = "8", MFG_ENABLE_FILTEROPAMP = "1", MFG_GMCREF_SEL = "2" *)
     EHXPLLL #(
+        .PLLRST_ENA("DISABLED"),
+        .INTFB_WAKE("DISABLED"),
+        .STDBY_ENABLE("DISABLED"),
+        .DPHASE_SOURCE("DISABLED"),
         .CLKI_DIV($reference),
         .CLKFB_DIV($feedback),
         .CLKOP_DIV($output),
         .CLKOP_CPHASE($phase),
+        .CLKOP_FPHASE(0),
         .CLKOP_ENABLE("ENABLED"),
         .FEEDBK_PATH("CLKOP")
     ) pll (
@@ -38,14 +45,14 @@ module $top (
         .STDBY(1'b0),
         .PHASESEL0(1'b0),
         .PHASESEL1(1'b0),
-        .PHASEDIR(1'b0),
-        .PHASESTEP(1'b0),
-        .PHASELOADREG(1'b0),
+        .PHASEDIR(1'b1),
+        .PHASESTEP(1'b1),
+        .PHASELOADREG(1'b1),
         .PLLWAKESYNC(1'b0),
         .ENCLKOP(1'b0)
     );
 
-    // Registers of this device begin at their initial value: a reset until the clock has been steady for a while.
+    // Registers of this device begin at their initial value: a reset until the clock has been steady a while.
     reg [1:0] good = 2'b00;
     reg [7:0] steady = 8'd0;
     reg rst = 1'b1;
@@ -109,7 +116,8 @@ def wrapper(board: BoardSpec) -> str:
     pll = board.pll
     return _WRAPPER.substitute(
         text=board.text, design=DESIGN, top=top_name(board), reference=pll.reference,
-        feedback=pll.feedback, output=pll.output, phase=pll.output // 2,
+        feedback=pll.feedback, output=pll.output, phase=pll.phase, crystal=f"{board.crystal / 1e6:g}",
+        mhz=f"{board.clock / 1e6:g}",
     )  # fmt: skip
 
 

@@ -8,12 +8,14 @@ from kestrel.hw.spec.errors import InputError
 
 @dataclass(frozen=True)
 class Pll:
-    """Dividers of an ECP5's PLL (EHXPLLL): the crystal over ``reference``, times ``feedback``, is the design's
-    clock; times ``output`` it is that of the oscillator, 400 to 800 MHz (Lattice FPGA-TN-02200)."""
+    """Dividers of an ECP5's PLL (EHXPLLL), as ecppll finds them: the crystal over ``reference``, times
+    ``feedback``, is the design's clock; times ``output`` it is that of the oscillator, 400 to 800 MHz (Lattice
+    FPGA-TN-02200). ``phase``: of the output, in the oscillator's cycles, at which both clocks rise together."""
 
     reference: int
     feedback: int
     output: int
+    phase: int
 
     def clock(self, crystal: int) -> int:
         """In hertz, from that of the crystal."""
@@ -22,8 +24,8 @@ class Pll:
 
 @dataclass(frozen=True)
 class BoardSpec:
-    """``device`` is its name in ``kestrel estimate``; ``part``, ``package`` and ``speed`` are those of nextpnr
-    (--85k, CABGA381, 6). ``crystal`` and what ``pll`` makes of it in hertz. ``pins``: the site of every port
+    """``device`` is its name in ``kestrel estimate``; ``part``, ``package`` and ``speed`` are those of
+    nextpnr (--85k, CABGA381, 6). ``crystal`` and what ``pll`` makes of it in hertz. ``pins``: the site of every port
     of the board's top module."""
 
     name: str
@@ -42,6 +44,8 @@ class BoardSpec:
         return self.pll.clock(self.crystal)
 
 
+_LEDS = ("B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3")
+
 BOARDS: Mapping[str, BoardSpec] = {
     board.name: board
     for board in (
@@ -53,8 +57,8 @@ BOARDS: Mapping[str, BoardSpec] = {
             package="CABGA381",
             speed=6,
             crystal=25_000_000,
-            pll=Pll(reference=1, feedback=2, output=12),
-            # As in amaranth-boards. The adapter names its lines from its own side: what it sends comes in at M1.
+            pll=Pll(reference=1, feedback=2, output=12, phase=5),
+            # As in amaranth-boards. What the USB adapter sends comes in at M1.
             # L2 is GPIO0 of the ESP32, which must be high, or a reset of that chip restarts its boot loader.
             pins={
                 "clk_25mhz": "G2",
@@ -62,7 +66,7 @@ BOARDS: Mapping[str, BoardSpec] = {
                 "serial_tx": "L4",
                 "button": "R1",
                 "esp32_gpio0": "L2",
-                **{f"led[{n}]": site for n, site in enumerate(["B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3"])},
+                **{f"led[{n}]": site for n, site in enumerate(_LEDS)},
             },
         ),
     )

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.link import INFO_BYTES, PAYLOAD_MAX, Kind
 from kestrel.hw.spec.registers import BY_NAME
 from kestrel.sw.board.connection import Connection, LinkCounts, LinkError
@@ -26,7 +27,7 @@ PASSING = (Result.BUS_FAULT, Result.TIMEOUT, Result.NO_CHIP)
 """Results of the driver's calls that a line which was disturbed explains."""
 
 
-class BoardError(Exception):
+class BoardError(InputError):
     """The board was found and did not do what it was asked for, however often."""
 
 
@@ -44,9 +45,8 @@ class BoardClient:
         self._connection: Connection | None = None
         self._past = LinkCounts()
         self._chip: Kestrel | None = None
-        self.lost = 0
-        self.cycles = 0
-        self.frames = 0
+        self.lost = 0  # times that the line was
+        self.cycles = 0  # of the chip, for the last picture
         self._info = self._reliably(lambda _: self._read_info())
 
     @property
@@ -58,12 +58,19 @@ class BoardClient:
         """Requests, answers and repetitions since the beginning."""
         now = LinkCounts() if self._connection is None else self._connection.counts
         past = self._past
-        return LinkCounts(past.requests + now.requests, past.answers + now.answers, past.repeated + now.repeated)
+        return LinkCounts(
+            past.requests + now.requests, past.answers + now.answers, past.repeated + now.repeated
+        )  # fmt: skip
 
     def features(self, rgb: np.ndarray) -> np.ndarray:
         """The last layer's map, uint8 [C, h, w], of a picture, uint8 RGB [H, W, 3] of the board's size."""
         info = self._info
-        data = self._reliably(lambda chip: self._frame(chip, Output.FEATURES, rgb))
+
+        def frame(chip: Kestrel) -> bytes:
+            self.cycles = 0
+            return self._frame(chip, Output.FEATURES, rgb)
+
+        data = self._reliably(frame)
         expected = info.rows * info.columns * info.channels
         if len(data) != expected:
             raise BoardError(f"{len(data)} bytes of a feature map; expected: {expected}")
@@ -107,7 +114,6 @@ class BoardClient:
         gives = last or output is Output.FEATURES
         data = chip.frame(pixels.transpose(1, 2, 0).tobytes(), gives=gives)
         self.cycles += chip.cycles()
-        self.frames += 1
         return data
 
     def _reliably(self, call: Callable[[Kestrel], Value]) -> Value:
