@@ -132,10 +132,11 @@ def pins(board: BoardSpec) -> str:
 
 
 def synthesis_script(board: BoardSpec, verilog: list[str]) -> str:
-    """Commands for yosys. Names such as $1 are hidden first: abc9 makes such ones too."""
+    """Commands for yosys. Names such as $1 are hidden first: abc9 makes such ones too. synth_ecp5 knows the
+    PLL, and checks the hierarchy once more."""
     return "\n".join((
         f"read_verilog -DSYNTHESIS {' '.join(verilog)}",
-        f"hierarchy -check -top {top_name(board)}",
+        f"hierarchy -top {top_name(board)}",
         "rename -hide w:*",
         f"synth_ecp5 -top {top_name(board)} -json {top_name(board)}.json",
         "",

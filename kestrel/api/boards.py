@@ -120,7 +120,7 @@ def build_board(
     top = texts.top_name(spec)
     sources = [*(file.name for file in rtl), f"{top}.v"]
     with atomic_directory(output, origin, force=force) as temporary:
-        images = _write_roms(design, link, temporary)
+        images = write_roms(design, link, temporary)
         for file in rtl:
             (temporary / file.name).write_text(file.text, encoding="utf-8")
         for name, text in (
@@ -162,7 +162,7 @@ def simulate_board(
     reference = ReferenceBackend(BackendRequest(loaded, height, width))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kestrel-")))
-        _write_roms(design, link, folder)
+        write_roms(design, link, folder)
         advance = stack.enter_context(progress("simulating", None))
         simulated = stack.enter_context(
             SimulatedBoard(build, link, folder, seed=seed, noise=noise, progress=advance)
@@ -205,7 +205,7 @@ def _link(clock: int, baud: int) -> LinkConfig:
     return LinkConfig(clock, baud)
 
 
-def _write_roms(design: BoardDesign, link: LinkConfig, folder: Path) -> list[str]:
+def write_roms(design: BoardDesign, link: LinkConfig, folder: Path) -> list[str]:
     """The images of all ROMs; their names."""
     network, plan = design.network, design.plan
     with tempfile.TemporaryDirectory(prefix="kestrel-") as name:
