@@ -85,8 +85,9 @@ def design_board(
         raise InputError(f"pooling {pooling!r} joins maps; allowed on a board: crops that are summed")
     last = len(network.layers) - 1
     constants = joined_constants(
-        map_shapes(network, [last], height, width), describer.chain, plain_quantiser(describer.dimension, False)
-    )
+        map_shapes(network, [last], height, width), describer.chain,
+        plain_quantiser(describer.dimension, False),
+    )  # fmt: skip
     nearest: DeviceUse | None = None
     refused: InputError | None = None
     for pair in LANES if lanes is None else (lanes,):
@@ -117,7 +118,8 @@ def design_board(
 
 
 def _base(
-    network: CompressedNetwork, lanes: tuple[int, int], height: int, width: int, constants: DescriptorConstants
+    network: CompressedNetwork, lanes: tuple[int, int], height: int, width: int,
+    constants: DescriptorConstants,
 ) -> tuple[EngineConfig, int]:
     """With these lanes, the ROMs that the network needs, and more feature memory than any device has; and the
     cycles of its frame."""

@@ -1,8 +1,8 @@
 """Runs a tool of the way from Verilog to bitstream: ``python tools.py TOOL ARGUMENT...``.
 
-TOOL is yosys (its argument: a script), nextpnr-ecp5 or ecppack. The program on PATH is run if there is one, else
-what comes with Python packages (yosys: pyosys first, as it is mostly newer). A copy of this file goes with every
-board's files, so it imports nothing of Kestrel.
+TOOL is yosys (its argument: a script), nextpnr-ecp5 or ecppack. The program on PATH is run if there is one,
+else what comes with Python packages (yosys: pyosys first, as it is mostly newer). A copy of this file goes
+with every board's files, so it imports nothing of Kestrel.
 """
 
 import shutil

@@ -9,8 +9,9 @@ from kestrel.hw.spec.errors import InputError
 @dataclass(frozen=True)
 class Pll:
     """Dividers of an ECP5's PLL (EHXPLLL), as ecppll finds them: the crystal over ``reference``, times
-    ``feedback``, is the design's clock; times ``output`` it is that of the oscillator, 400 to 800 MHz (Lattice
-    FPGA-TN-02200). ``phase``: of the output, in the oscillator's cycles, at which both clocks rise together."""
+    ``feedback``, is the design's clock; times ``output`` it is that of the oscillator, 400 to 800 MHz
+    (Lattice FPGA-TN-02200). ``phase``: of the output, in the oscillator's cycles, at which both clocks rise
+    together."""
 
     reference: int
     feedback: int
@@ -25,8 +26,8 @@ class Pll:
 @dataclass(frozen=True)
 class BoardSpec:
     """``device`` is its name in ``kestrel estimate``; ``part``, ``package`` and ``speed`` are those of
-    nextpnr (--85k, CABGA381, 6). ``crystal`` and what ``pll`` makes of it in hertz. ``pins``: the site of every port
-    of the board's top module."""
+    nextpnr (--85k, CABGA381, 6). ``crystal`` and what ``pll`` makes of it in hertz. ``pins``: the site of
+    every port of the board's top module."""
 
     name: str
     text: str

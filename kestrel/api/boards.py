@@ -40,7 +40,8 @@ from kestrel.verif.build.shown import builds_shown
 ROMS = (WEIGHTS, TABLE, DESCRIPTOR)
 SIZE = 128
 SIMULATED_PATIENCE = 600.0
-"""Seconds for which a simulated board, which may take thousands of times as long as a real one, is waited for."""
+"""Seconds for which a simulated board, which may take thousands of times as long as a real one, is waited
+for."""
 
 Lanes = tuple[int, int]
 
@@ -60,9 +61,9 @@ class BoardFiles:
 @dataclass(frozen=True)
 class BoardProof:
     """Pictures described by a simulated board, with the host's software at its pseudo-terminal, against the
-    reference. ``found`` and ``expected`` are descriptors, one for each of ``images``; ``cycles``: those of the
-    chip for the last one; ``clock_cycles``: all that were simulated; ``counts`` of the line; ``lost``: times
-    that it was lost."""
+    reference. ``found`` and ``expected`` are descriptors, one for each of ``images``; ``cycles``: those of
+    the chip for the last one; ``clock_cycles``: all that were simulated; ``counts`` of the line; ``lost``:
+    times that it was lost."""
 
     images: tuple[str, ...]
     found: tuple[bytes, ...]
@@ -81,8 +82,9 @@ class BoardProof:
 
 @dataclass(frozen=True)
 class BoardDescriptors:
-    """Pictures described by a board: ``descriptors``, bytes, one for each of ``images``; ``info``: what the board
-    says of itself; ``cycles``: those of the chip for the last one; ``counts`` and ``lost`` of the line."""
+    """Pictures described by a board: ``descriptors``, bytes, one for each of ``images``; ``info``: what the
+    board says of itself; ``cycles``: those of the chip for the last one; ``counts`` and ``lost`` of the
+    line."""
 
     images: tuple[str, ...]
     descriptors: tuple[bytes, ...]
@@ -100,9 +102,9 @@ def build_board(
 
     ``folder`` is written; it must be new, empty or written before for the same. ``size`` is that of the
     pictures, in pixels, ``pooling`` that of the descriptors. Lanes and memories are chosen to fit the board's
-    device, or the memories alone where ``lanes`` are given, as input and output lanes. ``baud`` is the rate of the
-    serial line in bits a second. With ``force`` an output of another run in the folder is replaced too. Raises
-    InputError, in which case nothing is written.
+    device, or the memories alone where ``lanes`` are given, as input and output lanes. ``baud`` is the rate
+    of the serial line in bits a second. With ``force`` an output of another run in the folder is replaced
+    too. Raises InputError, in which case nothing is written.
     """
     spec, loaded, (height, width), output = (
         find_board(board), find_network(network), height_width(size), Path(folder),
@@ -145,9 +147,9 @@ def simulate_board(
     """Simulates a board's whole design, from its serial line on, and compares the descriptors with the
     reference's. The host's software is that of ``describe_on_board``, at a pseudo-terminal.
 
-    ``noise`` is the share of bytes on the line that are lost, doubled or changed, 0..0.01. ``seed`` is that of the
-    noise and of the power-up state. The other parameters are those of ``build_board``. Raises InputError, and
-    SimulationError or BoardError if the board does not do its work.
+    ``noise`` is the share of bytes on the line that are lost, doubled or changed, 0..0.01. ``seed`` is that
+    of the noise and of the power-up state. The other parameters are those of ``build_board``. Raises
+    InputError, and SimulationError or BoardError if the board does not do its work.
     """
     if not 0 <= noise <= NOISE_MAX:
         raise InputError(f"noise {noise:g}; allowed: 0..{NOISE_MAX}")
@@ -171,7 +173,8 @@ def simulate_board(
         described = tuple(client.descriptor(rgb) for _, rgb in found)
         cycles, counts, lost, clock_cycles = client.cycles, client.counts, client.lost, simulated.cycles
     return BoardProof(
-        tuple(name for name, _ in found), described, tuple(_expected(design, reference, rgb) for _, rgb in found),
+        tuple(name for name, _ in found), described,
+        tuple(_expected(design, reference, rgb) for _, rgb in found),
         cycles, clock_cycles, counts, lost, design, build.seconds,
     )  # fmt: skip
 
@@ -183,9 +186,10 @@ def describe_on_board(
     pictures: Pictures, port: str, *, baud: int = BAUD, patience: float = PATIENCE_SECONDS,
     progress: Progress | None = None,
 ) -> BoardDescriptors:  # fmt: skip
-    """The descriptors of pictures, by the board at the serial port ``port``, which knows its network, size and
-    pooling. ``baud`` is the rate of the line; a silent board or a port that has gone is waited for ``patience``
-    seconds. Raises InputError where there is no board, and BoardError for one that does not do its work."""
+    """The descriptors of pictures, by the board at the serial port ``port``, which knows its network, size
+    and pooling. ``baud`` is the rate of the line; a silent board or a port that has gone is waited for
+    ``patience`` seconds. Raises InputError where there is no board, and BoardError for one that does not do
+    its work."""
     with BoardClient(port, baud, patience) as client:
         found = named_pictures(pictures, (2 * client.info.height, 2 * client.info.width))
         described: list[bytes] = []
@@ -225,9 +229,10 @@ def _info(design: BoardDesign, link: LinkConfig, network_crc: int) -> BoardInfo:
     rows, columns = network.map_sizes(plan.height, plan.width)[-1]
     channels = network.layers[-1].shape.out_channels
     return BoardInfo(
-        board=design.board.name, network=network.name, digest=network_digest(network), network_crc=network_crc,
-        height=plan.height, width=plan.width, preprocessing=network.preprocessing, crops=design.crops,
-        channels=channels, rows=rows, columns=columns, dimensions=channels, clock=link.clock,
+        board=design.board.name, network=network.name, digest=network_digest(network),
+        network_crc=network_crc, height=plan.height, width=plan.width, preprocessing=network.preprocessing,
+        crops=design.crops, channels=channels, rows=rows, columns=columns, dimensions=channels,
+        clock=link.clock,
     )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ OPTIONS = ("port", "baud", "patience")
 
 
 class BoardBackend:
-    """The options are ``port``, the serial port; ``baud``, the line's rate; ``patience``, the seconds for which
-    a silent board or a port that has gone is waited for. Raises InputError without a port, without a board at
-    it, and for a board with another network or image size.
+    """The options are ``port``, the serial port; ``baud``, the line's rate; ``patience``, the seconds for
+    which a silent board or a port that has gone is waited for. Raises InputError without a port, without a
+    board at it, and for a board with another network or image size.
 
     ``frames`` and ``cycles`` count all frames so far and the cycles of the chip.
     """
@@ -29,7 +29,8 @@ class BoardBackend:
         check_no_weights(request, "board")
         options = request.options
         if "port" not in options:
-            raise InputError("backend board needs its serial port; allowed: with --backend-set port=/dev/ttyUSB0")
+            raise InputError("backend board needs its serial port; allowed: with --backend-set "
+                             "port=/dev/ttyUSB0")
         self.digest = network_digest(request.network)
         patience = _number(options, "patience", PATIENCE_SECONDS)
         self._client = BoardClient(options["port"], round(_number(options, "baud", BAUD)), patience)

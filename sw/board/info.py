@@ -11,8 +11,8 @@ from kestrel.hw.spec.link import INFO_BYTES, LINK_VERSION
 class BoardInfo:
     """link: version of the frames' contents; board: its name, or "" for none of BOARDS; network: its name,
     and ``digest`` what it is known by (``network_digest``); network_crc: the CRC-32 of the schedule table;
-    height, width: of the pictures that it takes; preprocessing: their channels' order; crops, fit, filter: how
-    a picture is cut into them (``kestrel.sw.retrieval.describe.crops``); channels, rows, columns: of the
+    height, width: of the pictures that it takes; preprocessing: their channels' order; crops, fit, filter:
+    how a picture is cut into them (``kestrel.sw.retrieval.describe.crops``); channels, rows, columns: of the
     feature map; dimensions: of a descriptor; clock: of the design, in hertz."""
 
     board: str

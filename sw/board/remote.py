@@ -89,8 +89,8 @@ class RemoteBoard:
         self._until(lambda: self._done >= len(self._image))
 
     def _until(self, reached: Callable[[], bool]) -> None:
-        """Sends what finds room and takes what has come out, until ``reached``. Raises BoardFault when nothing
-        has moved for too long."""
+        """Sends what finds room and takes what has come out, until ``reached``. Raises BoardFault when
+        nothing has moved for too long."""
         start, before = time.monotonic(), (-1, -1)
         while not reached():
             position = self._done, self._taken

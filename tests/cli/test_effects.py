@@ -257,7 +257,8 @@ CASES = {
     "board build": Case(
         "board.build", "build_board", contexts=("n.safetensors -o b",), blank="asdict _show _by_line",
         values={
-            "output": "-o other", "board": "--board other", "size": "--size 64", "pooling": "--pooling rnip5x",
+            "output": "-o other", "board": "--board other", "size": "--size 64",
+            "pooling": "--pooling rnip5x",
             "lanes": "--lanes 2x4", "baud": "--baud 1000000"},
     ),
     "board simulate": Case(

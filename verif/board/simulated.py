@@ -113,9 +113,8 @@ class SimulatedBoard:
     def _raise_end(self) -> None:
         self._process.wait()
         self._log.seek(0)
-        raise SimulationError(
-            f"the simulated board ended with code {self._process.returncode}: {self._log.read().strip()[-500:]}"
-        )
+        said = self._log.read().strip()[-500:]
+        raise SimulationError(f"the simulated board ended with code {self._process.returncode}: {said}")
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -40,7 +40,9 @@ def block_sources(make: Callable[[EngineConfig], wiring.Component], config: Engi
     return _written("block", key, lambda: verilog_files(make(config)))
 
 
-def design_sources(label: str, configs: tuple[object, ...], make: Callable[[], wiring.Component]) -> list[Path]:
+def design_sources(
+    label: str, configs: tuple[object, ...], make: Callable[[], wiring.Component]
+) -> list[Path]:
     """The files of the design that ``make`` returns, the memories first and the top module last; its label
     and configurations say which it is."""
     return _written(label, repr(configs), lambda: verilog_files(make()))

@@ -16,6 +16,7 @@ from kestrel.cli.options.board import (
     BaudOption,
     BoardOption,
     LanesOption,
+    PoolingOption,
     parse_lanes,
 )
 from kestrel.cli.options.size import SizeOption
@@ -23,7 +24,6 @@ from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.cli.rules.outputs import FolderOutput, ForceOption
 from kestrel.sw.pictures.sizes import parse_size
-from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 
 @declares("output board size pooling lanes baud", writes={"output": FolderOutput()})
@@ -32,9 +32,7 @@ def build(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     board: BoardOption = DEFAULT_BOARD,
     size: SizeOption = DEFAULT_SIZE,
-    pooling: Annotated[
-        str, typer.Option(help=f"Of the descriptors: {', '.join(POOLINGS)}; those that join maps are not for a chip.")
-    ] = "nip",
+    pooling: PoolingOption = "nip",
     lanes: LanesOption = None,
     baud: BaudOption = DEFAULT_BAUD,
     force: ForceOption = False,

@@ -15,13 +15,13 @@ from kestrel.cli.options.board import (
     BaudOption,
     BoardOption,
     LanesOption,
+    PoolingOption,
     parse_lanes,
 )
 from kestrel.cli.options.size import SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
 from kestrel.sw.pictures.sizes import parse_size
-from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 EXIT_MISMATCH = 1
 
@@ -32,9 +32,7 @@ def simulate(
     images: Annotated[list[str], typer.Argument(help="Image files, or random:SEED for a generated picture.")],
     board: BoardOption = DEFAULT_BOARD,
     size: SizeOption = DEFAULT_SIZE,
-    pooling: Annotated[
-        str, typer.Option(help=f"Of the descriptors: {', '.join(POOLINGS)}; those that join maps are not for a chip.")
-    ] = "nip",
+    pooling: PoolingOption = "nip",
     lanes: LanesOption = None,
     baud: BaudOption = DEFAULT_BAUD,
     noise: Annotated[
@@ -48,8 +46,8 @@ def simulate(
     The design is the bitstream's, but for PLL and pins; the host's software is that of `kestrel board
     describe`, at a pseudo-terminal. Exit code 1 if anything differs.
     """
-    proof = simulate_board(network, images, board, parse_size(size), pooling=pooling, lanes=parse_lanes(lanes),
-                           baud=baud, noise=noise, seed=seed, progress=progress)
+    proof = simulate_board(network, images, board, parse_size(size), pooling=pooling,
+                           lanes=parse_lanes(lanes), baud=baud, noise=noise, seed=seed, progress=progress)
     design = proof.design
     payload: dict[str, Any] = {
         "network": design.network.name, "board": board, "height": design.plan.height,

@@ -7,6 +7,7 @@ import typer
 from kestrel.hw.spec.boards import BOARDS
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.board.line import BAUD
+from kestrel.sw.retrieval.describe.extract import POOLINGS
 
 DEFAULT_BOARD = "ulx3s"
 DEFAULT_SIZE = "128"
@@ -14,6 +15,9 @@ DEFAULT_BAUD = BAUD
 
 BoardOption = Annotated[str, typer.Option(help=f"The board: {', '.join(BOARDS)}.")]
 BaudOption = Annotated[int, typer.Option(metavar="RATE", help="Bits a second on the serial line.")]
+PoolingOption = Annotated[
+    str, typer.Option(help=f"Of the descriptors: {', '.join(POOLINGS)}, where it joins no maps.")
+]
 LanesOption = Annotated[
     str | None,
     typer.Option(metavar="INxOUT", help="Input and output lanes, such as 4x8. Default: the most that fit."),

@@ -148,5 +148,5 @@ def test_the_backend_gives_the_references_maps_and_refuses_other_networks(board,
     assert backend.frames == 2
     assert backend.cycles > 0
     del backend
-    with pytest.raises(InputError, match="wanted: .* at 16 x 16"):
+    with pytest.raises(InputError, match=r"wanted: .* at 16 x 16"):
         BoardBackend(BackendRequest(network, 16, 16, options=options))

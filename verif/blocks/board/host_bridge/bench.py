@@ -29,6 +29,7 @@ FAULTY = 0xC00
 """The bus of the bench answers with an error from this address on."""
 
 STEPS = 60
+KINDS = (*Kind, Kind.WRITE, Kind.IMAGE, Kind.TAKE)
 PATIENCE = 60_000
 """Cycles in which an answer comes."""
 
@@ -308,8 +309,7 @@ async def any_requests(dut):
         await bench.settled()
         dut.irq.value = bench.model.irq = int(source.random() < 0.3)
         model = bench.model
-        kind = source.choice((Kind.READ, Kind.WRITE, Kind.WRITE, Kind.IMAGE, Kind.IMAGE, Kind.IMAGE_END, Kind.TAKE,
-                              Kind.TAKE, Kind.INFO, Kind.SYNC))  # fmt: skip
+        kind = source.choice(KINDS)
         where, payload, tag = 0, b"", None
         if kind in {Kind.READ, Kind.WRITE}:
             where = source.choice((0, 4, 0xABC, 0xC00, 0xFFC, 0x1000, 0x8004))
@@ -323,7 +323,8 @@ async def any_requests(dut):
             if source.random() < 0.6:
                 await bench.give(bench.packet(source.choice((1, 2, 7, 40)), source.random() < 0.3))
             there = len(model.entries) - model.released
-            where = (model.released + source.choice((0, there, source.randrange(there + 1), there + 1))) % OFFSETS
+            ahead = source.choice((0, there, source.randrange(there + 1), there + 1))
+            where = (model.released + ahead) % OFFSETS
             if source.random() < 0.1:
                 where = (model.released - 1) % OFFSETS
         elif kind is Kind.INFO:
