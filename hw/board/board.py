@@ -37,7 +37,7 @@ class Board(wiring.Component):
                 "allowed on a board: 1"
             )
         self.chip, self.link = chip, link
-        super().__init__({"rx": In(1), "tx": Out(1, init=1), "leds": Out(LEDS)})
+        super().__init__({"rx": In(1), "tx": Out(1), "leds": Out(LEDS)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

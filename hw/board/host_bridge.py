@@ -58,7 +58,7 @@ class HostBridge(wiring.Component):
     def __init__(self, config: EngineConfig, link: LinkConfig) -> None:
         self._config, self._link = config, link
         super().__init__(
-            {"rx": In(1), "tx": Out(1, init=1), "irq": In(1), "chip_reset": Out(1)}
+            {"rx": In(1), "tx": Out(1), "irq": In(1), "chip_reset": Out(1)}
             | ports(AXI, AXI_LITE)
             | ports("image_", stream(BYTE))
             | ports("output_", feature_stream(config).flip())

@@ -20,7 +20,7 @@ class SerialTransmitter(wiring.Component):
 
     def __init__(self, link: LinkConfig) -> None:
         self._step, self._whole = bit_step(link)
-        super().__init__({"i_tdata": In(BYTE), "i_tvalid": In(1), "i_tready": Out(1), "tx": Out(1, init=1)})
+        super().__init__({"i_tdata": In(BYTE), "i_tvalid": In(1), "i_tready": Out(1), "tx": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -29,16 +29,17 @@ class SerialTransmitter(wiring.Component):
         advanced = Signal(bits_for(whole + step))
         bits = Signal(BYTE + 1, reset_less=True)  # what follows the bit on the line
         left = Signal(bits_for(BYTE + 2))
-        m.d.comb += [advanced.eq(phase + step), self.i_tready.eq(left == 0)]
+        line = Signal(init=1)
+        m.d.comb += [advanced.eq(phase + step), self.i_tready.eq(left == 0), self.tx.eq(line)]
         with m.If(left == 0):
             with m.If(self.i_tvalid):
                 m.d.sync += [
-                    self.tx.eq(0), bits.eq(Cat(self.i_tdata, Const(1, 1))), left.eq(BYTE + 2), phase.eq(0),
+                    line.eq(0), bits.eq(Cat(self.i_tdata, Const(1, 1))), left.eq(BYTE + 2), phase.eq(0),
                 ]  # fmt: skip
         with m.Elif(advanced >= whole):
             m.d.sync += [
                 phase.eq(advanced - whole), left.eq(left - 1),
-                self.tx.eq(bits[0]), bits.eq(Cat(bits[1:], Const(1, 1))),
+                line.eq(bits[0]), bits.eq(Cat(bits[1:], Const(1, 1))),
             ]  # fmt: skip
         with m.Else():
             m.d.sync += phase.eq(advanced)

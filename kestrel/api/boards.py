@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -239,5 +238,5 @@ def _info(design: BoardDesign, link: LinkConfig, network_crc: int) -> BoardInfo:
 def _expected(design: BoardDesign, reference: ReferenceBackend, rgb: np.ndarray) -> bytes:
     """The descriptor by the integer reference."""
     inputs = cut_crops(rgb, CropSettings(design.crops, design.plan.height, design.plan.width))
-    maps: Sequence[np.ndarray] = reference.features(inputs.pictures)
-    return describe_integers([list(maps)], design.constants, 0)
+    maps = list(reference.features(inputs.pictures))
+    return describe_integers([maps], design.constants, 0)

@@ -118,6 +118,7 @@ class BoardClient:
 
     def _reliably(self, call: Callable[[Kestrel], Value]) -> Value:
         """``call`` with the chip, opened anew as often as the line is lost."""
+        why = ""
         for attempt in range(ATTEMPTS):
             try:
                 return call(self._chip or self._open())

@@ -11,7 +11,7 @@ from kestrel.sw.board.line import Line
 FIRST_SECONDS = 0.3
 """For which the first answer is waited; then twice as long, and so on."""
 
-LEAST_SECONDS = 0.1
+LEAST_SECONDS = 0.05
 SLACK = 4
 """An answer is given up after this many times what the line needed for as many bytes at first."""
 

@@ -40,7 +40,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def design(network):
-    return design_board(find_board("ulx3s"), network, *SIZE, pooling="rnip5x", lanes=(2, 2))
+    return design_board(find_board("ulx3s"), network, *SIZE, lanes=(2, 2))
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def expected(network, design):
     """Descriptor and map of a picture by the reference."""
     reference = ReferenceBackend(BackendRequest(network, *SIZE))
 
-    def of(rgb, output):
-        inputs = cut_crops(rgb, CropSettings(design.crops, *SIZE))
+    def of(rgb, output=Output.BYTES, crops="whole"):
+        inputs = cut_crops(rgb, CropSettings(crops, *SIZE))
         return describe([list(reference.features(inputs.pictures))], design.constants, output - 1)
 
     return of
@@ -82,20 +82,31 @@ def test_descriptors_and_features_equal_the_reference(board, network, expected):
         found = client.descriptor(picture)
         assert len(found) == client.info.dimensions
         assert len(set(found)) > 2, "a descriptor that says something"
-        assert found == expected(picture, Output.BYTES)
+        assert found == expected(picture)
         assert client.descriptor(picture, Output.BITS) == expected(picture, Output.BITS)
         np.testing.assert_array_equal(client.features(small), reference.features([small])[0])
         assert client.lost == 0
 
 
+def test_the_crops_of_a_picture_are_summed_on_the_board(build, design, expected, seed, tmp_path):
+    write_roms(replace(design, crops="square:1+2"), LINK, tmp_path)
+    picture = generate_picture(40, 50, 3)
+    with (
+        SimulatedBoard(build, LINK, tmp_path, seed=seed) as board,
+        BoardClient(board.port, patience=PATIENCE) as client,
+    ):
+        assert client.descriptor(picture) == expected(picture, crops="square:1+2")
+    assert expected(picture, crops="square:1+2") != expected(picture)
+
+
 def test_a_line_that_disturbs_bytes_costs_time_only(build, roms, expected, seed):
     picture = generate_picture(30, 30, 5)
     with (
-        SimulatedBoard(build, LINK, roms, seed=seed, noise=0.003) as board,
+        SimulatedBoard(build, LINK, roms, seed=seed, noise=0.001) as board,
         BoardClient(board.port, patience=PATIENCE) as client,
     ):
         for _ in range(2):
-            assert client.descriptor(picture) == expected(picture, Output.BYTES)
+            assert client.descriptor(picture) == expected(picture)
         assert client.counts.repeated > 0, "or nothing was disturbed"
 
 
@@ -114,9 +125,9 @@ def test_a_plug_that_is_pulled_in_the_middle_and_put_back(board, expected):
 
         thread = Thread(target=pull)
         thread.start()
-        assert client.descriptor(picture) == expected(picture, Output.BYTES)
+        assert client.descriptor(picture) == expected(picture)
         thread.join()
-        assert client.descriptor(picture) == expected(picture, Output.BYTES)
+        assert client.descriptor(picture) == expected(picture)
         assert client.lost > 0, "or it was not pulled in the middle"
 
 
@@ -128,15 +139,15 @@ def test_a_host_that_dies_in_the_middle_leaves_a_board_for_the_next(board, expec
     first._connection._line.write(b"\x7e\x01\x04\x00\x00half an image")
     first.close()
     with BoardClient(board.port, patience=PATIENCE) as second:
-        assert second.descriptor(picture) == expected(picture, Output.BYTES)
+        assert second.descriptor(picture) == expected(picture)
 
 
 def test_a_board_that_is_reset_between_two_pictures(board, expected):
     picture = generate_picture(30, 30, 8)
     with BoardClient(board.port, patience=PATIENCE) as client:
-        assert client.descriptor(picture) == expected(picture, Output.BYTES)
+        assert client.descriptor(picture) == expected(picture)
         board.reset()
-        assert client.descriptor(picture) == expected(picture, Output.BYTES)
+        assert client.descriptor(picture) == expected(picture)
 
 
 def test_the_backend_gives_the_references_maps_and_refuses_other_networks(board, network):
