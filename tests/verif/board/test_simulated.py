@@ -1,13 +1,16 @@
 """The whole board in Verilator, with the host's software at its pseudo-terminal, against the reference."""
 
+import json
 import time
 from dataclasses import replace
 from threading import Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kestrel.api.boards import write_roms
+from kestrel.cli.main import run
 from kestrel.export.board.design import design_board
 from kestrel.hw.spec.boards import find_board
 from kestrel.hw.spec.errors import InputError
@@ -15,10 +18,12 @@ from kestrel.hw.spec.link import LinkConfig
 from kestrel.sw.board.backend import BoardBackend
 from kestrel.sw.board.client import BoardClient
 from kestrel.sw.driver.chip import Output
+from kestrel.sw.model.compressed import save_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrieval.describe.backends import BackendRequest, ReferenceBackend
 from kestrel.sw.retrieval.describe.crops import CropSettings, cut_crops
+from kestrel.sw.retrieval.describe.descriptor import load_descriptors
 from kestrel.sw.retrieval.pooling.integer_nip import describe
 from kestrel.verif.board.simulated import SimulatedBoard, build_board_simulation
 from kestrel.verif.cases.random_network import random_network
@@ -161,3 +166,20 @@ def test_the_backend_gives_the_references_maps_and_refuses_other_networks(board,
     del backend
     with pytest.raises(InputError, match=r"wanted: .* at 16 x 16"):
         BoardBackend(BackendRequest(network, 16, 16, options=options))
+
+
+def test_the_commands_at_a_port(board, network, expected, capsys, tmp_path):
+    """board describe gives the board's own descriptors, describe --engine board those of its maps."""
+    picture, file = tmp_path / "a.png", tmp_path / "n.safetensors"
+    Image.fromarray(generate_picture(30, 40, 9)).save(picture)
+    save_network(network, file)
+    assert run(["board", "describe", str(picture), "--port", board.port, "--patience", "60", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["descriptors"] == [expected(np.asarray(Image.open(picture))).hex()]
+    assert found["board"]["network"] == NAME
+    for engine in (["--engine", "board", "--engine-set", f"port={board.port}"], []):
+        output = tmp_path / f"{len(engine)}.npz"
+        command = ["describe", str(file), str(picture), "-o", str(output), "--size", "16x20", *engine]
+        assert run(command) == 0
+    by_board, by_reference = (load_descriptors(tmp_path / f"{n}.npz").vectors for n in (4, 0))
+    np.testing.assert_array_equal(by_board, by_reference)
