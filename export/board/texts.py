@@ -108,7 +108,7 @@ clean:
 
 def top_name(board: BoardSpec) -> str:
     """The name of the top module, and of the bitstream."""
-    return TOP.format(board=board.name)
+    return TOP.format(board=board.name.replace("-", "_"))
 
 
 def wrapper(board: BoardSpec) -> str:

@@ -47,29 +47,36 @@ class BoardSpec:
 
 _LEDS = ("B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3")
 
+
+def _ulx3s(name: str, device: str, part: str, fpga: str) -> BoardSpec:
+    """The board is sold with several devices, whose pins are the same."""
+    return BoardSpec(
+        name=name,
+        text=f"Radiona ULX3S with an {fpga}",
+        device=device,
+        part=part,
+        package="CABGA381",
+        speed=6,
+        crystal=25_000_000,
+        pll=Pll(reference=1, feedback=2, output=12, phase=5),
+        # As in amaranth-boards. What the USB adapter sends comes in at M1.
+        # L2 is GPIO0 of the ESP32, which must be high, or a reset of that chip restarts its boot loader.
+        pins={
+            "clk_25mhz": "G2",
+            "serial_rx": "M1",
+            "serial_tx": "L4",
+            "button": "R1",
+            "esp32_gpio0": "L2",
+            **{f"led[{n}]": site for n, site in enumerate(_LEDS)},
+        },
+    )
+
+
 BOARDS: Mapping[str, BoardSpec] = {
     board.name: board
     for board in (
-        BoardSpec(
-            name="ulx3s",
-            text="Radiona ULX3S with an LFE5U-85F",
-            device="ecp5-85",
-            part="85k",
-            package="CABGA381",
-            speed=6,
-            crystal=25_000_000,
-            pll=Pll(reference=1, feedback=2, output=12, phase=5),
-            # As in amaranth-boards. What the USB adapter sends comes in at M1.
-            # L2 is GPIO0 of the ESP32, which must be high, or a reset of that chip restarts its boot loader.
-            pins={
-                "clk_25mhz": "G2",
-                "serial_rx": "M1",
-                "serial_tx": "L4",
-                "button": "R1",
-                "esp32_gpio0": "L2",
-                **{f"led[{n}]": site for n, site in enumerate(_LEDS)},
-            },
-        ),
+        _ulx3s("ulx3s", "ecp5-85", "85k", "LFE5U-85F"),
+        _ulx3s("ulx3s-45f", "ecp5-45", "45k", "LFE5U-45F"),
     )
 }
 """The boards by name."""

@@ -8,7 +8,8 @@ from kestrel.cli.main import run
 
 
 @pytest.mark.parametrize(("command", "message"), [
-    (("build", "embedded", "-o", "out", "--board", "other"), "board 'other' is not known; allowed: ulx3s"),
+    (("build", "embedded", "-o", "out", "--board", "other"),
+     "board 'other' is not known; allowed: ulx3s, ulx3s-45f"),
     (("build", "embedded", "-o", "out", "--lanes", "4"), "--lanes 4; allowed: two numbers above 0"),
     (("build", "embedded", "-o", "out", "--lanes", "0x4"), "--lanes 0x4; allowed"),
     (("build", "embedded", "-o", "out", "--lanes", "3x4"), "allowed: one lane count a multiple of the other"),

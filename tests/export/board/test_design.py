@@ -37,6 +37,12 @@ def test_most_lanes_and_what_the_device_holds(network):
     assert fewer.cycles > design.cycles
 
 
+def test_a_smaller_device_takes_fewer_lanes(network):
+    design = design_board(find_board("ulx3s-45f"), network, 32, 32)
+    assert (design.chip.engine.input_lanes, design.chip.engine.output_lanes) == (4, 8)
+    assert all(resource.fits for resource in design.use.resources)
+
+
 @pytest.mark.parametrize(("size", "message"), [
     (3000, r"network vgg16/8 at 3000 x 3000 does not fit board ulx3s: "),
 ])
