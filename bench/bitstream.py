@@ -48,7 +48,8 @@ class Seed:
 def made(folder: Path, target: str, *settings: str) -> float:
     """Runs ``make target`` in the folder; returns the processor's seconds."""
     before = os.times()
-    subprocess.run(["make", "-s", "-C", str(folder), target, f"PYTHON={sys.executable}", *settings], check=True)
+    call = ["make", "-s", "-C", str(folder), target, f"PYTHON={sys.executable}", *settings]
+    subprocess.run(call, check=True)
     after = os.times()
     return (after.children_user - before.children_user) + (after.children_system - before.children_system)
 
@@ -60,11 +61,12 @@ def routed(folder: Path, top: str, seed: int) -> tuple[Seed, dict[str, int]]:
     report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
     # The design's own clock; the crystal's drives the PLL alone.
     clock = min(report["fmax"].values(), key=lambda found: found["achieved"] / found["constraint"])
-    path = max(report["critical_paths"], key=lambda found: sum(part["delay"] for part in found["path"]))["path"]
+    paths = [found["path"] for found in report["critical_paths"]]
+    path = max(paths, key=lambda parts: sum(part["delay"] for part in parts))
     ends = f"{path[0]['from']['cell']} to {path[-1]['to']['cell']}"
     used = {name: cells["used"] for name, cells in report["utilization"].items()}
-    return Seed(seed, round(clock["achieved"], 2), round(clock["constraint"], 2), ends, round(seconds, 1)),
-    used
+    reached, wanted = round(clock["achieved"], 2), round(clock["constraint"], 2)
+    return Seed(seed, reached, wanted, ends, round(seconds, 1)), used
 
 
 def main() -> int:
