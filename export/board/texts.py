@@ -102,13 +102,19 @@ $top.bit: $top.config
 \t$$(PYTHON) tools.py ecppack --compress $top.config $$@
 
 clean:
-\trm -f $top.json $top.config $top.bit timing.json synthesis.log routing.log
+\trm -f $made
 """)
 
 
 def top_name(board: BoardSpec) -> str:
     """The name of the top module, and of the bitstream."""
     return TOP.format(board=board.name.replace("-", "_"))
+
+
+def made_by_make(board: BoardSpec) -> tuple[str, ...]:
+    """The names of all files that the Makefile's rules write."""
+    top = top_name(board)
+    return f"{top}.json", f"{top}.config", f"{top}.bit", "timing.json", "synthesis.log", "routing.log"
 
 
 def wrapper(board: BoardSpec) -> str:
@@ -148,5 +154,6 @@ def makefile(board: BoardSpec, verilog: list[str], images: list[str]) -> str:
     return _MAKEFILE.substitute(
         text=board.text, top=top_name(board), mhz=f"{board.clock / 1e6:g}", part=board.part,
         package=board.package, speed=board.speed, verilog=" ".join(verilog), images=" ".join(images),
+        made=" ".join(made_by_make(board)),
     )  # fmt: skip
 

@@ -120,7 +120,7 @@ def build_board(
         rtl = verilog_files(Board(design.chip, link))
     top = texts.top_name(spec)
     sources = [*(file.name for file in rtl), f"{top}.v"]
-    with atomic_directory(output, origin, force=force) as temporary:
+    with atomic_directory(output, origin, force=force, later=texts.made_by_make(spec)) as temporary:
         images = write_roms(design, link, temporary)
         for file in rtl:
             (temporary / file.name).write_text(file.text, encoding="utf-8")

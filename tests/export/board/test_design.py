@@ -86,6 +86,9 @@ def test_a_boards_folder(network, tmp_path):
     again = {path.name: path.read_bytes() for path in made.files}
     made = build_board(network, tmp_path / "board", size=32, lanes=(2, 2))
     assert {path.name: path.read_bytes() for path in made.files} == again
+    (made.folder / "kestrel_ulx3s.bit").touch()
+    build_board(network, tmp_path / "board", size=32, lanes=(2, 2))
+    assert not (made.folder / "kestrel_ulx3s.bit").exists(), "it might be of another network"
     with pytest.raises(InputError, match="holds a board's files of another run: baud is 3000000 there"):
         build_board(network, tmp_path / "board", size=32, lanes=(2, 2), baud=1_000_000)
 
