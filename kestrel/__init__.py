@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from kestrel.api.allocation import AllocationStudy as AllocationStudy
     from kestrel.api.allocation import AllocationTarget as AllocationTarget
     from kestrel.api.allocation import allocate as allocate
+    from kestrel.api.boards import BoardDescriptors as BoardDescriptors
+    from kestrel.api.boards import BoardFiles as BoardFiles
+    from kestrel.api.boards import BoardProof as BoardProof
+    from kestrel.api.boards import build_board as build_board
+    from kestrel.api.boards import describe_on_board as describe_on_board
+    from kestrel.api.boards import simulate_board as simulate_board
     from kestrel.api.chip import VerilogReport as VerilogReport
     from kestrel.api.chip import export_network as export_network
     from kestrel.api.chip import fit_config as fit_config
@@ -62,6 +68,7 @@ if TYPE_CHECKING:
     from kestrel.hw.spec.configurations import load_config as load_config
     from kestrel.hw.spec.engine_config import EngineConfig as EngineConfig
     from kestrel.hw.spec.errors import InputError as InputError
+    from kestrel.sw.board.client import BoardClient as BoardClient
     from kestrel.sw.compress.report import CompressionReport as CompressionReport
     from kestrel.sw.design.design import Design as Design
     from kestrel.sw.estimate.estimate import Estimate as Estimate

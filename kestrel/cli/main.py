@@ -40,6 +40,7 @@ COMMANDS = {
     "evaluate": "retrieval.evaluate:evaluate",
     "report": "report.group:report",
     "allocate": "networks.allocate:allocate",
+    "board": "board.group:board",
     "estimate": "chip.estimate:estimate",
     "list": "networks.listing:list_",
     "plan": "chip.plan:plan",

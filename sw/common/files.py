@@ -97,11 +97,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path, origin: Origin, *, force: bool = False) -> Iterator[Path]:
+def atomic_directory(
+    path: Path, origin: Origin, *, force: bool = False, later: Collection[str] = ()
+) -> Iterator[Path]:
     """Yields a temporary folder to fill; on success it becomes ``path``, otherwise it is removed.
 
-    An earlier output at ``path`` is replaced as a whole (see ``check_output_directory``). Raises InputError
-    when the location cannot be written or the disk is full.
+    An earlier output at ``path`` is replaced as a whole (see ``check_output_directory``). ``later``: names of
+    files that are made of the output in that folder, and are part of it. Raises InputError when the location
+    cannot be written or the disk is full.
     """
     check_output_directory(path, origin, force=force)
     path = path.resolve()  # "." has no parent to write the temporary folder into
@@ -111,7 +114,7 @@ def atomic_directory(path: Path, origin: Origin, *, force: bool = False) -> Iter
             temporary.mkdir()
             yield temporary
             origin.write(temporary)
-            names = sorted(_entries(temporary))
+            names = sorted(_entries(temporary) | set(later))
             (temporary / LISTING).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
             _replace_directory(temporary, path)
     finally:

@@ -22,8 +22,8 @@ from kestrel.sw.retrieval.search.structures import CODES
 from kestrel.sw.serve.kept import Kept
 from kestrel.sw.serve.pictures import IndexPictures
 
-CHIP = "rtl"
-"""The engine whose frames are simulated and counted."""
+CHIPS = ("rtl", "board")
+"""The engines that compute one picture after the other, and whose frames are counted."""
 
 COUNT_MAX = 100
 """Matches of a search, at most."""
@@ -104,7 +104,7 @@ class Searcher:
             raise InputError(f"engine {asked.engine!r:.40}; allowed: {', '.join(self.engines)}")
         start = time.perf_counter()
         frames, cycles = None, None
-        if asked.engine == CHIP:
+        if asked.engine in CHIPS:
             with self._simulating:  # which also keeps the counts of two searches apart
                 before = _counts(engine)
                 query = picture_regions(engine, rgb)

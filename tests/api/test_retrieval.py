@@ -162,10 +162,11 @@ def test_other_distributions_bring_backends(network, scenes, monkeypatch):
     group = backends.BACKEND_GROUP
     entries = [EntryPoint("brightness", f"{__name__}:Brightness", group),
                EntryPoint("rtl", "nothing:at_all", group)]
-    assert kestrel.backend_names() == ["float", "reference", "rtl"]
+    assert kestrel.backend_names() == ["board", "float", "reference", "rtl"]
     monkeypatch.setattr(backends, "entry_points", lambda group: entries)
     monkeypatch.setattr(EntryPoint, "load", lambda entry: {"brightness": Brightness}[entry.name])
-    assert kestrel.backend_names() == ["brightness", "float", "reference", "rtl"], "rtl cannot be taken"
+    assert kestrel.backend_names() == [
+        "board", "brightness", "float", "reference", "rtl"], "rtl cannot be taken"
     found = kestrel.describe(network, scenes.folder, replace(OPTIONS, backend="brightness"), run=HERE)
     assert found.settings.network == "brightness"
     np.testing.assert_allclose(found.vectors, found.vectors[0, 0], rtol=1e-6)

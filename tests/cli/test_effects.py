@@ -260,6 +260,23 @@ CASES = {
             "average_precision": "--average-precision plain", "save": "--save x.npz",
             "per_query": "--per-query q.csv", "compare_with": "--compare o.csv", "seed": "--seed 7"},
     ),
+    "board build": Case(
+        "board.build", "build_board", contexts=("n.safetensors -o b",), blank="asdict _show _by_line",
+        values={
+            "output": "-o other", "board": "--board other", "size": "--size 64",
+            "pooling": "--pooling rnip5x",
+            "lanes": "--lanes 2x4", "baud": "--baud 1000000"},
+    ),
+    "board simulate": Case(
+        "board.simulate", "simulate_board", contexts=("n.safetensors a.png",), blank="asdict",
+        values={
+            "board": "--board other", "size": "--size 64", "pooling": "--pooling rnip5x",
+            "lanes": "--lanes 2x4", "baud": "--baud 1000000", "noise": "--noise 0.001", "seed": "--seed 3"},
+    ),
+    "board describe": Case(
+        "board.describe", "describe_on_board", contexts=("a.png --port tty",), blank="asdict",
+        values={"port": "--port other", "baud": "--baud 1000000", "patience": "--patience 3"},
+    ),
     "report design": Case(
         "report.design", "make_design report_design command_line",
         contexts=("vgg11 -o d.html", "n.safetensors -o d.html", "vgg11 -o d.html --against vgg13",
@@ -328,7 +345,7 @@ CASES = {
         contexts=("i.index --network n.safetensors",),
         values={
             "network": "--network m.safetensors", "weights": "--weights w.pth",
-            "whitening": "--whitening w.safetensors", "chip": "--no-chip",
+            "whitening": "--whitening w.safetensors", "chip": "--no-chip", "board": "--board ttyUSB1",
             "backend_set": "--backend-set config=nano", "images": "--images .", "count": "--count 3",
             "host": "--host ::1", "port": "--port 0", "max_upload": "--max-upload 3",
             "max_megapixels": "--max-megapixels 3", "jobs": "--jobs 3"},

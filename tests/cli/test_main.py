@@ -165,7 +165,7 @@ def test_list_names_what_the_options_take(capsys):
         "holidays", "oxford5k", "paris6k", "roxford5k", "rparis6k", "ukbench", "groups"]
     assert listed["poolings"]["rnip9x"]["crops"] == "whole,levels:1+2"
     assert {"nip", "rnip5x", "rnip14x", "rnip3x3", "rnip18m", "rmac", "sqrt"} <= set(listed["poolings"])
-    assert listed["backends"] == ["float", "reference", "rtl"]
+    assert listed["backends"] == ["board", "float", "reference", "rtl"]
     assert main.run(["list"]) == 0
     out = capsys.readouterr().out
     for text in ("vgg16", "layer1.0 ... layer4.1", "a block, as layer4.0", "residual = true only: resnet18"):

@@ -136,7 +136,8 @@ FILES = {
 }
 """Command and option -> other arguments, suffix, and what is written."""
 
-FOLDERS = {("export", "--output"), ("verilog", "--output"), ("scenes", "--output"), ("shapes", "--output"),
+FOLDERS = {("board build", "--output"), ("export", "--output"),
+           ("verilog", "--output"), ("scenes", "--output"), ("shapes", "--output"),
            ("report retrieval", "--output"), ("regress", "--output"), ("regress", "--coverage"),
            ("study", "--output")}
 CONTINUED = {("retrain", "--checkpoint"), ("index add", "INDEX"), ("index remove", "INDEX")}

@@ -40,6 +40,14 @@ def block_sources(make: Callable[[EngineConfig], wiring.Component], config: Engi
     return _written("block", key, lambda: verilog_files(make(config)))
 
 
+def design_sources(
+    label: str, configs: tuple[object, ...], make: Callable[[], wiring.Component]
+) -> list[Path]:
+    """The files of the design that ``make`` returns, the memories first and the top module last; its label
+    and configurations say which it is."""
+    return _written(label, repr(configs), lambda: verilog_files(make()))
+
+
 def chip_sources(chip: ChipConfig) -> list[Path]:
     """The files of a chip, the memories first and the top module last."""
     nameless = replace(chip, engine=replace(chip.engine, name=""))

@@ -49,6 +49,18 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "kestrel evaluate resnet18-retrieval --dataset scenes/ --protocol groups",
         "kestrel evaluate --descriptors scenes.npz --dataset scenes/ --protocol groups",
     ),
+    "board build": (
+        "kestrel board build embedded --board ulx3s -o build/ulx3s",
+        "kestrel board build net.safetensors --size 64 --lanes 4x4 -o board",
+    ),
+    "board simulate": (
+        "kestrel board simulate embedded photo.jpg --board ulx3s --size 64",
+        "kestrel board simulate embedded random:1 --size 32 --lanes 2x2 --noise 0.001",
+    ),
+    "board describe": (
+        "kestrel board describe photo.jpg --port /dev/ttyUSB0",
+        "kestrel board describe one.jpg two.jpg --port /dev/ttyUSB0 --patience 60",
+    ),
     "estimate": (
         "kestrel estimate vgg16 --mask-bits '3*7,1*6'",
         "kestrel estimate embedded --config nano --size 64 --top chip --device ecp5-85",

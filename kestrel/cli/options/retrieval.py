@@ -70,7 +70,7 @@ BackendSetOption = Annotated[
     list[str] | None,
     typer.Option("--backend-set", metavar="NAME=VALUE",
                  help="Option of the backend; rtl has config (edge), its fields, processes, and images, the "
-                 "most pictures of a frame. Repeatable."),
+                 "most pictures of a frame; board has port, baud and patience. Repeatable."),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option(help="Processes that read pictures; 0: none. Default: as suits.")
@@ -80,12 +80,12 @@ StrictOption = Annotated[
 ]
 
 
-OWN_WEIGHTS = When(lambda values: values["backend"] not in ("reference", "rtl"),
+OWN_WEIGHTS = When(lambda values: values["backend"] not in ("reference", "rtl", "board"),
                    "with a backend that computes with the network's integers", "with --backend float")
 """When --weights has an effect. Backends that are installed may take them."""
 
 BACKEND_OPTIONS = When(lambda values: values["backend"] not in ("reference", "float"),
-                       "with a backend that has no options", "with --backend rtl")
+                       "with a backend that has no options", "with --backend rtl or board")
 """When --backend-set has an effect."""
 
 

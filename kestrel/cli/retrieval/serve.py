@@ -34,7 +34,7 @@ MIB_MAX, MEGAPIXELS_MAX, JOBS_MAX = 1024, 134, 64
 
 
 @declares(
-    "network weights whitening images chip count host port max_upload max_megapixels jobs",
+    "network weights whitening images chip board count host port max_upload max_megapixels jobs",
     effects={"backend_set": When(lambda values: values["chip"], "with --no-chip", "with --chip")},
 )
 def serve(
@@ -48,6 +48,9 @@ def serve(
         bool, typer.Option("--chip/--no-chip", help="Offer the simulated chip beside the reference.")
     ] = True,
     backend_set: options.BackendSetOption = None,
+    board: Annotated[
+        str | None, typer.Option(metavar="PORT", help="Offer the board at this serial port too.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; default: where the index remembers them.")
     ] = None,
@@ -78,6 +81,9 @@ def serve(
     found = DescriptorIndex.load(index)
     engines, refused = _engines(found, network, weights, whitening, chip=chip,
                                 backend_options=options.parse_backend_options(backend_set))
+    if board is not None:
+        engines["board"] = query_describer(found, network, DescriptorOptions(
+            backend="board", whitening=whitening, backend_options={"port": board}))
     for name, reason in refused.items():
         note(f"kestrel: without {name}: {reason}")
     about = Shown(index, _facts(found, network), refused, count)

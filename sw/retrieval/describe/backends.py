@@ -34,6 +34,7 @@ BACKEND_GROUP = "kestrel.backends"
 """Entry points of backends that other distributions bring."""
 
 BUILT_IN = {
+    "board": "kestrel.sw.board.backend:BoardBackend",
     "float": "kestrel.sw.retrieval.describe.backends:FloatBackend",
     "reference": "kestrel.sw.retrieval.describe.backends:ReferenceBackend",
     "rtl": "kestrel.verif.simulate.backend:RtlBackend",

@@ -99,6 +99,13 @@ FAULTS = {
         "descriptor.vectors", SEVERAL, "descriptor_vectors",
         r"\{map, busy \? near_index : read_index\}", "{2'h0, busy ? near_index : read_index}", "sums: "
     ),
+    "a frame with a wrong CRC is carried out": (
+        "board.host_bridge", CONFIG, "frame_receiver", r"crc == 32'hdebb20e3", "1'h1",
+        "answers|resets|registers"
+    ),
+    "bytes of an image that were accepted are accepted once more": (
+        "board.host_bridge", CONFIG, "image_ring", r"\(where == accepted\)", "1'h1", "answers: item"
+    ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",
         r"in_group\} \+ 17'h2\)", "in_group} + 17'h1)", "(tile|load_start): item"
