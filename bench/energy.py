@@ -2,8 +2,8 @@
 
     python bench/energy.py [--config edge] [--clock 400] [-o build/bench/energy.json]
 
-For each engine, with memories fitted to the network: depth first as planned against layer by layer with
-feature memories that hold whole maps, three rows at once in the first layer, a descriptor by RNIP 9x without
+For each engine, with memories as large as the network asks for: depth first with the least feature memory
+against layer by layer with whole maps, three rows at once in the first layer, a descriptor by RNIP 9x without
 and with a whitening, and batches of pictures. Without synthesis and simulation: accesses of the memories and
 cycles follow from the plan, energies from docs/energy.md. Prints tables, writes JSON.
 """
@@ -19,7 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.engine_config import FEATURE_WORDS_MIN, EngineConfig
+from kestrel.hw.spec.engine_config import (
+    FEATURE_WORDS_MIN,
+    TABLE_WORDS_MAX,
+    TABLE_WORDS_MIN,
+    WEIGHT_WORDS_MAX,
+    WEIGHT_WORDS_MIN,
+    EngineConfig,
+)
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.estimate.accesses import memory_accesses
 from kestrel.sw.estimate.described import estimate_descriptor
@@ -28,8 +35,8 @@ from kestrel.sw.estimate.logic import estimate_logic
 from kestrel.sw.estimate.memories import engine_memories
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.planning.cycles import frame_cycles
-from kestrel.sw.planning.fit import fit_layers
 from kestrel.sw.planning.geometry import PlanLayer
+from kestrel.sw.planning.memory import table_words
 from kestrel.sw.planning.plan import Plan, plan_frame, plan_layers
 from kestrel.sw.planning.report import named_layers
 from kestrel.sw.planning.visit_order import depth_first_schedules, layer_by_layer
@@ -39,8 +46,7 @@ POOLING = "rnip9x"
 WHITENED = 512
 BATCHES = (1, 2, 4, 8)
 SIZES = {"vgg16": 224, "embedded": 64}
-ROOMY = {"feature_words": (1 << 17, 1 << 17), "partial_depth": 1024, "max_width": 512}
-"""What an engine is given before it is fitted, so that those of few lanes take VGG-16 too."""
+LEAST = "depth first, least memory"
 
 
 @dataclass(frozen=True)
@@ -88,40 +94,38 @@ def networks() -> tuple[Network, ...]:
     )
 
 
-def fitted(network: Network, config: EngineConfig) -> EngineConfig:
-    """The engine with memories as small as the network allows without a cycle more."""
-    roomy = config.with_options(**{
-        name: tuple(map(max, value, config.feature_words)) if isinstance(value, tuple)
-        else max(value, getattr(config, name)) for name, value in ROOMY.items()
-    })  # fmt: skip
-    return fit_layers(network.name, network.layers, roomy if config.name == "nano" else config, network.side,
-                      network.side)
+def roomy(network: Network, config: EngineConfig) -> EngineConfig:
+    """The engine with ROMs that are never too small, and rows as wide as the pictures. Its partial sums, on
+    which the length of a strip depends, grow only if they do not hold two rows."""
+    return config.with_options(
+        max_width=max(config.max_width, network.side), weight_words=WEIGHT_WORDS_MAX,
+        partial_depth=max(config.partial_depth, 2 * network.side), table_words=TABLE_WORDS_MAX,
+    )  # fmt: skip
 
 
-def whole_maps(network: Network, config: EngineConfig) -> EngineConfig:
-    """The engine with feature memories that hold every map, so that it runs layer by layer."""
-    return _with_words(config, layer_by_layer(network.name, network.layers, config, network.side,
-                                              network.side).feature_words)
+def sized(network: Network, config: EngineConfig, words: Sequence[int], images: int = 1) -> Plan:
+    """A frame on ``config`` with feature memories of ``words`` a bank, or fewer if it needs fewer, and ROMs
+    as large as the network asks for."""
+    plan = network.plan(config.with_options(feature_words=_at_least(words)), images)
+    return network.plan(plan.config.with_options(
+        feature_words=_at_least(plan.feature_words), weight_words=max(WEIGHT_WORDS_MIN, plan.weight_words),
+        table_words=max(TABLE_WORDS_MIN, table_words(plan))), images)  # fmt: skip
 
 
-def least_features(network: Network, config: EngineConfig) -> EngineConfig:
-    """The engine with the least feature memory that any depth-first schedule takes."""
+def whole_maps(network: Network, config: EngineConfig, images: int = 1) -> tuple[int, int]:
+    """Words of feature memory, a bank, that hold every map: the engine then runs layer by layer."""
+    return layer_by_layer(network.name, network.layers, config, network.side, network.side,
+                          images=images).feature_words
+
+
+def least_words(network: Network, config: EngineConfig) -> tuple[int, int]:
+    """The least words of feature memory that any depth-first schedule takes."""
     schedules = depth_first_schedules(network.name, network.layers, config, network.side, network.side)
-    return _with_words(config, min((each.feature_words for each in schedules), key=sum))
+    return min((each.feature_words for each in schedules), key=sum)
 
 
-def batched(network: Network, config: EngineConfig, images: int) -> Plan:
-    """A frame of several pictures, in the same memories if they hold it, else in as much more as it takes."""
-    try:
-        return network.plan(config, images)
-    except InputError:
-        words = layer_by_layer(network.name, network.layers, config, network.side, network.side,
-                               images=images).feature_words
-        return network.plan(_with_words(config, tuple(map(max, words, config.feature_words))), images)
-
-
-def _with_words(config: EngineConfig, words: Sequence[int]) -> EngineConfig:
-    return config.with_options(feature_words=tuple(max(FEATURE_WORDS_MIN, each) for each in words))
+def _at_least(words: Sequence[int]) -> tuple[int, ...]:
+    return tuple(max(FEATURE_WORDS_MIN, each) for each in words)
 
 
 def energy_of(plan: Plan, clock: float) -> Energy:
@@ -137,7 +141,7 @@ def make_row(network: Network, what: str, plan: Plan, energy: Energy, cycles: in
         return value / pictures
 
     return Row(
-        network.name, config.name.removesuffix("-fitted"), what, pictures, round(cycles / pictures),
+        network.name, config.name, what, pictures, round(cycles / pictures),
         share(energy.total), share(energy.low_total), share(parts["kernel units"]),
         share(parts["other logic"] + parts["leakage of logic"] + parts.get("descriptor unit", 0.0)),
         share(energy.clock),
@@ -150,25 +154,25 @@ def make_row(network: Network, what: str, plan: Plan, energy: Energy, cycles: in
 
 def measure(network: Network, config: EngineConfig, clock: float) -> list[Row]:
     """The rows of one network on one engine."""
-    small = fitted(network, config)
+    room = roomy(network, config)
     rows: list[Row] = []
 
     def add(what: str, plan: Plan, pictures: int = 1) -> None:
         rows.append(make_row(network, what, plan, energy_of(plan, clock), frame_cycles(plan).total, pictures))
 
-    add("as fitted", network.plan(small))
-    add("layer by layer", network.plan(whole_maps(network, small)))
-    add("depth first, least memory", network.plan(least_features(network, small)))
-    if small.group_lanes >= network.layers[0].shape.in_channels:
-        for name, chosen in (("one row at once", False), ("three rows at once", True)):
-            if chosen != config.row_groups:
-                add(name, network.plan(fitted(network, config.with_options(row_groups=chosen))))
-    takes_batches = fitted(network, config.with_options(row_groups=False)).with_options(batch=True)
+    chip = sized(network, room, least_words(network, room))
+    add(LEAST, chip)
+    add("layer by layer", sized(network, room, whole_maps(network, room)))
+    if room.group_lanes >= network.layers[0].shape.in_channels:
+        other = room.with_options(row_groups=not room.row_groups)
+        add(f"{LEAST}, {'one row' if config.row_groups else 'three rows'} at once in the first layer",
+            sized(network, other, least_words(network, other)))
+    takes_batches = room.with_options(batch=True, row_groups=False)
     for images in BATCHES:
-        add(f"batch of {images}", batched(network, takes_batches, images), images)
-    chip = network.plan(small)
+        plan = sized(network, takes_batches, whole_maps(network, takes_batches, images), images)
+        add(f"layer by layer, {images} at once", plan, images)
     for whitened in (None, min(WHITENED, chip.records[-1].channels)):
-        described = estimate_descriptor(chip, estimate_logic(small), clock, POOLING, whitened=whitened)
+        described = estimate_descriptor(chip, estimate_logic(chip.config), clock, POOLING, whitened=whitened)
         what = f"{POOLING}" + ("" if whitened is None else f", whitened to {whitened}")
         rows.append(make_row(network, what, chip, described.energy, described.cycles))
     return rows
@@ -204,7 +208,8 @@ def main() -> int:
                 if arguments.network and network.name not in arguments.network:
                     continue
                 rows += measure(network, NAMED[name], arguments.clock)
-                plan = network.plan(fitted(network, NAMED[name]))
+                room = roomy(network, NAMED[name])
+                plan = sized(network, room, least_words(network, room))
                 accesses[f"{network.name} on {name}"] = {
                     memory: asdict(each) for memory, each in memory_accesses(plan).items()}
     except InputError as error:

@@ -1,9 +1,10 @@
 """Netlists of blocks in Verilog, with simulation models of their cells, so that a bench or a frame can run on
 what synthesis, or placement and routing, made of a block.
 
-A netlist is one flat module with the block's name and ports. Memories stay what they are in the design: modules
-that a chip replaces by macros of the same timing. The models of ECP5's cells come with yosys, but for those in
-``verif/harness/ecp5_cells.v``; those of standard cells are what yosys reads from the functions in the library.
+A netlist is one flat module with the block's name and ports. Memories stay what they are in the design:
+modules that a chip replaces by macros of the same timing. The models of ECP5's cells come with yosys, but
+for those in ``verif/harness/ecp5_cells.v``; those of standard cells are what yosys reads from the functions
+in the library.
 """
 
 import json
@@ -22,8 +23,8 @@ from kestrel.verif.physical.synthesis import HIDE_NAMES, SynthesisError, run_yos
 
 ECP5_MODELS = Path(__file__).parents[1] / "harness" / "ecp5_cells.v"
 UNWIRED = {
-    "TRELLIS_COMB": (tuple("ABCD"), ("M", "FCI", "F1", "FXA", "FXB", "WD", "WAD0", "WAD1", "WAD2", "WAD3", "WRE",
-                                     "WCK")),
+    "TRELLIS_COMB": (tuple("ABCD"), ("M", "FCI", "F1", "FXA", "FXB", "WD", "WAD0", "WAD1", "WAD2", "WAD3",
+                                     "WRE", "WCK")),
     "TRELLIS_FF": (("CE",), ("LSR", "DI", "M")),
 }
 """Inputs of a routed cell that are 1 and 0 if nothing is wired to them."""
@@ -33,8 +34,8 @@ PACKAGE, SPEED = "CABGA756", 6
 
 @dataclass(frozen=True)
 class Netlist:
-    """``files``: models of cells, memories, and last the netlist, as ``run_block`` and the builds of Verilator
-    take them; ``cells``: how many of each type there are."""
+    """``files``: models of cells, memories, and last the netlist, as ``run_block`` and the builds of
+    Verilator take them; ``cells``: how many of each type there are."""
 
     files: tuple[Path, ...]
     cells: Mapping[str, int] = field(repr=False)
@@ -45,8 +46,8 @@ class Netlist:
 
 
 def generic_netlist(sources: Sequence[Path], folder: Path) -> Netlist:
-    """The block, which is the last of ``sources``, in gates of two inputs, multiplexers and registers, with the
-    models of yosys. Raises SynthesisError."""
+    """The block, which is the last of ``sources``, in gates of two inputs, multiplexers and registers, with
+    the models of yosys. Raises SynthesisError."""
     top = sources[-1].stem
     models = _share("simcells.v")
     return _make(sources, folder, [f"synth -flatten -top {top}", "clean -purge"], (models,), "-noexpr")
@@ -113,9 +114,9 @@ def _make(sources: Sequence[Path], folder: Path, commands: Sequence[str], models
 
 
 def _complete(file: Path, top: str) -> None:
-    """Puts into what nextpnr wrote what it leaves to the device: an input without a wire is 1 at a look-up table,
-    0 elsewhere, and inputs of the multiplier are 0 by a parameter. The second level of multiplexers is told from
-    the first by what is wired to it, and the module gets the name of the block."""
+    """Puts into what nextpnr wrote what it leaves to the device: an input without a wire is 1 at a look-up
+    table, 0 elsewhere, and inputs of the multiplier are 0 by a parameter. The second level of multiplexers is
+    told from the first by what is wired to it, and the module gets the name of the block."""
     content = json.loads(file.read_text(encoding="utf-8"))
     (module,) = content["modules"].values()
     for cell in module["cells"].values():
@@ -136,8 +137,8 @@ def _complete(file: Path, top: str) -> None:
 
 
 def _written(top: str, options: str = "") -> list[str]:
-    """Commands that write the netlist and the counts of its cells. A wire has one bit, so that no simulator takes
-    a bus for a loop of which one bit depends on another."""
+    """Commands that write the netlist and the counts of its cells. A wire has one bit, so that no simulator
+    takes a bus for a loop of which one bit depends on another."""
     return ["splitnets", f"write_verilog -noattr {options} {top}.v", "tee -q -o stat.json stat -json"]
 
 
