@@ -207,14 +207,15 @@ def main() -> int:
             for name in arguments.config or NAMED:
                 if arguments.network and network.name not in arguments.network:
                     continue
-                rows += measure(network, NAMED[name], arguments.clock)
+                found = measure(network, NAMED[name], arguments.clock)
+                show(Console(width=190), found)
+                rows += found
                 room = roomy(network, NAMED[name])
                 plan = sized(network, room, least_words(network, room))
                 accesses[f"{network.name} on {name}"] = {
                     memory: asdict(each) for memory, each in memory_accesses(plan).items()}
     except InputError as error:
         parser.error(str(error))
-    show(Console(width=170), rows)
     report = {"bench": "energy", "clock_mhz": arguments.clock, "rom_low": ROM_LOW,
               "rows": [asdict(each) for each in rows], "accesses": accesses}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

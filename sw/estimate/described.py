@@ -73,27 +73,24 @@ def estimate_descriptor(
     if whitened is not None and not unit.whitening:
         raise InputError(f"a whitening; configuration {config.name!r} has descriptor_whitening = false")
     block = next(part.cells for part in estimate_logic(config, chip=True).parts if part.name == UNIT_BLOCK)
-    total: Energy | None = None
+    energy = Energy({}, 0.0, 0.0)
     cycles = unit_cycles = 0
-    for last in (False,) * (frames - 1) + (True,):
+    for count, last in ((frames - 1, False), (1, True)):  # all frames but the last are alike
         maps = [MapDescribed(each, last_crop=last, images=plan.images) for each in constants]
-        describing = [
-            descriptor_cycles(each.constants, config, last_crop=last, images=plan.images) for each in maps
-        ]
+        describing = [descriptor_cycles(each.constants, config, last_crop=last, images=plan.images)
+                      for each in maps]
         counted = frame_cycles(plan, describing)
         accesses = memory_accesses(plan, outputs=False)
         for described, record in zip(maps, outputs, strict=True):
             assert record.read is not None
             _add(accesses, descriptor_accesses(described, config, record.read.part))
-        energy = frame_energy(
+        energy += count * frame_energy(
             plan, counted, engine, clock_mhz, chip_memories(config), accesses=accesses,
             beside=Beside(block.area, block.flip_flops, sum(describing)),
         )  # fmt: skip
-        total = energy if total is None else total + energy
-        cycles += counted.total
-        unit_cycles += sum(describing)
-    assert total is not None, "at least one crop"
-    return Described(pooling, crops, frames, cycles, unit_cycles, total)
+        cycles += count * counted.total
+        unit_cycles += count * sum(describing)
+    return Described(pooling, crops, frames, cycles, unit_cycles, energy)
 
 
 def _add(accesses: dict[str, Accesses], more: dict[str, Accesses]) -> None:

@@ -81,6 +81,10 @@ class Energy:
         parts = {name: self.parts.get(name, 0.0) + other.parts.get(name, 0.0) for name in names}
         return Energy(parts, self.rom + other.rom, self.seconds + other.seconds)
 
+    def __rmul__(self, frames: int) -> "Energy":
+        parts = {name: frames * value for name, value in self.parts.items()}
+        return Energy(parts, frames * self.rom, frames * self.seconds)
+
 
 @dataclass(frozen=True)
 class Beside:
