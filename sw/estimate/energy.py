@@ -122,7 +122,8 @@ def frame_energy(
     }
     if beside is not None:
         a_cycle = (UNIT_PJ[3] - UNIT_CLOCK_PJ) / reference.area
-        parts["descriptor unit"] = (beside.area * a_cycle * beside.cycles + beside.flip_flops * clock) * 1e-9
+        parts["descriptor unit"] = beside.area * a_cycle * beside.cycles * 1e-9
+        parts["clock: descriptor unit"] = beside.flip_flops * clock * 1e-9
         area += beside.area
     parts["leakage of logic"] = area * UNIT_LEAKAGE_UW / reference.area * seconds * 1e-3
     found = dict(memory_accesses(plan) if accesses is None else accesses)
