@@ -3,8 +3,8 @@
     python bench/layout.py [--activation-bits 8] [--mask-bits 3] [--density 0.65]
 
 qflow takes the unit's Verilog to a layout of its 0.35 um cells (``verif/physical/layout.py`` says what must
-be installed). Prints and writes as JSON: cells, die, density, length of wires, vias, clock rate with and without
-them, and what design rules and the comparison with the netlist say. Minutes to an hour.
+be installed). Prints and writes as JSON: cells, die, density, length of wires, vias, clock rate with and
+without them, and what design rules and the comparison with the netlist say. Minutes to an hour.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Placement and routing of a block in standard cells with qflow (yosys, graywolf, qrouter, magic, netgen),
-and what its layout says. Debian has the tools and the cells (``apt-get install qflow qflow-tech-osu035 graywolf
-qrouter magic netgen-lvs``); nothing of them comes along.
+and what its layout says. Debian has the tools and the cells (``apt-get install qflow qflow-tech-osu035
+graywolf qrouter magic netgen-lvs``); nothing of them comes along.
 
 The technology osu035 is one of 0.35 um with four layers of metal: ratios with and without wires are what can
 be taken from it, not areas of a present process.
