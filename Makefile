@@ -13,7 +13,7 @@ BENCHES := bench/reference.py bench/scaling.py bench/synthesis.py bench/distract
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.kestrel-installed
-# A network file, or one that comes along: resnet18-retrieval, vgg16-retrieval, embedded.
+# A network file, or one that comes along: resnet18-retrieval, vgg16-retrieval, compact-retrieval, embedded.
 NETWORK ?= resnet18-retrieval
 # Fields of the configuration to change; residual networks and tables of scalars need an engine for them.
 SETTINGS ?= $(if $(filter resnet18-retrieval,$(NETWORK)),--set residual=true)$(if \

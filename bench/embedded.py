@@ -1,9 +1,12 @@
 """Trains the embedded network: from a folder of photographs to one file of integers.
 
     python bench/embedded.py PHOTOGRAPHS [-o FOLDER] [--steps N] [--retrain-steps N] [--scenes N]
+                             [--teacher WEIGHTS]
 
 No labels and no other network are needed: the network learns to know a place again, from two views of the
 same photograph, or of the same generated scene, among all others of the batch (sw/retrain/samples/views.py).
+With a teacher, the weights of a residual network, float training also brings the last map near one of the
+teacher's, and its descriptors' relations near those of the teacher's (sw/retrain/networks/teacher.py).
 Three stages, each of which leaves its file in FOLDER (build/embedded) and is left out if that is there:
 
     float.safetensors      float training; its normalisation of batches is folded into weights and biases
@@ -48,6 +51,7 @@ from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.floats import FloatConvs, real_pixels
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
 from kestrel.sw.retrain.networks.student import QuantisedNetwork
+from kestrel.sw.retrain.networks.teacher import Teacher
 from kestrel.sw.retrain.optimiser import parameter_groups
 from kestrel.sw.retrain.samples.batches import Batch
 from kestrel.sw.retrain.samples.views import ViewSettings, contrast, reductions, relight, two_views
@@ -56,6 +60,9 @@ from kestrel.sw.retrain.start import load_float
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PREPROCESSING = "torchvision"
+
+TEACHER_NETWORK, TEACHER_LAYER = "resnet:layer4.0", "layer3_1_conv2"
+"""What a teacher's file holds, and the layer whose map is taught."""
 
 SCENE_SEED = 1_000_000
 """Of the first generated scene; ``make run`` and the tests look at the first few."""
@@ -69,7 +76,8 @@ class Recipe:
     """stages: layers behind which the descriptor is to tell places, the last one's being the result: with the
     nearer ones a deep network learns faster; pairs: places in a batch, of each two views; side: of a view;
     scenes: generated ones beside the photographs; rate, decay: of Adam in float training; retrain_rate: of
-    Algorithm 1, relative; distill: its loss beside the contrast; calibration: photographs."""
+    Algorithm 1, relative; distill: its loss beside the contrast; calibration: photographs; map_weight,
+    relation_weight: of what a teacher teaches beside the contrast."""
 
     network: str = "vgg16/8"
     mask_bits: str = "3*7,1*6"
@@ -86,6 +94,8 @@ class Recipe:
     retrain_rate: float = 0.003
     distill: str = "features+4*descriptor+relation"
     calibration: int = 32
+    map_weight: float = 1.0
+    relation_weight: float = 1.0
     seed: int = 0
     views: ViewSettings = field(default_factory=ViewSettings)
 
@@ -172,26 +182,37 @@ class NormalisedNetwork(nn.Module):
         return FloatNetwork(self.shape, tuple(weights), tuple(biases))
 
 
-def train_float(places: Places, recipe: Recipe, log: "Log") -> FloatNetwork:
-    """Stage one."""
+def train_float(places: Places, recipe: Recipe, taught: FloatConvs | None, log: "Log") -> FloatNetwork:
+    """Stage one, with a teacher or without."""
     torch.manual_seed(recipe.seed)
     model = NormalisedNetwork(parse_network(recipe.network))
     descriptor = NipDescriptor()
-    optimiser = torch.optim.AdamW([
+    channels = model.shape.layers[-1].out_channels
+    teacher = None if taught is None else Teacher(taught, TEACHER_LAYER, channels)
+    groups = [
         {"params": list(model.convs.parameters()), "weight_decay": recipe.decay},
         {"params": list(model.norms.parameters()), "weight_decay": 0.0},
-    ])
+    ]
+    if teacher is not None:
+        groups.append({"params": list(teacher.head.parameters()), "weight_decay": 0.0})
+    optimiser = torch.optim.AdamW(groups)
     with progress("float training", recipe.steps) as advance:
         for step, pictures in enumerate(places.batches(recipe.steps, stage=1)):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.rate * rate_factor("cosine", step, recipe.steps, recipe.warmup)
-            losses = [contrast(descriptor(found), recipe.temperature)
-                      for found in model(pictures, recipe.stages)]
+            maps = model(pictures, recipe.stages)
+            descriptors = [descriptor(found) for found in maps]
+            terms = {name: contrast(some, recipe.temperature)
+                     for name, some in zip(recipe.stages, descriptors, strict=True)}
+            total = torch.stack(list(terms.values())).sum()
+            if teacher is not None:
+                learned = teacher.terms(maps[-1], descriptors[-1], teacher.teach(pictures))
+                total += recipe.map_weight * learned["map"] + recipe.relation_weight * learned["relation"]
+                terms |= learned
             optimiser.zero_grad()
-            torch.stack(losses).sum().backward()
+            total.backward()
             optimiser.step()
-            log.step("float", {name: float(loss.detach())
-                               for name, loss in zip(recipe.stages, losses, strict=True)})
+            log.step("float", {name: float(term.detach()) for name, term in terms.items()})
             advance(1)
     return model.eval().fold()
 
@@ -275,10 +296,16 @@ def main() -> None:
     parser.add_argument("--stages", default=",".join(recipe.stages))
     for name in ("steps", "retrain_steps", "pairs", "side", "scenes", "calibration", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(recipe, name))
+    for name in ("map_weight", "relation_weight"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(recipe, name))
+    parser.add_argument("--teacher", help=f"weights, as {TEACHER_NETWORK}")
     parser.add_argument("--threads", type=int, default=1)
     options: dict[str, Any] = vars(parser.parse_args())
     folder, photographs = options.pop("output"), list_images(options.pop("photographs"))
     torch.set_num_threads(options.pop("threads"))
+    weights = options.pop("teacher")
+    teacher = weights and FloatConvs(load_float(weights, TEACHER_NETWORK, PREPROCESSING),
+                                     find_preprocessing(PREPROCESSING))
     options["stages"] = tuple(options["stages"].split(","))
     recipe = Recipe(**options)
     folder.mkdir(parents=True, exist_ok=True)
@@ -287,14 +314,14 @@ def main() -> None:
     log = Log(folder / "log.jsonl", [stage for stage in done if done[stage]])
     places = Places(photographs, recipe)
     if not floats.exists():
-        save_weights(train_float(places, recipe, log), floats)
+        save_weights(train_float(places, recipe, teacher, log), floats)
     trained = load_float(str(floats), recipe.network, PREPROCESSING)
     if not start.exists():
         start_network(photographs, trained, recipe, start)
     if not network.exists():
         retrain(places, start, trained, recipe, network, log)
     report = {
-        "recipe": asdict(recipe), "photographs": len(photographs),
+        "recipe": asdict(recipe), "teacher": weights and Path(weights).name, "photographs": len(photographs),
         "sha256": hashlib.sha256(network.read_bytes()).hexdigest(), "bytes": network.stat().st_size,
         "float": log.summary("float"), "integer": log.summary("integer"),
         "versions": {"python": platform.python_version(), "torch": torch.__version__,

@@ -24,7 +24,7 @@ TOPS = ("engine", "chip")
 
 Network = CompressedNetwork | str | Path
 """A network in memory, a network file, or the name of one that is part of the package: ``embedded``,
-``resnet18-retrieval``, ``vgg16-retrieval``."""
+``resnet18-retrieval``, ``vgg16-retrieval``, ``compact-retrieval``."""
 
 Config = EngineConfig | FittedConfig | str | Path
 """An engine's configuration, one that is fitted to a network, the name of one, or a .toml file."""

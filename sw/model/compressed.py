@@ -174,8 +174,8 @@ def _content(network: CompressedNetwork) -> bytes:
 
 def load_network(path: str | Path) -> CompressedNetwork:
     """Reads a network file, or one of the package's own by its name: ``embedded``, ``resnet18-retrieval``,
-    ``vgg16-retrieval``. Raises InputError, with one line that names the file, for anything that is not
-    exactly a valid network."""
+    ``vgg16-retrieval``, ``compact-retrieval``. Raises InputError, with one line that names the file, for
+    anything that is not exactly a valid network."""
     path = network_path(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; "

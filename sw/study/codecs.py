@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import SCALAR_BITS, SCALAR_WIDTHS
 from kestrel.sw.codecs import masks, pruned, raw, scalar, vector
 from kestrel.sw.codecs.batch_norm import FLOAT, check_norm_bits
 from kestrel.sw.codecs.coding.indices import check_coding
@@ -24,10 +25,12 @@ OPTIONS: Mapping[str, Mapping[str, Value]] = {
     "scalar": {"method": "lloyd-max", "bits": 4, "coding": "fixed", "batch_norm": FLOAT},
     "vector": {"block": 2, "codewords": 256, "coding": "fixed", "batch_norm": FLOAT},
     "pruned": {"threshold": 0.5, "bits": 8, "gap_bits": 4, "coding": "fixed", "batch_norm": FLOAT},
-    "masks": {"rule": LEAST_SQUARES, "bits": 3, "coding": "fixed", "others": 8, "batch_norm": FLOAT},
+    "masks": {"rule": LEAST_SQUARES, "bits": 3, "coding": "fixed", "others": 8, "batch_norm": FLOAT,
+              "scalar_bits": SCALAR_BITS},
 }
 """The options of each family with their defaults. others: bits of Lloyd-Max for layers whose kernels are
-not 3x3; a network of the engine has them as masks, too, where the rule measures pictures."""
+not 3x3; a network of the engine has them as masks, too, where the rule measures pictures. scalar_bits: of
+the scalars of such a network behind its first layer."""
 
 CODING = "coding"
 """The option that changes the size alone: the weights stay the same."""
@@ -82,7 +85,8 @@ class Codec:
                  "pruned": [f"t{options.get('threshold'):g}" if "threshold" in options else "",
                             f"{options.get('bits')}bit"]}.get(
             self.family, [f"{options['bits']}bit"] if "bits" in options else [])
-        short = {CODING: "{}", "batch_norm": "bn{}", "gap_bits": "gap{}", "others": "rest{}"}
+        short = {CODING: "{}", "batch_norm": "bn{}", "gap_bits": "gap{}", "others": "rest{}",
+                 "scalar_bits": "q{}"}
         return found + [short[name].format(options[name]) for name in short
                         if name in options and options[name] != defaults[name]]
 
@@ -127,6 +131,10 @@ def layer_encoder(codec: Codec) -> Encoder:
         return lambda weights: pruned.encode(weights, sparse)
     if options["rule"] not in RULES:
         raise InputError(f"rule {options['rule']!r}; allowed: {', '.join(RULES)}")
+    widths = SCALAR_WIDTHS if codec.by_pictures else (SCALAR_BITS,)
+    if options["scalar_bits"] not in widths:
+        raise InputError(f"scalar_bits = {options['scalar_bits']} with rule {options['rule']}; allowed: "
+                         f"{', '.join(map(str, widths))}")
     kernels = masks.MaskOptions(options["bits"], options[CODING])
     check_coding(options[CODING])
     check_bits(options["others"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from kestrel.hw.spec.widths import BIAS_BITS
+from kestrel.hw.spec.widths import BIAS_BITS, SCALAR_BITS
 from kestrel.sw.codecs import engine
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.compress.calibrate import CalibrationPictures
@@ -67,8 +67,11 @@ def _fitted(network: Architecture, cuts: tuple[str, ...], weights: Weights, code
     shape = parse_network(f"{network.kestrel}:{cuts[-1]}")
     found = load_weights(state_arrays(dict(weights)), shape)
     options = codec.options
+    # The first layer keeps 8 bits, with which its rows may run in groups.
+    scalars = [SCALAR_BITS, *[int(options["scalar_bits"])] * (len(shape.layers) - 1)]
     result, _ = compress(found, parse_mask_plan(str(options["bits"]), shape), pictures,
-                         preprocessing=network.preprocessing.name, fit=str(options["rule"]))
+                         preprocessing=network.preprocessing.name, fit=str(options["rule"]),
+                         scalar_bits=scalars)
     with atomic_write(kept) as temporary:
         temporary.write_bytes(engine.encode(result, str(options[CODING])))
     return result

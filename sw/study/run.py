@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.hw.spec.widths import SCALAR_BITS
 from kestrel.sw.cluster.pieces import Done, Piece, Runner, failure_of
 from kestrel.sw.codecs.batch_norm import FLOAT
 from kestrel.sw.common.files import claim_directory
@@ -95,6 +96,8 @@ def tasks_of(grid: Grid) -> list[Task]:
             # On other networks than the engine's, of the rules that measure pictures only one can be fitted.
             if alike[0].by_pictures and not engine and alike[0].options["rule"] != SEQUENTIAL_RULE:
                 continue
+            if not engine and alike[0].options.get("scalar_bits", SCALAR_BITS) != SCALAR_BITS:
+                continue  # Tables of scalars are the engine's.
             if alike[0].options.get("batch_norm", FLOAT) != FLOAT and not normed[network.name]:
                 continue  # There is none whose bits could differ.
             codec = alike[0].on_engine() if engine else alike[0]

@@ -11,6 +11,8 @@ from PIL import Image
 from kestrel.sw.model.compressed import load_network
 from kestrel.sw.model.network import parse_network
 from kestrel.sw.model.preprocessing import find_preprocessing
+from kestrel.sw.model.storage.save import save_weights
+from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrain.networks.floats import FloatConvs
 
@@ -64,3 +66,23 @@ def test_all_stages_run_and_give_the_same_file_again(script, tmp_path, monkeypat
     script.main()
     again = json.loads(capsys.readouterr().out)
     assert [again[key] == found[key] for key in ("sha256", "float", "integer")] == [True] * 3
+
+
+def test_a_teacher_takes_part_in_float_training(script, tmp_path, monkeypatch):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for n in range(4):
+        Image.fromarray(generate_picture(40, 50, n)).save(photographs / f"{n}.png")
+    shape = parse_network("resnet18:layer4.0")
+    save_weights(random_network(shape, 1), tmp_path / "teacher.safetensors")
+    floats = []
+    for folder, more in (("alone", []), ("taught", ["--teacher", str(tmp_path / "teacher.safetensors")])):
+        output = ["-o", str(tmp_path / folder)]
+        monkeypatch.setattr(sys, "argv", ["embedded.py", str(photographs), *output, *TINY, *more])
+        script.main()
+        floats.append((tmp_path / folder / "float.safetensors").read_bytes())
+        found = json.loads((tmp_path / folder / "run.json").read_text())
+        taught = {"map", "relation"} if more else set()
+        assert found["float"]["last"].keys() == {"conv1_2", "conv2_2"} | taught
+        assert found["teacher"] == ("teacher.safetensors" if more else None)
+    assert floats[0] != floats[1]

@@ -50,7 +50,7 @@ RotationsOption = Annotated[int, typer.Option(help="Rotations of the picture: 1,
 WhiteningOption = Annotated[Path | None, typer.Option(
     help="Whitening file, from `kestrel whiten`; or resnet18-retrieval, that of this network; or "
          "resnet18-retrieval-maps, with --pool-maps layer3.0,layer4.0; or vgg16-retrieval-maps, with "
-         "pool3,pool5."
+         "pool3,pool5; or compact-retrieval-maps, with pool3,pool4."
 )]
 FitOption = Annotated[
     str, typer.Option(help="A crop fills the input (stretch) or keeps its proportions inside it (keep).")

@@ -16,11 +16,15 @@ RESNET18_RETRIEVAL = "resnet18-retrieval"
 VGG16_RETRIEVAL = "vgg16-retrieval"
 """A complete VGG-16. An engine that runs it has the option ``scalar_tables``."""
 
+COMPACT_RETRIEVAL = "compact-retrieval"
+"""A VGG-16 of a quarter of the channels, cut at pool4, for small devices. Any engine runs it."""
+
 FOLDER = Path(__file__).parent
 NETWORK_PATHS = {
     EMBEDDED: FOLDER / "network.safetensors",
     RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.safetensors.xz",
     VGG16_RETRIEVAL: FOLDER / "vgg16_retrieval.safetensors.xz",
+    COMPACT_RETRIEVAL: FOLDER / "compact_retrieval.safetensors.xz",
 }
 """The files by name. A name is accepted wherever a network file may be given."""
 
@@ -30,10 +34,14 @@ RESNET18_MAPS = f"{RESNET18_RETRIEVAL}-maps"
 VGG16_MAPS = f"{VGG16_RETRIEVAL}-maps"
 """A whitening of that network's descriptors of two maps, pool3 and pool5."""
 
+COMPACT_MAPS = f"{COMPACT_RETRIEVAL}-maps"
+"""A whitening of that network's descriptors of two maps, pool3 and pool4."""
+
 WHITENING_PATHS = {
     RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.whitening.safetensors",
     RESNET18_MAPS: FOLDER / "resnet18_retrieval_maps.whitening.safetensors",
     VGG16_MAPS: FOLDER / "vgg16_retrieval_maps.whitening.safetensors",
+    COMPACT_MAPS: FOLDER / "compact_retrieval_maps.whitening.safetensors",
 }
 """Whitenings of NIP descriptors at 224x224: under the network's name by region; of its two maps once, after
 the average, as the chip does it."""
@@ -42,6 +50,7 @@ TEXT_PATHS = {
     EMBEDDED: FOLDER / "network.md",
     RESNET18_RETRIEVAL: FOLDER / "resnet18_retrieval.md",
     VGG16_RETRIEVAL: FOLDER / "vgg16_retrieval.md",
+    COMPACT_RETRIEVAL: FOLDER / "compact_retrieval.md",
 }
 
 

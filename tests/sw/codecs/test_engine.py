@@ -15,12 +15,14 @@ from kestrel.sw.model.weights import random_network
 NETWORKS = ("vgg11/16:pool2", "resnet18/16:layer2.0", "shared_resnet/32:layer1.1")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=[(name, bits) for name in NETWORKS for bits in (8, 4, 2)])
 def network(request, one_thread):
-    shape = parse_network(request.param)
+    name, scalar_bits = request.param
+    shape = parse_network(name)
     bits = parse_mask_plan("3", shape)
     return compress(random_network(shape, 1), bits, generated_pictures(48, 48, count=2),
-                    preprocessing="torchvision")[0]
+                    preprocessing="torchvision",
+                    scalar_bits=[8, *[scalar_bits] * (len(shape.layers) - 1)])[0]
 
 
 @pytest.mark.parametrize("coding", ["fixed", "huffman"])

@@ -14,6 +14,8 @@ from kestrel.sw.compress.mask_plan import parse_mask_plan
 from kestrel.sw.compress.pipeline import compress
 from kestrel.sw.model.compressed import load_network, same
 from kestrel.sw.model.embedded import (
+    COMPACT_MAPS,
+    COMPACT_RETRIEVAL,
     EMBEDDED,
     NETWORK_PATHS,
     RESNET18_MAPS,
@@ -34,7 +36,8 @@ from kestrel.sw.retrieval.describe.extract import make_describer
 from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.describe.whitening import load_whitening
 
-LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20, VGG16_RETRIEVAL: 4 << 20}
+LARGEST = {EMBEDDED: 1 << 20, RESNET18_RETRIEVAL: 2 << 20, VGG16_RETRIEVAL: 4 << 20,
+           COMPACT_RETRIEVAL: 128 << 10}
 """Bytes of a file: a repository is downloaded whole."""
 
 
@@ -118,12 +121,13 @@ def test_its_name_stands_for_its_file(name, network, capsys):
 
 
 @pytest.mark.parametrize(
-    ("network", "name", "maps", "mode"),
-    [(RESNET18_RETRIEVAL, RESNET18_RETRIEVAL, (), "roi"),
-     (RESNET18_RETRIEVAL, RESNET18_MAPS, ("layer3.0", "layer4.0"), "after"),
-     (VGG16_RETRIEVAL, VGG16_MAPS, ("pool3", "pool5"), "after")],
+    ("network", "name", "maps", "mode", "dimensions"),
+    [(RESNET18_RETRIEVAL, RESNET18_RETRIEVAL, (), "roi", [256]),
+     (RESNET18_RETRIEVAL, RESNET18_MAPS, ("layer3.0", "layer4.0"), "after", [256, 256]),
+     (VGG16_RETRIEVAL, VGG16_MAPS, ("pool3", "pool5"), "after", [256, 256]),
+     (COMPACT_RETRIEVAL, COMPACT_MAPS, ("pool3", "pool4"), "after", [64, 128])],
 )
-def test_a_name_stands_for_the_whitening_of_its_network(network, name, maps, mode, tmp_path):
+def test_a_name_stands_for_the_whitening_of_its_network(network, name, maps, mode, dimensions, tmp_path):
     """It is of the network's descriptors, and a description with it has the whitening's dimensions."""
     network, whitening = load_network(network), load_whitening(name)
     names = [name for name, _ in write_scenes(tmp_path, groups=1, views=2, seed=3, height=224, width=224,
@@ -131,5 +135,5 @@ def test_a_name_stands_for_the_whitening_of_its_network(network, name, maps, mod
     describer = make_describer(network, DescriptorOptions(whitening=whitening, pool_maps=maps))
     found = describer.describe([tmp_path / name for name in names], names, workers=0)
     assert found.vectors.shape == (2, whitening.dimension)
-    assert [part.dimension for part in whitening.maps] == [256] * max(1, len(maps))
+    assert [part.dimension for part in whitening.maps] == dimensions
     assert whitening.mode == mode

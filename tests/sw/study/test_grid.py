@@ -96,3 +96,19 @@ def test_bad_options_of_masks_are_refused(options):
 def test_a_float_codec_keeps_everything(rng):
     weights = rng.standard_normal((2, 3)).astype("float32")
     assert len(layer_encoder(FLOAT_CODEC)(weights)) == 24 + 16
+
+
+def test_scalars_from_tables_are_for_networks_of_the_engine():
+    grid = parse_grid(GRID.replace('family = "vector"', 'family = "masks"\nrule = "sequential"\nbits = 1\n'
+                                   'scalar_bits = [8, 4]')
+                      + '[[networks]]\nname = "squeezenet1_0"\nweights = "random:1"\ncuts = ["fire2"]\n')
+    names = [task.name for task in tasks_of(grid) if "masks" in task.name]
+    assert names == ["vgg16/masks-sequential-1bit", "squeezenet1_0/masks-sequential-1bit",
+                     "vgg16/masks-sequential-1bit-q4"]
+
+
+@pytest.mark.parametrize(("rule", "bits", "allowed"), [("least-squares", 4, "8"),
+                                                       ("sequential", 5, "8, 4, 3, 2")])
+def test_scalar_widths_that_a_rule_has_not_are_refused(rule, bits, allowed):
+    with pytest.raises(InputError, match=f"scalar_bits = {bits} with rule {rule}; allowed: {allowed}$"):
+        make_codec("masks", {"rule": rule, "bits": 1, "scalar_bits": bits})
