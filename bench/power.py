@@ -228,7 +228,7 @@ def run(arguments: argparse.Namespace, config: EngineConfig, liberty: Path | Non
     frame = frame_plan(config)
     if frame:
         report["memory_accesses_of_a_frame"] = {
-            name: asdict(accesses) | {"bits_read": accesses.bits_read, "bits_written": accesses.bits_written}
+            name: asdict(accesses) | {"bits_read": accesses.bits_read}
             for name, accesses in memory_accesses(frame).items()
         }
     build = build_probed(config, WORK / "probed")

@@ -20,14 +20,14 @@ from kestrel.sw.retrieval.describe.descriptor import load_descriptors, shown
 def design(
     network: Network, config: Config = "edge", size: Size = 224, *, clock_mhz: float = DEFAULT_CLOCK_MHZ,
     device: str | None = None, top: str = "engine", mask_bits: str | None = None,
-    pool_maps: Sequence[str] = (), batch: int = 1, fit: bool = False,
+    pool_maps: Sequence[str] = (), batch: int = 1, fit: bool = False, pooling: str | None = None,
     allocation: str | Path | None = None, descriptors: str | Path | None = None,
     dataset: str | Path | None = None, protocol: str = "groups", command: str = "",
     progress: Progress | None = None,
 ) -> Design:
     """A chip as its page shows it: the estimate, and where they are given, sensitivities and retrieval.
 
-    Everything up to ``fit`` is as for ``estimate``. ``allocation``: a file with the JSON that ``kestrel
+    Everything up to ``pooling`` is as for ``estimate``. ``allocation``: a file with the JSON that ``kestrel
     allocate`` prints for this network. ``descriptors``: a file of descriptors of the pictures of ``dataset``,
     which ``protocol`` evaluates; integer ones must be this network's. ``command``: the command line, for the
     page. Raises InputError.
@@ -35,7 +35,7 @@ def design(
     if (descriptors is None) != (dataset is None):
         raise InputError("--descriptors and --dataset; allowed: both, or none of them")
     found = estimate(network, config, size, clock_mhz=clock_mhz, device=device, top=top, mask_bits=mask_bits,
-                     pool_maps=pool_maps, batch=batch, fit=fit, progress=progress)
+                     pool_maps=pool_maps, batch=batch, fit=fit, pooling=pooling, progress=progress)
     digest = "" if is_named(network) else network_digest(find_network(network))
     names = tuple(layer.name for layer in found.report.layers)
     sensitivities = () if allocation is None else read_sensitivities(Path(allocation), names)

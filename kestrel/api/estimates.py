@@ -20,7 +20,8 @@ from kestrel.sw.retrieval.describe.maps import pooled_layers
 def estimate(
     network: Network, config: Config = "edge", size: Size = 224, *, clock_mhz: float = DEFAULT_CLOCK_MHZ,
     device: str | None = None, top: str = "engine", mask_bits: str | None = None,
-    pool_maps: Sequence[str] = (), batch: int = 1, fit: bool = False, progress: Progress | None = None,
+    pool_maps: Sequence[str] = (), batch: int = 1, fit: bool = False, pooling: str | None = None,
+    progress: Progress | None = None,
 ) -> Estimate:
     """What a frame takes and what the engine costs: cycles from the plan, area and FPGA cells interpolated
     between synthesised engines, memories in bits and block RAMs, energy of a frame.
@@ -28,7 +29,8 @@ def estimate(
     ``network``, ``config``, ``size`` (pixels), ``mask_bits``, ``pool_maps`` and ``batch`` are as for
     ``plan``. ``clock_mhz`` is the clock at which cycles become time. ``device``: an FPGA, such as "ecp5-85".
     ``top`` is "engine", or "chip" for what stands around it and a descriptor unit too. With ``fit`` the
-    engine's memories are as small as ``fit_config`` makes them. Raises InputError for anything that the
+    engine's memories are as small as ``fit_config`` makes them. ``pooling``: of a chip, the crops of a
+    descriptor, whose time and energy are then estimated too. Raises InputError for anything that the
     configuration cannot hold, an unknown device or an impossible clock.
     """
     check_top(top)
@@ -38,7 +40,8 @@ def estimate(
         config = fitted_config(network, config, size, mask_bits=mask_bits, pool_maps=pool_maps, batch=batch)
     planned = plan_frame(network, config, size, mask_bits=mask_bits, pool_maps=pool_maps, batch=batch,
                          progress=progress)
-    return make_estimate(planned.network, planned.plan, planned.report, clock_mhz, top=top, device=found)
+    return make_estimate(planned.network, planned.plan, planned.report, clock_mhz, top=top, device=found,
+                         pooling=pooling)
 
 
 def fitted_config(network: Network, config: Config, size: Size, *, mask_bits: str | None,

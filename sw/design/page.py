@@ -148,8 +148,13 @@ def figures(found: Sequence[Estimate]) -> tuple[Figure, ...]:
         ("LUT4 of an ECP5", lambda e: e.logic.cells.lut4, "{:,.0f}"),
         ("multipliers of an ECP5", lambda e: e.logic.cells.dsp, "{:,.0f}"),
         ("energy of a frame, mJ", lambda e: e.energy.total, ""),
+        ("of that in memories, %", lambda e: 100 * e.energy.memories / e.energy.total, "{:.1f}"),
+        ("of that in ROMs, %", lambda e: 100 * e.energy.rom / e.energy.total, "{:.1f}"),
+        ("of that in clock pins, %", lambda e: 100 * e.energy.clock / e.energy.total, "{:.1f}"),
         ("power, frames without a pause, mW", lambda e: e.energy.milliwatts, ""),
     )  # fmt: skip
+    if all(each.described for each in found):
+        rows += (("energy of a descriptor, mJ", lambda e: e.described.energy.total, ""),)
     made = []
     for name, value, form in rows:
         values = [float(value(each)) for each in found]

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.estimate.described import Described, estimate_descriptor
 from kestrel.sw.estimate.devices import Device, Placed, place
 from kestrel.sw.estimate.energy import Energy, frame_energy
 from kestrel.sw.estimate.logic import Logic, estimate_logic
@@ -47,8 +49,8 @@ class Estimate:
 
     network: its name; plan and report: strips, cycles and memory of a frame, as of ``kestrel.plan``; speed:
     at the clock asked for; memories: those of the configuration; logic: interpolated area (um^2 of NanGate45,
-    memories left out), ECP5 cells and clock rate; energy: of a frame of the engine; device: None unless one
-    was asked for.
+    memories left out), ECP5 cells and clock rate; energy: of a frame of the engine; described: a descriptor
+    of a picture, of a chip with a pooling; device: None unless one was asked for.
     """
 
     network: str
@@ -60,6 +62,7 @@ class Estimate:
     logic: Logic
     energy: Energy
     device: DeviceUse | None
+    described: Described | None = None
 
     @property
     def memory_bits(self) -> int:
@@ -68,17 +71,21 @@ class Estimate:
 
 
 def make_estimate(network: str, plan: Plan, report: PlanReport, clock_mhz: float, *, top: str = "engine",
-                  device: Device | None = None) -> Estimate:
-    """Raises InputError for an impossible clock."""
+                  device: Device | None = None, pooling: str | None = None) -> Estimate:
+    """``pooling``: of the descriptor, on a chip only. Raises InputError for an impossible clock, and for a
+    pooling without a chip or that the chip does not have."""
     config = plan.config
+    if pooling is not None and top != "chip":
+        raise InputError(f"pooling {pooling!r} with top {top!r}; allowed: with top chip")
     speed = Speed(report.cycles.total, plan.images, clock_mhz)
     memories = chip_memories(config) if top == "chip" else engine_memories(config)
     engine = estimate_logic(config)
     logic = estimate_logic(config, chip=True) if top == "chip" else engine
     return Estimate(
         network, top, plan, report, speed, memories, logic,
-        frame_energy(plan, report.cycles, engine, clock_mhz),
+        frame_energy(plan, report.cycles, engine, clock_mhz, engine_memories(config)),
         None if device is None else use_of(device, logic, memories),
+        None if pooling is None else estimate_descriptor(plan, engine, clock_mhz, pooling),
     )
 
 

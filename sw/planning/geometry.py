@@ -273,6 +273,12 @@ def _shortcut_tiles(layer: PlanLayer, config: EngineConfig, n_out: int, last_out
 
 def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
     """The number of ROM words that a tile takes."""
+    return -(-tile_stream_bits(tile, layer) // config.rom_word_bits)
+
+
+def tile_stream_bits(tile: Tile, layer: PlanLayer) -> int:
+    """Bits of a tile, the layer's tables of scalars included if it begins with them, before it is filled up
+    to a whole ROM word."""
     if tile.diagonal:
         bits = diagonal_bits(tile.n_in, layer.scalar_bits)
     else:
@@ -281,8 +287,7 @@ def tile_words(tile: Tile, layer: PlanLayer, config: EngineConfig) -> int:
             tile.n_in, tile.n_out, layer.mask_bits, has_pad, tile.last_in, centre=centre,
             scalar_bits=layer.scalar_bits,
         )  # fmt: skip
-    bits += layer.tables * scalar_table_bits(layer.scalar_bits) * tile.begins
-    return -(-bits // config.rom_word_bits)
+    return bits + layer.tables * scalar_table_bits(layer.scalar_bits) * tile.begins
 
 
 def tile_passes(tile: Tile, layer: PlanLayer) -> int:

@@ -214,7 +214,8 @@ CASES = {
         values={
             "config": "--config nano", "settings": "--set activation_bits=5", "size": "--size 64",
             "batch": "--batch 2", "mask_bits": "--mask-bits 2", "pool_maps": "--pool-maps layer3.0",
-            "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit"},
+            "clock": "--clock 100", "device": "--device ecp5-25", "top": "--top chip", "fit": "--fit",
+            "pooling": "--pooling rnip9x"},
     ),
     "regress": Case(
         "chip.regress", "_selected Store sources_hash run_cases open_runner run_in_pieces junit_xml "
@@ -286,8 +287,9 @@ CASES = {
             "output": "-o other.html", "config": "--config nano", "settings": "--set activation_bits=5",
             "size": "--size 64", "batch": "--batch 2", "mask_bits": "--mask-bits 2",
             "pool_maps": "--pool-maps layer3.0", "clock": "--clock 100", "device": "--device ecp5-25",
-            "top": "--top chip", "fit": "--fit", "allocation": "--allocation a.json",
-            "descriptors": "--descriptors e.npz", "dataset": "--dataset t", "protocol": "--protocol ukbench",
+            "top": "--top chip", "fit": "--fit", "pooling": "--pooling rnip9x",
+            "allocation": "--allocation a.json", "descriptors": "--descriptors e.npz",
+            "dataset": "--dataset t", "protocol": "--protocol ukbench",
             "against": "--against vgg19", "against_config": "--against-config asic",
             "against_settings": "--against-set activation_bits=6", "against_size": "--against-size 32",
             "against_batch": "--against-batch 3", "against_mask_bits": "--against-mask-bits 1",

@@ -36,6 +36,18 @@ def test_json_of_an_estimate(capsys):
     assert used["block RAMs of 18 kbit"]["used"] > 3648  # the weights alone
 
 
+def test_json_of_a_descriptor(capsys):
+    code, out, _ = call(["estimate", "vgg11/8:pool2", "--size", "32", "--top", "chip", "--pooling", "rnip5x",
+                         "--json"], capsys)  # fmt: skip
+    found = json.loads(out)
+    assert code == 0
+    described = found["described"]
+    assert (described["crops"], described["frames"]) == (5, 5)
+    assert described["energy_mj"] == pytest.approx(sum(described["energy_parts_mj"].values()))
+    assert 0 < found["energy_rom_mj"] < found["energy_mj"]
+    assert found["accesses"]["weights"]["reads"] > 0
+
+
 def test_cycles_are_those_of_the_plan(capsys):
     arguments = ["embedded", "--config", "nano", "--size", "32x48"]
     _, estimated, _ = call(["estimate", *arguments, "--json"], capsys)
@@ -89,6 +101,8 @@ def test_text_fits_80_columns(capsys, monkeypatch):
     ("estimate vgg16 --clock 0", "clock 0 MHz; allowed: above 0, at most 10,000"),
     ("estimate vgg16 --clock -3", "clock -3 MHz"),
     ("plan vgg16 --clock nan", "clock nan MHz"),
+    ("estimate vgg11/8:pool2 --size 32 --pooling nip", "--pooling has no effect with --top engine"),
+    ("estimate vgg11/8:pool2 --size 32 --top chip --pooling mean", "crops 'mean'"),
     ("estimate embedded --mask-bits 3", "--mask-bits has no effect with a network file"),
     ("estimate resnet18", "configuration 'edge'"),
     ("estimate vgg11/8:pool2 --set batch=true --size 32 --batch 2 --fit", "--fit with batch 2"),

@@ -20,6 +20,13 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.plan import Plan
 from kestrel.verif.build.rtl import HARNESS, SHARED, engine_sources
 from kestrel.verif.build.verilator import Build, build_native
+from kestrel.verif.physical.memory_probes import (
+    MemoryActivity,
+    memory_probes,
+    read_memories,
+    report,
+    report_argument,
+)
 from kestrel.verif.simulate.frame import run_files, write_files
 
 CLASSES: dict[str, str] = {
@@ -36,16 +43,6 @@ _DECLARED = re.compile(r"^ *(?:output )?reg +(?:\[(\d+):0\] )?(\w+)[,;]?$", re.M
 """A register: what the converter declares so is assigned at the clock edge."""
 
 
-def _report(what: str) -> str:
-    return f"""    reg [8*1024-1:0] name;
-    integer file;
-    final if ($value$plusargs("kestrel_activity=%s", name)) begin
-        file = $fopen(name, "a");
-        $fdisplay(file, {what});
-        $fclose(file);
-    end"""
-
-
 _PROBES = f"""
 module {PREFIX}register_probe #(parameter WIDTH = 1) (input clk, input [WIDTH-1:0] bits);
     reg [WIDTH-1:0] last = 0;
@@ -55,21 +52,7 @@ module {PREFIX}register_probe #(parameter WIDTH = 1) (input clk, input [WIDTH-1:
         changes <= changes + 64'($countones(bits ^ last));
         cycles <= cycles + 1;
     end
-{_report('"registers %m %0d %0d %0d", WIDTH, changes, cycles')}
-endmodule
-module {PREFIX}memory_probe #(parameter WIDTH = 1, parameter ADDR_BITS = 1) (
-    input clk, input read, input [31:0] written, input [ADDR_BITS-1:0] addr,
-    input [WIDTH-1:0] wdata, input [WIDTH-1:0] rdata);
-    reg [2*WIDTH+ADDR_BITS-1:0] last = 0;
-    reg [63:0] changes = 0, reads = 0, writes = 0, bits_written = 0;
-    always @(posedge clk) begin
-        last <= {{addr, wdata, rdata}};
-        changes <= changes + 64'($countones({{addr, wdata, rdata}} ^ last));
-        reads <= reads + 64'(read);
-        writes <= writes + 64'(written != 0);
-        bits_written <= bits_written + 64'(written);
-    end
-{_report('"memory %m %0d %0d %0d %0d %0d", WIDTH, changes, reads, writes, bits_written')}
+{report('"registers %m %0d %0d %0d", WIDTH, changes, cycles')}
 endmodule
 module {PREFIX}array_probe
     #(parameter AHEAD = 1, parameter LOAD = 1, parameter WINDOW = 1, parameter SUMS = 1)
@@ -80,24 +63,7 @@ module {PREFIX}array_probe
     initial if ($value$plusargs("kestrel_array=%s", name)) file = $fopen(name, "w");
     always @(posedge clk) if (file != 0) $fdisplay(file, "%h %h %h %h", ahead, load, sums, window);
 endmodule
-bind {PREFIX}ram_1rw {PREFIX}memory_probe #(.WIDTH(LANES * LANE_BITS), .ADDR_BITS(ADDR_BITS)) probe
-    (.clk(clk), .read(en && we == 0), .written(en ? $countones(we) * LANE_BITS : 0), .addr(addr),
-     .wdata(wdata), .rdata(rdata));
-bind {PREFIX}ram_1r1w {PREFIX}memory_probe #(.WIDTH(WIDTH), .ADDR_BITS(2 * ADDR_BITS)) probe
-    (.clk(clk), .read(ren), .written(wen ? WIDTH : 0), .addr({{raddr, waddr}}), .wdata(wdata), .rdata(rdata));
-bind {PREFIX}rom {PREFIX}memory_probe #(.WIDTH(WIDTH), .ADDR_BITS(ADDR_BITS)) probe
-    (.clk(clk), .read(en), .written(0), .addr(addr), .wdata({{WIDTH{{1'b0}}}}), .rdata(rdata));
 """
-
-@dataclass(frozen=True)
-class MemoryActivity:
-    """One memory: the bits of a word, the changes of its ports' bits, the reads, writes and bits written."""
-
-    width: int
-    changes: int
-    reads: int
-    writes: int
-    bits_written: int
 
 
 @dataclass
@@ -143,7 +109,7 @@ def probes(config: EngineConfig) -> str:
                 f"bind {module} {PREFIX}array_probe #({sizes}) array_probe (.clk(clk), .ahead(ahead), "
                 ".load(load), .window(window), .sums(sums));"
             )
-    return "\n".join((_PROBES, *binds, array_ports))
+    return "\n".join((_PROBES, memory_probes(TOP), *binds, array_ports))
 
 
 def build_probed(config: EngineConfig, folder: Path) -> Build:
@@ -159,29 +125,24 @@ def run_probed(
 ) -> Activity:
     """Runs one frame with probes; files are left in ``folder``. Raises SimulationError."""
     write_files(network, plan, pixels, folder)
-    report, array = folder.absolute() / "activity.txt", folder.absolute() / "array.txt"
-    report.unlink(missing_ok=True)
-    run_files(
-        build, plan, folder, arguments=[f"+kestrel_activity={report}", f"+kestrel_array={array}"]
-    )
-    return read_activity(report.read_text(encoding="ascii").splitlines(), array)
+    counts, array = folder / "activity.txt", folder.absolute() / "array.txt"
+    run_files(build, plan, folder, arguments=[*report_argument(counts), f"+kestrel_array={array}"])
+    return read_activity(counts.read_text(encoding="ascii").splitlines(), array)
 
 
 def read_activity(lines: Sequence[str], array: Path) -> Activity:
     """Reads the report of the probes."""
     classes: dict[str, ClassActivity] = {}
-    memories: dict[str, MemoryActivity] = {}
     cycles = 0
     for line in lines:
         kind, path, *numbers = line.split()
+        if kind != "registers":
+            continue
         inner = path[path.index(TOP) + len(TOP) + 1 :].rpartition(".")[0].removeprefix("core.")
         values = [int(number) for number in numbers]
-        if kind == "memory":
-            memories[inner] = MemoryActivity(*values)
-            continue
         label = next((label for start, label in CLASSES.items() if inner.startswith(start)), "rest")
         found = classes.setdefault(label, ClassActivity())
         found.bits += values[0]
         found.changes += values[1]
         cycles = max(cycles, values[2])
-    return Activity(cycles, classes, memories, array)
+    return Activity(cycles, classes, read_memories(lines), array)

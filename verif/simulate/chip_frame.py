@@ -97,13 +97,14 @@ def run_chip_frames(
     queue: Queue | None = None,
     tolerant: bool = False,
     waves: Waves | None = None,
+    extra: Sequence[str] = (),
 ) -> ChipRun:
     """Runs frames on the ROM images in ``workdir``, after a self-check if ``check`` is set. ``queue`` takes
     the packets; without it a DMA does, which is ready from the driver's ``prepare`` to the end of a packet.
 
     Raises SimulationError, and DriverError for a call of the driver that fails. With ``tolerant``, a frame
     that fails raises nothing, and the next one follows. The cycles of ``waves``, for which the build must be
-    made, count from the first frame's beginning.
+    made, count from the first frame's beginning. ``extra`` (``+name=value``) is passed to the binary.
     """
     pauses = pauses or Pauses()
     stats = workdir / "chip.txt"
@@ -114,7 +115,7 @@ def run_chip_frames(
         (workdir / f"image{n}.bin").write_bytes(stream_bytes(frame.pixels, config))
         arguments += [workdir / f"image{n}.bin", workdir / f"packet{n}.bin"]
         arguments += [frame.part, frame.patience, frame.capacity]
-    command = [build.binary, *arguments, *rom_arguments(workdir), *random_start(seed)]
+    command = [build.binary, *arguments, *rom_arguments(workdir), *random_start(seed), *extra]
     command += waves.arguments() if waves else []
     run_harness([str(word) for word in command], workdir / "chip-log.txt", progress)
     return _read(stats, workdir, tolerant)

@@ -1,5 +1,6 @@
 """``kestrel estimate``: what a chip costs and does, without synthesis."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,9 @@ from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, emit, progress
 from kestrel.cli.rules.declared import declares
+from kestrel.cli.rules.effects import Among
+from kestrel.sw.estimate.accesses import memory_accesses
+from kestrel.sw.estimate.described import Described
 from kestrel.sw.estimate.estimate import DeviceUse, Estimate
 from kestrel.sw.estimate.logic import UNIT
 from kestrel.sw.estimate.speed import digits
@@ -23,7 +27,7 @@ from kestrel.sw.retrieval.describe.maps import parse_maps
 
 
 @declares("config settings size batch pool_maps clock device top fit",
-          effects={"mask_bits": planned.NAMED_ONLY})
+          effects={"mask_bits": planned.NAMED_ONLY, "pooling": Among("top", Top.CHIP)})
 def estimate(
     network: planned.FileOrNameArgument,
     config: ConfigOption = "edge",
@@ -36,16 +40,17 @@ def estimate(
     mask_bits: planned.NamedMaskBitsOption = None,
     pool_maps: PoolMapsOption = None,
     fit: planned.FitMemoriesOption = False,
+    pooling: planned.DescribedOption = None,
     json: JsonOption = False,
 ) -> None:
     """Estimate speed, memories, area, FPGA cells and energy of a chip, without synthesis.
 
-    Cycles follow the plan exactly; area and cells are interpolated between synthesised engines, energy is a
-    rough figure: docs/estimate.md.
+    Cycles and accesses of memories follow the plan exactly; area and cells are interpolated between
+    synthesised engines, energy is rough: docs/estimate.md, docs/energy.md.
     """
     found = estimate_chip(network, chosen_config(config, settings), parse_size(size), clock_mhz=clock,
                           device=device, top=top.value, mask_bits=mask_bits, pool_maps=parse_maps(pool_maps),
-                          batch=batch, fit=fit, progress=progress)
+                          batch=batch, fit=fit, pooling=pooling, progress=progress)
     emit(estimate_payload(found), lambda console: show(console, found), json)
 
 
@@ -67,7 +72,20 @@ def estimate_payload(found: Estimate) -> dict[str, Any]:
                    for part in found.logic.parts],
         "energy_mj": found.energy.total, "milliwatts": found.energy.milliwatts,
         "energy_parts_mj": dict(found.energy.parts),
+        "energy_rom_mj": found.energy.rom, "energy_low_rom_mj": found.energy.low_total,
+        "accesses": {name: asdict(each) for name, each in memory_accesses(plan).items()},
+        "described": None if found.described is None else _described_payload(found.described),
         "device": None if found.device is None else _device_payload(found.device),
+    }  # fmt: skip
+
+
+def _described_payload(described: Described) -> dict[str, Any]:
+    energy = described.energy
+    return {
+        "pooling": described.pooling, "crops": described.crops, "frames": described.frames,
+        "cycles": described.cycles, "unit_cycles": described.unit_cycles,
+        "milliseconds": energy.seconds * 1e3, "energy_mj": energy.total,
+        "energy_parts_mj": dict(energy.parts), "energy_rom_mj": energy.rom,
     }  # fmt: skip
 
 
@@ -97,12 +115,22 @@ def show(console: Console, found: Estimate) -> None:
          "layout")
     line(f"ECP5: {cells.lut4:,.0f} LUT4, {cells.carry:,.0f} carry cells, {cells.fpga_flip_flops:,.0f} "
          f"flip-flops, {cells.dsp:,.0f} multipliers")
-    memory = sum(value for name, value in found.energy.parts.items() if name.startswith("memory"))
-    line(f"energy: {digits(found.energy.total)} mJ a frame, {memory / found.energy.total:.0%} of it in "
-         f"memories; {digits(found.energy.milliwatts)} mW at {found.speed.clock_mhz:g} MHz (rough, 45 nm, no "
-         "wires)")
+    _show_energy(line, found)
     if found.device is not None:
         _show_device(console, found.device)
+
+
+def _show_energy(line: Callable[[str], None], found: Estimate) -> None:
+    energy = found.energy
+    shares = (("memories", energy.memories), ("ROMs among them", energy.rom), ("clock pins", energy.clock))
+    parts = ", ".join(f"{name} {value / energy.total:.0%}" for name, value in shares)
+    line(f"energy: {digits(energy.total)} mJ a frame ({parts}); {digits(energy.milliwatts)} mW at "
+         f"{found.speed.clock_mhz:g} MHz (rough, 45 nm, no wires)")
+    if found.described is not None:
+        described = found.described
+        line(f"descriptor: {described.pooling}, {described.crops} crops of a 4:3 picture, "
+             f"{described.energy.seconds * 1e3:,.3f} ms, {digits(described.energy.total)} mJ; the descriptor "
+             f"unit works in {described.unit_cycles / described.cycles:.1%} of the cycles")
 
 
 def _memory_table(found: Estimate) -> Table:

@@ -29,6 +29,10 @@ DeviceOption = Annotated[
 EstimatedTopOption = Annotated[
     Top, typer.Option(help="engine, or chip: with what stands around it and a descriptor unit.")
 ]
+DescribedOption = Annotated[
+    str | None,
+    typer.Option("--pooling", help="With top chip: also a descriptor's time and energy; nip, rnip9x, ..."),
+]
 FitMemoriesOption = Annotated[
     bool, typer.Option("--fit", help="With the engine's memories as small as the network allows.")
 ]

@@ -16,7 +16,7 @@ from kestrel.cli.options.maps import PoolMapsOption
 from kestrel.cli.options.size import METAVAR, BatchOption, SizeOption
 from kestrel.cli.output import JsonOption, command_line, emit, progress
 from kestrel.cli.rules.declared import declares
-from kestrel.cli.rules.effects import Given, When
+from kestrel.cli.rules.effects import Among, Given, When
 from kestrel.cli.rules.outputs import FileOutput, ForceOption
 from kestrel.sw.common.kinds import DESIGN_PAGE
 from kestrel.sw.design.design import Design
@@ -36,6 +36,7 @@ def _is_file(network: str | None) -> bool:
     writes={"output": FileOutput(DESIGN_PAGE, (".html",))},
     effects={
         "mask_bits": planned.NAMED_ONLY,
+        "pooling": Among("top", Top.CHIP),
         "descriptors": Given("dataset"),
         "dataset": Given("descriptors"),
         "protocol": Given("dataset"),
@@ -57,6 +58,7 @@ def design(
     mask_bits: planned.NamedMaskBitsOption = None,
     pool_maps: PoolMapsOption = None,
     fit: planned.FitMemoriesOption = False,
+    pooling: planned.DescribedOption = None,
     allocation: Annotated[
         Path | None, typer.Option(help="What `kestrel allocate --json` printed: sensitivities of the layers.")
     ] = None,
@@ -95,11 +97,11 @@ def design(
     """Write one page of a chip: architecture, layers, memory, area, energy; or of two side by side.
 
     Without synthesis, as `kestrel estimate` does it; retrieval and sensitivities where they are given. The
-    clock, the device, the top and --fit are those of both designs.
+    clock, the device, the top, --fit and --pooling are those of both designs.
     """
     common: dict[str, Any] = {
         "clock_mhz": clock, "device": device, "top": top.value, "pool_maps": parse_maps(pool_maps),
-        "fit": fit, "protocol": protocol, "command": command_line(), "progress": progress,
+        "fit": fit, "pooling": pooling, "protocol": protocol, "command": command_line(), "progress": progress,
     }  # fmt: skip
     first = make_design(
         network, chosen_config(config, settings), parse_size(size), mask_bits=mask_bits, batch=batch,

@@ -5,14 +5,13 @@ import pytest
 
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.masks import PASSES
-from kestrel.sw.estimate.accesses import READ_AHEAD, memory_accesses
-from kestrel.sw.planning.geometry import tile_count
+from kestrel.sw.estimate.accesses import memory_accesses
 from kestrel.sw.planning.plan import make_plan
 from kestrel.verif.cases.random_network import random_network, stack
 from kestrel.verif.physical.activity import build_probed, read_activity, run_probed
 from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT, measure
 from kestrel.verif.physical.liberty import load_library
+from kestrel.verif.physical.memory_probes import by_memory
 from kestrel.verif.physical.streams import WEIGHT_BITS, Recording, quantised
 from kestrel.verif.physical.synthesis import standard_cells, write_sources, yosys_available
 
@@ -34,23 +33,11 @@ def frame(tmp_path_factory):
 
 
 def test_counted_accesses_are_those_of_the_closed_form(frame):
+    """Of every memory, to the last one."""
     plan, _, activity = frame
-    expected = memory_accesses(plan)
-    layers = [plan.records[visit.record].layer for visit in plan.visits]
-    passes = sum(tile_count(x, CONFIG) * PASSES[x.mask_bits] for x in layers if x is not None)
-    groups = {
-        "features": [m for path, m in activity.memories.items() if path.startswith("feature_memory")],
-        "partial sums": [activity.memories["accumulator.partial_sums"]],
-        "weights": [activity.memories["weights"]],
-        "pool line": [m for path, m in activity.memories.items() if path.startswith("pool")],
-    }
-    for name, memories in groups.items():
-        reads, writes = sum(m.reads for m in memories), sum(m.writes for m in memories)
-        # At most one access a memory before the reset, at random; and the weights are read ahead.
-        ahead = READ_AHEAD * passes if name == "weights" else 0
-        assert 0 <= reads - expected[name].reads <= len(memories) + ahead, name
-        assert 0 <= writes - expected[name].writes <= len(memories), name
-        assert {m.width for m in memories} == {expected[name].width}
+    found = by_memory(activity.memories)
+    assert found == memory_accesses(plan)
+    assert all(each.reads + each.writes > 0 for each in found.values())
 
 
 def test_all_registers_of_the_array_are_counted(frame):
