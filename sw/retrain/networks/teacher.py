@@ -41,7 +41,7 @@ class Teacher(nn.Module):
         head's output and the map taught, which is brought to its size, over the latter's variance; and
         ``relation``, the Kullback-Leibler divergence of the distributions."""
         wanted, alike = taught
-        given = functional.adaptive_avg_pool2d(wanted, found.shape[2:])
+        given = functional.adaptive_avg_pool2d(wanted, (found.shape[2], found.shape[3]))
         return {
             "map": (self.head(found) - given).square().mean() / given.var().clamp_min(1e-6),
             "relation": functional.kl_div(self._alike(descriptors), alike, reduction="batchmean",
