@@ -106,6 +106,20 @@ def test_queries_that_are_parts_of_pictures(user, tmp_path):
         assert found.vectors.tobytes() == alone.vectors.tobytes()
 
 
+def test_a_box_outside_its_picture_is_named(user, tmp_path):
+    names = tuple(sorted(path.name for path in (user / "set").iterdir()))
+    benchmark = Benchmark("boxes", user / "set", names, (Query("a", names[0], (900.0, 0.0, 950.0, 9.0)),
+                          Query("b", names[3], (0.0, 0.0, 30.0, 30.0))),
+                          {"all": (Judgement((1,)), Judgement((4,)))})
+    skipped = []
+    describer = make_describer("net.safetensors", DescriptorOptions(size=16))
+    found = describe_benchmark_in_pieces(benchmark, describer, Here(), tmp_path / "parts",
+                                         skip=lambda name, error: skipped.append((name, str(error))))
+    assert found.names[-1] == "query:b"
+    assert [name for name, _ in skipped] == ["query:a"]
+    assert skipped[0][1].startswith(f"{user / 'set' / names[0]}: query a: box (900.0, 0.0, 950.0, 9.0) of a ")
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--dask-workers", "2"], "--dask-workers has no effect without --save or --parts"),
     (["--parts", "nowhere://x", "--dask-workers", "0"], "nowhere://x cannot be opened (ValueError: "),

@@ -19,7 +19,7 @@ Describe = Callable[[np.ndarray], np.ndarray]
 
 def query_picture(benchmark: Benchmark, query: Query) -> np.ndarray:
     """What a query shows, uint8 [H, W, 3]. Raises InputError."""
-    return open_box(benchmark.folder / query.image, query.box, query.key)
+    return open_box(benchmark.folder / query.image, query.box, f"query {query.name}")
 
 
 def describe_benchmark(

@@ -189,7 +189,8 @@ def _vectors(describer: Describer, paths: Sequence[Path], batch: Batch,
     found: list[tuple[int, np.ndarray]] = []
     for row, (path, name, box) in enumerate(zip(paths, batch.names, batch.boxes, strict=True)):
         try:
-            found.append((row, describer.describe_picture(open_box(path, box, name))))
+            what = name.replace(":", " ", 1)  # query:NAME
+            found.append((row, describer.describe_picture(open_box(path, box, what))))
         except InputError as error:
             skip(name, error)
     return found
