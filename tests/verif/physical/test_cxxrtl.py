@@ -7,9 +7,9 @@ from kestrel.hw.spec.configurations import NAMED
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.plan import make_plan
 from kestrel.verif.cases.random_network import random_network, stack
+from kestrel.verif.physical.cxxrtl import run_cxxrtl
 from kestrel.verif.physical.synthesis import yosys_available
 from kestrel.verif.simulate.compare import all_equal, compare_run, reference_maps
-from kestrel.verif.simulate.cxxrtl import run_cxxrtl
 
 
 @pytest.mark.regress
