@@ -6,7 +6,7 @@
 No labels and no other network are needed: the network learns to know a place again, from two views of the
 same photograph, or of the same generated scene, among all others of the batch (sw/retrain/samples/views.py).
 With a teacher, the weights of a residual network, float training also brings the last map near one of the
-teacher's, and its descriptors' relations near those of the teacher's (sw/retrain/networks/teacher.py).
+teacher's, and its descriptors' relations near those of the teacher's (sw/retrain/teacher.py).
 Three stages, each of which leaves its file in FOLDER (build/embedded) and is left out if that is there:
 
     float.safetensors      float training; its normalisation of batches is folded into weights and biases
@@ -51,12 +51,12 @@ from kestrel.sw.retrain.losses import Loss, LossSettings, parse_losses
 from kestrel.sw.retrain.networks.floats import FloatConvs, real_pixels
 from kestrel.sw.retrain.networks.quantised_conv import QuantiseOptions
 from kestrel.sw.retrain.networks.student import QuantisedNetwork
-from kestrel.sw.retrain.networks.teacher import Teacher
 from kestrel.sw.retrain.optimiser import parameter_groups
 from kestrel.sw.retrain.samples.batches import Batch
 from kestrel.sw.retrain.samples.views import ViewSettings, contrast, reductions, relight, two_views
 from kestrel.sw.retrain.settings import TrainSettings
 from kestrel.sw.retrain.start import load_float
+from kestrel.sw.retrain.teacher import Teacher
 from kestrel.sw.retrieval.pooling.differentiable import NipDescriptor
 
 PREPROCESSING = "torchvision"

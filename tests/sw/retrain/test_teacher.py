@@ -9,7 +9,7 @@ from kestrel.sw.model.preprocessing import find_preprocessing
 from kestrel.sw.model.weights import random_network
 from kestrel.sw.pictures.images import generate_picture
 from kestrel.sw.retrain.networks.floats import FloatConvs
-from kestrel.sw.retrain.networks.teacher import Teacher
+from kestrel.sw.retrain.teacher import Teacher
 
 PICTURES = torch.from_numpy(np.stack([generate_picture(32, 32, n) for n in range(5)]))
 
