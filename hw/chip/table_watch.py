@@ -28,7 +28,7 @@ def _field(fields: tuple[Field, ...], name: str) -> Field:
 
 
 class TableWatch(wiring.Component):
-    """A word is judged in the cycle after it was read, by address: below ``visits_base`` records, from there
+    """A word is judged two cycles after it was read, by address: below ``visits_base`` records, from there
     on visits. It costs the frame no cycle.
 
     inconsistent   the visits do not begin at a record's end within the table; an empty or too wide map, also
@@ -105,7 +105,8 @@ class TableWatch(wiring.Component):
             ends = bits(VISIT_FIELDS, "kind") == KIND_END
             m.d.comb += wrong.eq(~ends & ((layer == 0) | (layer >= base[RECORD_BITS:])))
         runs_on = (self.words != 0) & (address >= self.words)
-        m.d.comb += [
+        # Held for a cycle: from here the way leads into the reset of most registers of the chip.
+        m.d.sync += [
             self.inconsistent.eq(read & (wrong | runs_on)),
             self.exceeded.eq(read & beyond),
         ]

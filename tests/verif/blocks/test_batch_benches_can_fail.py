@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from kestrel.verif.blocks.support.fault import Fault, run_with
+from kestrel.verif.blocks.planted.generated import Fault, run_with
 from kestrel.verif.blocks.support.run import block_config
 from kestrel.verif.build.verilator import BenchFailed
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kestrel.verif.blocks.support.run import block_config
-from kestrel.verif.blocks.support.source_fault import SourceFault, changed_module, run_changed
+from kestrel.verif.blocks.planted.source import SourceFault, changed_module, run_changed
 from kestrel.verif.build.verilator import BenchFailed
 
 ANY = block_config(1, 1, 4)
