@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "CONTRIBUTING.md"
 PAGES = [ROOT / "README.md", GUIDE, *sorted((ROOT / "docs").rglob("*.md"))]
 FOLDERS = ("hw", "sw", "export", "verif", "kestrel")
+SHARED_ROOMS = ("support", "planted")
+"""Rooms of verif/blocks that are no block's."""
+
 
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[\w-]*)?\)")
 """The file of a link that does not lead to another site."""
@@ -86,7 +89,7 @@ def rooms():
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT).parts[:-1]
             linked = parts[0] == "kestrel" and parts[1:2] and parts[1] in FOLDERS
-            block = parts[:2] == ("verif", "blocks") and parts[2:] and parts[2] != "support"
+            block = parts[:2] == ("verif", "blocks") and parts[2:] and parts[2] not in SHARED_ROOMS
             if not linked and not block:
                 yield f"{'/'.join(parts)}/"
 

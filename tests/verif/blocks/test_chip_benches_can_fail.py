@@ -2,8 +2,8 @@
 
 import pytest
 
-from kestrel.verif.blocks.support.run import block_config
 from kestrel.verif.blocks.planted.source import SourceFault, changed_module, run_changed
+from kestrel.verif.blocks.support.run import block_config
 from kestrel.verif.build.verilator import BenchFailed
 
 ANY = block_config(1, 1, 4)
