@@ -18,7 +18,6 @@ FOLDERS = ("hw", "sw", "export", "verif", "kestrel")
 SHARED_ROOMS = ("support", "planted")
 """Rooms of verif/blocks that are no block's."""
 
-
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[\w-]*)?\)")
 """The file of a link that does not lead to another site."""
 QUOTED = re.compile(r"`([^`\s]+)`")
