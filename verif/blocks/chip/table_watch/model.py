@@ -12,7 +12,7 @@ _BASE_WORD = 2
 
 
 class TableWatch:
-    """One word a cycle, judged in the cycle after its address."""
+    """One word a cycle, judged in the cycle after its address; the verdict is seen in the one after that."""
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -21,6 +21,7 @@ class TableWatch:
         self._last: int | None = None  # of the last word that anybody read
         self._part: int | None = None  # of the map that the record's layer reads
         self._shortcut: tuple[int, int] | None = None  # its kind and part
+        self._verdict: tuple[int | None, int | None] = None, None
 
     def step(
         self, *, en: int, addr: int, data: int, frame: int, words: int, rst: int = 0
@@ -34,15 +35,15 @@ class TableWatch:
             wrong, beyond = self._judge(self._base, self._address, data)
             if words and self._address >= words:
                 wrong = True
-        outputs = {
-            "inconsistent": None if wrong is None else int(wrong),
-            "exceeded": None if beyond is None else int(beyond),
-        }
+        inconsistent, exceeded = self._verdict
+        outputs = {"inconsistent": inconsistent, "exceeded": exceeded}
         if rst:
             self._base, self._address = 0, None
             self._part, self._shortcut = 0, (0, 0)
+            self._verdict = 0, 0
         else:
             self._address = addr if en and frame else None
+            self._verdict = None if wrong is None else int(wrong), None if beyond is None else int(beyond)
         return outputs
 
     def _judge(self, base: int, address: int, data: int) -> tuple[bool | None, bool | None]:
