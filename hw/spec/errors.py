@@ -1,5 +1,7 @@
 """The error that user input raises when it cannot be used."""
 
+import re
+
 MESSAGE_MAX = 1200
 """Characters of a message; of a longer one the middle is left out."""
 
@@ -9,7 +11,8 @@ _LEFT_OUT = " [...] "
 class InputError(ValueError):
     """What a user gave cannot be used. The message is one line that names the file or option, the value and
     what is allowed; the command line prints it and exits with code 2. It stays one line of bearable length
-    whatever the value: characters that do not print appear as escapes, and a long message loses its middle.
+    whatever the value: lines are joined, characters that do not print appear as escapes, and a long message
+    loses its middle.
     """
 
     def __init__(self, message: str) -> None:
@@ -33,6 +36,7 @@ class InputWarning(UserWarning):
 
 
 def _bearable(message: str) -> str:
+    message = re.sub(r"\s*\n\s*", " ", message)
     plain = "".join(c if c.isprintable() or _is_byte(c) else repr(c)[1:-1] for c in message)
     if len(plain) <= MESSAGE_MAX:
         return plain

@@ -66,6 +66,8 @@ def start(command: Command, arguments: list[str], folder: Path, notes: Path, wha
         os.setsid()  # what it starts itself is killed with it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(writing, 2)
+        # Those of the parent may lead elsewhere, into a file that pytest keeps, which would be held as well.
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
         os.chdir(folder)
         watch = _Watch(folder.resolve(), what)
         sys.addaudithook(watch.event)

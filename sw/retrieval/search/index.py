@@ -242,7 +242,8 @@ class DescriptorIndex:
         }  # fmt: skip
 
     def save(self, path: str | Path) -> None:
-        """Writes the file, whole or not at all. Raises InputError for a place that cannot be written."""
+        """Writes the file, whole or not at all; the same descriptors make the same bytes. Raises InputError
+        for a place that cannot be written."""
         path = Path(path)
         in_lists = self.kind.structure == "ivf"
         about = {
@@ -255,7 +256,7 @@ class DescriptorIndex:
             "folders": [remembered(folder, path) for folder in self._folders],
         }  # fmt: skip
         with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-            archive.writestr("index.json", json.dumps(about))
+            archive.writestr(zipfile.ZipInfo("index.json"), json.dumps(about))
             arrays: dict[str, np.ndarray | None] = {
                       "thresholds": self.quantiser.thresholds, "numbers": self._neighbours.numbers,
                       "levels": self.quantiser.levels, "weights": self.quantiser.weights,
@@ -263,9 +264,9 @@ class DescriptorIndex:
             for name, array in arrays.items():
                 if array is None:
                     continue
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, array, allow_pickle=False)
-            with archive.open("vectors.faiss", "w", force_zip64=True) as stream:
+            with archive.open(zipfile.ZipInfo("vectors.faiss"), "w", force_zip64=True) as stream:
                 (self._neighbours.write_learned if in_lists else self._neighbours.write)(stream)
             if in_lists:
                 with archive.open(aligned_member(archive, LISTS), "w", force_zip64=True) as stream:
