@@ -176,7 +176,7 @@ def test_float_backend_is_the_float_network(photos):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"backend": "gpu"}, "backend 'gpu'; allowed: float, reference, rtl"),
+    ({"backend": "gpu"}, "backend 'gpu'; allowed: board, float, reference, rtl"),
     ({"backend": "float"}, "backend float needs the float weights"),
     ({"backend_options": {"config": "nano"}}, "backend reference has no option config"),
     ({"pooling": "gem"}, "pooling 'gem'; allowed: nip, rnip5x"),
