@@ -104,7 +104,8 @@ FAULTS = {
         "answers|resets|registers"
     ),
     "bytes of an image that were accepted are accepted once more": (
-        "board.host_bridge", CONFIG, "image_ring", r"\(where == accepted\)", "1'h1", "answers: item"
+        "board.host_bridge", CONFIG, "image_ring", r"\(where == accepted\)", "1'h1",
+        "answers: item|image: (item|the chip)"
     ),
     "a layer has one input group too many": (
         "control.sequencer", ROOMY, "sequencer",

@@ -181,6 +181,8 @@ class Bench:
             await RisingEdge(dut.clk)
             await FallingEdge(dut.clk)
             dut.image_tready.value = 0
+            if self.model.consumed == len(self.model.image):
+                raise fail(f"image: the chip gets byte {byte}, and there is none left")
             self.image.expect([self.model.took()])
             self.image.receive(END - byte if last else byte)
 
