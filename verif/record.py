@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import atomic_write, check_output
+from kestrel.sw.common.files import check_output
 from kestrel.verif.coverage.collect import commit, now
+from kestrel.verif.coverage.figures import read_object, write_entry
 from kestrel.verif.mutants.equivalent import argue
 from kestrel.verif.mutants.trial import Outcome
 
@@ -42,7 +43,7 @@ def mutants(path: Path) -> dict[str, Any]:
 
 def proofs(path: Path) -> dict[str, Any]:
     """Of proofs. Raises InputError for one that failed."""
-    found = _object(path)
+    found = read_object(path)
     if found["failed"]:
         raise InputError(f"{path}: {', '.join(found['failed'])} failed; allowed: none")
     proved = found["proved"]
@@ -104,16 +105,6 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: allowed: a JSON object")
-    return found
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, or 2 for input that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m kestrel.verif.record", description=__doc__)
@@ -123,14 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         check_output(options.into)
-        known = _object(options.into) if options.into.exists() else {}
         try:
             entry = ENTRIES[options.entry](options.results)
         except (KeyError, TypeError) as error:
             raise InputError(f"{options.results}: no results of {options.entry} ({error!r})") from error
-        known[options.entry] = entry | {"commit": commit(), "date": now()}
-        with atomic_write(options.into) as temporary:
-            temporary.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        write_entry(options.into, options.entry, entry | {"commit": commit(), "date": now()})
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

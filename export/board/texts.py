@@ -156,4 +156,3 @@ def makefile(board: BoardSpec, verilog: list[str], images: list[str]) -> str:
         package=board.package, speed=board.speed, verilog=" ".join(verilog), images=" ".join(images),
         made=" ".join(made_by_make(board)),
     )  # fmt: skip
-

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS
+
 NETWORK = "a compressed network"
 WHITENING = "a whitening"
 WEIGHTS = "float weights that kestrel wrote"
@@ -119,7 +121,7 @@ def _of_archive(path: Path) -> str:
                 about = _json(archive.read("index.json")) or {}
                 if about.get("format") == INDEX_FORMAT:
                     return INDEX
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+    except ARCHIVE_ERRORS:
         return "a damaged zip archive"
     if any(name.endswith("data.pkl") for name in names):
         return "a PyTorch file"

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin, features
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import reason_of
 from kestrel.sw.pictures.quiet import libtiff_messages, silence
 from kestrel.sw.pictures.samples import FloatRule, depth_remark, lab_to_rgb, sample_bits, upper_bits
 
@@ -114,8 +115,7 @@ def read_picture(path: str | Path, *, pixels_max: int = PIXELS_MAX,
     except MemoryError as error:
         raise InputError(f"{path}: not enough memory for the image; allowed: a smaller one") from error
     except _BROKEN as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "file")[:100]
-        raise InputError(f"{path}: not a readable image ({reason}); "
+        raise InputError(f"{path}: not a readable image ({reason_of(error, path)}); "
                          f"allowed: a whole {', '.join(s[1:] for s in IMAGE_SUFFIXES)} file") from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.damaged import reason_of
 
 ALLOWED = "dictionaries, lists, tuples, strings, numbers, booleans, None and NumPy arrays of numbers"
 
@@ -82,8 +83,8 @@ def load_plain_pickle(path: Path) -> object:
         raise InputError(f"{path}: the pickle {error}, and nothing of it was run; "
                          f"allowed: {ALLOWED}") from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise InputError(f"{path}: not a whole pickle ({reason}); allowed: one of {ALLOWED}") from error
+        raise InputError(f"{path}: not a whole pickle ({reason_of(error)}); "
+                         f"allowed: one of {ALLOWED}") from error
 
 
 def _follow(content: bytes) -> object:

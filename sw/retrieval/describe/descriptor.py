@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.damaged import ARCHIVE_ERRORS
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS, reason_of
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.places import recalled, remembered
 from kestrel.sw.retrieval.describe.foreign import read_foreign
@@ -180,8 +180,7 @@ def read_descriptors(stream: IO[bytes], path: Path) -> Descriptors:
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-    return InputError(f"{path}: not a readable descriptor file ({reason}); "
+    return InputError(f"{path}: not a readable descriptor file ({reason_of(error)}); "
                       "allowed: a whole file written by describe")
 
 

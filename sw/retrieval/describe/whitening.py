@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.damaged import ARCHIVE_ERRORS
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS, reason_of
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.model.compressed import METADATA_KEY
 from kestrel.sw.model.embedded import whitening_path
@@ -203,8 +203,7 @@ def load_whitening(path: str | Path) -> Whitening:
     except InputError as error:
         raise InputError(f"{path}: {error}; allowed: a whitening file written by whiten") from error
     except (SafetensorError, *ARCHIVE_ERRORS) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise InputError(f"{path}: not a readable whitening file ({reason}); "
+        raise InputError(f"{path}: not a readable whitening file ({reason_of(error)}); "
                          "allowed: a whole file written by whiten") from error
 
 

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.damaged import ARCHIVE_ERRORS
+from kestrel.sw.common.damaged import ARCHIVE_ERRORS, reason_of
 from kestrel.sw.common.files import atomic_write
 from kestrel.sw.common.kinds import INDEX_FORMAT
 from kestrel.sw.common.places import recalled, remembered
@@ -58,6 +58,7 @@ CHECKED_BYTES = 1 << 28
 
 UNKNOWN = -1
 """Folder of a name of which none is known."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -289,8 +290,7 @@ class DescriptorIndex:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except ARCHIVE_ERRORS as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-            raise InputError(f"{path}: not a readable index ({reason}); "
+            raise InputError(f"{path}: not a readable index ({reason_of(error)}); "
                              "allowed: a whole file written by kestrel index add") from error
 
     def _coded(self, vectors: np.ndarray) -> np.ndarray:
