@@ -18,7 +18,7 @@ from kestrel.sw.common.files import check_output
 from kestrel.verif.coverage.collect import commit, now
 from kestrel.verif.coverage.figures import read_object, write_entry
 from kestrel.verif.mutants.equivalent import argue
-from kestrel.verif.mutants.trial import Outcome
+from kestrel.verif.mutants.outcome import Outcome
 
 
 def mutants(path: Path) -> dict[str, Any]:

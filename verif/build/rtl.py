@@ -34,10 +34,14 @@ def engine_sources(config: EngineConfig, *, places: bool = False) -> list[Path]:
     return _written(label, str(asdict(nameless)), lambda: engine_files(config, sources=places))
 
 
-def block_sources(make: Callable[[EngineConfig], wiring.Component], config: EngineConfig) -> list[Path]:
-    """The files of the block that ``make`` returns and of everything placed in it, the block last."""
+def block_sources(
+    make: Callable[[EngineConfig], wiring.Component], config: EngineConfig, *, places: bool = False
+) -> list[Path]:
+    """The files of the block that ``make`` returns and of everything placed in it, the block last. With
+    ``places`` declarations name their lines of Python."""
     key = f"{asdict(replace(config, name=''))} {inspect.getsource(make)}"
-    return _written("block", key, lambda: verilog_files(make(config)))
+    label = "block-places" if places else "block"
+    return _written(label, key, lambda: verilog_files(make(config), sources=places))
 
 
 def design_sources(

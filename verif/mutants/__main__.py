@@ -5,15 +5,13 @@ import json
 import random
 import sys
 import tempfile
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
 from kestrel.verif.mutants.operators import Mutant, mutants
+from kestrel.verif.mutants.outcome import summary
 from kestrel.verif.mutants.targets import TARGETS
-from kestrel.verif.mutants.trial import ROOT, Outcome, Workshop
-
-FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES)
+from kestrel.verif.mutants.trial import ROOT, Workshop
 
 
 def draw(files: list[str], seed: int) -> list[tuple[str, Mutant]]:
@@ -21,19 +19,6 @@ def draw(files: list[str], seed: int) -> list[tuple[str, Mutant]]:
     drawn = [(file, m) for file in files for m in mutants((ROOT / "hw" / file).read_text(encoding="utf-8"))]
     random.Random(seed).shuffle(drawn)
     return drawn
-
-
-def summary(results: Path) -> dict[str, object]:
-    """Numbers by outcome and the survivors, from a file of results."""
-    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
-    outcomes = Counter(line["outcome"] for line in lines)
-    survivors = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
-    return {
-        "tried": len(lines),
-        "found": sum(outcomes[outcome] for outcome in FOUND),
-        **{str(outcome): outcomes[outcome] for outcome in Outcome},
-        "survivors": survivors,
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:

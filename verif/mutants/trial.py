@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from kestrel.verif.build.cache import cache_root
 from kestrel.verif.mutants.operators import Mutant
+from kestrel.verif.mutants.outcome import Outcome
 from kestrel.verif.mutants.targets import TARGETS
 
 ROOT = Path(__file__).absolute().parents[2]
@@ -25,20 +25,6 @@ FRAMES = ("tests/verif/simulate/test_frames.py",)
 
 _SHARED = ("headers", "runtime", "trace")
 """Entries of the build cache that do not depend on the hardware."""
-
-
-class Outcome(StrEnum):
-    INVALID = "invalid"
-    """The block cannot be made: whoever made the change would see it at once."""
-    SAME = "same"
-    """The Verilog is the same in all configurations that are tried."""
-    BENCH = "bench"
-    """The bench of the block failed."""
-    HANG = "hang"
-    """It did not end in the time that it was given."""
-    FRAMES = "frames"
-    """Only frames failed."""
-    SURVIVED = "survived"
 
 
 @dataclass(frozen=True)

@@ -93,14 +93,13 @@ def route_netlist(mapped: Netlist, folder: Path, seed: int = 1) -> Netlist:
     models = routed / "models.v"
     text = ECP5_MODELS.read_text(encoding="utf-8")
     models.write_text(f"`define ROUTED\n{text}", encoding="utf-8")
-    return Netlist((models, *_memories(mapped.files), routed / f"{top}.v"), _cells(routed / "stat.json"))
+    return Netlist((models, *memories_of(mapped.files), routed / f"{top}.v"), _cells(routed / "stat.json"))
 
 
-def _make(sources: Sequence[Path], folder: Path, commands: Sequence[str], models: Sequence[Path],
-          options: str = "") -> Netlist:
-    """Runs ``commands`` on ``sources``, of which memories are black boxes, and writes the netlist."""
-    folder.mkdir(parents=True, exist_ok=True)
-    memories, top = _memories(sources), sources[-1].stem
+def read_design(sources: Sequence[Path], folder: Path) -> list[str]:
+    """Commands of yosys, to be run in ``folder``, that read a block, the last of ``sources``, with its
+    memories as black boxes, of which files are left there."""
+    memories = memories_of(sources)
     boxes: list[str] = []
     for memory in memories:
         # As a black box a memory has only ports: with a body, yosys would look for the image of a ROM.
@@ -108,9 +107,25 @@ def _make(sources: Sequence[Path], folder: Path, commands: Sequence[str], models
         box = folder / f"{memory.stem}.box.v"
         box.write_text(f"{text[: text.index(');') + 2]}\nendmodule\n", encoding="utf-8")
         boxes.append(f"read_verilog -lib {box.name}")
-    read = [f"read_verilog {source.absolute()}" for source in sources if source not in memories]
-    run_yosys([*boxes, *read, f"hierarchy -check -top {top}", *commands, *_written(top, options)], folder)
-    return Netlist((*models, *memories, folder / f"{top}.v"), _cells(folder / "stat.json"))
+    rest = [source for source in sources if source not in memories]
+    # Names of cells contain that of the file: within the folder, its place on the machine is none of theirs.
+    names = [s.relative_to(folder) if s.is_relative_to(folder) else s.absolute() for s in rest]
+    read = [f"read_verilog {name}" for name in names]
+    return [*boxes, *read, f"hierarchy -check -top {sources[-1].stem}"]
+
+
+def memories_of(files: Sequence[Path]) -> list[Path]:
+    """Those of the files that are memories."""
+    return [file for file in files if file.stem.removeprefix(PREFIX) in MEMORIES]
+
+
+def _make(sources: Sequence[Path], folder: Path, commands: Sequence[str], models: Sequence[Path],
+          options: str = "") -> Netlist:
+    """Runs ``commands`` on ``sources``, of which memories are black boxes, and writes the netlist."""
+    folder.mkdir(parents=True, exist_ok=True)
+    top = sources[-1].stem
+    run_yosys([*read_design(sources, folder), *commands, *_written(top, options)], folder)
+    return Netlist((*models, *memories_of(sources), folder / f"{top}.v"), _cells(folder / "stat.json"))
 
 
 def _complete(file: Path, top: str) -> None:
@@ -140,10 +155,6 @@ def _written(top: str, options: str = "") -> list[str]:
     """Commands that write the netlist and the counts of its cells. A wire has one bit, so that no simulator
     takes a bus for a loop of which one bit depends on another."""
     return ["splitnets", f"write_verilog -noattr {options} {top}.v", "tee -q -o stat.json stat -json"]
-
-
-def _memories(files: Sequence[Path]) -> list[Path]:
-    return [file for file in files if file.stem.removeprefix(PREFIX) in MEMORIES]
 
 
 def _cells(stat: Path) -> dict[str, int]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kestrel.verif.mutants.__main__ import draw, main, summary
+from kestrel.verif.mutants.__main__ import draw, main
 from kestrel.verif.mutants.operators import mutants
+from kestrel.verif.mutants.outcome import summary
 from kestrel.verif.mutants.targets import TARGETS
 from kestrel.verif.mutants.trial import ROOT
 

@@ -6,7 +6,8 @@ import pytest
 
 from kestrel.verif.mutants.__main__ import main
 from kestrel.verif.mutants.operators import mutants
-from kestrel.verif.mutants.trial import ROOT, Outcome, Workshop
+from kestrel.verif.mutants.outcome import Outcome
+from kestrel.verif.mutants.trial import ROOT, Workshop
 
 RECIPROCAL, ROOTS = "descriptor/reciprocal.py", "common/isqrt.py"
 

@@ -1,0 +1,125 @@
+"""Tries mutants of the netlist of one block: builds it once, runs its benches, proves what nothing found."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kestrel.verif.blocks.support.run import bench_settings, block_maker
+from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.build.verilator import Build, build_cocotb, run_cocotb
+from kestrel.verif.mutants.netlists import forks
+from kestrel.verif.mutants.netlists.design import Base, NetlistMutant, base_of, with_mutants
+from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
+from kestrel.verif.mutants.netlists.units import UNITS, Unit
+from kestrel.verif.mutants.outcome import Outcome
+
+TIMEOUT_S = 300
+"""Of wall time, for each mutant of a run: only a machine that stands still takes so long."""
+
+_UNSETTLED = "did not converge"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A mutant's outcome. block, config: of the unit; the next six as in ``NetlistMutant``; line, text: of
+    the module's Verilog; source: the line of Python that it comes from; test: what found it, and bench_seed:
+    with which seed, the last one if nothing did; seconds: processor time of that run."""
+
+    block: str
+    config: str
+    module: str
+    cell: str
+    port: str
+    bit: int
+    kind: str
+    control: int
+    line: int
+    text: str
+    source: str
+    outcome: Outcome
+    test: str
+    bench_seed: int
+    seconds: float
+
+
+def base_of_unit(unit: Unit) -> Base:
+    """The unit's netlist. What has a bench of its own is not mutated in it. Raises SynthesisError."""
+    others = frozenset(other.module for other in UNITS if other.block != unit.block)
+    return base_of(block_sources(block_maker(unit.block), unit.config, places=True), others)
+
+
+def try_mutants(
+    unit: Unit, base: Base, mutants: Sequence[NetlistMutant], seeds: Sequence[int], folder: Path
+) -> list[Result]:
+    """Outcomes in the order of ``mutants``. A bench runs with the first of ``seeds``, and for what has
+    survived with the next one; then follow the proofs.
+
+    Raises BenchFailed if a bench does not pass without a mutant, RuntimeError if a run with one ends
+    in another way than by passing, failing or taking too long, and SynthesisError.
+    """
+    build = build_cocotb(with_mutants(base, mutants, folder / "netlist"), base.top, optimise=0)
+    found: dict[int, tuple[Outcome, forks.Ending, int]] = {}
+    left = list(range(1, len(mutants) + 1))
+    last: dict[int, forks.Ending] = {}
+    try:
+        for seed in seeds:
+            for bench in unit.benches:
+                if not left:
+                    break
+                endings = _run(unit, build, base.top, bench, left, seed, folder / "run")
+                for number, ending in endings.items():
+                    last[number] = ending
+                    if (outcome := _outcome(ending, folder / "run")) is not Outcome.SURVIVED:
+                        found[number] = outcome, ending, seed
+                left = [number for number in left if number not in found]
+    finally:
+        shutil.rmtree(build.binary.parent, ignore_errors=True)
+    for number in left:
+        proved = proved_equivalent(base, mutants[number - 1], folder)
+        outcome = Outcome.EQUIVALENT if proved else Outcome.SURVIVED
+        found[number] = outcome, last[number], seeds[-1]
+    return [_result(unit, base, mutant, *found[number]) for number, mutant in enumerate(mutants, 1)]
+
+
+def _run(
+    unit: Unit, build: Build, top: str, bench: str, numbers: Sequence[int], seed: int, folder: Path
+) -> dict[int, forks.Ending]:
+    """How the mutants' runs ended, by number."""
+    shutil.rmtree(folder, ignore_errors=True)
+    modules = ("kestrel.verif.mutants.netlists.forks", f"kestrel.verif.blocks.{unit.block}.{bench}")
+    settings = bench_settings(unit.block, unit.config) | {
+        forks.NUMBERS_VARIABLE: ",".join(map(str, numbers)), "COCOTB_MAX_FAILURES": "1",
+    }  # fmt: skip
+    timeout = TIMEOUT_S * (len(numbers) + 2)
+    run_cocotb(build, top, ",".join(modules), folder, settings, seed, timeout=timeout)
+    lines = (folder / forks.ENDINGS).read_text(encoding="utf-8").splitlines()
+    endings = {ending.number: ending for ending in (forks.Ending(**json.loads(line)) for line in lines)}
+    without = endings.pop(0)
+    if without.failed or not without.results:
+        raise RuntimeError(f"{unit.block}.{bench}: without a mutant it ended with {without}")
+    return endings
+
+
+def _outcome(ending: forks.Ending, folder: Path) -> Outcome:
+    if ending.results:
+        return Outcome.BENCH if ending.failed else Outcome.SURVIVED
+    if os.WIFSIGNALED(ending.status) and os.WTERMSIG(ending.status) == signal.SIGXCPU:
+        return Outcome.HANG
+    log = (folder / f"{ending.number}.log").read_text(encoding="utf-8", errors="replace")
+    if _UNSETTLED in log:  # a loop of logic that never comes to rest
+        return Outcome.HANG
+    raise RuntimeError(f"{folder}: {ending}\n{log[-2000:]}")
+
+
+def _result(
+    unit: Unit, base: Base, mutant: NetlistMutant, outcome: Outcome, ending: forks.Ending, seed: int
+) -> Result:
+    return Result(
+        unit.block, unit.label, mutant.module, mutant.cell, mutant.port, mutant.bit, mutant.kind,
+        mutant.control, mutant.line, base.text(mutant), base.place(mutant), outcome, ending.failed, seed,
+        ending.seconds,
+    )  # fmt: skip

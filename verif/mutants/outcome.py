@@ -1,0 +1,38 @@
+"""How the trial of a mutant ended, and what a file of results adds up to."""
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+
+
+class Outcome(StrEnum):
+    INVALID = "invalid"
+    """The block cannot be made: whoever made the change would see it at once."""
+    SAME = "same"
+    """The Verilog is the same in all configurations that are tried."""
+    BENCH = "bench"
+    """The bench of the block failed."""
+    HANG = "hang"
+    """It did not end in the time that it was given."""
+    FRAMES = "frames"
+    """Only frames failed."""
+    EQUIVALENT = "equivalent"
+    """Nothing found it, and a proof shows that nothing can."""
+    SURVIVED = "survived"
+
+
+FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES)
+
+
+def summary(results: Path) -> dict[str, object]:
+    """Numbers by outcome and the survivors, from a file of results."""
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    outcomes = Counter(line["outcome"] for line in lines)
+    survivors = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
+    return {
+        "tried": len(lines),
+        "found": sum(outcomes[outcome] for outcome in FOUND),
+        **{str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+        "survivors": survivors,
+    }
