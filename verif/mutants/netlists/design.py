@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from kestrel.verif.build.cache import cached
+from kestrel.verif.mutants.netlists.signals import NETLIST, Signals
 from kestrel.verif.physical.netlist import memories_of, read_design
 from kestrel.verif.physical.synthesis import run_yosys
 
@@ -23,14 +24,14 @@ SELECT, SELECT_BITS = "mutsel", 16
 _BASE, _COUNTS, _LIST, _SOURCES = "base.il", "stat.json", "list.txt", "sources.txt"
 _LOWERED = ("proc", "opt_expr", "opt_clean")
 _OPTION = re.compile(r"-(\w+) (\S+)")
+_FILE = re.compile(r"// Generated from (\S+);")
 _PLACE = re.compile(r"// (hw/\S+:\d+)")
 
 
 @dataclass(frozen=True)
 class NetlistMutant:
     """Bit ``bit`` of ``port`` of ``cell`` in ``module`` changes as ``kind`` says; ``control``: the other bit
-    of the port, -1 without one; ``line``: of the module's Verilog file, from 1; ``wire``: what is connected
-    there, if it has a name."""
+    of the port, -1 without one; ``line``: of the module's Verilog file, from 1."""
 
     module: str
     cell: str
@@ -39,7 +40,6 @@ class NetlistMutant:
     kind: str
     control: int
     line: int
-    wire: str
 
     @property
     def options(self) -> str:
@@ -79,19 +79,24 @@ class Base:
         """The line of the Verilog, without what it says about its place."""
         return self.texts[mutant.module][mutant.line - 1].partition("//")[0].strip()
 
+    @cached_property
+    def signals(self) -> dict[str, Signals]:
+        """By mutated module."""
+        return {module: Signals(self.folder, module) for module in self.modules}
+
+    def signal(self, mutant: NetlistMutant) -> str:
+        """The named signal that the mutant changes, or the next one behind: ``base[2]``."""
+        return self.signals[mutant.module].behind(mutant.cell, mutant.port, mutant.bit)
+
     def place(self, mutant: NetlistMutant) -> str:
-        """The line of Python, ``hw/compute/pool.py:12``, from which comes what the mutant changes: that of
-        the line of Verilog, or of the declaration of the first signal named in it; empty if none has one."""
-        lines = self.texts[mutant.module]
-        if found := _PLACE.search(lines[mutant.line - 1]):
-            return found[1]
-        for name in re.findall(r"[a-z_]\w*", self.text(mutant)):
-            for line in lines:
-                if re.search(rf"^ *(?:output |input )? *(?:reg|wire)\b.*\b{name}\b", line) and (
-                    found := _PLACE.search(line)
-                ):
-                    return found[1]
-        return ""
+        """The line of Python, ``hw/compute/pool.py:12``, that declares the signal, or that the mutant's own
+        line of Verilog comes from; if neither is known, the file."""
+        lines, (name, *_) = self.texts[mutant.module], self.signal(mutant).split("[")
+        declared = (line for line in lines if re.search(rf"\b(reg|wire) .*\b{name}\b *(;|=|,|$)", line))
+        for line in (*declared, lines[mutant.line - 1]):
+            if found := _PLACE.search(line):
+                return found[1]
+        return next((found[1] for line in lines if (found := _FILE.search(line))), "")
 
 
 def base_of(sources: Sequence[Path], others: frozenset[str]) -> Base:
@@ -104,11 +109,11 @@ def base_of(sources: Sequence[Path], others: frozenset[str]) -> Base:
         copies = [Path(shutil.copy(source, folder)) for source in sources]
         run_yosys(
             [*read_design(copies, folder), *_LOWERED, f"tee -q -o {_COUNTS} stat -json",
-             f"write_rtlil {_BASE}"],
+             f"write_rtlil {_BASE}", f"write_json {NETLIST}"],
             folder,
         )  # fmt: skip
 
-    folder = cached("netlist", [*texts, *_LOWERED], build).path
+    folder = cached("netlist", [*texts, *_LOWERED, NETLIST], build).path
     counts = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))["modules"]
     cells = {name.removeprefix("\\"): count["num_cells"] for name, count in counts.items()}
     modules = tuple(
@@ -135,7 +140,7 @@ def _parse(line: str) -> NetlistMutant:
     return NetlistMutant(
         options["module"].removeprefix("\\"), options["cell"], options["port"].removeprefix("\\"),
         int(options["portbit"]), options["mode"], int(options.get("ctrlbit", -1)),
-        int(place[1]) if place else 1, options.get("wire", "").removeprefix("\\"),
+        int(place[1]) if place else 1,
     )  # fmt: skip
 
 

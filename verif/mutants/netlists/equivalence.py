@@ -2,7 +2,7 @@
 
 Block and mutant get the same inputs. By induction: where all registers are the same in both, so are every
 output, every input of a memory, and all registers one cycle later, also if the registers have values that no
-course of the block gives them. At the beginning, the registers are the same in the cycle behind a reset,
+course of the block gives them, constant ones aside. At the beginning, the registers are the same in the cycle behind a reset,
 whatever they were before; where the mutant changes the output of a register, that is not even taken to be
 the same in both before the reset.
 """
@@ -27,7 +27,8 @@ def proved_equivalent(base: Base, mutant: NetlistMutant, folder: Path, seconds: 
         run_yosys(_miter(base, mutant), folder)
         names = (folder / _REGISTERS).read_text(encoding="utf-8").split()
         registers = [name.partition("/")[2] for name in names]
-        run_yosys(["read_rtlil both.il", *_questions(mutant, registers, seconds)], folder)
+        changed = base.signal(mutant).partition("[")[0] if mutant.port == "Q" else ""
+        run_yosys(["read_rtlil both.il", *_questions(changed, registers, seconds)], folder)
     except SynthesisError as error:
         if _NOT_PROVED.search(str(error)):
             return False
@@ -46,14 +47,13 @@ def _miter(base: Base, mutant: NetlistMutant) -> list[str]:
     ]  # fmt: skip
 
 
-def _questions(mutant: NetlistMutant, registers: list[str], seconds: int) -> list[str]:
-    """The beginning and the step."""
+def _questions(changed: str, registers: list[str], seconds: int) -> list[str]:
+    """The step and the beginning. changed: the register whose output the mutant changes; empty for none."""
     ask = f"sat -verify -seq 2 -timeout {seconds} -prove trigger 0"
     pairs = [(f"\\gold.{name}", f"\\gate.{name}") for name in registers]
     proved = "".join(f" -prove {gold} {gate}" for gold, gate in pairs)
     same = {gold: f" -set-at 1 {gold} {gate}" for gold, gate in pairs}
-    changed = mutant.wire if mutant.port == "Q" else None
-    before = [text for gold, text in same.items() if changed is None or not gold.endswith(changed)]
+    before = [text for gold, text in same.items() if not (changed and gold.endswith(changed))]
     questions = [f"{ask}{proved}{''.join(same.values())} both"]
     if registers:
         questions.append(f"{ask} -prove-skip 1 -set-at 1 \\in_rst 1{proved}{''.join(before)} both")
@@ -61,8 +61,10 @@ def _questions(mutant: NetlistMutant, registers: list[str], seconds: int) -> lis
 
 
 def _side(base: Base, name: str, *change: str) -> list[str]:
-    """Commands that stash the flat block, ``change`` made, with what memories are connected to as ports."""
+    """Commands that stash the flat block, ``change`` made, with what memories are connected to as ports.
+
+    ``opt`` makes constants of registers that only ever get the value that a reset gives them."""
     return [
         base.read, *change, f"hierarchy -top {base.top}", "flatten", f"rename {base.top} {name}",
-        f"expose -evert {name}/t:kestrel_*", f"design -stash {name}",
+        f"expose -evert {name}/t:kestrel_*", "opt", "dffunmap", "opt_clean", f"design -stash {name}",
     ]  # fmt: skip

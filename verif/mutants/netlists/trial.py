@@ -26,8 +26,8 @@ _UNSETTLED = "did not converge"
 @dataclass(frozen=True)
 class Result:
     """A mutant's outcome. block, config: of the unit; the next six as in ``NetlistMutant``; line, text: of
-    the module's Verilog; source: the line of Python that it comes from; test: what found it, and bench_seed:
-    with which seed, the last one if nothing did; seconds: processor time of that run."""
+    the module's Verilog; signal: the next one with a name, and source: its line of Python; test: what found
+    it, and bench_seed: with which seed, the last one if nothing did; seconds: processor time of that run."""
 
     block: str
     config: str
@@ -39,6 +39,7 @@ class Result:
     control: int
     line: int
     text: str
+    signal: str
     source: str
     outcome: Outcome
     test: str
@@ -120,6 +121,6 @@ def _result(
 ) -> Result:
     return Result(
         unit.block, unit.label, mutant.module, mutant.cell, mutant.port, mutant.bit, mutant.kind,
-        mutant.control, mutant.line, base.text(mutant), base.place(mutant), outcome, ending.failed, seed,
-        ending.seconds,
+        mutant.control, mutant.line, base.text(mutant), base.signal(mutant), base.place(mutant), outcome,
+        ending.failed, seed, ending.seconds,
     )  # fmt: skip
