@@ -9,20 +9,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from kestrel.hw.spec.errors import InputError
 from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants
 from kestrel.verif.mutants.netlists.shares import shares
 from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, try_mutants
 from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS, Unit
 from kestrel.verif.mutants.outcome import summary
+from kestrel.verif.physical.synthesis import yosys_available
 
 _KEY = ("block", "config", "module", "cell", "port", "bit", "kind", "control")
 
 
 def run(results: Path, blocks: Sequence[str], count: int, seed: int, tries: int) -> None:
     """Tries those of the ``count`` mutants drawn from ``seed`` that are not in ``results``, and appends them
-    there. Raises what ``try_mutants`` does."""
-    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
-    done = {tuple(line[key] for key in _KEY) for line in lines}
+    there. Raises InputError for results of something else, and what ``try_mutants`` does."""
+    try:
+        lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+        done = {tuple(line[key] for key in _KEY) for line in lines}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{results}: no results of mutants of netlists ({error!r})") from error
+    if count == 0:
+        return
     units = {block: [unit for unit in UNITS if unit.block == block] for block in blocks}
     bases = {unit: base_of_unit(unit) for each in units.values() for unit in each}
     cells = {block: [bases[unit].cells for unit in each] for block, each in units.items()}
@@ -64,13 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"block {unknown[0]!r}; allowed: {', '.join(BLOCKS)}")
     if options.count < 0 or options.tries < 1:
         return _refuse(f"--count {options.count} --tries {options.tries}; allowed: at least 0, at least 1")
+    if options.count and not yosys_available():
+        return _refuse("yosys is missing: pip install 'kestrel-engine[synthesis]'")
     try:
         options.results.touch()
-        if options.count:
-            run(options.results, blocks, options.count, options.seed, options.tries)
-        counts = summary(options.results)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return _refuse(f"{options.results}: cannot be used as results ({error})")
+        run(options.results, blocks, options.count, options.seed, options.tries)
+    except (OSError, InputError) as error:
+        return _refuse(str(error))
+    counts = summary(options.results)
     print(json.dumps(counts, indent=2))
     return 1 if counts["survivors"] else 0
 

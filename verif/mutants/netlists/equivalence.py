@@ -2,9 +2,9 @@
 
 Block and mutant get the same inputs. By induction: where all registers are the same in both, so are every
 output, every input of a memory, and all registers one cycle later, also if the registers have values that no
-course of the block gives them, constant ones aside. At the beginning, the registers are the same in the cycle behind a reset,
-whatever they were before; where the mutant changes the output of a register, that is not even taken to be
-the same in both before the reset.
+course of the block gives them, constant ones aside. At the beginning, the registers are the same in the
+cycle behind a reset, whatever they were before; where the mutant changes the output of a register, that is
+not even taken to be the same in both before the reset.
 """
 
 import re

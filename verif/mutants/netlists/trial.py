@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from kestrel.verif.blocks.support.run import bench_settings, block_maker
@@ -56,34 +57,33 @@ def base_of_unit(unit: Unit) -> Base:
 def try_mutants(
     unit: Unit, base: Base, mutants: Sequence[NetlistMutant], seeds: Sequence[int], folder: Path
 ) -> list[Result]:
-    """Outcomes in the order of ``mutants``. A bench runs with the first of ``seeds``, and for what has
-    survived with the next one; then follow the proofs.
+    """Outcomes in the order of ``mutants``. The benches run with the first of ``seeds``. What they do not
+    find and no proof shows to be equivalent is tried with the other seeds.
 
     Raises BenchFailed if a bench does not pass without a mutant, RuntimeError if a run with one ends
     in another way than by passing, failing or taking too long, and SynthesisError.
     """
     build = build_cocotb(with_mutants(base, mutants, folder / "netlist"), base.top, optimise=0)
-    found: dict[int, tuple[Outcome, forks.Ending, int]] = {}
+    last: dict[int, tuple[Outcome, forks.Ending, int]] = {}
     left = list(range(1, len(mutants) + 1))
-    last: dict[int, forks.Ending] = {}
     try:
-        for seed in seeds:
-            for bench in unit.benches:
-                if not left:
-                    break
-                endings = _run(unit, build, base.top, bench, left, seed, folder / "run")
-                for number, ending in endings.items():
-                    last[number] = ending
-                    if (outcome := _outcome(ending, folder / "run")) is not Outcome.SURVIVED:
-                        found[number] = outcome, ending, seed
-                left = [number for number in left if number not in found]
+        for seed, bench in product(seeds, unit.benches):
+            if not left:
+                break
+            for number, ending in _run(unit, build, base.top, bench, left, seed, folder / "run").items():
+                last[number] = _outcome(ending, folder / "run"), ending, seed
+            if (seed, bench) == (seeds[0], unit.benches[-1]):
+                for number in _of(last, Outcome.SURVIVED):
+                    if proved_equivalent(base, mutants[number - 1], folder):
+                        last[number] = Outcome.EQUIVALENT, *last[number][1:]
+            left = _of(last, Outcome.SURVIVED)
     finally:
         shutil.rmtree(build.binary.parent, ignore_errors=True)
-    for number in left:
-        proved = proved_equivalent(base, mutants[number - 1], folder)
-        outcome = Outcome.EQUIVALENT if proved else Outcome.SURVIVED
-        found[number] = outcome, last[number], seeds[-1]
-    return [_result(unit, base, mutant, *found[number]) for number, mutant in enumerate(mutants, 1)]
+    return [_result(unit, base, mutant, *last[number]) for number, mutant in enumerate(mutants, 1)]
+
+
+def _of(last: Mapping[int, tuple[Outcome, forks.Ending, int]], outcome: Outcome) -> list[int]:
+    return [number for number, (found, _, _) in last.items() if found is outcome]
 
 
 def _run(
@@ -98,11 +98,8 @@ def _run(
     timeout = TIMEOUT_S * (len(numbers) + 2)
     run_cocotb(build, top, ",".join(modules), folder, settings, seed, timeout=timeout)
     lines = (folder / forks.ENDINGS).read_text(encoding="utf-8").splitlines()
-    endings = {ending.number: ending for ending in (forks.Ending(**json.loads(line)) for line in lines)}
-    without = endings.pop(0)
-    if without.failed or not without.results:
-        raise RuntimeError(f"{unit.block}.{bench}: without a mutant it ended with {without}")
-    return endings
+    endings = [forks.Ending(**json.loads(line)) for line in lines]
+    return {ending.number: ending for ending in endings if ending.number}
 
 
 def _outcome(ending: forks.Ending, folder: Path) -> Outcome:

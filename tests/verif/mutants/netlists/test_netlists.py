@@ -1,0 +1,181 @@
+"""Mutants of a netlist: which are made, how they are named, and what becomes of them with a real bench."""
+
+import json
+import re
+import signal
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from kestrel.verif.blocks.support.run import block_maker
+from kestrel.verif.build.rtl import block_sources
+from kestrel.verif.mutants.netlists import trial
+from kestrel.verif.mutants.netlists.__main__ import main
+from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants, with_mutants
+from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
+from kestrel.verif.mutants.netlists.forks import Ending
+from kestrel.verif.mutants.netlists.shares import LEAST, shares
+from kestrel.verif.mutants.netlists.trial import base_of_unit
+from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS
+from kestrel.verif.mutants.outcome import Outcome
+from kestrel.verif.mutants.targets import TARGETS
+from kestrel.verif.physical.synthesis import yosys_available
+
+pytestmark = pytest.mark.skipif(
+    not yosys_available(), reason="yosys is missing: pip install 'kestrel-engine[synthesis]'"
+)
+LANE, SLAVE = "compute.pool_lane", "chip.axi_lite"
+
+
+def unit(block):
+    return next(each for each in UNITS if each.block == block)
+
+
+@pytest.fixture(scope="module")
+def slave():
+    return base_of_unit(unit(SLAVE))
+
+
+def cell_of(base, text, module="kestrel_axi_lite"):
+    """The number of the one line of the module that holds the text."""
+    (line,) = [n for n, found in enumerate(base.texts[module], 1) if text in found]
+    return line
+
+
+def test_every_target_has_a_unit_and_labels_tell_units_apart():
+    assert {block for target in TARGETS.values() for block in target.blocks} <= set(BLOCKS)
+    assert len({(each.block, each.label) for each in UNITS}) == len(UNITS)
+
+
+def test_a_longer_list_begins_with_the_shorter_one(slave, tmp_path):
+    few, many = (list_mutants(slave, count, 3, tmp_path) for count in (9, 40))
+    assert (len(few), len(many), many[:9]) == (9, 40, few)
+    assert list_mutants(slave, 9, 4, tmp_path) != few
+    every = list_mutants(slave, 10**6, 3, tmp_path)
+    assert len(every) == len(set(every)) > 1000
+    assert {"CLK"}.isdisjoint(mutant.port for mutant in every)
+    assert {mutant.kind for mutant in every} == {"inv", "const0", "const1", "cnot0", "cnot1"}
+
+
+def test_a_mutant_is_named_by_its_signal_and_its_line(slave, tmp_path):
+    every = list_mutants(slave, 10**6, 1, tmp_path)
+    line = cell_of(slave, "assign write = ")
+    named = {(slave.signal(m), slave.place(m)) for m in every if m.line == line and m.port == "Y"}
+    assert ("write", "hw/chip/axi_lite.py") in named
+    answering = [m for m in every if slave.signal(m) == "answering"]
+    assert {"$dff", "$mux"} <= {re.sub(r"\$proc(dff|mux)\$\d+", r"$\1", m.cell) for m in answering}
+    assert all(re.fullmatch(r"hw/chip/axi_lite\.py:\d+", slave.place(m)) for m in answering)
+
+
+def test_what_has_a_bench_of_its_own_is_left_to_it():
+    base = base_of_unit(unit("compute.pool"))
+    assert [path.stem for path in base.sources] == ["kestrel_ram_1r1w", "kestrel_pool_lane", "kestrel_pool"]
+    assert base.modules == ("kestrel_pool",)
+
+
+def test_the_netlist_with_mutants_has_the_ports_of_the_block_and_one_more(slave, tmp_path):
+    (file,) = with_mutants(slave, list_mutants(slave, 3, 1, tmp_path), tmp_path)
+    ports = re.compile(r"^ *(?:input|output)\b[^;,\n]*?(\w+)[;,]?(?: *//.*)?$", re.MULTILINE)
+    (source,) = block_sources(block_maker(SLAVE), unit(SLAVE).config)
+    expected = set(ports.findall(source.read_text()))
+    assert len(expected) > 20
+    assert set(ports.findall(file.read_text())) == expected | {"mutsel"}
+
+
+@pytest.mark.parametrize(
+    ("port", "kind", "proved"),
+    [("A", "const0", True), ("A", "const1", False), ("Y", "const0", True), ("Y", "inv", False)],
+)
+def test_a_bit_that_is_always_0_may_be_0(port, kind, proved, slave, tmp_path):
+    """Bit 0 of BRESP: OKAY and SLVERR are 0 and 2."""
+    every = list_mutants(slave, 10**6, 1, tmp_path)
+    bit = [m for m in every if slave.signal(m) == "s_axil_bresp[0]" and (m.port, m.kind) == (port, kind)]
+    assert bit
+    assert {proved_equivalent(slave, mutant, tmp_path) for mutant in bit} == {proved}
+
+
+def test_a_register_without_a_reset_is_no_constant(slave, tmp_path):
+    """What a mutant changes at its output is not the same before the reset, nor need it be behind it."""
+    every = list_mutants(slave, 10**6, 1, tmp_path)
+    data = [m for m in every if slave.signal(m) == "wdata[3]" and m.port == "Q" and m.kind == "const0"]
+    assert len(data) == 1
+    assert not proved_equivalent(slave, data[0], tmp_path)
+
+
+@pytest.mark.parametrize(("text", "outcome"), [("did not converge", Outcome.HANG), ("no", None)])
+def test_other_endings_are_hangs_or_errors(text, outcome, tmp_path):
+    (tmp_path / "3.log").write_text(text)
+    ending = Ending(3, "", signal.SIGABRT, 1.0, results=False)
+    if outcome is None:
+        with pytest.raises(RuntimeError, match="number=3"):
+            trial._outcome(ending, tmp_path)
+    else:
+        assert trial._outcome(ending, tmp_path) is outcome
+    assert trial._outcome(replace(ending, status=signal.SIGXCPU), tmp_path) is Outcome.HANG
+    assert trial._outcome(replace(ending, results=True), tmp_path) is Outcome.SURVIVED
+    assert trial._outcome(replace(ending, results=True, failed="x"), tmp_path) is Outcome.BENCH
+
+
+def test_a_bench_finds_mutants_and_they_are_tried_once(tmp_path, capsys):
+    results = tmp_path / "results.jsonl"
+    command = [str(results), "--blocks", LANE, "--count", "10", "--tries", "1"]
+    assert main(command) in {0, 1}
+    counts = json.loads(capsys.readouterr().out)
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert counts["tried"] == len(lines) == len({tuple(line.values()) for line in lines}) == 10
+    assert counts["found"] >= 8
+    found = [line for line in lines if line["outcome"] == Outcome.BENCH]
+    assert all(line["test"] and line["bench_seed"] == 1 and line["seconds"] > 0 for line in found)
+    assert {line["block"] for line in lines} == {LANE}
+    assert main(command) in {0, 1}
+    assert json.loads(capsys.readouterr().out) == counts
+
+
+def test_shares_follow_the_cells_and_every_block_gets_the_least():
+    cells = {"small": [3], "large": [300, 100], "middle": [100]}
+    found = shares(500 + 3 * LEAST, cells, 1)
+    assert sum(map(sum, found.values())) == 500 + 3 * LEAST
+    assert sum(found["small"]) in {LEAST + 2, LEAST + 3}
+    assert sum(found["large"]) in {LEAST + 397, LEAST + 398}
+    assert found["large"][0] == 3 * found["large"][1] or abs(found["large"][0] - 3 * found["large"][1]) <= 3
+
+
+def test_too_few_for_all_blocks_go_to_some():
+    cells = {name: [1, 1] for name in "abcdefgh"}
+    for count, seed in product((1, LEAST, LEAST + 5, 3 * LEAST), (1, 2, 3)):
+        found = shares(count, cells, seed)
+        assert sum(map(sum, found.values())) == count
+        assert len(found) == -(-count // LEAST)
+    assert len({tuple(shares(LEAST, cells, seed)) for seed in range(20)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--blocks", "compute.nothing"], "block 'compute.nothing'; allowed: board.host_bridge, "),
+        (["--count", "-1"], "--count -1 --tries 3; allowed: at least 0, at least 1"),
+        (["--count", "5", "--tries", "0"], "--count 5 --tries 0; allowed: at least 0, at least 1"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(arguments, message, tmp_path, capsys):
+    assert main([str(tmp_path / "results"), *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("count", ["0", "1"])
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[]"])
+def test_a_file_of_something_else_is_refused(text, count, tmp_path, capsys):
+    (tmp_path / "results").write_text(f"{text}\n")
+    assert main([str(tmp_path / "results"), "--count", count]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'results'}: no results of mutants of netlists (")
+    assert error.count("\n") == 1
+    assert (tmp_path / "results").read_text() == f"{text}\n"
+
+
+def test_too_many_for_one_netlist_are_refused(slave, tmp_path):
+    mutant = NetlistMutant("kestrel_axi_lite", "x", "A", 0, "inv", -1, 1)
+    with pytest.raises(ValueError, match="65536 mutants; allowed: below 65536"):
+        with_mutants(slave, [mutant] * 65536, tmp_path)
