@@ -1,8 +1,9 @@
 """``python -m kestrel.verif.record ENTRY RESULTS docs/verification.json``: writes the figures of a run there.
 
-ENTRY is mutants, proofs, soak, bad_files or software_faults; RESULTS is what the tool of that name has
-written: kestrel.verif.mutants, kestrel.verif.proofs --json, kestrel regress, kestrel.verif.fuzz,
-bench/software_faults.py. The other entries of the file stay; coverage has a tool of its own.
+ENTRY is mutants, source_mutants, proofs, soak, bad_files or software_faults; RESULTS is what the tool of that
+name has written: kestrel.verif.mutants.netlists, kestrel.verif.mutants, kestrel.verif.proofs --json,
+kestrel regress, kestrel.verif.fuzz, bench/software_faults.py. The other entries of the file stay; coverage
+has a tool of its own.
 """
 
 import argparse
@@ -17,20 +18,48 @@ from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import check_output
 from kestrel.verif.coverage.collect import commit, now
 from kestrel.verif.coverage.figures import read_object, write_entry
-from kestrel.verif.mutants.equivalent import argue
-from kestrel.verif.mutants.outcome import Outcome
+from kestrel.verif.mutants import equivalent
+from kestrel.verif.mutants.netlists import argued
+from kestrel.verif.mutants.outcome import FOUND, Outcome
 
 
 def mutants(path: Path) -> dict[str, Any]:
-    """Of a sample of mutants. equivalent: the same Verilog, or no difference that can be observed."""
+    """Of mutants of netlists. proved: to be equivalent; argued: how many for each reason; equivalent: the
+    sum; another_seed: found, but not with the first seed of the bench."""
     lines = _lines(path)
     outcomes = Counter(line["outcome"] for line in lines)
     survived = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
-    reasons = [argue(line) for line in survived]
-    found = sum(outcomes[kind] for kind in (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES))
-    equivalent = outcomes[Outcome.SAME] + sum(reason is not None for reason in reasons)
+    reasons = [argued.argue(line) for line in survived]
+    by_reason = Counter(reason for reason in reasons if reason is not None)
+    first = min(line["bench_seed"] for line in lines)
+    without = outcomes[Outcome.EQUIVALENT] + by_reason.total()
+    found = sum(outcomes[kind] for kind in FOUND)
     return {
-        "tried": len(lines), "invalid": outcomes[Outcome.INVALID], "found": found, "equivalent": equivalent,
+        "tried": len(lines), "found": found, "hangs": outcomes[Outcome.HANG],
+        "another_seed": sum(line["outcome"] in FOUND and line["bench_seed"] != first for line in lines),
+        "equivalent": without, "proved": outcomes[Outcome.EQUIVALENT], "argued": dict(by_reason),
+        "share_found": round(found / max(1, len(lines) - without), 4),
+        "survivors": [
+            {key: line[key] for key in
+             ("block", "config", "source", "signal", "module", "line", "port", "bit", "kind")}
+            for line, reason in zip(survived, reasons, strict=True)
+            if reason is None
+        ],
+        "blocks": len({line["block"] for line in lines}),
+        "netlists": len({(line["block"], line["config"]) for line in lines}),
+    }  # fmt: skip
+
+
+def source_mutants(path: Path) -> dict[str, Any]:
+    """Of mutants of the sources. equivalent: the same Verilog, or no difference that can be observed."""
+    lines = _lines(path)
+    outcomes = Counter(line["outcome"] for line in lines)
+    survived = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
+    reasons = [equivalent.argue(line) for line in survived]
+    return {
+        "tried": len(lines), "invalid": outcomes[Outcome.INVALID],
+        "found": sum(outcomes[kind] for kind in FOUND),
+        "equivalent": outcomes[Outcome.SAME] + sum(reason is not None for reason in reasons),
         "survivors": [
             {key: line[key] for key in ("file", "line", "kind", "old", "new")}
             for line, reason in zip(survived, reasons, strict=True)
@@ -90,8 +119,8 @@ def software_faults(path: Path) -> dict[str, Any]:
 
 
 ENTRIES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "mutants": mutants, "proofs": proofs, "soak": soak, "bad_files": bad_files,
-    "software_faults": software_faults,
+    "mutants": mutants, "source_mutants": source_mutants, "proofs": proofs, "soak": soak,
+    "bad_files": bad_files, "software_faults": software_faults,
 }  # fmt: skip
 
 

@@ -10,8 +10,22 @@ MUTANT = {"file": "chip/crc.py", "line": 1, "kind": "constant", "old": "1", "new
 FRAME = {"config": "nano", "kind": "stack", "seed": 1, "passed": True, "values": 10, "cycles": 20}
 BLOCK = {"target": "index", "seed": 3, "first": 0, "next": 50, "taken": 1, "refused": 48, "problems": 1}
 
+NETLIST = {
+    "block": "a.b", "config": "1x1", "source": "hw/a/b.py:3", "signal": "x[1]", "module": "kestrel_b",
+    "line": 7, "port": "Y", "bit": 1, "kind": "inv",
+}  # fmt: skip
+
 RUNS = {
     "mutants": (
+        [
+            *(NETLIST | {"outcome": outcome, "bench_seed": 5, "text": "assign x = 1;"}
+              for outcome in ("bench", "bench", "hang", "equivalent", "survived")),
+            NETLIST | {"outcome": "bench", "bench_seed": 6, "config": "2x2", "text": ""},
+        ],
+        {"tried": 6, "found": 4, "hangs": 1, "another_seed": 1, "equivalent": 1, "proved": 1, "argued": {},
+         "share_found": 0.8, "survivors": [NETLIST], "blocks": 1, "netlists": 2},
+    ),
+    "source_mutants": (
         [MUTANT | {"outcome": outcome} for outcome in ("bench", "hang", "same", "invalid", "survived")],
         {"tried": 5, "invalid": 1, "found": 2, "equivalent": 1, "argued": [], "files": 1,
          "survivors": [{k: MUTANT[k] for k in ("file", "line", "kind", "old", "new")}]},

@@ -16,6 +16,7 @@ def test_accumulator_lane_equals_its_model(config, tmp_path, seed):
     "config",
     [
         block_config(1, 1, 4, partial_depth=4, max_width=4),
+        block_config(1, 2, 4, partial_depth=5, max_width=5),  # one more than a power of two
         block_config(2, 4, 8),
         block_config(3, 3, 5, mask_bits_max=1),
         block_config(2, 2, 5, residual=True),

@@ -1,6 +1,7 @@
 """Blocks whose netlists are mutated, with configurations and benches in which their tests run them."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from kestrel.hw.common.place import module_name
 from kestrel.hw.spec.engine_config import EngineConfig
@@ -23,7 +24,12 @@ class Unit:
     @property
     def module(self) -> str:
         """The name of the block's module in Verilog."""
-        return module_name(block_maker(self.block)(self.config))
+        return _module(self.block, self.config)
+
+
+@cache
+def _module(block: str, config: EngineConfig) -> str:
+    return module_name(block_maker(block)(config))
 
 
 _ANY = block_config(1, 1, 4)
@@ -54,7 +60,7 @@ _CONFIGS: dict[str, tuple[EngineConfig, ...]] = {
     ),
     "common.isqrt": _DESCRIPTOR[:1],
     "compute.accumulator": (
-        block_config(1, 1, 4, partial_depth=4, max_width=4), block_config(2, 4, 8),
+        block_config(1, 2, 4, partial_depth=5, max_width=5), block_config(2, 4, 8),
         block_config(3, 3, 5, mask_bits_max=1), block_config(2, 2, 5, residual=True),
     ),
     "compute.accumulator_lane": (

@@ -12,6 +12,7 @@ from kestrel.verif.blocks.support.run import block_maker
 from kestrel.verif.build.rtl import block_sources
 from kestrel.verif.mutants.netlists import trial
 from kestrel.verif.mutants.netlists.__main__ import main
+from kestrel.verif.mutants.netlists.argued import _entries, argue
 from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants, with_mutants
 from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
 from kestrel.verif.mutants.netlists.forks import Ending
@@ -179,3 +180,34 @@ def test_too_many_for_one_netlist_are_refused(slave, tmp_path):
     mutant = NetlistMutant("kestrel_axi_lite", "x", "A", 0, "inv", -1, 1)
     with pytest.raises(ValueError, match="65536 mutants; allowed: below 65536"):
         with_mutants(slave, [mutant] * 65536, tmp_path)
+
+
+ARGUED = {
+    "module": "kestrel_b", "text": "assign x = y;", "port": "A", "signal": "x", "kinds": ["inv"],
+    "reason": "so",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "bits", "reason"),
+    [
+        ({}, None, "so"), ({}, [2, 3], "so"), ({}, [3], None), ({"kind": "const0"}, None, None),
+        ({"signal": "xy[2]"}, None, None), ({"text": "assign x = z;"}, None, None),
+        ({"port": "B"}, None, None),
+    ],
+)  # fmt: skip
+def test_an_argument_is_of_a_line_a_signal_and_kinds(change, bits, reason):
+    entry = ARGUED if bits is None else ARGUED | {"bits": bits}
+    result = ARGUED | {"signal": "x[2]", "kind": "inv", "bit": 2} | change
+    assert argue(result, [entry]) == reason
+
+
+def test_every_argument_is_of_a_line_that_is_there():
+    for entry in _entries():
+        units = [each for each in UNITS if entry["module"] in base_of_unit(each).modules]
+        assert any(
+            entry["text"] == line.partition("//")[0].strip()
+            for each in units
+            for line in base_of_unit(each).texts[entry["module"]]
+        ), entry
+        assert entry["reason"]

@@ -18,6 +18,7 @@ from kestrel.hw.spec.descriptor import (
     descriptor_unit,
 )
 from kestrel.hw.spec.records import pack_record, unpack_record
+from kestrel.hw.spec.widths import bits_for
 from kestrel.sw.planning.geometry import group_count, last_lanes
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.script import record
@@ -74,13 +75,20 @@ async def headers(dut):
                 near = fields[changed.name] + source.choice((-1, 1, 1 << changed.width // 2))
                 value = source.choice((0, changed.max, near % (changed.max + 1), UNIT.channels + 1))
                 fields[changed.name] = value & changed.max
+        mapped = channels
+        match source.randrange(12):
+            case 0:  # the largest map that the unit takes
+                mapped = UNIT.channels
+                fields |= {"channels": mapped, "dimensions": mapped}
+            case 1:  # one that is the header's in the low bits
+                mapped += 1 << bits_for(UNIT.channels)
         rom[:DESCRIPTOR_HEADER_WORDS] = pack_record(DESCRIPTOR_FIELDS, DESCRIPTOR_HEADER_WORDS, fields)
         raw = source.getrandbits(1)
         inputs: dict[str, Any] = {
             "raw": raw,
             "layer": record(
                 source, layer_layout(CONFIG), height=height, width=width,
-                in_groups=group_count(channels, LANES), last_in_lanes=last_lanes(channels, LANES),
+                in_groups=group_count(mapped, LANES), last_in_lanes=last_lanes(mapped, LANES),
             ),
         }  # fmt: skip
         if number == 0 or source.random() < 0.1:
@@ -107,7 +115,7 @@ async def headers(dut):
                 break
         else:
             await FallingEdge(dut.clk)
-            wanted = expected(fields, channels, height, width, raw)
+            wanted = expected(fields, mapped, height, width, raw)
             good += not (wanted["bad_rom"] or wanted["bad_map"])
             for name, value in wanted.items():
                 if block.sample(name) != value:
