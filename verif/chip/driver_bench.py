@@ -51,13 +51,13 @@ class CocotbBoard:
         return resume(self._receive)()
 
     async def _read(self, address: int) -> int:
-        answer = await self.chip.bus.read(address, 4)
+        answer = await self.chip.raw_read(address, 4)
         if answer.resp != AxiResp.OKAY:
             raise BoardFault
         return int.from_bytes(answer.data, "little")
 
     async def _write(self, address: int, value: int) -> None:
-        if (await self.chip.bus.write(address, value.to_bytes(4, "little"))).resp != AxiResp.OKAY:
+        if (await self.chip.raw_write(address, value.to_bytes(4, "little"))).resp != AxiResp.OKAY:
             raise BoardFault
 
     async def _wait(self) -> None:

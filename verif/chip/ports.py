@@ -137,11 +137,18 @@ class Chip:
 
     async def read(self, name: str, index: int = 0) -> int:
         """A register's word."""
-        asked = self.bus.read(BY_NAME[name].address + 4 * index, 4)
-        answer = await self._answer(f"reading {name}[{index}]", asked)
+        answer = await self.raw_read(BY_NAME[name].address + 4 * index, 4)
         if answer.resp != AxiResp.OKAY:
             raise fail(f"reading {name}[{index}]: {answer.resp}")
         return int.from_bytes(answer.data, "little")
+
+    async def raw_read(self, address: int, length: int) -> Any:
+        """The manager's answer to a read of ``length`` bytes."""
+        return await self._answer(f"reading {address:#x}", self.bus.read(address, length))
+
+    async def raw_write(self, address: int, data: bytes) -> Any:
+        """The manager's answer to a write."""
+        return await self._answer(f"writing {address:#x}", self.bus.write(address, data))
 
     async def _answer(self, what: str, asked: Coroutine[Any, Any, Any]) -> Any:
         """The answer to an access. A chip that gives none fails now, and not when the run's time is up."""
@@ -162,14 +169,14 @@ class Chip:
         """The same; False if it was refused."""
         register = BY_NAME[name]
         word = register.pack(**values).to_bytes(4, "little")
-        answer = await self._answer(f"writing {name} {values}", self.bus.write(register.address, word))
+        answer = await self.raw_write(register.address, word)
         return answer.resp == AxiResp.OKAY
 
     async def errors(self) -> set[str]:
         """Names of the causes in ERROR, which are then cleared, and the interrupts with them."""
         word = await self.read("error")
-        await self.bus.write(BY_NAME["error"].address, word.to_bytes(4, "little"))
-        await self.bus.write(BY_NAME["irq_status"].address, bytes([255]))
+        await self.raw_write(BY_NAME["error"].address, word.to_bytes(4, "little"))
+        await self.raw_write(BY_NAME["irq_status"].address, bytes([255]))
         return set(error_names(word))
 
     async def idle(self) -> None:
@@ -193,7 +200,7 @@ class Chip:
             raise fail("no interrupt")
         await RisingEdge(self.dut.clk)
         status = await self.read("irq_status")
-        await self.bus.write(BY_NAME["irq_status"].address, status.to_bytes(4, "little"))
+        await self.raw_write(BY_NAME["irq_status"].address, status.to_bytes(4, "little"))
         return status
 
     # --- frames ------------------------------------------------------------------------------------------

@@ -149,11 +149,11 @@ class Run:
                 break
             address = register.address + 4 * self.source.randrange(register.count)
             if self.source.random() < 0.5 or (register.access == "rw" and not register.locked):
-                await chip.bus.read(address, 4)
+                await chip.raw_read(address, 4)
             else:
                 # Only what cannot take effect: the frame may end at any time.
                 known = (await chip.read(register.name)).to_bytes(4, "little")
-                answer = await chip.bus.write(address, known)
+                answer = await chip.raw_write(address, known)
                 refused += answer.resp != AxiResp.OKAY
             self.counts["register accesses in a frame"] += 1
         self.counts["refused writes found"] += refused
