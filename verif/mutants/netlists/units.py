@@ -44,7 +44,6 @@ def _roomy(config: EngineConfig) -> EngineConfig:
 
 
 _CONFIGS: dict[str, tuple[EngineConfig, ...]] = {
-    "board.host_bridge": (block_config(2, 2, 8),),
     "chip.axi_lite": (_ANY,),
     "chip.byte_packer": (_ANY, block_config(3, 3, 5)),
     "chip.control": (_ANY,),
@@ -123,7 +122,6 @@ _CONFIGS: dict[str, tuple[EngineConfig, ...]] = {
     "descriptor.reciprocal": _DESCRIPTOR[:1],
     "descriptor.rows": _DESCRIPTOR,
     "descriptor.squares": (block_config(1, 1, 4, max_width=8), block_config(3, 3, 5)),
-    "descriptor.unit": (block_config(2, 2, 8, max_width=12), _SEVERAL),
     "descriptor.vectors": (_DESCRIPTOR[0], _SEVERAL),
     "descriptor.whitening": _DESCRIPTOR,
     "memory.block_input": (
@@ -150,6 +148,8 @@ _CONFIGS: dict[str, tuple[EngineConfig, ...]] = {
         block_config(6, 2, 5, max_width=8), block_config(3, 6, 8, max_width=8, row_groups=True),
         block_config(2, 4, 8, max_width=8, residual=True),
     ),
+    "descriptor.unit": (block_config(2, 2, 8, max_width=12), _SEVERAL),
+    "board.host_bridge": (block_config(2, 2, 8),),
 }  # fmt: skip
 
 _LOADERS = {

@@ -154,7 +154,7 @@ def test_too_few_for_all_blocks_go_to_some():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--blocks", "compute.nothing"], "block 'compute.nothing'; allowed: board.host_bridge, "),
+        (["--blocks", "compute.nothing"], "block 'compute.nothing'; allowed: chip.axi_lite, "),
         (["--count", "-1"], "--count -1 --tries 3; allowed: at least 0, at least 1"),
         (["--count", "5", "--tries", "0"], "--count 5 --tries 0; allowed: at least 0, at least 1"),
     ],
