@@ -90,7 +90,8 @@ nightly: regress | build ## the nightly set and its siblings: slow tests, mutant
 	$(BIN)/python -m kestrel.verif.coverage.benches build/coverage-benches
 	$(BIN)/python -m kestrel.verif.fuzz build/bad-files.jsonl --count 1000000 --seed $$(date +%Y%m%d)
 	$(BIN)/python bench/software_faults.py
-	$(BIN)/python -m kestrel.verif.mutants build/mutants.jsonl --count 100 --seed $$(date +%Y%m%d) --frames
+	$(BIN)/python -m kestrel.verif.mutants.netlists build/mutants.jsonl --count 2000 --seed $$(date +%Y%m%d)
+	$(BIN)/python -m kestrel.verif.mutants build/source-mutants.jsonl --count 20 --seed $$(date +%Y%m%d) --frames
 
 bench: $(INSTALLED) | build ## measure what needs no data from outside; JSON goes to build/bench
 	@for script in $(BENCHES); do \

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from kestrel.verif.mutants.equivalent import argue
 from kestrel.verif.mutants.operators import Mutant, mutants
 from kestrel.verif.mutants.outcome import summary
 from kestrel.verif.mutants.targets import TARGETS
@@ -22,7 +23,7 @@ def draw(files: list[str], seed: int) -> list[tuple[str, Mutant]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0, 1 if a mutant survived, 2 for input that cannot be used."""
+    """Returns 0, 1 if a mutant survived and nobody has argued, 2 for input that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m kestrel.verif.mutants", description=__doc__)
     parser.add_argument("results", type=Path, help="JSON lines, a mutant each; none of them is tried again")
     parser.add_argument("--count", type=int, default=0, help="mutants in the file at the end; 0: report")
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
                 lines.write(json.dumps(asdict(result)) + "\n")
             print(f"hw/{file}:{m.line} {m.kind}: {m.old!r} -> {m.new!r}: {result.outcome}", flush=True)
             left -= 1
-    counts = summary(options.results)
+    counts = summary(options.results, argue)
     print(json.dumps(counts, indent=2))
     return 1 if counts["survivors"] else 0
 

@@ -2,8 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Outcome(StrEnum):
@@ -25,14 +27,17 @@ class Outcome(StrEnum):
 FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES)
 
 
-def summary(results: Path) -> dict[str, object]:
-    """Numbers by outcome and the survivors, from a file of results."""
+def summary(results: Path, argue: Callable[[Mapping[str, Any]], str | None]) -> dict[str, object]:
+    """Numbers by outcome and the survivors, from a file of results. ``argue`` says why a survivor is
+    equivalent, if somebody has argued: it counts as ``argued`` and is not listed."""
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     outcomes = Counter(line["outcome"] for line in lines)
-    survivors = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
+    survived = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
+    survivors = [line for line in survived if argue(line) is None]
     return {
         "tried": len(lines),
         "found": sum(outcomes[outcome] for outcome in FOUND),
         **{str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+        "argued": len(survived) - len(survivors),
         "survivors": survivors,
     }

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.verif.mutants.netlists.argued import argue
 from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants
 from kestrel.verif.mutants.netlists.shares import shares
 from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, try_mutants
@@ -58,7 +59,7 @@ def _append(results: Path, found: Sequence[Result]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, 1 if a mutant survived, 2 for input that cannot be used."""
+    """Returns 0, 1 if a mutant survived and nobody has argued, 2 for input that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m kestrel.verif.mutants.netlists", description=__doc__)
     parser.add_argument("results", type=Path, help="JSON lines, a mutant each; none of them is tried again")
     parser.add_argument("--count", type=int, default=0, help="mutants that are drawn; 0: report")
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(options.results, blocks, options.count, options.seed, options.tries)
     except (OSError, InputError) as error:
         return _refuse(str(error))
-    counts = summary(options.results)
+    counts = summary(options.results, argue)
     print(json.dumps(counts, indent=2))
     return 1 if counts["survivors"] else 0
 
