@@ -1,70 +1,162 @@
-"""Proofs that a mutant of a netlist changes nothing that can be observed, by yosys' ``sat``.
+"""Proofs that a mutant of a netlist changes nothing that matters: by yosys, which makes formulas of the block
+and its mutant side by side, and Bitwuzla.
 
-Block and mutant get the same inputs. By induction: where all registers are the same in both, so are every
-output, every input of a memory, and all registers one cycle later, also if the registers have values that no
-course of the block gives them, constant ones aside. At the beginning, the registers are the same in the
-cycle behind a reset, whatever they were before; where the mutant changes the output of a register, that is
-not even taken to be the same in both before the reset.
+Both get the same inputs, and memories, which are outside of them, the same accesses. What is true in both
+together from the first reset on is found by dropping what is not: at first a register is taken to be the
+same in both, bit by bit and when some other register of one bit is 0 or 1, each of its bits to be constant,
+and each register of one bit to imply others. Of that stays what a reset brings about, whatever the registers
+were before, and what every cycle preserves. From what stays must follow that all outputs are the same, but
+for those that nobody looks at then (``observed``).
 """
 
 import re
+import time
+from collections.abc import Iterator, Sequence
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant
-from kestrel.verif.physical.synthesis import SynthesisError, run_yosys
+from kestrel.verif.mutants.netlists.observed import condition_of
+from kestrel.verif.physical.synthesis import run_yosys
 
-SECONDS = 20
-"""What the solver is given for one question."""
+SECONDS = 20.0
+"""What the solver is given for a mutant."""
 
-_NOT_PROVED = re.compile(r"proof did fail|interrupted|time.?out", re.IGNORECASE)
-_REGISTERS = "registers.txt"
-
-
-def proved_equivalent(base: Base, mutant: NetlistMutant, folder: Path, seconds: int = SECONDS) -> bool:
-    """Whether block and mutant are proved equal. Raises SynthesisError, but not for a question that the
-    solver does not decide in time."""
-    try:
-        run_yosys(_miter(base, mutant), folder)
-        names = (folder / _REGISTERS).read_text(encoding="utf-8").split()
-        registers = [name.partition("/")[2] for name in names]
-        changed = base.signal(mutant).partition("[")[0] if mutant.port == "Q" else ""
-        run_yosys(["read_rtlil both.il", *_questions(changed, registers, seconds)], folder)
-    except SynthesisError as error:
-        if _NOT_PROVED.search(str(error)):
-            return False
-        raise
-    return True
+_NAMED = re.compile(r"^; yosys-smt2-(\w+) (\S+) (\d+)$", re.MULTILINE)
+_PAIRS_MAX = 24
+"""Registers of one bit of which every pair is looked at."""
 
 
-def _miter(base: Base, mutant: NetlistMutant) -> list[str]:
-    """Commands that write the two side by side, and the names of the registers."""
-    return [
-        *_side(base, "gold"), *_side(base, "gate", f"mutate {mutant.options}"),
-        "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
-        f"select -write {_REGISTERS} gold/t:$dff %co1:+[Q] gold/w:* %i",
-        "miter -equiv -flatten gold gate both", "hierarchy -top both", "opt_expr", "opt_merge", "opt_clean",
-        "write_rtlil both.il",
-    ]  # fmt: skip
-
-
-def _questions(changed: str, registers: list[str], seconds: int) -> list[str]:
-    """The step and the beginning. changed: the register whose output the mutant changes; empty for none."""
-    ask = f"sat -verify -seq 2 -timeout {seconds} -prove trigger 0"
-    pairs = [(f"\\gold.{name}", f"\\gate.{name}") for name in registers]
-    proved = "".join(f" -prove {gold} {gate}" for gold, gate in pairs)
-    same = {gold: f" -set-at 1 {gold} {gate}" for gold, gate in pairs}
-    before = [text for gold, text in same.items() if not (changed and gold.endswith(changed))]
-    questions = [f"{ask}{proved}{''.join(same.values())} both"]
-    if registers:
-        questions.append(f"{ask} -prove-skip 1 -set-at 1 \\in_rst 1{proved}{''.join(before)} both")
-    return questions
+def proved_equivalent(block: str, base: Base, mutant: NetlistMutant, folder: Path,
+                      seconds: float = SECONDS) -> bool:  # fmt: skip
+    """Whether ``block``, whose netlist ``base`` is, and its mutant are proved equal; false as well if the
+    solver takes longer. Raises SynthesisError."""
+    run_yosys(
+        [
+            *_side(base, "gold"), *_side(base, "gate", f"mutate {mutant.options}"),
+            "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
+            "miter -equiv -make_outputs -flatten gold gate both", "hierarchy -top both", "opt_clean",
+            "write_smt2 -wires both.smt2",
+        ],
+        folder,
+    )  # fmt: skip
+    text = (folder / "both.smt2").read_text(encoding="utf-8")
+    changed = base.signal(mutant).partition("[")[0] if mutant.port == "Q" else ""
+    return _Pair(text, seconds).equal(block, changed)
 
 
 def _side(base: Base, name: str, *change: str) -> list[str]:
-    """Commands that stash the flat block, ``change`` made, with what memories are connected to as ports.
-
-    ``opt`` makes constants of registers that only ever get the value that a reset gives them."""
+    """Commands that stash the flat block, ``change`` made, with what memories are connected to as ports."""
     return [
         base.read, *change, f"hierarchy -top {base.top}", "flatten", f"rename {base.top} {name}",
-        f"expose -evert {name}/t:kestrel_*", "opt", "dffunmap", "opt_clean", f"design -stash {name}",
+        f"expose -evert {name}/t:kestrel_*", "opt_clean", f"design -stash {name}",
     ]  # fmt: skip
+
+
+class _Pair:
+    """Block and mutant as functions of the state ``s0`` before a clock edge and ``s1`` behind it."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        import bitwuzla as bw  # noqa: PLC0415  # optional
+
+        self._bw = bw
+        self._text = "\n".join([
+            "(set-logic QF_AUFBV)", text, "(declare-const s0 |both_s|)", "(declare-const s1 |both_s|)",
+            "(assert (|both_t| s0 s1))",
+        ])  # fmt: skip
+        self._end = time.monotonic() + seconds
+        named = {(kind, name): int(width) for kind, name, width in _NAMED.findall(text)}
+        self._wires = {name: width for (kind, name), width in named.items() if kind == "wire"}
+        self._registers = {
+            name.removeprefix("gold."): width for (kind, name), width in named.items()
+            if kind == "register" and name.startswith("gold.") and f"gate.{name[5:]}" in self._wires
+        }  # fmt: skip
+        self._outputs = [
+            name.removeprefix("gold_") for (kind, name) in named
+            if kind == "output" and name.startswith("gold_")
+        ]  # fmt: skip
+
+    def equal(self, block: str, changed: str) -> bool:
+        """Whether the outputs are the same. changed: the register whose output differs, which is not taken to
+        be the same before a reset; empty for none."""
+        true = self._kept(list(self._candidates()), changed)
+        if true is None:
+            return False
+        outputs = [self._output(block, name, "s0") for name in self._outputs]
+        return self._broken([fact.format("s0") for fact in true], outputs) == []
+
+    def _kept(self, facts: list[str], changed: str) -> list[str] | None:
+        """Those of ``facts`` that hold from a reset on; None if that is not known in time."""
+        before = [
+            _same(name).format("s0") for name in self._registers
+            if not (changed and name.endswith(changed))
+        ]  # fmt: skip
+        for at_reset in (True, False):
+            while facts:
+                known = [*before, "(|both_n in_rst| s0)"] if at_reset else [f.format("s0") for f in facts]
+                broken = self._broken(known, [fact.format("s1") for fact in facts])
+                if broken is None:
+                    return None
+                if not broken:
+                    break
+                facts = [fact for number, fact in enumerate(facts) if number not in set(broken)]
+        return facts
+
+    def _broken(self, known: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+        """The numbers of those of ``wanted`` that are false in a case in which ``known`` is true and not all
+        of them are; empty if there is none, and None if that is not decided in time."""
+        if not wanted:
+            return []
+        bw = self._bw
+        options = bw.Options()
+        options.set(bw.Option.PRODUCE_MODELS, True)
+        parser = bw.Parser(bw.TermManager(), options)
+        false = f"(assert (not (and true {' '.join(wanted)})))"
+        asserts = "\n".join(f"(assert {fact})" for fact in known)
+        parser.parse("\n".join((self._text, asserts, false)), True, False)
+        solver = parser.bitwuzla()
+        solver.configure_terminator(lambda: time.monotonic() > self._end)
+        result = solver.check_sat()
+        if result == bw.Result.UNKNOWN:
+            return None
+        if result == bw.Result.UNSAT:
+            return []
+        return [
+            number for number, fact in enumerate(wanted)
+            if not solver.get_value(parser.parse_term(fact)).value()
+        ]  # fmt: skip
+
+    def _candidates(self) -> Iterator[str]:
+        """Facts of a state, which stands for ``{0}`` in them."""
+        single = [name for name, width in self._registers.items() if width == 1]
+        for name, width in self._registers.items():
+            yield from (_same(name, bit, width) for bit in range(width))
+            for other in single:
+                if other != name:
+                    yield f"(=> (|both_n gold.{other}| {{0}}) {_same(name)})"
+                    yield f"(=> (not (|both_n gold.{other}| {{0}})) {_same(name)})"
+            for bit in range(width):
+                for value in (0, 1):
+                    yield f"(= {_bit(f'gold.{name}', bit, width)} #b{value})"
+        if len(single) <= _PAIRS_MAX:
+            for one, other in permutations(single, 2):
+                yield f"(=> (|both_n gold.{one}| {{0}}) (|both_n gold.{other}| {{0}}))"
+                yield f"(=> (|both_n gold.{one}| {{0}}) (not (|both_n gold.{other}| {{0}})))"
+
+    def _output(self, block: str, name: str, state: str) -> str:
+        same = f"(= (|both_n gold_{name}| {state}) (|both_n gate_{name}| {state}))"
+        condition = condition_of(block, name)
+        return f"(=> (|both_n gold_{condition}| {state}) {same})" if condition else same
+
+
+def _bit(name: str, bit: int, width: int) -> str:
+    if width == 1:
+        return f"(ite (|both_n {name}| {{0}}) #b1 #b0)"
+    return f"((_ extract {bit} {bit}) (|both_n {name}| {{0}}))"
+
+
+def _same(name: str, bit: int | None = None, width: int = 0) -> str:
+    if bit is None:
+        return f"(= (|both_n gold.{name}| {{0}}) (|both_n gate.{name}| {{0}}))"
+    return f"(= {_bit(f'gold.{name}', bit, width)} {_bit(f'gate.{name}', bit, width)})"

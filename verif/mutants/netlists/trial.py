@@ -74,7 +74,7 @@ def try_mutants(
                 last[number] = _outcome(ending, folder / "run"), ending, seed
             if (seed, bench) == (seeds[0], unit.benches[-1]):
                 for number in _of(last, Outcome.SURVIVED):
-                    if proved_equivalent(base, mutants[number - 1], folder):
+                    if proved_equivalent(unit.block, base, mutants[number - 1], folder):
                         last[number] = Outcome.EQUIVALENT, *last[number][1:]
             left = _of(last, Outcome.SURVIVED)
     finally:
