@@ -16,7 +16,7 @@ from kestrel.verif.mutants.netlists.shares import shares
 from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, try_mutants
 from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS, Unit
 from kestrel.verif.mutants.outcome import summary
-from kestrel.verif.physical.synthesis import yosys_available
+from kestrel.verif.proofs.solve import solver_available
 
 _KEY = ("block", "config", "module", "cell", "port", "bit", "kind", "control")
 
@@ -72,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"block {unknown[0]!r}; allowed: {', '.join(BLOCKS)}")
     if options.count < 0 or options.tries < 1:
         return _refuse(f"--count {options.count} --tries {options.tries}; allowed: at least 0, at least 1")
-    if options.count and not yosys_available():
-        return _refuse("yosys is missing: pip install 'kestrel-engine[synthesis]'")
+    if options.count and not solver_available():
+        return _refuse("the solver is missing: pip install 'kestrel-engine[proofs]'")
     try:
         options.results.touch()
         run(options.results, blocks, options.count, options.seed, options.tries)

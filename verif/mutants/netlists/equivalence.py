@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant
 from kestrel.verif.mutants.netlists.observed import condition_of
@@ -72,6 +71,7 @@ class _Pair:
             name.removeprefix("gold."): width for (kind, name), width in named.items()
             if kind == "register" and name.startswith("gold.") and f"gate.{name[5:]}" in self._wires
         }  # fmt: skip
+        self._reset = ["(|both_n in_rst| s0)"] if "in_rst" in self._wires else []
         self._outputs = [
             name.removeprefix("gold_") for (kind, name) in named
             if kind == "output" and name.startswith("gold_")
@@ -94,7 +94,7 @@ class _Pair:
         ]  # fmt: skip
         for at_reset in (True, False):
             while facts:
-                known = [*before, "(|both_n in_rst| s0)"] if at_reset else [f.format("s0") for f in facts]
+                known = [*before, *self._reset] if at_reset else [fact.format("s0") for fact in facts]
                 broken = self._broken(known, [fact.format("s1") for fact in facts])
                 if broken is None:
                     return None
@@ -146,8 +146,11 @@ class _Pair:
 
     def _output(self, block: str, name: str, state: str) -> str:
         same = f"(= (|both_n gold_{name}| {state}) (|both_n gate_{name}| {state}))"
-        condition = condition_of(block, name)
-        return f"(=> (|both_n gold_{condition}| {state}) {same})" if condition else same
+        if (condition := condition_of(block, name)) is None:
+            return same
+        signal, _, bit = condition.rstrip("]").partition("[")
+        width = self._wires[f"gold_{signal}"]
+        return f"(=> (= {_bit(f'gold_{signal}', int(bit or 0), width).format(state)} #b1) {same})"
 
 
 def _bit(name: str, bit: int, width: int) -> str:

@@ -15,7 +15,8 @@ _OF_BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def condition_of(block: str, output: str) -> str | None:
-    """The output of the block, one bit, that is 1 where ``output`` is looked at; None if it always is."""
+    """The output of the block, or its bit (``result[0]``), that is 1 where ``output`` is looked at; None if
+    it always is."""
     for condition, outputs in _OF_BLOCKS.get(block, {}).items():
         if output in outputs:
             return condition
