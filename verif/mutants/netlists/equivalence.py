@@ -2,11 +2,11 @@
 and its mutant side by side, and Bitwuzla.
 
 Both get the same inputs, and memories, which are outside of them, the same accesses. What is true in both
-together from the first reset on is found by dropping what is not: at first a register is taken to be the
-same in both, bit by bit and when some other register of one bit is 0 or 1, each of its bits to be constant,
-and each register of one bit to imply others. Of that stays what a reset brings about, whatever the registers
-were before, and what every cycle preserves. From what stays must follow that all outputs are the same, but
-for those that nobody looks at then (``observed``).
+together from the first reset on is found by dropping what is not: at first each bit of a register is taken
+to be the same in both. Of that stays what a reset brings about, whatever the registers were before, and what
+every cycle preserves. From what stays must follow that all outputs are the same, but for those that nobody
+looks at then (``observed``). If it does not, there are more facts to begin with: a register is the same when
+some other one, of one bit, is 0 or 1; a bit is constant; one register of one bit implies another.
 """
 
 import re
@@ -19,8 +19,8 @@ from kestrel.verif.mutants.netlists.design import Base, NetlistMutant
 from kestrel.verif.mutants.netlists.observed import condition_of
 from kestrel.verif.physical.synthesis import run_yosys
 
-SECONDS = 20.0
-"""What the solver is given for a mutant."""
+SECONDS = 8.0
+"""Processor time that the solver is given for a mutant."""
 
 _NAMED = re.compile(r"^; yosys-smt2-(\w+) (\S+) (\d+)$", re.MULTILINE)
 _PAIRS_MAX = 24
@@ -64,13 +64,14 @@ class _Pair:
             "(set-logic QF_AUFBV)", text, "(declare-const s0 |both_s|)", "(declare-const s1 |both_s|)",
             "(assert (|both_t| s0 s1))",
         ])  # fmt: skip
-        self._end = time.monotonic() + seconds
+        self._end = time.process_time() + seconds
         named = {(kind, name): int(width) for kind, name, width in _NAMED.findall(text)}
         self._wires = {name: width for (kind, name), width in named.items() if kind == "wire"}
         self._registers = {
             name.removeprefix("gold."): width for (kind, name), width in named.items()
             if kind == "register" and name.startswith("gold.") and f"gate.{name[5:]}" in self._wires
         }  # fmt: skip
+        self._single = [name for name, width in self._registers.items() if width == 1]
         self._reset = ["(|both_n in_rst| s0)"] if "in_rst" in self._wires else []
         self._outputs = [
             name.removeprefix("gold_") for (kind, name) in named
@@ -80,11 +81,17 @@ class _Pair:
     def equal(self, block: str, changed: str) -> bool:
         """Whether the outputs are the same. changed: the register whose output differs, which is not taken to
         be the same before a reset; empty for none."""
-        true = self._kept(list(self._candidates()), changed)
-        if true is None:
-            return False
         outputs = [self._output(block, name, "s0") for name in self._outputs]
-        return self._broken([fact.format("s0") for fact in true], outputs) == []
+        simple = self._kept(list(self._equalities()), changed)
+        for more in (False, True):
+            facts = simple
+            if more and simple is not None:
+                facts = self._kept([*simple, *self._conditional(simple), *self._of_block()], changed)
+            if facts is None:
+                return False
+            if self._broken([fact.format("s0") for fact in facts], outputs) == []:
+                return True
+        return False
 
     def _kept(self, facts: list[str], changed: str) -> list[str] | None:
         """Those of ``facts`` that hold from a reset on; None if that is not known in time."""
@@ -116,7 +123,7 @@ class _Pair:
         asserts = "\n".join(f"(assert {fact})" for fact in known)
         parser.parse("\n".join((self._text, asserts, false)), True, False)
         solver = parser.bitwuzla()
-        solver.configure_terminator(lambda: time.monotonic() > self._end)
+        solver.configure_terminator(lambda: time.process_time() > self._end)
         result = solver.check_sat()
         if result == bw.Result.UNKNOWN:
             return None
@@ -127,20 +134,30 @@ class _Pair:
             if not solver.get_value(parser.parse_term(fact)).value()
         ]  # fmt: skip
 
-    def _candidates(self) -> Iterator[str]:
-        """Facts of a state, which stands for ``{0}`` in them."""
-        single = [name for name, width in self._registers.items() if width == 1]
+    # Facts of a state, which stands for ``{0}`` in them.
+
+    def _equalities(self) -> Iterator[str]:
+        """A bit of a register is the same in both."""
         for name, width in self._registers.items():
             yield from (_same(name, bit, width) for bit in range(width))
-            for other in single:
-                if other != name:
-                    yield f"(=> (|both_n gold.{other}| {{0}}) {_same(name)})"
-                    yield f"(=> (not (|both_n gold.{other}| {{0}})) {_same(name)})"
+
+    def _conditional(self, known: Sequence[str]) -> Iterator[str]:
+        """Registers that are not always the same are so when another one is 0 or 1."""
+        always = set(known)
+        for name, width in self._registers.items():
+            if not all(_same(name, bit, width) in always for bit in range(width)):
+                for other in self._single:
+                    if other != name:
+                        yield f"(=> (|both_n gold.{other}| {{0}}) {_same(name)})"
+                        yield f"(=> (not (|both_n gold.{other}| {{0}})) {_same(name)})"
+
+    def _of_block(self) -> Iterator[str]:
+        """Bits of the block's registers are constant, or imply each other."""
+        for name, width in self._registers.items():
             for bit in range(width):
-                for value in (0, 1):
-                    yield f"(= {_bit(f'gold.{name}', bit, width)} #b{value})"
-        if len(single) <= _PAIRS_MAX:
-            for one, other in permutations(single, 2):
+                yield from (f"(= {_bit(f'gold.{name}', bit, width)} #b{value})" for value in (0, 1))
+        if len(self._single) <= _PAIRS_MAX:
+            for one, other in permutations(self._single, 2):
                 yield f"(=> (|both_n gold.{one}| {{0}}) (|both_n gold.{other}| {{0}}))"
                 yield f"(=> (|both_n gold.{one}| {{0}}) (not (|both_n gold.{other}| {{0}})))"
 
