@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
@@ -34,15 +35,16 @@ def run(results: Path, blocks: Sequence[str], count: int, seed: int, tries: int)
     units = {block: [unit for unit in UNITS if unit.block == block] for block in blocks}
     bases = {unit: base_of_unit(unit) for each in units.values() for unit in each}
     cells = {block: [bases[unit].cells for unit in each] for block, each in units.items()}
-    for block, parts in shares(count, cells, seed).items():
-        for unit, part in zip(units[block], parts, strict=True):
-            with tempfile.TemporaryDirectory(prefix="kestrel-mutants-") as name:
-                folder = Path(name)
-                drawn = list_mutants(bases[unit], part, seed, folder) if part else []
-                new = [mutant for mutant in drawn if _key(unit, mutant) not in done]
-                if new:
-                    seeds = range(seed, seed + tries)
-                    _append(results, try_mutants(unit, bases[unit], new, seeds, folder))
+    parts = shares(count, cells, seed)
+    rounds = zip_longest(*(zip(units[block], parts[block], strict=True) for block in parts))
+    for unit, part in filter(None, chain.from_iterable(rounds)):  # a stopped run has seen all blocks
+        with tempfile.TemporaryDirectory(prefix="kestrel-mutants-") as name:
+            folder = Path(name)
+            drawn = list_mutants(bases[unit], part, seed, folder) if part else []
+            new = [mutant for mutant in drawn if _key(unit, mutant) not in done]
+            if new:
+                seeds = range(seed, seed + tries)
+                _append(results, try_mutants(unit, bases[unit], new, seeds, folder))
 
 
 def _key(unit: Unit, mutant: NetlistMutant) -> tuple[str | int, ...]:
