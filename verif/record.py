@@ -36,6 +36,7 @@ def mutants(path: Path) -> dict[str, Any]:
     found = sum(outcomes[kind] for kind in FOUND)
     return {
         "tried": len(lines), "found": found, "hangs": outcomes[Outcome.HANG],
+        "by_proofs": outcomes[Outcome.PROOF],
         "another_seed": sum(line["outcome"] in FOUND and line["bench_seed"] != first for line in lines),
         "equivalent": without, "proved": outcomes[Outcome.EQUIVALENT], "argued": dict(by_reason),
         "share_found": round(found / max(1, len(lines) - without), 4),

@@ -19,11 +19,11 @@ RUNS = {
     "mutants": (
         [
             *(NETLIST | {"outcome": outcome, "bench_seed": 5, "text": "assign x = 1;"}
-              for outcome in ("bench", "bench", "hang", "equivalent", "survived")),
+              for outcome in ("bench", "proof", "hang", "equivalent", "survived")),
             NETLIST | {"outcome": "bench", "bench_seed": 6, "config": "2x2", "text": ""},
         ],
-        {"tried": 6, "found": 4, "hangs": 1, "another_seed": 1, "equivalent": 1, "proved": 1, "argued": {},
-         "share_found": 0.8, "survivors": [NETLIST], "blocks": 1, "netlists": 2},
+        {"tried": 6, "found": 4, "hangs": 1, "by_proofs": 1, "another_seed": 1, "equivalent": 1,
+         "proved": 1, "argued": {}, "share_found": 0.8, "survivors": [NETLIST], "blocks": 1, "netlists": 2},
     ),
     "source_mutants": (
         [MUTANT | {"outcome": outcome} for outcome in ("bench", "hang", "same", "invalid", "survived")],

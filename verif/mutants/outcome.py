@@ -19,12 +19,14 @@ class Outcome(StrEnum):
     """It did not end in the time that it was given."""
     FRAMES = "frames"
     """Only frames failed."""
+    PROOF = "proof"
+    """Only a proof of what the block does failed."""
     EQUIVALENT = "equivalent"
     """Nothing found it, and a proof shows that nothing can."""
     SURVIVED = "survived"
 
 
-FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES)
+FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES, Outcome.PROOF)
 
 
 def summary(results: Path, argue: Callable[[Mapping[str, Any]], str | None]) -> dict[str, object]:

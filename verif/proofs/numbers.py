@@ -1,9 +1,12 @@
 """Proofs of the descriptor unit's arithmetic, and of the counters."""
 
+from kestrel.hw.chip.control import Control
 from kestrel.hw.common.isqrt import Isqrt
 from kestrel.hw.control.counters import Counters
 from kestrel.hw.descriptor.multiply import DescriptorMultiply
 from kestrel.hw.descriptor.reciprocal import DescriptorReciprocal
+from kestrel.hw.spec.chip_config import ChipConfig
+from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DESCRIPTOR_SQUARES_BITS
 from kestrel.hw.spec.status import COUNTERS
 from kestrel.verif.proofs.proof import AllInputs, Induction, Proof
@@ -155,4 +158,17 @@ COUNTERS_ADD_UP = Proof(
     fault=(r"busy & ~\(\|events\)", "busy & ~(|events[4:0])"),
 )
 
-PROOFS = (ROOT, RECIPROCAL, MULTIPLY, COUNTERS_ADD_UP)
+FRAMES_COUNTED = Proof(
+    name="frames-counted",
+    says="The chip's count of frames is 0 after a reset and one more after each frame that has ended well, "
+    "modulo 2**32.",
+    make=lambda: Control(ChipConfig(NAMED["edge"])),
+    claims="""
+        always @* if (past_rst) assert (frames == 0);
+        always @* if (!past_rst) assert (frames == past_frames + past_core_done);
+    """,
+    method=Induction(1),
+    fault=(r"frames \+ 32'h1\b", "frames + 32'h3"),
+)
+
+PROOFS = (ROOT, RECIPROCAL, MULTIPLY, COUNTERS_ADD_UP, FRAMES_COUNTED)

@@ -32,12 +32,15 @@ class Proved:
     seconds: float
 
 
-def prove(proof: Proof, *, faulty: bool = False, seconds: float = SECONDS) -> Proved:
-    """Raises Refuted, Contradiction, Undecided after ``seconds`` for one question, and ValueError if the
-    pattern of the fault, which is put in with ``faulty``, is not found exactly once."""
+def prove(
+    proof: Proof, *, faulty: bool = False, seconds: float = SECONDS, instead: str | None = None
+) -> Proved:
+    """With ``instead``, the text of the block's module in Verilog is that one. Raises Refuted, Contradiction,
+    Undecided after ``seconds`` for one question, and ValueError if the pattern of the fault, which is put in
+    with ``faulty``, is not found exactly once."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kestrel-proof-") as name:
-        module = _module(proof, Path(name), faulty)
+        module = _module(proof, Path(name), faulty, instead)
     if not module.claims:
         raise Contradiction(f"{proof.name}: nothing is claimed")
     if isinstance(proof.method, Induction):
@@ -58,7 +61,7 @@ def prove(proof: Proof, *, faulty: bool = False, seconds: float = SECONDS) -> Pr
     return Proved(proof.name, len(module.claims), round(time.monotonic() - begun, 1))
 
 
-def _module(proof: Proof, folder: Path, faulty: bool) -> Formulas:
+def _module(proof: Proof, folder: Path, faulty: bool, instead: str | None) -> Formulas:
     """The block's files in ``folder`` with the claims, and their formulas."""
     block = proof.make()
     top = module_name(block)
@@ -67,6 +70,7 @@ def _module(proof: Proof, folder: Path, faulty: bool) -> Formulas:
     for file in verilog_files(block):
         text = file.text
         if file.name == f"{top}.v":
+            text = text if instead is None else instead
             if faulty:
                 text, found = re.subn(*proof.fault, text)
             if not proof.around:

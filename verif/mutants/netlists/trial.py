@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -15,8 +15,12 @@ from kestrel.verif.build.verilator import Build, build_cocotb, run_cocotb
 from kestrel.verif.mutants.netlists import forks
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant, base_of, with_mutants
 from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
+from kestrel.verif.mutants.netlists.refutation import refuted_by
 from kestrel.verif.mutants.netlists.units import UNITS, Unit
 from kestrel.verif.mutants.outcome import Outcome
+
+_End = tuple[Outcome, forks.Ending, int]
+"""And the seed of the bench."""
 
 TIMEOUT_S = 300
 """Of wall time, for each mutant of a run: only a machine that stands still takes so long."""
@@ -28,7 +32,8 @@ _UNSETTLED = "did not converge"
 class Result:
     """A mutant's outcome. block, config: of the unit; the next six as in ``NetlistMutant``; line, text: of
     the module's Verilog; signal: the next one with a name, and source: its line of Python; test: what found
-    it, and bench_seed: with which seed, the last one if nothing did; seconds: processor time of that run."""
+    it, a test of the bench or a proof, and bench_seed: with which seed, the last one if nothing did; seconds:
+    processor time of that run."""
 
     block: str
     config: str
@@ -64,7 +69,7 @@ def try_mutants(
     in another way than by passing, failing or taking too long, and SynthesisError.
     """
     build = build_cocotb(with_mutants(base, mutants, folder / "netlist"), base.top, optimise=0)
-    last: dict[int, tuple[Outcome, forks.Ending, int]] = {}
+    last: dict[int, _End] = {}
     left = list(range(1, len(mutants) + 1))
     try:
         for seed, bench in product(seeds, unit.benches):
@@ -74,15 +79,24 @@ def try_mutants(
                 last[number] = _outcome(ending, folder / "run"), ending, seed
             if (seed, bench) == (seeds[0], unit.benches[-1]):
                 for number in _of(last, Outcome.SURVIVED):
-                    if proved_equivalent(unit.block, base, mutants[number - 1], folder):
-                        last[number] = Outcome.EQUIVALENT, *last[number][1:]
+                    last[number] = _judged(unit, base, mutants[number - 1], folder, last[number])
             left = _of(last, Outcome.SURVIVED)
     finally:
         shutil.rmtree(build.binary.parent, ignore_errors=True)
     return [_result(unit, base, mutant, *last[number]) for number, mutant in enumerate(mutants, 1)]
 
 
-def _of(last: Mapping[int, tuple[Outcome, forks.Ending, int]], outcome: Outcome) -> list[int]:
+def _judged(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, end: _End) -> _End:
+    """What a proof says of a mutant that has survived so far."""
+    _, ending, seed = end
+    if proved_equivalent(unit.block, base, mutant, folder):
+        return Outcome.EQUIVALENT, ending, seed
+    if (proof := refuted_by(base, mutant, folder)) is not None:
+        return Outcome.PROOF, replace(ending, failed=proof), seed
+    return end
+
+
+def _of(last: Mapping[int, _End], outcome: Outcome) -> list[int]:
     return [number for number, (found, _, _) in last.items() if found is outcome]
 
 

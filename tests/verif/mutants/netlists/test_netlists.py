@@ -16,6 +16,7 @@ from kestrel.verif.mutants.netlists.argued import _entries, argue
 from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants, with_mutants
 from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
 from kestrel.verif.mutants.netlists.forks import Ending
+from kestrel.verif.mutants.netlists.refutation import refuted_by
 from kestrel.verif.mutants.netlists.shares import LEAST, shares
 from kestrel.verif.mutants.netlists.trial import base_of_unit
 from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS
@@ -118,6 +119,18 @@ def test_a_payload_may_be_anything_where_it_is_not_valid(tmp_path):
     assert not proved_equivalent(block, base, last["const1"], tmp_path, seconds=0)
     always = {m.kind: m for m in every if base.signal(m) == "o_tlast" and m.port == "Q"}
     assert not proved_equivalent(block, base, always["const1"], tmp_path)
+
+
+def test_a_proof_finds_what_no_bench_waits_for(tmp_path):
+    """A bit of a counter that changes after 2**28 frames; not in a block of which there is no proof."""
+    base = base_of_unit(unit("chip.control"))
+    found = [
+        m for m in list_mutants(base, 10**6, 1, tmp_path)
+        if (base.signal(m), m.port, m.kind) == ("frames[28]", "Q", "const0")
+    ]  # fmt: skip
+    assert [refuted_by(base, mutant, tmp_path) for mutant in found] == ["frames-counted"]
+    other = base_of_unit(unit("chip.register_file"))
+    assert refuted_by(other, list_mutants(other, 1, 1, tmp_path)[0], tmp_path) is None
 
 
 @pytest.mark.parametrize(("text", "outcome"), [("did not converge", Outcome.HANG), ("no", None)])
