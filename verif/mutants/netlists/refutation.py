@@ -1,8 +1,8 @@
 """Proofs of the catalogue that a mutant breaks: bits of counters change so late that no bench sees them."""
 
+from functools import cache
 from pathlib import Path
 
-from kestrel.hw.common.place import module_name
 from kestrel.hw.emit.verilog import verilog_files
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant
 from kestrel.verif.physical.synthesis import run_yosys
@@ -18,7 +18,8 @@ SECONDS = 20.0
 def refuted_by(base: Base, mutant: NetlistMutant, folder: Path) -> str | None:
     """The name of a proof of the block that does not hold of the mutant, which is one of the block's own
     module; None if there is none. Raises SynthesisError."""
-    proofs = _proofs_of(base)
+    code = _code(base.sources[-1].read_text(encoding="utf-8"))
+    proofs = [proof for text, proof in _catalogue() if text == code]
     if not proofs or mutant.module != base.top:
         return None
     run_yosys(
@@ -37,16 +38,14 @@ def refuted_by(base: Base, mutant: NetlistMutant, folder: Path) -> str | None:
     return None
 
 
-def _proofs_of(base: Base) -> list[Proof]:
-    """Those that claim something in the block's module, in the configuration that it has here."""
-    found: list[Proof] = []
-    for proof in PROOFS.values():
-        block = proof.make()
-        if not (proof.around or proof.slow) and module_name(block) == base.top:
-            text = verilog_files(block, sources=True)[-1].text
-            if _code(text) == _code(base.sources[-1].read_text(encoding="utf-8")):
-                found.append(proof)
-    return found
+@cache
+def _catalogue() -> list[tuple[list[str], Proof]]:
+    """Proofs that claim something in a block's own module, and the module's code in their configuration."""
+    return [
+        (_code(verilog_files(proof.make(), sources=True)[-1].text), proof)
+        for proof in PROOFS.values()
+        if not (proof.around or proof.slow)
+    ]
 
 
 def _code(text: str) -> list[str]:

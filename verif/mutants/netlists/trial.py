@@ -55,7 +55,7 @@ class Result:
 
 def base_of_unit(unit: Unit) -> Base:
     """The unit's netlist. What has a bench of its own is not mutated in it. Raises SynthesisError."""
-    others = frozenset(other.module for other in UNITS if other.block != unit.block)
+    others = frozenset(name for other in UNITS if other.block != unit.block for name in other.modules)
     return base_of(block_sources(block_maker(unit.block), unit.config, places=True), others)
 
 

@@ -1,11 +1,10 @@
 """Blocks whose netlists are mutated, with configurations and benches in which their tests run them."""
 
 from dataclasses import dataclass, replace
-from functools import cache
 
-from kestrel.hw.common.place import module_name
+from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.engine_config import EngineConfig
-from kestrel.verif.blocks.support.run import block_config, block_maker, config_label
+from kestrel.verif.blocks.support.run import block_config, config_label
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,10 @@ class Unit:
         return config_label(self.config)
 
     @property
-    def module(self) -> str:
-        """The name of the block's module in Verilog."""
-        return _module(self.block, self.config)
-
-
-@cache
-def _module(block: str, config: EngineConfig) -> str:
-    return module_name(block_maker(block)(config))
+    def modules(self) -> tuple[str, str]:
+        """What the block's module is called in Verilog: one of them."""
+        room, _, name = self.block.rpartition(".")
+        return PREFIX + name, f"{PREFIX}{room}_{name}"
 
 
 _ANY = block_config(1, 1, 4)

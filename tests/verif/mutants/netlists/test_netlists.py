@@ -74,6 +74,10 @@ def test_what_has_a_bench_of_its_own_is_left_to_it():
     base = base_of_unit(unit("compute.pool"))
     assert [path.stem for path in base.sources] == ["kestrel_ram_1r1w", "kestrel_pool_lane", "kestrel_pool"]
     assert base.modules == ("kestrel_pool",)
+    assert unit("compute.pool").modules == ("kestrel_pool", "kestrel_compute_pool")
+    header = unit("descriptor.header")
+    assert base_of_unit(header).top == "kestrel_descriptor_header"
+    assert "kestrel_descriptor_header" in header.modules
 
 
 def test_the_netlist_with_mutants_has_the_ports_of_the_block_and_one_more(slave, tmp_path):
