@@ -22,7 +22,7 @@ from kestrel.verif.physical.synthesis import run_yosys
 
 SELECT, SELECT_BITS = "mutsel", 16
 _BASE, _COUNTS, _LIST, _SOURCES = "base.il", "stat.json", "list.txt", "sources.txt"
-_LOWERED = ("proc", "opt_expr", "opt_clean")
+_LOWERED = ("proc -norom", "opt_expr", "opt_clean")
 _OPTION = re.compile(r"-(\w+) (\S+)")
 _FILE = re.compile(r"// Generated from (\S+);")
 _PLACE = re.compile(r"// (hw/\S+:\d+)")
