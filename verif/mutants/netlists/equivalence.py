@@ -165,9 +165,10 @@ class _Pair:
         same = f"(= (|both_n gold_{name}| {state}) (|both_n gate_{name}| {state}))"
         if (condition := condition_of(block, name)) is None:
             return same
-        signal, _, bit = condition.rstrip("]").partition("[")
-        width = self._wires[f"gold_{signal}"]
-        return f"(=> (= {_bit(f'gold_{signal}', int(bit or 0), width).format(state)} #b1) {same})"
+        value = int(not condition.startswith("!"))
+        signal, _, bit = condition.lstrip("!").rstrip("]").partition("[")
+        looked_at = _bit(f"gold_{signal}", int(bit or 0), self._wires[f"gold_{signal}"])
+        return f"(=> (= {looked_at.format(state)} #b{value}) {same})"
 
 
 def _bit(name: str, bit: int, width: int) -> str:

@@ -1,11 +1,12 @@
 """Proofs of the catalogue that a mutant breaks: bits of counters change so late that no bench sees them."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from kestrel.hw.emit.verilog import verilog_files
+from kestrel.hw.emit.verilog import VerilogFile, verilog_files
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant
-from kestrel.verif.physical.synthesis import run_yosys
+from kestrel.verif.physical.synthesis import SynthesisError, run_yosys
 from kestrel.verif.proofs.catalogue import PROOFS
 from kestrel.verif.proofs.proof import Proof
 from kestrel.verif.proofs.prove import Refuted, prove
@@ -18,8 +19,7 @@ SECONDS = 20.0
 def refuted_by(base: Base, mutant: NetlistMutant, folder: Path) -> str | None:
     """The name of a proof of the block that does not hold of the mutant, which is one of the block's own
     module; None if there is none. Raises SynthesisError."""
-    code = _code(base.sources[-1].read_text(encoding="utf-8"))
-    proofs = [proof for text, proof in _catalogue() if text == code]
+    proofs = _proofs_of(base.sources)
     if not proofs or mutant.module != base.top:
         return None
     run_yosys(
@@ -39,10 +39,28 @@ def refuted_by(base: Base, mutant: NetlistMutant, folder: Path) -> str | None:
 
 
 @cache
-def _catalogue() -> list[tuple[list[str], Proof]]:
-    """Proofs that claim something in a block's own module, and the module's code in their configuration."""
+def _proofs_of(sources: tuple[Path, ...]) -> list[Proof]:
+    """Those that hold of the block that ``sources`` end with. They were written for a configuration that may
+    be another one; a block with others in it must be of that one."""
+    text = sources[-1].read_text(encoding="utf-8")
+    found: list[Proof] = []
+    for files, proof in _catalogue():
+        if f"{sources[-1].stem}.v" != files[-1].name:
+            continue
+        if len(sources) == len(files) == 1 or _code(text) == _code(files[-1].text):
+            try:
+                prove(proof, seconds=SECONDS, instead=text)
+            except (Refuted, Undecided, SynthesisError):
+                continue
+            found.append(proof)
+    return found
+
+
+@cache
+def _catalogue() -> list[tuple[Sequence[VerilogFile], Proof]]:
+    """Proofs that claim something in a block's own module, and the block's files."""
     return [
-        (_code(verilog_files(proof.make(), sources=True)[-1].text), proof)
+        (verilog_files(proof.make(), sources=True), proof)
         for proof in PROOFS.values()
         if not (proof.around or proof.slow)
     ]

@@ -27,6 +27,8 @@ from kestrel.verif.blocks.support.run import BLOCK_VARIABLE
 from kestrel.verif.blocks.support.simulator import fail, rng
 
 STARTUP = os.environ[BLOCK_VARIABLE].endswith("_checked")
+SIZE_BITS = 16
+"""Of a height and of a width in the register."""
 SIZES = ((0, 0), (24, 32), (24, 31), (23, 32), (0, 32), (24, 0))
 
 
@@ -136,6 +138,35 @@ async def frames_and_checks(dut):
     await lockstep(Block(dut), model, rows())
     if min(ended.values()) < 5:
         raise fail(f"frames and checks by their ends: {ended}; at least 5 of each were expected")
+
+
+@cocotb.test()
+async def every_bit_of_a_size_and_every_error(dut):
+    """A start with an image that is the ROM's but for one bit, and one that an error keeps from coming."""
+    source = rng("bits")
+    bits = range(2 * SIZE_BITS)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield quiet(source, rst=1)
+        yield quiet(source)
+        yield quiet(source, check_done=1, **dict.fromkeys(GOOD, 1))
+        for _ in range(6):
+            for changed in (0, *(1 << bit for bit in bits)):
+                size = source.getrandbits(len(bits))
+                height, width = size % (1 << SIZE_BITS), size >> SIZE_BITS
+                image = size ^ changed
+                asks = {"height": image % (1 << SIZE_BITS), "width": image >> SIZE_BITS}
+                yield quiet(
+                    source, request=asked("start"), image=asks, image_height=height, image_width=width
+                )
+                yield quiet(source, request=asked("abort"))
+            for cause in (None, *CAUSES):
+                errors = {name: int(name == cause) for name in CAUSES}
+                image = {"height": 0, "width": 0}
+                yield quiet(source, continuous=1, waiting=1, errors=errors, image=image)
+                yield quiet(source, request=asked("abort"))
+
+    await lockstep(Block(dut), Control(STARTUP), rows())
 
 
 @cocotb.test()
