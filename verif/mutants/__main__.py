@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
                 lines.write(json.dumps(asdict(result)) + "\n")
             print(f"hw/{file}:{m.line} {m.kind}: {m.old!r} -> {m.new!r}: {result.outcome}", flush=True)
             left -= 1
-    counts = summary(options.results, argue)
+    lines = options.results.read_text(encoding="utf-8").splitlines()
+    counts = summary(list(map(json.loads, lines)), argue)
     print(json.dumps(counts, indent=2))
     return 1 if counts["survivors"] else 0
 

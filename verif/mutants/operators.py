@@ -89,9 +89,7 @@ def _of_node(node: ast.AST, source: str, offsets: list[int]) -> Iterator[Mutant]
             between = place(left)[1], place(right)[0]
             symbol = _symbol(operator)
             at = between[0] + text(*between).index(symbol)
-            yield change(
-                node, "operator", _SWAPPED_OPERATORS[type(operator)], (at, at + len(symbol))
-            )
+            yield change(node, "operator", _SWAPPED_OPERATORS[type(operator)], (at, at + len(symbol)))
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Invert):
         yield change(node, "inversion", f"({text(*place(node.operand))})")
     elif isinstance(node, ast.Constant) and type(node.value) is int:

@@ -1,10 +1,8 @@
 """How the trial of a mutant ended, and what a file of results adds up to."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 
@@ -29,10 +27,11 @@ class Outcome(StrEnum):
 FOUND = (Outcome.BENCH, Outcome.HANG, Outcome.FRAMES, Outcome.PROOF)
 
 
-def summary(results: Path, argue: Callable[[Mapping[str, Any]], str | None]) -> dict[str, object]:
-    """Numbers by outcome and the survivors, from a file of results. ``argue`` says why a survivor is
-    equivalent, if somebody has argued: it counts as ``argued`` and is not listed."""
-    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+def summary(
+    lines: Sequence[Mapping[str, Any]], argue: Callable[[Mapping[str, Any]], str | None]
+) -> dict[str, object]:
+    """Numbers by outcome and the survivors, from results. ``argue`` says why a survivor is equivalent, if
+    somebody has argued: it counts as ``argued`` and is not listed."""
     outcomes = Counter(line["outcome"] for line in lines)
     survived = [line for line in lines if line["outcome"] == Outcome.SURVIVED]
     survivors = [line for line in survived if argue(line) is None]

@@ -91,12 +91,9 @@ def test_a_module_without_a_bench_is_refused(tmp_path, capsys):
     assert " common/isqrt.py, " in error
 
 
-def test_the_summary_counts_and_lists_survivors(tmp_path):
-    results = tmp_path / "results"
+def test_the_summary_counts_and_lists_survivors():
     outcomes = ("bench", "hang", "survived", "same", "invalid", "bench", "survived")
-    results.write_text(
-        "".join(f'{{"file": "{n}.py", "outcome": "{outcome}"}}\n' for n, outcome in enumerate(outcomes))
-    )
+    results = [{"file": f"{n}.py", "outcome": outcome} for n, outcome in enumerate(outcomes)]
     counts = summary(results, lambda line: "a reason" if line["file"] == "6.py" else None)
     assert (counts["tried"], counts["found"], counts["bench"], counts["hang"]) == (7, 3, 2, 1)
     assert (counts["survived"], counts["argued"]) == (2, 1)

@@ -4,84 +4,48 @@ which survived."""
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import chain, zip_longest
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import check_output
 from kestrel.verif.mutants.netlists.argued import argue
-from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants
-from kestrel.verif.mutants.netlists.shares import shares
-from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, try_mutants
-from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS, Unit
+from kestrel.verif.mutants.netlists.campaign import Campaign, read_results
+from kestrel.verif.mutants.netlists.equivalence import SECONDS
+from kestrel.verif.mutants.netlists.units import BLOCKS
 from kestrel.verif.mutants.outcome import summary
 from kestrel.verif.proofs.solve import solver_available
-
-_KEY = ("block", "config", "module", "cell", "port", "bit", "kind", "control")
-
-
-def run(results: Path, blocks: Sequence[str], count: int, seed: int, tries: int) -> None:
-    """Tries those of the ``count`` mutants drawn from ``seed`` that are not in ``results``, and appends them
-    there. Raises InputError for results of something else, and what ``try_mutants`` does."""
-    try:
-        lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
-        done = {tuple(line[key] for key in _KEY) for line in lines}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{results}: no results of mutants of netlists ({error!r})") from error
-    if count == 0:
-        return
-    units = {block: [unit for unit in UNITS if unit.block == block] for block in blocks}
-    bases = {unit: base_of_unit(unit) for each in units.values() for unit in each}
-    cells = {block: [bases[unit].cells for unit in each] for block, each in units.items()}
-    parts = shares(count, cells, seed)
-    rounds = zip_longest(*(zip(units[block], parts[block], strict=True) for block in parts))
-    for unit, part in filter(None, chain.from_iterable(rounds)):  # a stopped run has seen all blocks
-        with tempfile.TemporaryDirectory(prefix="kestrel-mutants-") as name:
-            folder = Path(name)
-            drawn = list_mutants(bases[unit], part, seed, folder) if part else []
-            new = [mutant for mutant in drawn if _key(unit, mutant) not in done]
-            if new:
-                seeds = range(seed, seed + tries)
-                _append(results, try_mutants(unit, bases[unit], new, seeds, folder))
-
-
-def _key(unit: Unit, mutant: NetlistMutant) -> tuple[str | int, ...]:
-    known = {"block": unit.block, "config": unit.label} | asdict(mutant)
-    return tuple(known[key] for key in _KEY)
-
-
-def _append(results: Path, found: Sequence[Result]) -> None:
-    with results.open("a", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(asdict(result)) + "\n" for result in found)
-    counts = ", ".join(f"{outcome} {sum(r.outcome == outcome for r in found)}" for outcome in
-                       dict.fromkeys(result.outcome for result in found))  # fmt: skip
-    print(f"{found[0].block} {found[0].config}: {counts}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0, 1 if a mutant survived and nobody has argued, 2 for input that cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m kestrel.verif.mutants.netlists", description=__doc__)
-    parser.add_argument("results", type=Path, help="JSON lines, a mutant each; none of them is tried again")
-    parser.add_argument("--count", type=int, default=0, help="mutants that are drawn; 0: report")
-    parser.add_argument("--seed", type=int, default=1, help="of the mutants, and of the benches' first run")
-    parser.add_argument("--tries", type=int, default=3, help="seeds with which a bench may find a mutant")
-    parser.add_argument("--blocks", default=",".join(BLOCKS), help="with commas")
+    add = parser.add_argument
+    add("results", type=Path, help="JSON lines, a mutant each; none of them is tried again")
+    add("--count", type=int, default=0, help="mutants that are drawn; 0: report")
+    add("--seed", type=int, default=1, help="of the mutants, and of the benches' first run")
+    add("--tries", type=int, default=3, help="seeds with which a bench may find a mutant")
+    add("--blocks", default=",".join(BLOCKS), help="with commas")
+    add("--again", action="store_true", help="try those again that have survived: a bench sees more now")
+    add("--solver-seconds", type=float, default=SECONDS, help="for the proof of a mutant; 0: no proofs")
     options = parser.parse_args(arguments)
-    blocks = options.blocks.split(",")
+    blocks = tuple(options.blocks.split(","))
     if unknown := [block for block in blocks if block not in BLOCKS]:
         return _refuse(f"block {unknown[0]!r}; allowed: {', '.join(BLOCKS)}")
-    if options.count < 0 or options.tries < 1:
-        return _refuse(f"--count {options.count} --tries {options.tries}; allowed: at least 0, at least 1")
+    for name, least in (("count", 0), ("tries", 1), ("solver_seconds", 0)):
+        if getattr(options, name) < least:
+            given = f"--{name.replace('_', '-')} {getattr(options, name):g}"
+            return _refuse(f"{given}; allowed: at least {least}")
     if options.count and not solver_available():
         return _refuse("the solver is missing: pip install 'kestrel-engine[proofs]'")
+    campaign = Campaign(options.results, blocks, options.count, options.seed, options.tries, options.again,
+                        options.solver_seconds)  # fmt: skip
     try:
-        options.results.touch()
-        run(options.results, blocks, options.count, options.seed, options.tries)
-    except (OSError, InputError) as error:
+        check_output(options.results)
+        campaign.run()
+        counts = summary(read_results(options.results), argue)
+    except InputError as error:
         return _refuse(str(error))
-    counts = summary(options.results, argue)
     print(json.dumps(counts, indent=2))
     return 1 if counts["survivors"] else 0
 

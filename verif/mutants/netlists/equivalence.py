@@ -82,11 +82,9 @@ class _Pair:
         """Whether the outputs are the same. changed: the register whose output differs, which is not taken to
         be the same before a reset; empty for none."""
         outputs = [self._output(block, name, "s0") for name in self._outputs]
-        simple = self._kept(list(self._equalities()), changed)
-        for more in (False, True):
-            facts = simple
-            if more and simple is not None:
-                facts = self._kept([*simple, *self._conditional(simple), *self._of_block()], changed)
+        facts: list[str] | None = []
+        for more in (self._equalities, self._conditional, self._of_block):
+            facts = self._kept([*facts, *more(facts)], changed)
             if facts is None:
                 return False
             if self._broken([fact.format("s0") for fact in facts], outputs) == []:
@@ -136,8 +134,9 @@ class _Pair:
 
     # Facts of a state, which stands for ``{0}`` in them.
 
-    def _equalities(self) -> Iterator[str]:
+    def _equalities(self, known: Sequence[str]) -> Iterator[str]:
         """A bit of a register is the same in both."""
+        del known
         for name, width in self._registers.items():
             yield from (_same(name, bit, width) for bit in range(width))
 
@@ -151,8 +150,10 @@ class _Pair:
                         yield f"(=> (|both_n gold.{other}| {{0}}) {_same(name)})"
                         yield f"(=> (not (|both_n gold.{other}| {{0}})) {_same(name)})"
 
-    def _of_block(self) -> Iterator[str]:
-        """Bits of the block's registers are constant, or imply each other."""
+    def _of_block(self, known: Sequence[str]) -> Iterator[str]:
+        """Bits of the block's registers are constant, or imply each other; what depends on it begins anew."""
+        yield from self._equalities(known)
+        yield from self._conditional(known)
         for name, width in self._registers.items():
             for bit in range(width):
                 yield from (f"(= {_bit(f'gold.{name}', bit, width)} #b{value})" for value in (0, 1))

@@ -14,7 +14,7 @@ from kestrel.verif.build.rtl import block_sources
 from kestrel.verif.build.verilator import Build, build_cocotb, run_cocotb
 from kestrel.verif.mutants.netlists import forks
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant, base_of, with_mutants
-from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
+from kestrel.verif.mutants.netlists.equivalence import SECONDS, proved_equivalent
 from kestrel.verif.mutants.netlists.refutation import refuted_by
 from kestrel.verif.mutants.netlists.units import UNITS, Unit
 from kestrel.verif.mutants.outcome import Outcome
@@ -60,10 +60,12 @@ def base_of_unit(unit: Unit) -> Base:
 
 
 def try_mutants(
-    unit: Unit, base: Base, mutants: Sequence[NetlistMutant], seeds: Sequence[int], folder: Path
-) -> list[Result]:
+    unit: Unit, base: Base, mutants: Sequence[NetlistMutant], seeds: Sequence[int], folder: Path,
+    solver_seconds: float = SECONDS,
+) -> list[Result]:  # fmt: skip
     """Outcomes in the order of ``mutants``. The benches run with the first of ``seeds``. What they do not
-    find and no proof shows to be equivalent is tried with the other seeds.
+    find and no proof shows to be equivalent, in ``solver_seconds`` for each (0: none), is tried with the
+    other seeds.
 
     Raises BenchFailed if a bench does not pass without a mutant, RuntimeError if a run with one ends
     in another way than by passing, failing or taking too long, and SynthesisError.
@@ -77,19 +79,21 @@ def try_mutants(
                 break
             for number, ending in _run(unit, build, base.top, bench, left, seed, folder / "run").items():
                 last[number] = _outcome(ending, folder / "run"), ending, seed
-            if (seed, bench) == (seeds[0], unit.benches[-1]):
+            if solver_seconds and (seed, bench) == (seeds[0], unit.benches[-1]):
                 for number in _of(last, Outcome.SURVIVED):
-                    last[number] = _judged(unit, base, mutants[number - 1], folder, last[number])
+                    last[number] = _judged(
+                        unit, base, mutants[number - 1], folder, solver_seconds, last[number]
+                    )
             left = _of(last, Outcome.SURVIVED)
     finally:
         shutil.rmtree(build.binary.parent, ignore_errors=True)
     return [_result(unit, base, mutant, *last[number]) for number, mutant in enumerate(mutants, 1)]
 
 
-def _judged(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, end: _End) -> _End:
+def _judged(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, seconds: float, end: _End) -> _End:
     """What a proof says of a mutant that has survived so far."""
     _, ending, seed = end
-    if proved_equivalent(unit.block, base, mutant, folder):
+    if proved_equivalent(unit.block, base, mutant, folder, seconds):
         return Outcome.EQUIVALENT, ending, seed
     if (proof := refuted_by(base, mutant, folder)) is not None:
         return Outcome.PROOF, replace(ending, failed=proof), seed
