@@ -64,9 +64,9 @@ _CONFIGS: dict[str, tuple[EngineConfig, ...]] = {
         block_config(2, 4, 4, 2), block_config(4, 4, 8, 2, row_groups=True),
         block_config(12, 3, 5, 3, row_groups=True), block_config(4, 2, 5, 2, mask_bits_max=1),
     ),
-    "compute.digit_decoder": tuple(block_config(1, 1, 8, mask_bits_max=bits) for bits in (1, 2, 3, 5)),
+    "compute.digit_decoder": tuple(block_config(1, 1, 8, mask_bits_max=bits) for bits in (5, 3, 2, 1)),
     "compute.kernel_decoder": (
-        *(block_config(1, 1, 8, mask_bits_max=bits) for bits in (1, 3, 5)),
+        *(block_config(1, 1, 8, mask_bits_max=bits) for bits in (5, 3, 1)),
         block_config(1, 1, 8, mask_bits_max=2, residual=True),
         block_config(1, 1, 8, mask_bits_max=5, residual=True, scalar_tables=True),
     ),
