@@ -26,7 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--seed", type=int, default=1, help="of the mutants, and of the benches' first run")
     add("--tries", type=int, default=3, help="seeds with which a bench may find a mutant")
     add("--blocks", default=",".join(BLOCKS), help="with commas")
-    add("--again", action="store_true", help="try those again that have survived: a bench sees more now")
+    add(
+        "--again",
+        action="store_true",
+        help="first, those in the file that have survived: a bench sees more now",
+    )
     add("--solver-seconds", type=float, default=SECONDS, help="for the proof of a mutant; 0: no proofs")
     options = parser.parse_args(arguments)
     blocks = tuple(options.blocks.split(","))
@@ -36,13 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name) < least:
             given = f"--{name.replace('_', '-')} {getattr(options, name):g}"
             return _refuse(f"{given}; allowed: at least {least}")
-    if options.count and not solver_available():
+    if (options.count or options.again) and not solver_available():
         return _refuse("the solver is missing: pip install 'kestrel-engine[proofs]'")
-    campaign = Campaign(options.results, blocks, options.count, options.seed, options.tries, options.again,
-                        options.solver_seconds)  # fmt: skip
+    campaign = Campaign(
+        options.results, blocks, options.count, options.seed, options.tries, options.solver_seconds
+    )
     try:
         check_output(options.results)
-        campaign.run()
+        if options.again:
+            campaign.try_again()
+        if options.count:
+            campaign.run()
         counts = summary(read_results(options.results), argue)
     except InputError as error:
         return _refuse(str(error))

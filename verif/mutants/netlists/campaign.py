@@ -5,45 +5,38 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from kestrel.hw.spec.errors import InputError
 from kestrel.sw.common.files import atomic_write
-from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants
+from kestrel.verif.mutants.netlists.design import Base, NetlistMutant, list_mutants
 from kestrel.verif.mutants.netlists.shares import shares
-from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, try_mutants
+from kestrel.verif.mutants.netlists.trial import Result, base_of_unit, judge, try_mutants
 from kestrel.verif.mutants.netlists.units import UNITS, Unit
 from kestrel.verif.mutants.outcome import Outcome
 
+_MUTANT = tuple(field.name for field in fields(NetlistMutant))
 _KEY = ("block", "config", "module", "cell", "port", "bit", "kind", "control")
 
 
 @dataclass(frozen=True)
 class Campaign:
     """Of ``count`` mutants of ``blocks``, drawn from ``seed``, those that are not in ``results`` are tried
-    and appended there. again: survivors are tried once more, too; tries: seeds of a bench; solver_seconds:
-    for the proof of one that no bench finds."""
+    and appended there. tries: seeds of a bench; solver_seconds: for the proof of one that no bench finds."""
 
     results: Path
     blocks: tuple[str, ...]
     count: int
     seed: int
     tries: int
-    again: bool
     solver_seconds: float
 
     def run(self) -> None:
         """Raises InputError for results of something else, and what ``try_mutants`` does."""
-        known = read_results(self.results)
-        done = {
-            tuple(line[key] for key in _KEY) for line in known
-            if not (self.again and line["outcome"] == Outcome.SURVIVED)
-        }  # fmt: skip
-        if self.count == 0:
-            return
+        done = {tuple(line[key] for key in _KEY) for line in read_results(self.results)}
         units = {block: [unit for unit in UNITS if unit.block == block] for block in self.blocks}
         bases = {unit: base_of_unit(unit) for each in units.values() for unit in each}
         cells = {block: [bases[unit].cells for unit in each] for block, each in units.items()}
@@ -55,8 +48,43 @@ class Campaign:
                 drawn = list_mutants(bases[unit], part, self.seed, folder) if part else []
                 new = [mutant for mutant in drawn if _key(unit, mutant) not in done]
                 if new:
-                    seeds = range(self.seed, self.seed + self.tries)
-                    self._add(try_mutants(unit, bases[unit], new, seeds, folder, self.solver_seconds))
+                    self._try(unit, bases[unit], new, folder, self.solver_seconds)
+
+    def try_again(self) -> None:
+        """Looks again at the survivors in ``results``: by proofs, then by benches. Raises as ``run``."""
+        lines = [
+            line for line in read_results(self.results)
+            if line["outcome"] == Outcome.SURVIVED and line["block"] in self.blocks
+        ]  # fmt: skip
+        for unit in UNITS:
+            of_unit = [line for line in lines if line["block"] == unit.block and line["config"] == unit.label]
+            if of_unit:
+                with tempfile.TemporaryDirectory(prefix="kestrel-mutants-") as name:
+                    self._try_survivors(unit, of_unit, Path(name))
+
+    def _try_survivors(self, unit: Unit, lines: Sequence[dict[str, Any]], folder: Path) -> None:
+        base = base_of_unit(unit)
+        left: list[NetlistMutant] = []
+        for line in lines:
+            mutant = NetlistMutant(**{key: line[key] for key in _MUTANT})
+            if not base.has(mutant):
+                complaint = f"{unit.block} has no cell {mutant.cell}; allowed: results of these sources"
+                raise InputError(f"{self.results}: {complaint}")
+            outcome, proof = Outcome.SURVIVED, ""
+            if self.solver_seconds:
+                outcome, proof = judge(unit, base, mutant, folder, self.solver_seconds)
+            if outcome is Outcome.SURVIVED:
+                left.append(mutant)
+            else:
+                self._add([Result(**line | {"outcome": outcome, "test": proof})])
+        if left:
+            self._try(unit, base, left, folder, 0)
+
+    def _try(
+        self, unit: Unit, base: Base, mutants: Sequence[NetlistMutant], folder: Path, solver_seconds: float
+    ) -> None:
+        seeds = range(self.seed, self.seed + self.tries)
+        self._add(try_mutants(unit, base, mutants, seeds, folder, solver_seconds))
 
     def _add(self, found: Sequence[Result]) -> None:
         """Appends outcomes, in place of those of the same mutants."""

@@ -84,6 +84,10 @@ class Base:
         """By mutated module."""
         return {module: Signals(self.folder, module) for module in self.modules}
 
+    def has(self, mutant: NetlistMutant) -> bool:
+        """Whether the netlist has the cell that the mutant changes."""
+        return mutant.module in self.modules and self.signals[mutant.module].has(mutant.cell)
+
     def signal(self, mutant: NetlistMutant) -> str:
         """The named signal that the mutant changes, or the next one behind: ``base[2]``."""
         return self.signals[mutant.module].behind(mutant.cell, mutant.port, mutant.bit)

@@ -45,6 +45,10 @@ class Signals:
                         found[bit] += [*same, *outputs]
         return found
 
+    def has(self, cell: str) -> bool:
+        """Whether the module has a cell of that name."""
+        return cell.removeprefix("\\") in self._module["cells"]
+
     def behind(self, cell: str, port: str, bit: int) -> str:
         """The signal that the bit of the port drives, ``base[2]``: for an input, the next one behind the
         cell; empty if there is none with a name."""

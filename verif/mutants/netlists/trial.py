@@ -81,23 +81,22 @@ def try_mutants(
                 last[number] = _outcome(ending, folder / "run"), ending, seed
             if solver_seconds and (seed, bench) == (seeds[0], unit.benches[-1]):
                 for number in _of(last, Outcome.SURVIVED):
-                    last[number] = _judged(
-                        unit, base, mutants[number - 1], folder, solver_seconds, last[number]
-                    )
+                    outcome, proof = judge(unit, base, mutants[number - 1], folder, solver_seconds)
+                    last[number] = outcome, replace(last[number][1], failed=proof), seed
             left = _of(last, Outcome.SURVIVED)
     finally:
         shutil.rmtree(build.binary.parent, ignore_errors=True)
     return [_result(unit, base, mutant, *last[number]) for number, mutant in enumerate(mutants, 1)]
 
 
-def _judged(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, seconds: float, end: _End) -> _End:
-    """What a proof says of a mutant that has survived so far."""
-    _, ending, seed = end
+def judge(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, seconds: float) -> tuple[Outcome, str]:
+    """What proofs say of a mutant that no bench has found, and the name of the one that it breaks, if any.
+    Raises SynthesisError."""
     if proved_equivalent(unit.block, base, mutant, folder, seconds):
-        return Outcome.EQUIVALENT, ending, seed
+        return Outcome.EQUIVALENT, ""
     if (proof := refuted_by(base, mutant, folder)) is not None:
-        return Outcome.PROOF, replace(ending, failed=proof), seed
-    return end
+        return Outcome.PROOF, proof
+    return Outcome.SURVIVED, ""
 
 
 def _of(last: Mapping[int, _End], outcome: Outcome) -> list[int]:

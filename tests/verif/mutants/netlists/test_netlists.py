@@ -3,7 +3,7 @@
 import json
 import re
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 
 import pytest
@@ -164,6 +164,27 @@ def test_a_bench_finds_mutants_and_they_are_tried_once(tmp_path, capsys):
     assert {line["block"] for line in lines} == {LANE}
     assert main(command) in {0, 1}
     assert json.loads(capsys.readouterr().out) == counts
+
+
+def test_survivors_are_looked_at_again(slave, tmp_path, capsys):
+    """Here one that a proof decides; one of other sources is refused."""
+    results = tmp_path / "results.jsonl"
+    (mutant,) = [
+        m for m in list_mutants(slave, 10**6, 1, tmp_path)
+        if (slave.signal(m), m.port, m.kind) == ("s_axil_bresp[0]", "A", "const0")
+        and slave.text(m) == "if (rst) begin"
+    ]  # fmt: skip
+    line = asdict(mutant) | {
+        "block": SLAVE, "config": unit(SLAVE).label, "text": "", "signal": "s_axil_bresp[0]", "source": "",
+        "outcome": "survived", "test": "", "bench_seed": 1, "seconds": 0.1,
+    }  # fmt: skip
+    results.write_text(json.dumps(line) + "\n")
+    assert main([str(results), "--again"]) == 0
+    assert json.loads(capsys.readouterr().out)["equivalent"] == 1
+    assert json.loads(results.read_text()) == line | {"outcome": "equivalent"}
+    results.write_text(json.dumps(line | {"cell": "$none$1"}) + "\n")
+    assert main([str(results), "--again"]) == 2
+    assert capsys.readouterr().err.endswith("has no cell $none$1; allowed: results of these sources\n")
 
 
 def test_shares_follow_the_cells_and_every_block_gets_the_least():
