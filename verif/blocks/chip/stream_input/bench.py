@@ -31,7 +31,7 @@ async def frames(dut):
             takes = pauses(source, source.choice((0.3, 0.8))) if turn % 4 else always
             starts, aborts = source.choice((0.02, 0.3)), source.choice((0, 0.02, 0.2))
             yield row(1, source.getrandbits(BITS), source.getrandbits(1), rst=1)
-            for length in [1, 1, 2, *(source.randint(1, 9) for _ in range(12))]:
+            for length in [1, 1, 1, 1, 1, 2, *(source.randint(1, 9) for _ in range(12))]:
                 for n in range(length):
                     while not offers():
                         yield row(0, source.getrandbits(BITS), source.getrandbits(1))

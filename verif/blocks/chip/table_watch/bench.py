@@ -14,10 +14,10 @@ from kestrel.verif.blocks.support.simulator import rng
 
 CONFIG = bench_config()
 RECORDS = CONFIG.table_words // RECORD_WORDS
+WIDTHS = (0, 1, CONFIG.max_width, *(CONFIG.max_width + (1 << bit) for bit in range(4)))
 LIMITS = {
     "visits_base": (RECORD_WORDS, 2 * RECORD_WORDS, CONFIG.table_words - RECORD_WORDS, CONFIG.table_words),
-    "height": (0, 1), "width": (0, 1, CONFIG.max_width, CONFIG.max_width + 1),
-    "shortcut": (0, 1, 2, 3), "shortcut_width": (0, 1, CONFIG.max_width, CONFIG.max_width + 1),
+    "height": (0, 1), "width": WIDTHS, "shortcut": (0, 1, 2, 3), "shortcut_width": WIDTHS,
     "kind": (0, 1, 2, 3), "layer": (0, 1, RECORDS - 1, RECORDS),
 }  # fmt: skip
 """What is drawn for a field besides any value. Ends of regions: round the size of each part."""
@@ -60,10 +60,16 @@ async def any_table(dut):
     def rows() -> Iterator[dict[str, int]]:
         for turn in range(40):
             any_record = source.randrange(2, RECORDS) * RECORD_WORDS
-            odd = source.choice((*LIMITS["visits_base"], source.getrandbits(24), any_record + 1))
-            words = list(table(source, any_record if turn % 4 else odd))
+            base = any_record
+            if turn % 4 == 0:
+                base = source.choice((*LIMITS["visits_base"], source.getrandbits(24)))
+            elif turn % 4 == 1:  # in a record: each bit of an address within one counts
+                base += 1 << turn // 4 % (RECORD_WORDS - 1).bit_length()
+            words = list(table(source, base))
             yield {"en": 1, "addr": 2, "data": source.getrandbits(32), "frame": 1, "words": 0, "rst": 1}
-            last = source.choice((0, 0, CONFIG.table_words, source.randint(1, CONFIG.table_words)))
+            last = source.choice(
+                (0, 0, CONFIG.table_words, source.randint(1, CONFIG.table_words), 1 << source.randrange(8))
+            )
             straight = list(range(CONFIG.table_words))
             jumps = [2, *(source.randrange(CONFIG.table_words) for _ in range(150))]
             waiting = source.getrandbits(TABLE_WORD_BITS)
