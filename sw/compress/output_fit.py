@@ -252,20 +252,23 @@ class ChannelFit:
         """Moves taps to neighbouring levels while that lowers the error. Returns the masks and whether any
         tap moved."""
         worth, found = np.repeat(alpha, TAPS, axis=1), np.empty_like(mask)
+        error = target - worth * mask
+        # H is far larger than the cache: it is read once for all channels, not once for each part.
+        seen = error @ self._moment
         at_once = max(1, CACHED_BYTES // mask[0].nbytes)
         for start in range(0, len(mask), at_once):
             part = slice(start, start + at_once)
-            found[part] = self._moved(target[part], mask[part], worth[part], mask_bits)
+            found[part] = self._moved(error[part], seen[part], mask[part], worth[part], mask_bits)
         return found, not np.array_equal(found, mask)
 
-    def _moved(self, target: np.ndarray, mask: np.ndarray, worth: np.ndarray, mask_bits: int) -> np.ndarray:
-        """The masks of some output channels after their moves; ``worth`` is the scalar of each tap."""
+    def _moved(self, error: np.ndarray, seen: np.ndarray, mask: np.ndarray, worth: np.ndarray,
+               mask_bits: int) -> np.ndarray:
+        """The masks of some output channels after their moves. ``error`` is that of the weights [O, 9 C_in],
+        ``seen`` its product with H; ``worth`` the scalar of each tap."""
         levels = np.array(mask_values(mask_bits), dtype=np.float64)
         steps = np.diff(levels, prepend=levels[0]), np.diff(levels, append=levels[-1])
         steps = -steps[0], steps[1]  # from each level to the one below and above; from the last ones 0
         level = np.searchsorted(levels, mask)
-        error = target - worth * mask
-        seen = error @ self._moment
         total = (error * seen).sum(axis=1)
         # A step ``by`` of a tap lowers the error by by * (2 * seen - by * power).
         power, twice = self._moment.diagonal(), 2 * seen
