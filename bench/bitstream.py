@@ -1,6 +1,6 @@
 """A board's bitstream: clock rate for several seeds of placement, cells beside the estimate's, and times.
 
-    python bench/bitstream.py [FOLDER] [--seeds 1,2,3]
+    python bench/bitstream.py [FOLDER] [--seeds 1,2,3] [--router router1]
 
 FOLDER is one of ``kestrel board build`` (default build/ulx3s, which is written if it is missing). It is
 synthesised once, and placed and routed for each seed, with the tools that ``make bitstream`` takes there.
@@ -54,10 +54,10 @@ def made(folder: Path, target: str, *settings: str) -> float:
     return (after.children_user - before.children_user) + (after.children_system - before.children_system)
 
 
-def routed(folder: Path, top: str, seed: int) -> tuple[Seed, dict[str, int]]:
-    """Places and routes with a seed; also the cells that are used."""
+def routed(folder: Path, top: str, seed: int, router: str) -> tuple[Seed, dict[str, int]]:
+    """Places and routes with a seed and one of nextpnr's routers; also the cells that are used."""
     (folder / f"{top}.config").unlink(missing_ok=True)
-    seconds = made(folder, f"{top}.config", f"SEED={seed}")
+    seconds = made(folder, f"{top}.config", f"SEED={seed}", f"ROUTER={router}")
     report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
     # The design's own clock; the crystal's drives the PLL alone.
     clock = min(report["fmax"].values(), key=lambda found: found["achieved"] / found["constraint"])
@@ -73,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--seeds", default="1,2,3,4,5,6,7,8,9,10")
+    parser.add_argument("--router", choices=("router1", "router2"), default="router2")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     folder: Path = arguments.folder
@@ -84,11 +85,11 @@ def main() -> int:
     seeds: list[Seed] = []
     used: dict[str, int] = {}
     for seed in map(int, arguments.seeds.split(",")):
-        found, used = routed(folder, top, seed)
+        found, used = routed(folder, top, seed, arguments.router)
         seeds.append(found)
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         report = {
-            "folder": str(folder), "synthesis_seconds": round(synthesis, 1),
+            "folder": str(folder), "router": arguments.router, "synthesis_seconds": round(synthesis, 1),
             "met": sum(each.met for each in seeds), "seeds": [asdict(each) for each in seeds],
             "cells": {name: {"used": used.get(cell, 0), "estimated": estimate[name]["used"],
                              "available": estimate[name]["available"]} for name, cell in CELLS.items()},

@@ -1,6 +1,7 @@
-"""A kernel unit in standard cells with wires: placed, routed, checked.
+"""A kernel unit, or the int8 dot product that is its yardstick, in standard cells with wires.
 
     python bench/layout.py [--activation-bits 8] [--mask-bits 3] [--density 0.65]
+    python bench/layout.py --unit dot_product
 
 qflow takes the unit's Verilog to a layout of its 0.35 um cells (``verif/physical/layout.py`` says what must
 be installed). Prints and writes as JSON: cells, die, density, length of wires, vias, clock rate with and
@@ -13,20 +14,33 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.errors import InputError
 from kestrel.verif.blocks.support.run import block_config, sources_of
-from kestrel.verif.physical.layout import TECHNOLOGY, TOOLS, LayoutError, lay_out, qflow_available
+from kestrel.verif.physical.def_file import LayoutError
+from kestrel.verif.physical.energy import DOT_PRODUCT, DOT_PRODUCT_VERILOG, KERNEL_UNIT
+from kestrel.verif.physical.layout import TECHNOLOGY, TOOLS, lay_out, qflow_available
 
-BLOCK = "compute.kernel_unit"
 OUTPUT = Path("build/bench/layout.json")
 WORK = Path("build/bench/layout")
+
+
+def source_of(unit: str, activation_bits: int, mask_bits: int, folder: Path) -> Path:
+    """The unit's Verilog; the dot product's is written into ``folder``. Raises InputError."""
+    if unit == KERNEL_UNIT:
+        return sources_of(f"compute.{unit}", block_config(1, 1, activation_bits, mask_bits_max=mask_bits))[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / f"{PREFIX}{DOT_PRODUCT}.v"
+    source.write_text(DOT_PRODUCT_VERILOG, encoding="utf-8")
+    return source
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
-    add("--activation-bits", type=int, default=8)
-    add("--mask-bits", type=int, default=3, help="of the widest masks")
+    add("--unit", choices=(KERNEL_UNIT, DOT_PRODUCT), default=KERNEL_UNIT)
+    add("--activation-bits", type=int, default=8, help="of a kernel unit")
+    add("--mask-bits", type=int, default=3, help="of a kernel unit's widest masks")
     add("--density", type=float, default=0.65, help="share of the rows' area that cells take")
     add("-o", "--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
@@ -36,13 +50,17 @@ def main() -> int:
     if not 0.1 <= arguments.density <= 1:
         parser.error(f"--density {arguments.density}; allowed: 0.1..1")
     bits, masks = arguments.activation_bits, arguments.mask_bits
+    kernel = arguments.unit == KERNEL_UNIT
+    given = {name: getattr(arguments, name) for name in ("activation_bits", "mask_bits")}
+    if not kernel and any(value != parser.get_default(name) for name, value in given.items()):
+        parser.error(f"--unit {arguments.unit}: --activation-bits and --mask-bits are a kernel unit's")
+    folder = WORK / (f"a{bits}-m{masks}" if kernel else arguments.unit)
     try:
-        source = sources_of(BLOCK, block_config(1, 1, bits, mask_bits_max=masks))[-1]
-        found = lay_out(source, WORK / f"a{bits}-m{masks}", arguments.density)
+        found = lay_out(source_of(arguments.unit, bits, masks, folder), folder, arguments.density)
     except (InputError, LayoutError) as error:
         parser.error(str(error))
-    report = {"bench": "layout", "technology": TECHNOLOGY, "block": BLOCK, "activation_bits": bits,
-              "mask_bits": masks, "density": found.density, **asdict(found)}
+    report = {"bench": "layout", "technology": TECHNOLOGY, "unit": arguments.unit,
+              **(given if kernel else {}), "density": found.density, **asdict(found)}
     print(json.dumps(report, indent=2))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

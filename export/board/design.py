@@ -31,7 +31,11 @@ from kestrel.sw.retrieval.describe.options import DescriptorOptions
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 
 LANES = ((16, 16), (8, 16), (8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 1))
-"""Input and output lanes that are tried, most first."""
+"""Input and output lanes that there are designs of, most first."""
+
+ROUTED = LANES.index((4, 4))
+"""The most of which a design has been routed and met its clock (docs/board.md). Without a wish for lanes, no
+more are taken: whoever makes a bitstream should not find after an hour that there is none."""
 
 FEATURE_WORDS = (16384, 12288, 8192, 6144, 4096, 2048, 1024, 512)
 """Words of a feature bank that are tried: those of which block RAMs hold whole words without waste."""
@@ -78,7 +82,8 @@ def design_board(
     lanes: tuple[int, int] | None = None,
 ) -> BoardDesign:  # fmt: skip
     """The chip whose frame takes the fewest cycles among those that fit the device, of the most lanes that
-    do, or of ``lanes``. Its descriptors are those of ``pooling`` with plain ranges. Raises InputError."""
+    do and that were routed (ROUTED), or of ``lanes``. Its descriptors are those of ``pooling`` with plain
+    ranges. Raises InputError."""
     options = DescriptorOptions(size=(height, width), pooling=pooling)
     describer = make_describer(network, options)
     if describer.crops.joins:
@@ -90,7 +95,7 @@ def design_board(
     )  # fmt: skip
     nearest: DeviceUse | None = None
     refused: InputError | None = None
-    for pair in LANES if lanes is None else (lanes,):
+    for pair in LANES[ROUTED:] if lanes is None else (lanes,):
         try:
             base, best = _base(network, pair, height, width, constants)
         except InputError as error:

@@ -79,9 +79,11 @@ endmodule
 
 _MAKEFILE = Template("""\
 # From Verilog to $top.bit, for $text. SEED is that of placement; PYTHON finds the tools
-# (tools.py). timing.json and routing.log say what was reached, which make does not judge.
+# (tools.py). ROUTER=router1 takes longer. timing.json and routing.log say what was reached, which make does
+# not judge.
 
 SEED ?= 1
+ROUTER ?= router2
 FREQUENCY ?= $mhz
 PYTHON ?= python3
 
@@ -96,7 +98,7 @@ $top.json: synthesis.ys $verilog $images
 $top.config: $top.json $top.lpf
 \t$$(PYTHON) tools.py nextpnr-ecp5 --$part --package $package --speed $speed --json $top.json \\
 \t    --lpf $top.lpf --textcfg $$@ --report timing.json --freq $$(FREQUENCY) --seed $$(SEED) \\
-\t    --timing-allow-fail >routing.log 2>&1
+\t    --router $$(ROUTER) --timing-allow-fail >routing.log 2>&1
 
 $top.bit: $top.config
 \t$$(PYTHON) tools.py ecppack --compress $top.config $$@
@@ -139,12 +141,13 @@ def pins(board: BoardSpec) -> str:
 
 def synthesis_script(board: BoardSpec, verilog: list[str]) -> str:
     """Commands for yosys. Names such as $1 are hidden first: abc9 makes such ones too. synth_ecp5 knows the
-    PLL, and checks the hierarchy once more."""
+    PLL, and checks the hierarchy once more. Without wide look-up tables (-nowidelut)
+    a design is a tenth smaller: abc9 takes them for speed, and pays two tables for a fifth input."""
     return "\n".join((
         f"read_verilog -DSYNTHESIS {' '.join(verilog)}",
         f"hierarchy -top {top_name(board)}",
         "rename -hide w:*",
-        f"synth_ecp5 -top {top_name(board)} -json {top_name(board)}.json",
+        f"synth_ecp5 -nowidelut -top {top_name(board)} -json {top_name(board)}.json",
         "",
     ))  # fmt: skip
 

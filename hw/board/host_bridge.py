@@ -142,7 +142,7 @@ class HostBridge(wiring.Component):
         head = Signal(BYTE * ANSWER_BYTES)
         left = Signal(bits_for(PAYLOAD_MAX))
         end = Signal(OFFSET_BITS)  # of the entries that the answer may hold
-        entry_held = Signal(BYTE)
+        held = Signal(BYTE)  # an entry or a byte of the information, on its way into the answer
         synchronise = self._waiting & (self._next_kind == Kind.SYNC)
         state = Signal(BYTE)
         m.d.comb += state.eq(
@@ -246,31 +246,35 @@ class HostBridge(wiring.Component):
                         with m.If(kind == Kind.INFO):
                             m.next = "INFO"
             with m.State("ENTRY"):
-                m.d.sync += entry_held.eq(Mark.NONE)
+                m.d.sync += held.eq(Mark.NONE)
                 m.next = "MARK"
                 with m.If((where != end) & (left != 0)):
                     m.d.comb += packets.read.eq(1)
                     m.next = "FETCHED"
             with m.State("FETCHED"):
-                m.d.sync += [entry_held.eq(packets.entry[:BYTE]), where.eq(where + 1), left.eq(left - 1)]
+                m.d.sync += [held.eq(packets.entry[:BYTE]), where.eq(where + 1), left.eq(left - 1)]
                 m.next = "BYTE"
                 with m.If(packets.entry[BYTE]):
                     m.next = "MARK"
             with m.State("BYTE"):
-                m.d.comb += [answers.i_tdata.eq(entry_held), answers.i_tvalid.eq(1)]
+                m.d.comb += [answers.i_tdata.eq(held), answers.i_tvalid.eq(1)]
                 with m.If(answers.i_tready):
                     m.next = "ENTRY"
             with m.State("MARK"):
-                m.d.comb += [answers.i_tdata.eq(entry_held), answers.i_tvalid.eq(1), answers.i_tlast.eq(1)]
+                m.d.comb += [answers.i_tdata.eq(held), answers.i_tvalid.eq(1), answers.i_tlast.eq(1)]
                 with m.If(answers.i_tready):
                     m.next = "REST"
             with m.State("INFO"):
                 m.d.comb += self.info_en.eq(1)
                 m.d.sync += [where.eq(where + 1), left.eq(left - 1)]
+                m.next = "INFO FETCHED"
+            with m.State("INFO FETCHED"):
+                # From a register, as an entry is: a block RAM's output is late in its cycle.
+                m.d.sync += held.eq(self.info_data)
                 m.next = "INFO BYTE"
             with m.State("INFO BYTE"):
                 m.d.comb += [
-                    answers.i_tdata.eq(self.info_data), answers.i_tvalid.eq(1), answers.i_tlast.eq(left == 0),
+                    answers.i_tdata.eq(held), answers.i_tvalid.eq(1), answers.i_tlast.eq(left == 0),
                 ]  # fmt: skip
                 with m.If(answers.i_tready):
                     m.next = "INFO"

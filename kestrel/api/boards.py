@@ -101,9 +101,10 @@ def build_board(
 
     ``folder`` is written; it must be new, empty or written before for the same. ``size`` is that of the
     pictures, in pixels, ``pooling`` that of the descriptors. Lanes and memories are chosen to fit the board's
-    device, or the memories alone where ``lanes`` are given, as input and output lanes. ``baud`` is the rate
-    of the serial line in bits a second. With ``force`` an output of another run in the folder is replaced
-    too. Raises InputError, in which case nothing is written.
+    device, no more lanes than have been routed (docs/board.md), or the memories alone where ``lanes`` are
+    given, as input and output lanes. ``baud`` is the rate of the serial line in bits a second. With
+    ``force`` an output of another run in the folder is replaced too. Raises InputError, in which case nothing
+    is written.
     """
     spec, loaded, (height, width), output = (
         find_board(board), find_network(network), height_width(size), Path(folder),

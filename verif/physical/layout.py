@@ -9,25 +9,19 @@ be taken from it, not areas of a present process.
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from kestrel.verif.physical.def_file import DefFile, LayoutError, read_def
 
 TECHNOLOGY = "osu035"
 STEPS = ("synthesize", "place", "sta", "route", "backanno", "migrate", "drc", "lvs")
 TOOLS = ("qflow", "graywolf", "qrouter", "magic", "netgen-lvs")
 TECHNOLOGIES = Path("/usr/share/qflow/tech")
 
-_COMPONENT = re.compile(r"^- \S+ (\w+) \+ PLACED", re.MULTILINE)
 _AREA = re.compile(r"cell \((\w+)\).*?area : ([\d.]+)", re.DOTALL)
-_DIE = re.compile(r"^DIEAREA \( (-?\d+) (-?\d+) \) \( (-?\d+) (-?\d+) \)", re.MULTILINE)
-_UNITS = re.compile(r"^UNITS DISTANCE MICRONS (\d+)", re.MULTILINE)
-_SEGMENT = re.compile(r"\( (-?\d+) (-?\d+) \) \( (\*|-?\d+) (\*|-?\d+) \)")
-_VIA = re.compile(r"\bM\d_M\d\b")
 _MHZ = re.compile(r"Computed maximum clock frequency \(zero margin\) = ([\d.]+) MHz")
-
-
-class LayoutError(RuntimeError):
-    """A step of the flow failed; the message names it and its log."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +78,14 @@ def lay_out(source: Path, folder: Path, density: float, timeout: float = 7200) -
             with (folder / "project_vars.sh").open("a", encoding="utf-8") as variables:
                 variables.write(f"set initial_density = {density}\n")
         try:
-            done = subprocess.run(["qflow", step, "-T", TECHNOLOGY, top], cwd=folder, capture_output=True,
-                                  text=True, check=False, timeout=timeout)
+            done = subprocess.run(
+                ["qflow", step, "-T", TECHNOLOGY, top],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=timeout,
+            )
         except subprocess.TimeoutExpired:
             raise LayoutError(f"qflow {step}: not done after {timeout:g} s; see {folder / 'log'}") from None
         if done.returncode:
@@ -101,7 +101,7 @@ def read_layout(folder: Path, top: str) -> Layout:
 
     if "Final: No failed routes!" not in text("log/route.log"):
         raise LayoutError(f"{top}: not all nets were routed; see {folder / 'log/route.log'}")
-    wiring = read_def(text(f"layout/{top}.def"))
+    wiring = wiring_of(read_def(text(f"layout/{top}.def")))
     library = (TECHNOLOGIES / TECHNOLOGY / f"{TECHNOLOGY}_stdcells.lib").read_text(encoding="utf-8")
     areas = {name: float(area) for name, area in _AREA.findall(library)}
     without, with_wires = (_MHZ.findall(text(f"log/{name}.log"))[-1] for name in ("sta", "post_sta"))
@@ -114,21 +114,9 @@ def read_layout(folder: Path, top: str) -> Layout:
     )  # fmt: skip
 
 
-def read_def(text: str) -> Wiring:
-    """Reads a routed DEF file; special nets are left out."""
-    units = _UNITS.search(text)
-    die = _DIE.search(text)
-    if units is None or die is None:
-        raise LayoutError("no DEF file: neither its units nor its die are given")
-    micron = int(units[1])
-    left, bottom, right, top = (int(value) / micron for value in die.groups())
-    cells: dict[str, int] = {}
-    for name in _COMPONENT.findall(text):
-        if not name.startswith("FILL"):
-            cells[name] = cells.get(name, 0) + 1
-    nets = text[text.index("\nNETS ") : text.index("\nEND NETS")]
-    length = 0
-    for x, y, to_x, to_y in _SEGMENT.findall(nets):
-        length += abs(int(x) - (int(x) if to_x == "*" else int(to_x)))
-        length += abs(int(y) - (int(y) if to_y == "*" else int(to_y)))
-    return Wiring(cells, right - left, top - bottom, length / micron, len(_VIA.findall(nets)))
+def wiring_of(layout: DefFile) -> Wiring:
+    """The figures of a layout."""
+    left, bottom, right, top = layout.die
+    cells = Counter(cell.kind for cell in layout.placed if not cell.fills)
+    length = sum(wire.length for wire in layout.wires)
+    return Wiring(dict(cells), right - left, top - bottom, length, layout.vias)

@@ -20,7 +20,10 @@ PoolingOption = Annotated[
 ]
 LanesOption = Annotated[
     str | None,
-    typer.Option(metavar="INxOUT", help="Input and output lanes, such as 4x8. Default: the most that fit."),
+    typer.Option(
+        metavar="INxOUT",
+        help="Input and output lanes, such as 4x8. Default: the most that fit, of those known to be routed.",
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from kestrel.api.boards import build_board
+from kestrel.export.board import design
 from kestrel.export.board.design import BLOCK_SHARE, LUT_SHARE, design_board
 from kestrel.export.board.texts import pins, synthesis_script, wrapper
 from kestrel.hw.spec.boards import BOARDS, find_board
@@ -24,23 +25,26 @@ def network():
     return load_network("embedded")
 
 
-def test_most_lanes_and_what_the_device_holds(network):
-    design = design_board(BOARD, network, 32, 32)
-    config = design.chip.engine
+def test_most_lanes_and_what_the_device_holds(network, monkeypatch):
+    routed = design_board(BOARD, network, 32, 32)
+    assert (routed.chip.engine.input_lanes, routed.chip.engine.output_lanes) == design.LANES[design.ROUTED]
+    monkeypatch.setattr(design, "ROUTED", 0)
+    most = design_board(BOARD, network, 32, 32)
+    config = most.chip.engine
     assert (config.input_lanes, config.output_lanes) == (8, 8)
-    shares = {resource.name: resource.share for resource in design.use.resources}
+    shares = {resource.name: resource.share for resource in most.use.resources}
     assert shares["LUT4"] <= LUT_SHARE
     assert shares["block RAMs of 18 kbit"] <= BLOCK_SHARE
-    assert config.weight_words == design.plan.weight_words
-    check_plan(design.plan)
-    fewer = design_board(BOARD, network, 32, 32, lanes=(4, 4))
-    assert fewer.cycles > design.cycles
+    assert config.weight_words == most.plan.weight_words
+    check_plan(most.plan)
+    assert design_board(BOARD, network, 32, 32, lanes=(8, 8)).cycles == most.cycles < routed.cycles
 
 
-def test_a_smaller_device_takes_fewer_lanes(network):
-    design = design_board(find_board("ulx3s-45f"), network, 32, 32)
-    assert (design.chip.engine.input_lanes, design.chip.engine.output_lanes) == (4, 8)
-    assert all(resource.fits for resource in design.use.resources)
+def test_a_smaller_device_takes_fewer_lanes(network, monkeypatch):
+    monkeypatch.setattr(design, "ROUTED", 0)
+    made = design_board(find_board("ulx3s-45f"), network, 32, 32)
+    assert (made.chip.engine.input_lanes, made.chip.engine.output_lanes) == (4, 8)
+    assert all(resource.fits for resource in made.use.resources)
 
 
 @pytest.mark.parametrize(("size", "message"), [
@@ -96,7 +100,7 @@ def test_a_boards_folder(network, tmp_path):
 def test_the_script_reads_what_it_is_told():
     script = synthesis_script(BOARD, ["a.v", "b.v"])
     assert "read_verilog -DSYNTHESIS a.v b.v\n" in script
-    assert "synth_ecp5 -top kestrel_ulx3s -json kestrel_ulx3s.json\n" in script
+    assert "synth_ecp5 -nowidelut -top kestrel_ulx3s -json kestrel_ulx3s.json\n" in script
 
 
 def test_a_tool_that_is_missing_is_named(tmp_path):

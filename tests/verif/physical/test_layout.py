@@ -3,7 +3,8 @@
 import pytest
 
 from kestrel.verif.physical import layout
-from kestrel.verif.physical.layout import LayoutError, Wiring, read_def, read_layout
+from kestrel.verif.physical.def_file import LayoutError, Placed, Wire, read_def, read_sizes
+from kestrel.verif.physical.layout import Wiring, read_layout, wiring_of
 
 DEF = """VERSION 5.6 ;
 UNITS DISTANCE MICRONS 100 ;
@@ -20,7 +21,7 @@ NETS 2 ;
 - a ( A_1 A ) ( PIN a )
 + ROUTED metal1 ( 100 100 ) M2_M1
   NEW metal2 ( 100 100 ) ( * 350 ) M3_M2
-  NEW metal3 ( 100 350 ) ( -50 * ) ;
+  NEW metal3 ( 100 350 ) ( -50 * ) ( * 450 ) ;
 - b ( A_2 A ) ( A_1 Y )
 + ROUTED metal2 ( 0 0 ) ( 0 200 ) ;
 END NETS
@@ -30,12 +31,23 @@ LIBRARY = "library (x) { cell (INVX1) { area : 64.0; } cell (FILL) { area : 8; }
 
 
 def test_a_def_file():
-    """250 + 150 + 200 units of 0.01 um; power and fillers do not count."""
-    found = read_def(DEF)
-    assert found == Wiring({"INVX1": 2}, 40.0, 20.0, 6.0, 2)
+    """250 + 150 + 100 + 200 units of 0.01 um; power and fillers do not count."""
+    read = read_def(DEF)
+    assert read.die == (-4, -2, 36, 18)
+    assert read.placed == (Placed("INVX1", 0, 0), Placed("INVX1", 8, 0), Placed("FILL", 16, 0))
+    assert read.wires[2] == Wire("metal3", ((1, 3.5), (-0.5, 3.5), (-0.5, 4.5)))
+    found = wiring_of(read)
+    assert found == Wiring({"INVX1": 2}, 40.0, 20.0, 7.0, 2)
     assert found.area == 800.0
     with pytest.raises(LayoutError, match="no DEF file"):
         read_def("VERSION 5.6 ;")
+
+
+def test_sizes_of_cells():
+    """One of a LEF file's cells, with a pin whose shapes are not its size."""
+    pin = "  PIN A\n    RECT 0.4 8.6 1.2 9.4 ;\n"
+    text = f"MACRO INVX1\n  SIZE 3.2 BY 20.0 ;\n{pin}END INVX1\nMACRO FILL\n SIZE 1.6 BY 20 ;\nEND FILL\n"
+    assert read_sizes(text) == {"INVX1": (3.2, 20.0), "FILL": (1.6, 20.0)}
 
 
 def files(folder):
