@@ -54,7 +54,7 @@ def second_table(report: Report) -> Table | None:
     rows = [
         ("Cropping", "none", f"{small.crops:.3g} crops"),
         ("Network's input", *(f"{row.width} x {row.height}" for row in (large, small))),
-        ("Weights", "32-bit floating point", "masks and 8-bit scalars"),
+        ("Weights", "32-bit floating point", "masks and scalars"),
         ("Size of the weights", megabytes(report.float_bytes), megabytes(report.weight_bytes)),
     ]
     for pair in pairs:
