@@ -137,7 +137,8 @@ class Chip:
 
     async def read(self, name: str, index: int = 0) -> int:
         """A register's word."""
-        answer = await self.raw_read(BY_NAME[name].address + 4 * index, 4)
+        asked = self.bus.read(BY_NAME[name].address + 4 * index, 4)
+        answer = await self._answer(f"reading {name}[{index}]", asked)
         if answer.resp != AxiResp.OKAY:
             raise fail(f"reading {name}[{index}]: {answer.resp}")
         return int.from_bytes(answer.data, "little")
@@ -169,7 +170,7 @@ class Chip:
         """The same; False if it was refused."""
         register = BY_NAME[name]
         word = register.pack(**values).to_bytes(4, "little")
-        answer = await self.raw_write(register.address, word)
+        answer = await self._answer(f"writing {name} {values}", self.bus.write(register.address, word))
         return answer.resp == AxiResp.OKAY
 
     async def errors(self) -> set[str]:
