@@ -33,7 +33,7 @@ from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants
 LANES = ((16, 16), (8, 16), (8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 1))
 """Input and output lanes that there are designs of, most first."""
 
-ROUTED = LANES.index((4, 4))
+ROUTED = LANES.index((8, 8))
 """The most of which a design has been routed and met its clock (docs/board.md). Without a wish for lanes, no
 more are taken: whoever makes a bitstream should not find after an hour that there is none."""
 

@@ -37,7 +37,7 @@ def test_most_lanes_and_what_the_device_holds(network, monkeypatch):
     assert shares["block RAMs of 18 kbit"] <= BLOCK_SHARE
     assert config.weight_words == most.plan.weight_words
     check_plan(most.plan)
-    assert design_board(BOARD, network, 32, 32, lanes=(8, 8)).cycles == most.cycles < routed.cycles
+    assert design_board(BOARD, network, 32, 32, lanes=(4, 4)).cycles > most.cycles
 
 
 def test_a_smaller_device_takes_fewer_lanes(network, monkeypatch):
