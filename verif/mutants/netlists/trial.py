@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -29,21 +29,14 @@ _UNSETTLED = "did not converge"
 
 
 @dataclass(frozen=True)
-class Result:
-    """A mutant's outcome. block, config: of the unit; the next six as in ``NetlistMutant``; line, text: of
-    the module's Verilog; signal: the next one with a name, and source: its line of Python; test: what found
-    it, a test of the bench or a proof, and bench_seed: with which seed, the last one if nothing did; seconds:
-    processor time of that run."""
+class Result(NetlistMutant):
+    """A mutant that was tried, and its outcome. block, config: of the unit; text: of its line of the Verilog;
+    signal: the next one with a name, and source: its line of Python; test: what found it, a test of the bench
+    or a proof, and bench_seed: with which seed, the last one if nothing did; seconds: processor time of that
+    run."""
 
     block: str
     config: str
-    module: str
-    cell: str
-    port: str
-    bit: int
-    kind: str
-    control: int
-    line: int
     text: str
     signal: str
     source: str
@@ -134,7 +127,7 @@ def _result(
     unit: Unit, base: Base, mutant: NetlistMutant, outcome: Outcome, ending: forks.Ending, seed: int
 ) -> Result:
     return Result(
-        unit.block, unit.label, mutant.module, mutant.cell, mutant.port, mutant.bit, mutant.kind,
-        mutant.control, mutant.line, base.text(mutant), base.signal(mutant), base.place(mutant), outcome,
-        ending.failed, seed, ending.seconds,
+        **asdict(mutant), block=unit.block, config=unit.label, text=base.text(mutant),
+        signal=base.signal(mutant), source=base.place(mutant), outcome=outcome, test=ending.failed,
+        bench_seed=seed, seconds=ending.seconds,
     )  # fmt: skip
