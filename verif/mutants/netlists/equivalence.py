@@ -6,7 +6,7 @@ together from the first reset on is found by dropping what is not: at first each
 to be the same in both. Of that stays what a reset brings about, whatever the registers were before, and what
 every cycle preserves. From what stays must follow that all outputs are the same, but for those that nobody
 looks at then (``observed``). If it does not, there are more facts to begin with: a register is the same when
-some other one, of one bit, is 0 or 1; a bit is constant; one register of one bit implies another.
+some other one, of few bits, has a value; a bit is constant; one register of one bit implies another.
 """
 
 import re
@@ -23,6 +23,8 @@ SECONDS = 8.0
 """Processor time that the solver is given for a mutant."""
 
 _NAMED = re.compile(r"^; yosys-smt2-(\w+) (\S+) (\d+)$", re.MULTILINE)
+_FEW = 4
+"""Bits of a register, a state say, of which every value is looked at."""
 _PAIRS_MAX = 24
 """Registers of one bit of which every pair is looked at."""
 
@@ -141,14 +143,13 @@ class _Pair:
             yield from (_same(name, bit, width) for bit in range(width))
 
     def _conditional(self, known: Sequence[str]) -> Iterator[str]:
-        """Registers that are not always the same are so when another one is 0 or 1."""
+        """Registers that are not always the same are so when another one, of few bits, has a value."""
         always = set(known)
         for name, width in self._registers.items():
             if not all(_same(name, bit, width) in always for bit in range(width)):
-                for other in self._single:
-                    if other != name:
-                        yield f"(=> (|both_n gold.{other}| {{0}}) {_same(name)})"
-                        yield f"(=> (not (|both_n gold.{other}| {{0}})) {_same(name)})"
+                for other, bits in self._registers.items():
+                    if other != name and bits <= _FEW:
+                        yield from (f"(=> {when} {_same(name)})" for when in _values(f"gold.{other}", bits))
 
     def _of_block(self, known: Sequence[str]) -> Iterator[str]:
         """Bits of the block's registers are constant, or imply each other; what depends on it begins anew."""
@@ -176,6 +177,15 @@ def _bit(name: str, bit: int, width: int) -> str:
     if width == 1:
         return f"(ite (|both_n {name}| {{0}}) #b1 #b0)"
     return f"((_ extract {bit} {bit}) (|both_n {name}| {{0}}))"
+
+
+def _values(name: str, width: int) -> Iterator[str]:
+    """That the register has each of its values."""
+    if width == 1:
+        yield from (f"(not (|both_n {name}| {{0}}))", f"(|both_n {name}| {{0}})")
+    else:
+        for value in range(1 << width):
+            yield f"(= (|both_n {name}| {{0}}) #b{value:0{width}b})"
 
 
 def _same(name: str, bit: int | None = None, width: int = 0) -> str:

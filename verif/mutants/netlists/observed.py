@@ -13,6 +13,7 @@ _OF_BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
         "s_axil_bvalid": ("s_axil_bresp",), "s_axil_rvalid": ("s_axil_rdata", "s_axil_rresp"),
         "write": ("waddr", "wdata", "wstrb"),
     },
+    "chip.rom_check": {"identified": ("identity",)},
 }  # fmt: skip
 
 

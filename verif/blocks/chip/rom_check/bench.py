@@ -29,6 +29,9 @@ IDENTIFYING = IDENTITY_WORDS + 4
 Images = dict[str, list[int]]
 """The words of each ROM."""
 
+HEADER_READS = [(ROMS[0].name, IDENTITY_FIELDS[0].word + n) for n in range(IDENTITY_WORDS + 1)]
+"""Which ROM is read at which address after a reset: what comes last is looked at by nobody."""
+
 
 def crc(rom: Rom, words: list[int]) -> int:
     """Of a ROM's first words, the table's own CRC taken as 0."""
@@ -62,17 +65,19 @@ def good_images(source: Random, counts: dict[str, int]) -> Images:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a check. None for a CRC that is not determined."""
+    """Of a check. None for a CRC that is not determined; reads: as HEADER_READS."""
 
     good: dict[str, int]
     crcs: dict[str, int | None]
     cycles: int
+    reads: list[tuple[str, int]]
 
 
 def expected(said: dict[str, int], images: Images) -> Verdict:
     """The verdict on ROMs of which the header said ``said``."""
     good: dict[str, int] = {}
     crcs: dict[str, int | None] = {}
+    reads: list[tuple[str, int]] = []
     cycles = 1  # the one in which ``check`` is high
     for rom in ROMS:
         words = said[f"{rom.name}_words"]
@@ -80,7 +85,9 @@ def expected(said: dict[str, int], images: Images) -> Verdict:
         crcs[rom.name] = crc(rom, images[rom.name][:words]) if words <= rom.depth else None
         good[rom.name] = int(possible and crcs[rom.name] == said[f"{rom.name}_crc"])
         cycles += rom.cycles(words) if possible else 3
-    return Verdict(good, crcs, cycles)
+        # The word behind the last is read and not looked at.
+        reads += [(rom.name, n % (1 << rom.address_bits)) for n in range(words + 1 if possible else 1)]
+    return Verdict(good, crcs, cycles, reads)
 
 
 class Bench:
@@ -88,6 +95,7 @@ class Bench:
 
     def __init__(self, dut: Any, source: Random, images: Images) -> None:
         self.dut, self.block, self.source, self.images = dut, Block(dut), source, images
+        self.reads: list[tuple[str, int]] = []
 
     async def cycle(self, *, check: int = 0, rst: int = 0) -> dict[str, Any]:
         """One cycle; returns its outputs."""
@@ -98,6 +106,7 @@ class Bench:
         for rom in ROMS:
             if seen[f"{rom.name}_en"] and not rst:
                 words, address = self.images[rom.name], seen[f"{rom.name}_addr"]
+                self.reads.append((rom.name, address))
                 word = words[address] if address < len(words) else self.source.getrandbits(rom.word_bits)
                 self.block.drive({f"{rom.name}_data": word})
         return seen
@@ -107,22 +116,25 @@ class Bench:
         header says."""
         self.block.drive({f"{rom.name}_data": self.source.getrandbits(rom.word_bits) for rom in ROMS})
         await self.cycle(rst=1, check=self.source.getrandbits(1))
-        said = identity(self.images)
+        said, self.reads = identity(self.images), []
         for _ in range(IDENTIFYING):
             seen = await self.cycle(check=0)
             if not seen["busy"]:
                 break
-            if seen["done"]:
-                raise fail("done before a check")
+            if seen["done"] or seen["identified"]:
+                raise fail(f"done {seen['done']}, identified {seen['identified']} while the header is read")
         else:
             raise fail(f"busy {IDENTIFYING} cycles after the reset")
         if not seen["identified"] or seen["identity"] != said:
             raise fail(f"identified {seen['identified']}: {seen['identity']}, not {said}")
+        if self.reads != HEADER_READS:
+            raise fail(f"the header was read at {self.reads}, not at {HEADER_READS}")
         return said
 
     async def check(self, said: dict[str, int], board: Scoreboard[Any], stop: int | None = None) -> None:
         """A self-check, or so many cycles of it. It begins once, however often it is asked for."""
         wanted = expected(said, self.images)
+        self.reads = []
         seen = await self.cycle(check=1)
         if seen["busy"]:
             raise fail("busy before a check")
@@ -131,17 +143,17 @@ class Bench:
                 return
             last = n == wanted.cycles
             seen = await self.cycle(check=0 if n >= wanted.cycles - 1 else self.source.getrandbits(1))
-            board.expect([(n, int(not last), int(last))])
-            board.receive((n, seen["busy"], seen["done"]))
-        board.expect([(wanted.good, said)])
-        board.receive((seen["good"], seen["identity"]))
+            board.expect([(n, int(not last), int(last), 1, said)])
+            board.receive((n, seen["busy"], seen["done"], seen["identified"], seen["identity"]))
+        board.expect([(wanted.good, wanted.reads)])
+        board.receive((seen["good"], self.reads))
         for name, value in wanted.crcs.items():
             if value is not None:
                 board.expect([(name, value)])
                 board.receive((name, seen["crcs"][name]))
         for _ in range(self.source.randint(0, 3)):
             after = await self.cycle()
-            if after["busy"] or after["done"] or after["good"] != seen["good"]:
+            if after != seen | {"done": 0} | {f"{rom.name}_addr": after[f"{rom.name}_addr"] for rom in ROMS}:
                 raise fail(f"after the check: {after}")
 
 
@@ -150,7 +162,8 @@ def counts(source: Random, turn: int) -> dict[str, int]:
     table = ROMS[0].name
     if turn < 2:
         return {rom.name: (16 if rom.name == table else 1) if turn else rom.depth for rom in ROMS}
-    return {rom.name: source.randint(15 if rom.name == table else 1, min(40, rom.depth)) for rom in ROMS}
+    most = {rom.name: rom.depth if source.random() < 0.15 else min(40, rom.depth) for rom in ROMS}
+    return {rom.name: source.randint(15 if rom.name == table else 1, most[rom.name]) for rom in ROMS}
 
 
 def spoil(source: Random, images: Images) -> None:
@@ -159,9 +172,8 @@ def spoil(source: Random, images: Images) -> None:
     words = identity(images)[f"{rom.name}_words"]
     kind = source.randrange(6)
     if kind == 0:
-        write(
-            images, **{f"{rom.name}_words": source.choice((0, words - 1, words + 1, rom.depth + 1, 1 << 31))}
-        )
+        wrong = source.choice((0, words - 1, words + 1, rom.depth + 1, 1 << 31))
+        write(images, **{f"{rom.name}_words": wrong})
     elif kind == 1:
         write(images, **{f"{rom.name}_crc": identity(images)[f"{rom.name}_crc"] ^ 1 << source.randrange(32)})
     elif kind == 2:
@@ -213,3 +225,21 @@ async def resets_in_the_middle(dut):
             await bench.check(said, board, stop=source.randint(1, expected(said, bench.images).cycles))
             said = await bench.reset()
             await bench.check(said, board)
+
+
+@cocotb.test()
+async def every_bit_of_a_word_count(dut):
+    """Each, in turn, where the other bits would do."""
+    source = rng("bits")
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()
+    images = good_images(source, counts(source, 1))
+    bench = Bench(dut, source, images)
+    with Scoreboard[Any]("check") as board:
+        for rom in ROMS:
+            field = f"{rom.name}_words"
+            words = identity(images)[field]
+            for bit in range(32):
+                write(images, **{field: words ^ 1 << bit})
+                await bench.check(await bench.reset(), board)
+            write(images, **{field: words})
+        await bench.check(await bench.reset(), board)

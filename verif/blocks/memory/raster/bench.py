@@ -1,11 +1,12 @@
 """Bench of the raster walk: strips in whole and in circular regions, at any pace, begun anew in any cycle.
 
 What is expected comes from the region alone: row y of a strip lies in bank (first + y) mod 3, and in the slot
-after the last one's whenever the banks have gone round.
+after the last one's whenever the banks have gone round. Counts that no memory holds are walked for a few words.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, product
 from random import Random
 from typing import Any
 
@@ -133,5 +134,30 @@ async def the_most_rows(dut):
         yield row | {"go": 1, "step": source.getrandbits(1)}, {}
         for place in strip.walk():
             yield row | {"step": 1}, place
+
+    await script(Block(dut), steps())
+
+
+@cocotb.test()
+async def every_bit_of_a_count(dut):
+    """Rows, pixels or words round each power of two, of which the first few are walked: a bit that is lost
+    makes one of them the last."""
+    source = rng("bits")
+    most = {name: (1 << Shape.cast(field.shape).width) - 1 for name, field in LAYOUT}
+
+    def steps() -> Iterator[Step]:
+        yield {"strip": record(source, LAYOUT), "rst": 1, "go": 0, "step": 0}, {}
+        for name in ("rows", "width", "words"):
+            for bit, more in product(range(2, most[name].bit_length()), range(-1, 3)):
+                counts = {"rows": 1, "width": 1, "words": 1, name: min((1 << bit) + more, most[name])}
+                base = source.randrange(WORDS - 8)
+                strip = Strip(**counts, bank=source.randrange(BANKS), first=0, slots=1, base=base, ends_image=1)
+                fields = {field: value & most[field] for field, value in strip.fields().items()}
+                row = {"strip": fields, "rst": 0, "go": 0, "step": 0}
+                yield row | {"go": 1, "step": source.getrandbits(1)}, {}
+                for place in islice(strip.walk(), 6):
+                    if name != "rows":
+                        place |= dict.fromkeys(place.keys() & {"next_address"})  # of a slot in no memory
+                    yield row | {"step": 1}, place
 
     await script(Block(dut), steps())
