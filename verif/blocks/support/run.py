@@ -40,7 +40,7 @@ def block_config(
         load_kernels=load_kernels,
         partial_depth=partial_depth,
         max_width=max_width,
-        feature_words=(300, 300),  # no powers of two: each bit of an address counts, not only of a region's end
+        feature_words=(300, 300),  # no power of two: every bit of an address counts, not only of an end
         weight_words=256,
         table_words=256,
         stream_bytes=1,

@@ -2,6 +2,7 @@
 any pace, broken off and begun anew in any cycle."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice, product
 from random import Random
 from typing import Any
 
@@ -18,10 +19,13 @@ from kestrel.verif.blocks.support.simulator import rng
 
 CONFIG = bench_config()
 LANES = CONFIG.word_lanes
+WHOLE, FIRST = 40, 6
+"""Groups of a layer up to which all its tiles are counted, and how many are of one with more."""
 
 
 def random_work(source: Random) -> LayerWork:
     """Channels around one group and several."""
+
     def channels() -> int:
         return source.choice((1, LANES, 2 * LANES, source.randint(1, 4 * LANES + 1)))
 
@@ -36,6 +40,18 @@ def random_work(source: Random) -> LayerWork:
     others = channels() if projection else work.out_channels
     shortcut = ShortcutWork(projection, others, width(), source.randrange(CONFIG.passes_max))
     return LayerWork(work.in_channels, work.out_channels, passes, work.width, shortcut)
+
+
+def long_works(source: Random) -> Iterator[LayerWork]:
+    """Layers of one pass of which either number of groups is large: up to ``WHOLE``, and round each power of
+    two that a record holds."""
+    counts = [(1 << bit) + more for bit, more in product(range(3, 16), range(-1, 3))]
+    for groups, of_input in product([WHOLE, *counts], (True, False)):
+        in_groups, out_groups = (groups, 1) if of_input else (1, groups)
+        yield LayerWork(
+            in_groups * CONFIG.input_lanes, out_groups * CONFIG.output_lanes, 1,
+            source.randint(1, CONFIG.max_width),
+        )  # fmt: skip
 
 
 def layer_of(source: Random, work: LayerWork) -> dict[str, int]:
@@ -69,9 +85,10 @@ class Surroundings:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         source = self.source
-        for _ in range(120):
-            self.work = random_work(source)
-            self.layer, self.tiles = layer_of(source, self.work), list(layer_tiles(self.work, CONFIG))
+        for work in chain((random_work(source) for _ in range(120)), long_works(source)):
+            self.work, self.layer = work, layer_of(source, work)
+            long = max(self.layer["in_groups"], self.layer["out_groups"]) > WHOLE
+            self.tiles = list(islice(layer_tiles(work, CONFIG), FIRST if long else None))
             self.number = None
             for _ in range(source.choice((1, 1, 2))):  # visits
                 stop = source.choice((0, 0, 0, 0.05))
