@@ -11,7 +11,7 @@ some other one, of few bits, has a value; a bit is constant; one register of one
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 
@@ -29,10 +29,12 @@ _PAIRS_MAX = 24
 """Registers of one bit of which every pair is looked at."""
 
 
-def proved_equivalent(block: str, base: Base, mutant: NetlistMutant, folder: Path,
-                      seconds: float = SECONDS) -> bool:  # fmt: skip
+def proved_equivalent(
+    block: str, base: Base, mutant: NetlistMutant, folder: Path, seconds: float = SECONDS,
+    enables: Mapping[str, tuple[int, int]] | None = None,
+) -> bool:  # fmt: skip
     """Whether ``block``, whose netlist ``base`` is, and its mutant are proved equal; false as well if the
-    solver takes longer. Raises SynthesisError."""
+    solver takes longer. enables: as ``enables_of`` gives them. Raises SynthesisError."""
     run_yosys(
         [
             *_side(base, "gold"), *_side(base, "gate", f"mutate {mutant.options}"),
@@ -44,7 +46,7 @@ def proved_equivalent(block: str, base: Base, mutant: NetlistMutant, folder: Pat
     )  # fmt: skip
     text = (folder / "both.smt2").read_text(encoding="utf-8")
     changed = base.signal(mutant).partition("[")[0] if mutant.port == "Q" else ""
-    return _Pair(text, seconds).equal(block, changed)
+    return _Pair(text, seconds).equal(block, changed, enables or {})
 
 
 def _side(base: Base, name: str, *change: str) -> list[str]:
@@ -80,10 +82,13 @@ class _Pair:
             if kind == "output" and name.startswith("gold_")
         ]  # fmt: skip
 
-    def equal(self, block: str, changed: str) -> bool:
+    def equal(self, block: str, changed: str, enables: Mapping[str, tuple[int, int]]) -> bool:
         """Whether the outputs are the same. changed: the register whose output differs, which is not taken to
         be the same before a reset; empty for none."""
-        outputs = [self._output(block, name, "s0") for name in self._outputs]
+        outputs = [
+            self._structure(name, *enables[name]) if name in enables else self._output(block, name, "s0")
+            for name in self._outputs
+        ]
         facts: list[str] | None = []
         for more in (self._equalities, self._conditional, self._of_block):
             facts = self._kept([*facts, *more(facts)], changed)
@@ -162,6 +167,16 @@ class _Pair:
             for one, other in permutations(self._single, 2):
                 yield f"(=> (|both_n gold.{one}| {{0}}) (|both_n gold.{other}| {{0}}))"
                 yield f"(=> (|both_n gold.{one}| {{0}}) (not (|both_n gold.{other}| {{0}})))"
+
+    def _structure(self, name: str, first: int, last: int) -> str:
+        """The field in these bits is the same, and where it is not 0 everything is."""
+        gold, gate = (f"(|both_n {side}_{name}| s0)" for side in ("gold", "gate"))
+        field = f"(_ extract {last} {first})"
+        none = "#b" + "0" * (last - first + 1)
+        return (
+            f"(and (= ({field} {gold}) ({field} {gate})) "
+            f"(=> (not (= ({field} {gold}) {none})) (= {gold} {gate})))"
+        )
 
     def _output(self, block: str, name: str, state: str) -> str:
         same = f"(= (|both_n gold_{name}| {state}) (|both_n gate_{name}| {state}))"

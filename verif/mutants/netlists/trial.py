@@ -15,6 +15,7 @@ from kestrel.verif.build.verilator import Build, build_cocotb, run_cocotb
 from kestrel.verif.mutants.netlists import forks
 from kestrel.verif.mutants.netlists.design import Base, NetlistMutant, base_of, with_mutants
 from kestrel.verif.mutants.netlists.equivalence import SECONDS, proved_equivalent
+from kestrel.verif.mutants.netlists.observed import enables_of
 from kestrel.verif.mutants.netlists.refutation import refuted_by
 from kestrel.verif.mutants.netlists.units import UNITS, Unit
 from kestrel.verif.mutants.outcome import Outcome
@@ -85,7 +86,7 @@ def try_mutants(
 def judge(unit: Unit, base: Base, mutant: NetlistMutant, folder: Path, seconds: float) -> tuple[Outcome, str]:
     """What proofs say of a mutant that no bench has found, and the name of the one that it breaks, if any.
     Raises SynthesisError."""
-    if proved_equivalent(unit.block, base, mutant, folder, seconds):
+    if proved_equivalent(unit.block, base, mutant, folder, seconds, enables_of(unit.block, unit.config)):
         return Outcome.EQUIVALENT, ""
     if (proof := refuted_by(base, mutant, folder)) is not None:
         return Outcome.PROOF, proof
