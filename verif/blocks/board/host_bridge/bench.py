@@ -7,8 +7,10 @@ from random import Random
 from typing import Any
 
 import cocotb
-from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, ValueChange
+from cocotb.utils import get_sim_time
 
+from kestrel.hw.board.host_bridge import RESET_CYCLES
 from kestrel.hw.spec.link import (
     FLAG,
     OFFSETS,
@@ -23,7 +25,7 @@ from kestrel.hw.spec.link import (
 from kestrel.verif.blocks.board.host_bridge import LINK
 from kestrel.verif.blocks.board.host_bridge.model import END, GIVEN_UP, HostBridge
 from kestrel.verif.blocks.support.lockstep import bench_config
-from kestrel.verif.blocks.support.simulator import Scoreboard, fail, rng, start
+from kestrel.verif.blocks.support.simulator import PERIOD_NS, Scoreboard, fail, rng, start
 
 LANES = bench_config().word_lanes
 FAULTY = 0xC00
@@ -46,12 +48,19 @@ class Line:
         self._frames = Unescaper()
         dut.rx.value = 1
         cocotb.start_soon(self._listen())
+        cocotb.start_soon(self._watch_edges())
 
     async def send(self, data: Sequence[int | None]) -> None:
         """Bytes; None is none: its stop bit is low."""
         for byte in data:
             bits = [0, *((0 if byte is None else byte) >> n & 1 for n in range(8)), int(byte is not None)]
             await self._bits([*bits, 1] if byte is None else bits)
+
+    async def spike(self, cycles: int) -> None:
+        """The line is low for less than half a bit, which is no byte."""
+        self.dut.rx.value = 0
+        await ClockCycles(self.dut.clk, cycles)
+        await self.quiet(1)
 
     async def quiet(self, bits: int) -> None:
         await self._bits([1] * bits)
@@ -63,6 +72,18 @@ class Line:
             phase += LINK.clock
             await ClockCycles(self.dut.clk, phase // LINK.baud)
             phase %= LINK.baud
+
+    async def _watch_edges(self) -> None:
+        """Bit n of a byte begins in the first cycle behind n bits' time, counted from its start bit."""
+        begun = None
+        while True:
+            await ValueChange(self.dut.tx)
+            now = round(get_sim_time("ns")) // PERIOD_NS
+            edges = [-(-n * LINK.clock // LINK.baud) for n in range(10)]
+            if begun is None or now - begun > edges[-1]:
+                begun = now
+            elif now - begun not in edges:
+                raise fail(f"the bridge's line changes {now - begun} cycles behind a start bit")
 
     async def _listen(self) -> None:
         dut, cycles = self.dut, LINK.clock / LINK.baud
@@ -111,6 +132,17 @@ class Bus:
         await RisingEdge(self.dut.clk)
         ready.value = 0
 
+    async def _answer(self, valid: Any, ready: Any) -> None:
+        """An answer of the bus, which stays until it is taken."""
+        await RisingEdge(self.dut.clk)
+        valid.value = 1
+        taken = False
+        while not taken:
+            await FallingEdge(self.dut.clk)
+            taken = bool(int(ready.value))
+            await RisingEdge(self.dut.clk)
+        valid.value = 0
+
     async def _reads(self) -> None:
         dut = self.dut
         while True:
@@ -125,7 +157,7 @@ class Bus:
             await self._pause()
             dut.m_axil_rdata.value = self.registers.get(address, address * 3)
             dut.m_axil_rresp.value = SLVERR if address >= FAULTY else OKAY
-            await self._pulse(dut.m_axil_rvalid)
+            await self._answer(dut.m_axil_rvalid, dut.m_axil_rready)
 
     async def _writes(self) -> None:
         dut = self.dut
@@ -143,7 +175,7 @@ class Bus:
             if address < FAULTY:
                 self.registers[address] = data
             dut.m_axil_bresp.value = SLVERR if address >= FAULTY else OKAY
-            await self._pulse(dut.m_axil_bvalid)
+            await self._answer(dut.m_axil_bvalid, dut.m_axil_bready)
 
 
 class Bench:
@@ -200,6 +232,10 @@ class Bench:
             await RisingEdge(self.dut.chip_reset)
             self.bus.registers.clear()
             self.resets += 1
+            begun = get_sim_time("ns")
+            await FallingEdge(self.dut.chip_reset)
+            if (cycles := (get_sim_time("ns") - begun) / PERIOD_NS) != RESET_CYCLES:
+                raise fail(f"the chip is reset for {cycles:g} cycles, not {RESET_CYCLES}")
 
     async def settled(self) -> None:
         """Until the chip has taken all of the image, unless it is held."""
@@ -223,6 +259,11 @@ class Bench:
         was = len(self.model.image)
         expected += self.model.hears(bytes(piece))
         await self.line.send(data)
+        await self.answered(expected, flowing=not self.held and len(self.model.image) > was)
+        await self.settled()
+
+    async def answered(self, expected: Sequence[Answer], *, flowing: bool = False) -> None:
+        """Compares the answers that come with those expected. flowing: the chip takes an image meanwhile."""
         for _ in range(PATIENCE // 50):
             if len(self.line.heard) >= len(expected):
                 break
@@ -231,13 +272,11 @@ class Bench:
         heard, self.line.heard = self.line.heard, []
         if len(heard) != len(expected):
             raise fail(f"{len(heard)} answers, not {len(expected)}: {heard} {expected}")
-        flowing = not self.held and len(self.model.image) > was
         for one, other in zip(heard, expected, strict=True):
             # While the chip takes the image, how much room there is depends on when it is asked.
             room = one.room if flowing and one.room <= RING_BYTES else other.room
             self.answers.expect([replace(other, room=room)])
             self.answers.receive(one)
-        await self.settled()
 
     async def ask(self, kind: Kind, where: int = 0, payload: bytes = b"", tag: int | None = None) -> None:
         used = next(self.tags) % 256 if tag is None else tag
@@ -302,6 +341,7 @@ async def any_requests(dut):
     bench = Bench(dut)
     source = bench.source
     await bench.ask(Kind.SYNC, payload=source.randbytes(4))
+    rest: list[tuple[bytes, int, int]] = []  # of a packet of which a part has come out
     for _ in range(STEPS):
         bench.held = source.random() < 0.2
         await bench.settled()
@@ -319,7 +359,10 @@ async def any_requests(dut):
             where = (model.accepted + source.choice((0, 0, 0, 0, 1, -1))) % OFFSETS
         elif kind is Kind.TAKE:
             if source.random() < 0.6:
-                await bench.give(bench.packet(source.choice((1, 2, 7, 40)), source.random() < 0.3))
+                words = rest or bench.packet(source.choice((1, 2, 7, 40)), source.random() < 0.3)
+                cut = source.choice((len(words), source.randint(1, len(words))))
+                await bench.give(words[:cut])
+                rest = words[cut:]
             there = len(model.entries) - model.released
             ahead = source.choice((0, there, source.randrange(there + 1), there + 1))
             where = (model.released + ahead) % OFFSETS
@@ -332,6 +375,8 @@ async def any_requests(dut):
         else:
             payload = source.randbytes(4)
         data = escaped(Request(next(bench.tags) % 256 if tag is None else tag, kind, where, payload).content)
+        if source.random() < 0.3:
+            await bench.line.spike(source.randint(1, 2))
         if source.random() < 0.35:
             # Noise before, in and behind; the flag at the end is what a host's next frame begins with.
             noise = source.randbytes(source.randrange(12))
@@ -341,6 +386,55 @@ async def any_requests(dut):
     bench.held = False
     await bench.settled()
     await bench.ask(Kind.IMAGE_END, bench.model.accepted % OFFSETS, b"the end")
+    await bench.settled()
+    bench.finish()
+
+
+@cocotb.test()
+async def writes_that_are_repeated(dut):
+    """Tags one bit of which differs from the last one's; each comes again with another value."""
+    await start(dut)
+    bench = Bench(dut)
+    source = bench.source
+    await bench.ask(Kind.SYNC, payload=source.randbytes(4))
+    tag = source.getrandbits(8)
+    for bit in range(8):
+        tag ^= 1 << bit
+        for _ in range(2):
+            await bench.ask(Kind.WRITE, 4 * source.randrange(3), source.randbytes(4), tag)
+    await bench.ask(Kind.IMAGE_END, 0, b"x")
+    await bench.settled()
+    bench.finish()
+
+
+@cocotb.test()
+async def requests_while_an_answer_is_sent(dut):
+    """One waits, and those behind it are lost; an image is taken at once, and answered behind everything
+    else, once for all of its frames."""
+    await start(dut)
+    bench = Bench(dut)
+    source, model = bench.source, bench.model
+    await bench.ask(Kind.SYNC, payload=source.randbytes(4))
+    bench.held = True
+    for _ in range(4):
+        requests: list[Request] = []
+
+        def carried_out(
+            kind: Kind, where: int, payload: bytes = b"", into: list[Request] = requests
+        ) -> Answer:
+            into.append(Request(next(bench.tags) % 256, kind, where, payload))
+            answer = model.answer(into[-1].content)
+            assert answer is not None
+            return answer
+
+        expected = [carried_out(Kind.INFO, source.randrange(2048))]
+        images = [carried_out(Kind.IMAGE, model.accepted % OFFSETS, source.randbytes(5)) for _ in range(2)]
+        expected.append(carried_out(Kind.READ, 4 * source.randrange(64)))
+        requests.append(Request(next(bench.tags) % 256, Kind.READ, 4 * source.randrange(64)))  # is lost
+        await bench.line.send([byte for request in requests for byte in escaped(request.content)])
+        await bench.answered([*expected, images[-1]])
+    bench.held = False
+    await bench.ask(Kind.IMAGE_END, model.accepted % OFFSETS, b"x")
     await bench.settled()
     bench.finish()
 
