@@ -6,7 +6,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.descriptor.passes import Pass
-from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION, descriptor_unit
+from kestrel.hw.spec.descriptor import DESCRIPTOR_FRACTION, DESCRIPTOR_REGIONS_MAX, descriptor_unit
 from kestrel.sw.retrieval.pooling.cycles import COPIED, ROOTED, SQUARED
 from kestrel.verif.blocks.support.lockstep import Block, bench_config
 from kestrel.verif.blocks.support.simulator import PERIOD_NS, fail, rng
@@ -54,9 +54,21 @@ class Vectors:
             quiet["map"] = self.map
         self.block.drive(quiet | inputs)
         await FallingEdge(self.dut.clk)
-        found = {name: self.block.sample(name) for name in ("busy", "done", "add", "value", "element")}
+        names = ("busy", "done", "add", "value", "element", "shifted", "product")
+        found = {name: self.block.sample(name) for name in names}
         await RisingEdge(self.dut.clk)
         return found
+
+    async def multiply(self):
+        """A product for the parent, while no pass runs."""
+        x, amount, y = (self.source.getrandbits(bits) for bits in (32, 6, 17))
+        await self.cycle(x=x, x_amount=amount)
+        shifted = (await self.cycle(y=y))["shifted"]
+        await self.cycle()
+        product = (await self.cycle())["product"]
+        wanted = (x << 31 >> amount) & 0xFFFFFFFF
+        if (shifted, product) != (wanted, wanted * y):
+            raise fail(f"{x} by {amount} is {shifted}, times {y} {product}; not {wanted}, {wanted * y}")
 
     async def reset(self):
         self.block.drive({"rst": 1})
@@ -165,12 +177,16 @@ async def passes(dut):
     for number in range(40):
         vectors.map = source.randrange(vectors.maps)
         count = source.choice((1, 2, 3, 17, source.randint(1, 60)) if number else (512,))
-        for region in range(source.randint(1, 3)):
+        regions, whitened = source.randint(1, 3), source.random() < 0.5
+        if number == 1:  # sums as large as they get
+            count, regions, whitened = 1, DESCRIPTOR_REGIONS_MAX, False
+        for region in range(regions):
             await vectors.load_squares(numbers(count, 32))
             await vectors.run(Pass.SUM, int(region == 0), **factor())
         await vectors.check(0)
+        await vectors.multiply()
         for turn in range(source.randint(1, 3)):
-            if number % 2:
+            if whitened:
                 await vectors.load_rows(numbers(count, 32, signed=True))
                 await vectors.run(Pass.SQUARE_ROWS, 0)
                 await vectors.run(Pass.TURN, int(turn == 0), **factor())
@@ -180,6 +196,8 @@ async def passes(dut):
                     await vectors.run(Pass.SUM, source.getrandbits(1), **factor())
                 await vectors.run(Pass.COPY, int(turn == 0))
             await vectors.check(1)
+        if not whitened and source.random() < 0.3:  # which leaves ``best`` as it is
+            await vectors.run(Pass.SUM, source.getrandbits(1), **factor())
         await vectors.run(Pass.SQUARE_BEST, 0)
         if source.random() < 0.3:
             stop = source.randint(1, count + ROOTED - 2)
@@ -192,3 +210,18 @@ async def passes(dut):
         for other in range(vectors.maps):  # the vectors of other maps are as they were left
             vectors.map = other
             await vectors.check(0)
+
+
+@cocotb.test()
+async def squares_of_every_length(dut):
+    """Rows as short and as long as they get: the longest decides how far all are shifted."""
+    source = rng("lengths")
+    vectors = Vectors(dut, source)
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()
+    await vectors.reset()
+    for bit in range(32):
+        for largest in (1 << bit, (2 << bit) - 1):
+            rows = [largest, source.randrange(largest + 1), *([0] * source.randrange(2))]
+            source.shuffle(rows)
+            await vectors.load_rows([row * source.choice((-1, 1)) for row in rows])
+            await vectors.run(Pass.SQUARE_ROWS, 0)
