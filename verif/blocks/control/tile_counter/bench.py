@@ -19,8 +19,9 @@ from kestrel.verif.blocks.support.simulator import rng
 
 CONFIG = bench_config()
 LANES = CONFIG.word_lanes
-WHOLE, FIRST = 40, 6
-"""Groups of a layer up to which all its tiles are counted, and how many are of one with more."""
+WHOLE, LONGEST, FIRST = 40, 300, 6
+"""Groups of a layer up to which all its tiles are counted, of the longest layer of which they all are, and
+how many are of others."""
 
 
 def random_work(source: Random) -> LayerWork:
@@ -43,15 +44,13 @@ def random_work(source: Random) -> LayerWork:
 
 
 def long_works(source: Random) -> Iterator[LayerWork]:
-    """Layers of one pass of which either number of groups is large: up to ``WHOLE``, and round each power of
-    two that a record holds."""
+    """Layers of one pass of which either number of groups is large: ``LONGEST``, and round each power of two
+    that a record holds."""
     counts = [(1 << bit) + more for bit, more in product(range(3, 16), range(-1, 3))]
-    for groups, of_input in product([WHOLE, *counts], (True, False)):
+    for groups, of_input in product([LONGEST, *counts], (True, False)):
         in_groups, out_groups = (groups, 1) if of_input else (1, groups)
-        yield LayerWork(
-            in_groups * CONFIG.input_lanes, out_groups * CONFIG.output_lanes, 1,
-            source.randint(1, CONFIG.max_width),
-        )  # fmt: skip
+        width = source.randint(1, max(1, min(CONFIG.max_width, min(CONFIG.feature_words) // groups)))
+        yield LayerWork(in_groups * CONFIG.input_lanes, out_groups * CONFIG.output_lanes, 1, width)
 
 
 def layer_of(source: Random, work: LayerWork) -> dict[str, int]:
@@ -87,8 +86,9 @@ class Surroundings:
         source = self.source
         for work in chain((random_work(source) for _ in range(120)), long_works(source)):
             self.work, self.layer = work, layer_of(source, work)
-            long = max(self.layer["in_groups"], self.layer["out_groups"]) > WHOLE
-            self.tiles = list(islice(layer_tiles(work, CONFIG), FIRST if long else None))
+            groups = max(self.layer["in_groups"], self.layer["out_groups"])
+            whole = groups <= WHOLE or groups == LONGEST
+            self.tiles = list(islice(layer_tiles(work, CONFIG), None if whole else FIRST))
             self.number = None
             for _ in range(source.choice((1, 1, 2))):  # visits
                 stop = source.choice((0, 0, 0, 0.05))

@@ -35,7 +35,9 @@ async def matrices(dut):
         if constants.whitening is None:
             continue
         whitening = constants.whitening
-        summed = source.choice((1, 2, 3, 20, DESCRIPTOR_SUMMED_MAX, source.randint(1, DESCRIPTOR_SUMMED_MAX)))
+        bit = number % DESCRIPTOR_SUMMED_MAX.bit_length()  # every length of the number of regions
+        most = min(DESCRIPTOR_SUMMED_MAX, (2 << bit) - 1)
+        summed = source.choice((1 << bit, most, source.randint(1 << bit, most)))
         random = np.random.default_rng(source.getrandbits(32))
         sums = random.integers(0, int((summed << 16) / channels**0.5), channels)
         expected = whiten(sums, summed, whitening).tolist()

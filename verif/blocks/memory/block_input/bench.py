@@ -165,7 +165,10 @@ class Beat:
 
 def random_picture(source: Random, number: int) -> Picture:
     """Sizes that differ in kind first, then any; one visit or several."""
-    kinds = ((1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, CONFIG.max_width), (5, CONFIG.max_width - 1))
+    kinds = (
+        (1, 1), (1, 2), (2, 1), (2, 2), (3, 3), (4, CONFIG.max_width), (5, CONFIG.max_width - 1),
+        (source.randint(64, 130), source.randint(1, 2)),
+    )  # fmt: skip
     any_size = source.randint(1, 9), source.randint(1, CONFIG.max_width)
     height, width = kinds[number] if number < len(kinds) else any_size
     images = source.randint(1, 3) if CONFIG.batch else 1
@@ -296,9 +299,7 @@ class Driver:
                 cycles += 1
                 yield self.step(active=True)
             at_once = n + 1 < len(streams) and source.random() < 0.7
-            yield self.step(
-                active=True, ending=True, **(self.hand_over(picture, n + 1) if at_once else {})
-            )
+            yield self.step(active=True, ending=True, **(self.hand_over(picture, n + 1) if at_once else {}))
             self._check_cycles(picture, visit, cycles + 1)
             if n + 1 < len(streams) and not at_once:
                 yield from self.idle(source.randint(0, 3))
@@ -309,9 +310,7 @@ class Driver:
         if self.offers is not always:
             return
         first, rows = visit
-        expected = block_input_cycles(
-            CONFIG, picture.height, picture.width, first % picture.block_rows, rows
-        )
+        expected = block_input_cycles(CONFIG, picture.height, picture.width, first % picture.block_rows, rows)
         if cycles != expected:
             raise fail(
                 f"visit {visit} of {picture.height}x{picture.width} takes {cycles} cycles, not {expected}"
