@@ -58,11 +58,13 @@ def random_stream_map(source: Random, config: EngineConfig, number: int, grouped
     """Channels and widths that differ in kind first, then any; one visit or several; a region that is whole
     or so small that rows go round. ``grouped``: an image for row groups."""
     lanes = config.word_lanes
-    kinds = (1, lanes, lanes + 1, max(1, lanes - 1), 2 * lanes, 3 * lanes + 1)
+    kinds = (1, lanes, lanes + 1, max(1, lanes - 1), 2 * lanes, 3 * lanes + 1, 40 * lanes)
     channels = kinds[number] if number < len(kinds) else source.randint(1, 3 * lanes + 1)
     if grouped:
         channels = source.randint(1, config.group_lanes)
     width = source.choice((1, 2, config.max_width, source.randint(1, config.max_width)))
+    if channels == kinds[-1]:
+        width = source.randint(1, min(2, config.max_width))
     height = source.choice((1, source.randint(1, 9), source.randint(2, 9)))
     visits = random_visits(source, height)
     stride = group_count(channels, lanes) * width

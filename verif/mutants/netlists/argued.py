@@ -25,6 +25,8 @@ def argue(result: Mapping[str, Any], entries: Sequence[Mapping[str, Any]] | None
             and result["signal"].partition("[")[0] == entry["signal"]
             and result["kind"] in entry["kinds"]
             and result["bit"] in entry.get("bits", [result["bit"]])
+            and result["control"] in entry.get("controls", [result["control"]])
+            and result["config"] in entry.get("configs", [result["config"]])
         ):
             return entry["reason"]
     return None

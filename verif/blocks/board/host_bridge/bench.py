@@ -440,6 +440,23 @@ async def requests_while_an_answer_is_sent(dut):
 
 
 @cocotb.test()
+async def an_image_that_fills_the_ring(dut):
+    """To its last byte, of which the chip takes none meanwhile."""
+    await start(dut)
+    bench = Bench(dut)
+    source, model = bench.source, bench.model
+    await bench.ask(Kind.SYNC, payload=source.randbytes(4))
+    bench.held = True
+    for kind in (*[Kind.IMAGE] * (RING_BYTES // PAYLOAD_MAX - 1), Kind.IMAGE_END):
+        await bench.ask(kind, model.accepted % OFFSETS, source.randbytes(PAYLOAD_MAX))
+    if model.accepted != RING_BYTES:
+        raise fail(f"{model.accepted} bytes were accepted, not {RING_BYTES}")
+    bench.held = False
+    await bench.settled()
+    bench.finish()
+
+
+@cocotb.test()
 async def a_packet_longer_than_the_ring(dut):
     await start(dut)
     bench = Bench(dut)
