@@ -41,11 +41,14 @@ def run_chip(
     chip: ChipConfig, module: str, workdir: Path, name: str, seed: int, *, case_seed: int | None = None,
     env: Mapping[str, str] | None = None, sources: Sequence[Path] | None = None, timeout: float = 300,
     arguments: Sequence[str] = (), top: str = CHIP_TOP, visible: Sequence[tuple[str, str]] = (),
+    coverage: bool = False,
 ) -> Results:  # fmt: skip
     """Runs the bench ``module`` on a chip with the AXI checkers in force, on what ``write_case`` has left.
     ``sources``: other files, whose top module is ``top``; ``arguments`` (``+name=value``) go to the
-    simulation; ``visible`` as in ``build_cocotb``. Raises BenchFailed."""
-    build = build_cocotb(sources or checked_chip_sources(chip), top, assertions=True, visible=visible)
+    simulation; ``visible`` and ``coverage`` as in ``build_cocotb``. Raises BenchFailed."""
+    build = build_cocotb(
+        sources or checked_chip_sources(chip), top, assertions=True, visible=visible, coverage=coverage
+    )
     settings = {
         CONFIG_VARIABLE: json.dumps(asdict(chip)),
         CASE_VARIABLE: name,
