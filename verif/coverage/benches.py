@@ -38,17 +38,20 @@ Start = Callable[[Path, int], object]
 """Runs a bench in a folder with a seed, and leaves COVERAGE_FILE there. Raises BenchFailed."""
 
 
-def benches_of(names: Sequence[str]) -> list[tuple[str, bool, Start]]:
-    """The benches of the blocks called so, and of chips: the name of each, whether it is one of a chip, and
-    how it is run."""
+def benches_of(names: Sequence[str], each: int) -> list[tuple[str, bool, Start]]:
+    """The benches of the blocks called so, in their first ``each`` configurations, and of chips: the name of
+    each, whether it is one of a chip, and how it is run."""
 
     def start(unit: Unit, bench: str) -> Start:
         return lambda room, seed: run_block(unit.block, unit.config, room, seed, bench=bench, coverage=True)
 
-    found: list[tuple[str, bool, Start]] = [
-        (f"{unit.block} {unit.label}: {bench}", False, start(unit, bench))
-        for unit in UNITS if unit.block in names for bench in unit.benches
-    ]  # fmt: skip
+    found: list[tuple[str, bool, Start]] = []
+    for block in BLOCKS:
+        units = [unit for unit in UNITS if unit.block == block and block in names][:each]
+        found += [
+            (f"{block} {unit.label}: {bench}", False, start(unit, bench))
+            for unit in units for bench in unit.benches
+        ]  # fmt: skip
     if CHIP in names:
         found += [(bench.name, True, bench.run) for bench in CHIP_BENCHES]
     return found
@@ -69,10 +72,10 @@ def crosses_of(files: Sequence[Path]) -> Crosses:
     return Crosses(hits)
 
 
-def run_benches(blocks: Sequence[str], folder: Path, seed: int, waivers: Path | None) -> int:
+def run_benches(blocks: Sequence[str], each: int, folder: Path, seed: int, waivers: Path | None) -> int:
     """Runs the benches and writes the report. Returns 0. Raises InputError, and BenchFailed for a bench that
     fails."""
-    benches = benches_of(blocks)
+    benches = benches_of(blocks, each)
     with Collector(waivers) as collector, tempfile.TemporaryDirectory() as rooms:
         functional: list[Path] = []
         for number, (name, is_chip, start) in enumerate(benches):
@@ -101,17 +104,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m kestrel.verif.coverage.benches", description=__doc__)
     parser.add_argument("folder", type=Path, help="for coverage.json and coverage.html")
     parser.add_argument("--blocks", default=",".join(NAMES), help=f"with commas; {CHIP}: benches of chips")
+    parser.add_argument("--each", type=int, default=9, help="configurations of a block, at most")
     parser.add_argument("--waivers", type=Path, help="as for kestrel regress --coverage; of all, those kept")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("KESTREL_SEED", "1")))
     options = parser.parse_args(arguments)
     blocks = options.blocks.split(",")
+    if options.each < 1:
+        print(f"--each {options.each}; allowed: 1 or more", file=sys.stderr)
+        return 2
     if unknown := [block for block in blocks if block not in NAMES]:
         print(f"block {unknown[0]!r}; allowed: {', '.join(NAMES)}", file=sys.stderr)
         return 2
     options.folder.mkdir(parents=True, exist_ok=True)
     try:
         waivers = options.waivers or (WAIVERS if set(blocks) == set(NAMES) else None)
-        return run_benches(blocks, options.folder, options.seed, waivers)
+        return run_benches(blocks, options.each, options.folder, options.seed, waivers)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
