@@ -85,8 +85,9 @@ class Run:
             await chip.write("irq_enable", done=1, error=1)
             await chip.send(picture)
             await chip.write("control", start=1)
-            if await chip.interrupt() != BY_NAME["irq_status"].pack(done=1):
-                raise fail(f"a descriptor ended with {await chip.errors()}")
+            status = BY_NAME["irq_status"].unpack(await chip.interrupt())
+            if status["error"] or not status["done"]:
+                raise fail(f"a descriptor ended with {status}, {await chip.errors()}")
             beats = await chip.packet()
             found = bytes(b for b, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
             constants = descriptor_constants(NETWORK_SEED, [EXPECTED])

@@ -12,7 +12,7 @@ from kestrel.verif.regress.results import sources_hash
 from kestrel.verif.soak.pieces import Done, Kind, Piece, pieces, run_piece
 from kestrel.verif.soak.results import append_result, check_same, read_results, totals
 
-CONFIGS = 12
+CONFIGS = 10
 
 FAILURES = 100
 """Pieces that may fail before a run is ended: something is wrong with all of them."""
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             append_result(options.results, done)
             results.append(done)
             if done.message:
-                print(f"FAILED {piece}: {done.message.splitlines()[-1]}", file=sys.stderr, flush=True)
+                print(f"FAILED {piece}: {done.headline}", file=sys.stderr, flush=True)
                 if sum(bool(done.message) for done in results) >= FAILURES:
                     break
     except InputError as error:

@@ -2,6 +2,7 @@
 number of a configuration and its own number."""
 
 import json
+import re
 import tempfile
 import time
 import traceback
@@ -70,6 +71,13 @@ class Done:
     message: str = ""
     seconds: float = 0.0
 
+    @property
+    def headline(self) -> str:
+        """The line of the message that says what was wrong: the last error in it, or else its first line."""
+        lines = [line.strip() for line in self.message.splitlines() if line.strip()] or [""]
+        wrong = [line for line in lines if re.match(r"[\w.]*Error\b", line)]
+        return wrong[-1] if wrong else lines[0]
+
     def line(self) -> str:
         """As a line of the results."""
         return json.dumps(asdict(self)) + "\n"
@@ -112,7 +120,7 @@ def _run_frame(piece: Piece, seed: int, sources: str) -> Done:
 def _run_chip(piece: Piece, seed: int, sources: str) -> Done:
     chip = drawn_chip(seed, piece.config)
     own = zlib.crc32(f"{seed} {piece}".encode())
-    cases = ["tiny", "tiny", "tiny", "rows", "pooled"] + ["graph"] * chip.engine.residual
+    cases = ["tiny"] * 8 + ["rows", "pooled"] + ["graph"] * chip.engine.residual
     name = Random(own).choice(cases)
     with tempfile.TemporaryDirectory(prefix="kestrel-soak-") as folder:
         write_case(chip, name, own, Path(folder))
