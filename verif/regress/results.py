@@ -97,12 +97,19 @@ class Store:
         return found
 
     def append(self, result: Result) -> None:
-        with self.path.open("ab+") as file:
+        """Adds a line. On a full disk the file stays as it was; raises OSError."""
+        with self.path.open("ab+", buffering=0) as file:
             end = file.seek(0, 2)
             if end:
                 file.seek(end - 1)
             torn = end > 0 and file.read(1) != b"\n"
-            file.write(b"\n" * torn + json.dumps(asdict(result)).encode() + b"\n")
+            left = b"\n" * torn + json.dumps(asdict(result)).encode() + b"\n"
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(end)
+                raise
 
 
 def _read(line: str) -> Result | None:
