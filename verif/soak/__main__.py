@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kestrel.hw.spec.errors import InputError
-from kestrel.verif.regress.results import sources_hash
+from kestrel.verif.build.sources import sources_hash
 from kestrel.verif.soak.pieces import Done, Kind, Piece, pieces, run_piece
 from kestrel.verif.soak.results import append_result, check_same, read_results, totals
 

@@ -18,13 +18,14 @@ from kestrel.sw.common.kinds import COVERAGE, COVERAGE_PAGE, file_kind
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.build.sources import sources_hash
 from kestrel.verif.faults.child import Disturbance, start
 from kestrel.verif.regress import run as library
 from kestrel.verif.regress.cases import all_cases, kinds_of, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.graphs import GRAPH_KINDS
 from kestrel.verif.regress.junit import junit_xml
-from kestrel.verif.regress.results import Result, Store, sources_hash
+from kestrel.verif.regress.results import Result, Store
 from kestrel.verif.regress.run import run_cases
 
 FEW = ["regress", "--configs", "nano", "--seeds", "2", "--jobs", "1", "--filter", "/stack"]
