@@ -68,13 +68,6 @@ class TableWatch(wiring.Component):
         is_record = (address < base) & (address[RECORD_BITS:] != 0)
         is_visit = (address >= base) & (address[RECORD_BITS:] != 0)
 
-        def judged(name: str, looked: Value, wrong: Value) -> Value:
-            """Whether a word that is looked at is wrong, a cycle later: its memory is slow, and from
-            here the way leads into the reset of most registers of the chip."""
-            looks, is_wrong = Signal(name=f"{name}_looked"), Signal(name=f"{name}_wrong", reset_less=True)
-            m.d.sync += [looks.eq(read & looked), is_wrong.eq(wrong)]
-            return looks & is_wrong
-
         def at(fields: tuple[Field, ...], *names: str) -> Value:
             """The word read is one of a record that holds these fields."""
             words = sorted({_field(fields, name).word for name in names})
@@ -106,10 +99,10 @@ class TableWatch(wiring.Component):
         layer = bits(VISIT_FIELDS, "layer")
         no_layer = (bits(VISIT_FIELDS, "kind") != KIND_END) & ((layer == 0) | (layer >= base[RECORD_BITS:]))
         inconsistent = [
-            judged("base", is_base, misplaced),
-            judged("size", of_size, no_size),
-            judged("layer", names_layer, no_layer),
-            judged("address", self.words != 0, address >= self.words),
+            is_base & misplaced,
+            of_size & no_size,
+            names_layer & no_layer,
+            (self.words != 0) & (address >= self.words),
         ]
         read_part = taken("read_part", at(LAYER_FIELDS, "read_part"), bits(LAYER_FIELDS, "read_part"))
         of_read = at(LAYER_FIELDS, "read_base", "read_end")
@@ -121,17 +114,17 @@ class TableWatch(wiring.Component):
             has_shortcut = taken("has_shortcut", of_kind, kind != SHORTCUT_NONE)
             shortcut_part = taken("shortcut_part", of_kind, bits(fields, "shortcut_part"))
             inconsistent += [
-                judged("shortcut", of_kind, kind > SHORTCUT_PROJECTION),
-                judged("shortcut_width", has_shortcut & at(fields, "shortcut_width"),
-                       empty_or_wide(bits(fields, "shortcut_width"))),
-            ]  # fmt: skip
+                of_kind & (kind > SHORTCUT_PROJECTION),
+                has_shortcut & at(fields, "shortcut_width") & empty_or_wide(bits(fields, "shortcut_width")),
+            ]
             of_shortcut = has_shortcut & at(fields, "shortcut_base", "shortcut_end")
             edge, part = edge | of_shortcut, Mux(of_shortcut, shortcut_part, part)
         first, second = config.feature_words
-        m.d.comb += [
-            self.inconsistent.eq(Cat(inconsistent).any()),
-            self.exceeded.eq(
-                judged("first", edge & ~part, word > first) | judged("second", edge & part, word > second)
-            ),
+        beyond = (edge & ~part & (word > first)) | (edge & part & (word > second))
+        # Few gates behind the comparisons, as the word comes late from its memory; and held for a cycle, as
+        # from here the way leads into the reset of most registers of the chip.
+        m.d.sync += [
+            self.inconsistent.eq(read & Cat(inconsistent).any()),
+            self.exceeded.eq(read & beyond),
         ]
         return m
