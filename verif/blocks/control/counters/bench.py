@@ -81,3 +81,26 @@ async def frames(dut):
                 yield idle(source)
 
     await lockstep(Block(dut), Counters(), rows())
+
+
+@cocotb.test()
+async def every_record(dut):
+    """All of them in one frame and read behind it; none of them is left by the next frame, or by a reset."""
+    source = rng("records")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        numbers = list(range(1 << RECORD_BITS))
+        yield idle(source, rst=1)
+        for last in ("frame", "reset"):
+            source.shuffle(numbers)
+            yield from frame(source, numbers, stop=0)
+            yield from (idle(source) for _ in range(4))
+            yield from (idle(source, addr=addr) for addr in range(1 << RECORD_BITS))
+            if last == "reset":
+                yield idle(source, rst=1)
+            else:
+                yield from frame(source, numbers[:1], stop=0)
+            yield from (idle(source) for _ in range(4))
+            yield from (idle(source, addr=addr) for addr in range(1 << RECORD_BITS))
+
+    await lockstep(Block(dut), Counters(), rows())
