@@ -89,6 +89,8 @@ nightly: regress | build ## the nightly set and its siblings: slow tests, mutant
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m regress
 	$(BIN)/python -m kestrel.verif.coverage.benches build/coverage-benches
 	$(BIN)/python -m kestrel.verif.fuzz build/bad-files.jsonl --count 1000000 --seed $$(date +%Y%m%d)
+	day=$$(date +%Y%m%d); $(BIN)/python -m kestrel.verif.soak build/soak-$$day.jsonl --seed $$day \
+	    --values 1000000000 --disturbed 10000
 	$(BIN)/python bench/software_faults.py
 	$(BIN)/python -m kestrel.verif.mutants.netlists build/mutants.jsonl --count 2000 --seed $$(date +%Y%m%d)
 	$(BIN)/python -m kestrel.verif.mutants build/source-mutants.jsonl --count 20 --seed $$(date +%Y%m%d) --frames

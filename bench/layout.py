@@ -1,7 +1,10 @@
-"""A kernel unit, or the int8 dot product that is its yardstick, in standard cells with wires.
+"""A kernel unit, the int8 dot product that is its yardstick, or another block, in standard cells with wires.
 
     python bench/layout.py [--activation-bits 8] [--mask-bits 3] [--density 0.65]
     python bench/layout.py --unit dot_product
+    python bench/layout.py --source peer_mac.v
+
+With --source it is any other block, a Verilog file with one module of the file's name.
 
 qflow takes the unit's Verilog to a layout of its 0.35 um cells (``verif/physical/layout.py`` says what must
 be installed). Prints and writes as JSON: cells, die, density, length of wires, vias, clock rate with and
@@ -39,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--unit", choices=(KERNEL_UNIT, DOT_PRODUCT), default=KERNEL_UNIT)
+    add("--source", type=Path, help="Verilog of another block, instead of --unit")
     add("--activation-bits", type=int, default=8, help="of a kernel unit")
     add("--mask-bits", type=int, default=3, help="of a kernel unit's widest masks")
     add("--density", type=float, default=0.65, help="share of the rows' area that cells take")
@@ -50,16 +54,23 @@ def main() -> int:
     if not 0.1 <= arguments.density <= 1:
         parser.error(f"--density {arguments.density}; allowed: 0.1..1")
     bits, masks = arguments.activation_bits, arguments.mask_bits
-    kernel = arguments.unit == KERNEL_UNIT
+    source: Path | None = arguments.source
+    if source is not None and arguments.unit != parser.get_default("unit"):
+        parser.error(f"--unit {arguments.unit} and --source {source}; allowed: one of the two")
+    kernel = source is None and arguments.unit == KERNEL_UNIT
     given = {name: getattr(arguments, name) for name in ("activation_bits", "mask_bits")}
     if not kernel and any(value != parser.get_default(name) for name, value in given.items()):
-        parser.error(f"--unit {arguments.unit}: --activation-bits and --mask-bits are a kernel unit's")
-    folder = WORK / (f"a{bits}-m{masks}" if kernel else arguments.unit)
+        parser.error("--activation-bits and --mask-bits are a kernel unit's")
+    unit = arguments.unit if source is None else source.stem
+    folder = WORK / (f"a{bits}-m{masks}" if kernel else unit)
     try:
-        found = lay_out(source_of(arguments.unit, bits, masks, folder), folder, arguments.density)
+        verilog = source_of(unit, bits, masks, folder) if source is None else source
+        found = lay_out(verilog, folder, arguments.density)
     except (InputError, LayoutError) as error:
         parser.error(str(error))
-    report = {"bench": "layout", "technology": TECHNOLOGY, "unit": arguments.unit,
+    except OSError as error:
+        parser.error(f"{source or folder}: {error.strerror}")
+    report = {"bench": "layout", "technology": TECHNOLOGY, "unit": unit,
               **(given if kernel else {}), "density": found.density, **asdict(found)}
     print(json.dumps(report, indent=2))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from kestrel.sw.common.files import atomic_write
 from kestrel.verif.build.verilator import BenchFailed
 from kestrel.verif.cases.rom_image import read_rom, write_rom
-from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.case import ROM_WORDS, run_chip, write_case
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
 WORK = Path("build/bench/robustness")
@@ -66,7 +66,7 @@ def measure(seeds: int, turns: int, first: int, output: Path) -> dict[str, objec
         try:
             run_chip(
                 CHIPS[name], "kestrel.verif.chip.robustness_bench", workdir, "tiny", seed,
-                env={TURNS_VARIABLE: str(turns)},
+                env={TURNS_VARIABLE: str(turns)}, visible=ROM_WORDS,
             )  # fmt: skip
             counts += Counter(json.loads((workdir / COUNTS_FILE).read_text(encoding="ascii")))
             rom = flip(CHIPS[name], workdir, seed)

@@ -7,6 +7,8 @@ if anything did not hold.
 
     .venv/bin/python bench/software_faults.py                    # some 600 kills and 200 other faults
     .venv/bin/python bench/software_faults.py --kills 4 --others 2 --commands compress,export
+    mount -t tmpfs -o size=64m tmpfs disk
+    .venv/bin/python bench/software_faults.py --disk disk        # fills it as well
 """
 
 import argparse
@@ -97,10 +99,14 @@ CASES = (
     Case("regress", "regress -o results --configs nano --seeds 1 --filter stack --jobs 1", ("results",),
          grows=frozenset(("results",)), share=0.15),
     Case("simulate", f"simulate n.safetensors photo.png --config nano {SMALL} --waves out.fst",
-         ("out.fst",), share=0.15),
+         ("out.fst", "out.gtkw", "out.sucl"), share=0.15),
 )  # fmt: skip
 SIMULATED = ("regress", "simulate")
 """Those that build a simulator, which takes a minute the first time."""
+
+
+DISK_MAX = 1 << 30
+"""Bytes of a disk that may be filled: nobody's own."""
 
 
 def make_world(folder: Path, notes: Path) -> None:
@@ -127,15 +133,17 @@ def import_all() -> None:
         importlib.import_module(name)
 
 
-def try_case(case: Case, world: Path, room: Path, options: argparse.Namespace) -> dict[str, Any]:
+def try_case(case: Case, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All faults of a case, and their counts."""
     begun = time.monotonic()
-    trial = Trial(case, run, world, room, options.seed)
+    room = options.disk or folder
+    trial = Trial(case, run, folder / "world", room / "room", options.seed, folder / "notes")
     kills, others = (max(1, round(n * case.share)) for n in (options.kills, options.others))
     trial.run(Kind.TIME, kills // 2)
     trial.run(Kind.CHANGE, kills - kills // 2)
-    for kind in (Kind.DISK, Kind.READ, Kind.TWO):
+    for kind in (Kind.DISK, *([Kind.FULL] if options.disk else []), Kind.READ, Kind.TWO):
         trial.run(kind, others)
+    shutil.rmtree(room / "room")
     report = trial.report
     return {
         "command": case.name, "seed": options.seed, "runs": dict(report.runs), "ended": dict(report.ended),
@@ -151,12 +159,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=36, help="of a quick command")
     parser.add_argument("--others", type=int, default=4, help="of a quick command, of each other kind")
     parser.add_argument("--commands", help="names, with commas; all but those with a simulator otherwise")
+    parser.add_argument("--disk", type=Path, help="folder on a small disk, which is filled as well")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("KESTREL_SEED", "1")))
     options = parser.parse_args(arguments)
     names = [case.name for case in CASES]
     wanted = options.commands.split(",") if options.commands else [n for n in names if n not in SIMULATED]
     if unknown := [name for name in wanted if name not in names]:
         print(f"command {unknown[0]!r}; allowed: {', '.join(names)}", file=sys.stderr)
+        return 2
+    if options.disk and shutil.disk_usage(options.disk).total > DISK_MAX:
+        print(f"disk {options.disk}: {shutil.disk_usage(options.disk).total:,} bytes; allowed: a file system "
+              f"of its own of at most {DISK_MAX:,}", file=sys.stderr)
         return 2
     import_all()
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         make_world(Path(folder, "world"), Path(folder, "notes"))
         for case in CASES:
             if case.name in wanted and case.name not in done:
-                line = json.dumps(try_case(case, Path(folder, "world"), Path(folder, "room"), options))
+                line = json.dumps(try_case(case, Path(folder), options))
                 with options.output.open("a", encoding="utf-8") as results:
                     results.write(line + "\n")
                 print(line, flush=True)

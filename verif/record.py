@@ -1,9 +1,9 @@
 """``python -m kestrel.verif.record ENTRY RESULTS docs/verification.json``: writes the figures of a run there.
 
-ENTRY is mutants, source_mutants, proofs, soak, bad_files or software_faults; RESULTS is what the tool of that
-name has written: kestrel.verif.mutants.netlists, kestrel.verif.mutants, kestrel.verif.proofs --json,
-kestrel regress, kestrel.verif.fuzz, bench/software_faults.py. The other entries of the file stay; coverage
-has a tool of its own.
+ENTRY is mutants, source_mutants, proofs, frames, soak, bad_files or software_faults; RESULTS is what the tool
+of that name has written: kestrel.verif.mutants.netlists, kestrel.verif.mutants, kestrel.verif.proofs --json,
+kestrel regress, kestrel.verif.soak, kestrel.verif.fuzz, bench/software_faults.py. The other entries of the
+file stay; coverage has a tool of its own.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from kestrel.verif.coverage.figures import read_object, write_entry
 from kestrel.verif.mutants import equivalent
 from kestrel.verif.mutants.netlists import argued
 from kestrel.verif.mutants.outcome import FOUND, Outcome
+from kestrel.verif.soak.results import read_results, totals
 
 
 def mutants(path: Path) -> dict[str, Any]:
@@ -84,6 +85,14 @@ def proofs(path: Path) -> dict[str, Any]:
 
 
 def soak(path: Path) -> dict[str, Any]:
+    """Of frames and disturbances on engines and chips drawn at random."""
+    found = totals(read_results(path))
+    if not found["kinds"]:
+        raise InputError(f"{path}: no results; allowed: at least one")
+    return found
+
+
+def frames(path: Path) -> dict[str, Any]:
     """Of the frames of the nightly set. Of a case that ran twice the last result counts."""
     last = {(line["config"], line["kind"], line["seed"]): line for line in _lines(path)}
     results = list(last.values())
@@ -120,7 +129,7 @@ def software_faults(path: Path) -> dict[str, Any]:
 
 
 ENTRIES: dict[str, Callable[[Path], dict[str, Any]]] = {
-    "mutants": mutants, "source_mutants": source_mutants, "proofs": proofs, "soak": soak,
+    "mutants": mutants, "source_mutants": source_mutants, "proofs": proofs, "frames": frames, "soak": soak,
     "bad_files": bad_files, "software_faults": software_faults,
 }  # fmt: skip
 

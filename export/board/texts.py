@@ -84,7 +84,6 @@ _MAKEFILE = Template("""\
 
 SEED ?= 1
 ROUTER ?= router2
-FREQUENCY ?= $mhz
 PYTHON ?= python3
 
 .DELETE_ON_ERROR:
@@ -97,7 +96,7 @@ $top.json: synthesis.ys $verilog $images
 
 $top.config: $top.json $top.lpf
 \t$$(PYTHON) tools.py nextpnr-ecp5 --$part --package $package --speed $speed --json $top.json \\
-\t    --lpf $top.lpf --textcfg $$@ --report timing.json --freq $$(FREQUENCY) --seed $$(SEED) \\
+\t    --lpf $top.lpf --textcfg $$@ --report timing.json --freq $mhz --seed $$(SEED) \\
 \t    --router $$(ROUTER) --timing-allow-fail >routing.log 2>&1
 
 $top.bit: $top.config

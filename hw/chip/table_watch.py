@@ -1,8 +1,6 @@
 """Table watch: looks at the schedule table's words as they are read, for what cannot be."""
 
-from collections.abc import Callable
-
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -61,82 +59,72 @@ class TableWatch(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, word = self.config, self.data
-
-        def bits(fields: tuple[Field, ...], name: str) -> Value:
-            place = _field(fields, name)
-            return word[place.lsb : place.lsb + place.width]
-
         read = Signal()
         address = Signal.like(self.addr, reset_less=True)
         base = Signal.like(self.addr)  # of the visits; before it is known everything counts as a visit
         m.d.sync += read.eq(self.en & self.frame)
         with m.If(self.en):
             m.d.sync += address.eq(self.addr)
-
-        visit_bits = bits_for(visit_words(config) - 1)
-        of_record = address[:RECORD_BITS]
         is_record = (address < base) & (address[RECORD_BITS:] != 0)
         is_visit = (address >= base) & (address[RECORD_BITS:] != 0)
-        read_part = Signal()
-        wrong = Signal()
-        beyond = Signal()
-        with m.If(address == _field(HEADER_FIELDS, "visits_base").word):
-            visits = bits(HEADER_FIELDS, "visits_base")
-            m.d.comb += wrong.eq(
-                (visits[:RECORD_BITS] != 0) | (visits < 2 * RECORD_WORDS) | (visits >= config.table_words)
-            )
-            with m.If(read):
-                m.d.sync += base.eq(visits)
-        with m.If(is_record):
-            height, width = bits(LAYER_FIELDS, "height"), bits(LAYER_FIELDS, "width")
-            with m.Switch(of_record):
-                with m.Case(_field(LAYER_FIELDS, "height").word):
-                    m.d.comb += wrong.eq((height == 0) | (width == 0) | (width > config.max_width))
-                with m.Case(_field(LAYER_FIELDS, "read_part").word):
-                    with m.If(read):
-                        m.d.sync += read_part.eq(bits(LAYER_FIELDS, "read_part"))
-                for part, name in ((read_part, "read"), (~read_part, "write")):
-                    with m.Case(*self._edges(LAYER_FIELDS, name)):
-                        m.d.comb += beyond.eq(word > self._size(part))
-                if config.residual:
-                    self._watch_shortcut(m, bits, read, wrong, beyond)
-        with m.If(is_visit & (address[:visit_bits] == _field(VISIT_FIELDS, "layer").word)):
-            layer = bits(VISIT_FIELDS, "layer")
-            ends = bits(VISIT_FIELDS, "kind") == KIND_END
-            m.d.comb += wrong.eq(~ends & ((layer == 0) | (layer >= base[RECORD_BITS:])))
-        runs_on = (self.words != 0) & (address >= self.words)
-        # Held for a cycle: from here the way leads into the reset of most registers of the chip.
+
+        def at(fields: tuple[Field, ...], *names: str) -> Value:
+            """The word read is one of a record that holds these fields."""
+            words = sorted({_field(fields, name).word for name in names})
+            return is_record & Cat(address[:RECORD_BITS] == number for number in words).any()
+
+        def taken(name: str, looked: Value, value: Value) -> Signal:
+            """Kept for the words that follow."""
+            kept = Signal.like(value, name=name)
+            with m.If(read & looked):
+                m.d.sync += kept.eq(value)
+            return kept
+
+        def bits(fields: tuple[Field, ...], name: str) -> Value:
+            place = _field(fields, name)
+            return word[place.lsb : place.lsb + place.width]
+
+        def empty_or_wide(width: Value) -> Value:
+            return (width == 0) | (width > config.max_width)
+
+        visits = bits(HEADER_FIELDS, "visits_base")
+        is_base = address == _field(HEADER_FIELDS, "visits_base").word
+        with m.If(read & is_base):
+            m.d.sync += base.eq(visits)
+        misplaced = (visits[:RECORD_BITS] != 0) | (visits < 2 * RECORD_WORDS) | (visits >= config.table_words)
+        of_size = at(LAYER_FIELDS, "height", "width")
+        no_size = (bits(LAYER_FIELDS, "height") == 0) | empty_or_wide(bits(LAYER_FIELDS, "width"))
+        visit_bits = bits_for(visit_words(config) - 1)
+        names_layer = is_visit & (address[:visit_bits] == _field(VISIT_FIELDS, "layer").word)
+        layer = bits(VISIT_FIELDS, "layer")
+        no_layer = (bits(VISIT_FIELDS, "kind") != KIND_END) & ((layer == 0) | (layer >= base[RECORD_BITS:]))
+        inconsistent = [
+            is_base & misplaced,
+            of_size & no_size,
+            names_layer & no_layer,
+            (self.words != 0) & (address >= self.words),
+        ]
+        read_part = taken("read_part", at(LAYER_FIELDS, "read_part"), bits(LAYER_FIELDS, "read_part"))
+        of_read = at(LAYER_FIELDS, "read_base", "read_end")
+        of_write = at(LAYER_FIELDS, "write_base", "write_end")
+        edge, part = of_read | of_write, read_part ^ of_write
+        if config.residual:
+            fields = RESIDUAL_LAYER_FIELDS
+            of_kind, kind = at(fields, "shortcut"), bits(fields, "shortcut")
+            has_shortcut = taken("has_shortcut", of_kind, kind != SHORTCUT_NONE)
+            shortcut_part = taken("shortcut_part", of_kind, bits(fields, "shortcut_part"))
+            inconsistent += [
+                of_kind & (kind > SHORTCUT_PROJECTION),
+                has_shortcut & at(fields, "shortcut_width") & empty_or_wide(bits(fields, "shortcut_width")),
+            ]
+            of_shortcut = has_shortcut & at(fields, "shortcut_base", "shortcut_end")
+            edge, part = edge | of_shortcut, Mux(of_shortcut, shortcut_part, part)
+        first, second = config.feature_words
+        beyond = (edge & ~part & (word > first)) | (edge & part & (word > second))
+        # Few gates behind the comparisons, as the word comes late from its memory; and held for a cycle, as
+        # from here the way leads into the reset of most registers of the chip.
         m.d.sync += [
-            self.inconsistent.eq(read & (wrong | runs_on)),
+            self.inconsistent.eq(read & Cat(inconsistent).any()),
             self.exceeded.eq(read & beyond),
         ]
         return m
-
-    def _size(self, part: Value) -> Value:
-        """Words of a bank of a part of the feature memory."""
-        first, second = self.config.feature_words
-        return Mux(part, Const(second, TABLE_WORD_BITS), Const(first, TABLE_WORD_BITS))
-
-    @staticmethod
-    def _edges(fields: tuple[Field, ...], region: str) -> tuple[int, int]:
-        """The words of a layer record that say where a region begins and ends."""
-        return _field(fields, f"{region}_base").word, _field(fields, f"{region}_end").word
-
-    def _watch_shortcut(
-        self, m: Module, bits: Callable[[tuple[Field, ...], str], Value], read: Signal, wrong: Signal,
-        beyond: Signal,
-    ) -> None:  # fmt: skip
-        """Within the switch over a record's words: those that say where a shortcut's map lies. Its kind and
-        part come first."""
-        fields = RESIDUAL_LAYER_FIELDS
-        has_shortcut, part = Signal(), Signal(name="shortcut_part")
-        with m.Case(_field(fields, "shortcut").word):
-            kind = bits(fields, "shortcut")
-            m.d.comb += wrong.eq(kind > SHORTCUT_PROJECTION)
-            with m.If(read):
-                m.d.sync += [has_shortcut.eq(kind != SHORTCUT_NONE), part.eq(bits(fields, "shortcut_part"))]
-        with m.Case(*self._edges(fields, "shortcut")):
-            m.d.comb += beyond.eq(has_shortcut & (self.data > self._size(part)))
-        with m.Case(_field(fields, "shortcut_width").word):
-            width = bits(fields, "shortcut_width")
-            m.d.comb += wrong.eq(has_shortcut & ((width == 0) | (width > self.config.max_width)))

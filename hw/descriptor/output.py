@@ -1,6 +1,6 @@
 """The descriptor unit's output: a vector as bytes, as bits, or as it is."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -77,6 +77,7 @@ class DescriptorOutput(wiring.Component):
             }
         )
         self._index = Signal(index, name="index")
+        self._sum = Signal(signed(DESCRIPTOR_WORD_BITS + 1), name="sum")
         self._above = Signal(DESCRIPTOR_RECIPROCAL_BITS, name="above", reset_less=True)  # less ``low``
         self._held = Signal(DESCRIPTOR_WORD_BITS, name="held", reset_less=True)  # to be sent, next byte low
         self._part = Signal(2, name="part")  # byte of a sum
@@ -91,6 +92,7 @@ class DescriptorOutput(wiring.Component):
             self.tdata.eq(self._held[:BYTE]),
             self.done.eq(self.tvalid & self.tready & self.tlast),
         ]
+        self._add(m)
         with m.FSM():
             with m.State("REST"), m.If(self.go):
                 m.d.sync += [self._index.eq(0), self._part.eq(0)]
@@ -112,23 +114,30 @@ class DescriptorOutput(wiring.Component):
                 self._after_byte(m)
         return m
 
+    def _add(self, m: Module) -> None:
+        """One addition makes both what is multiplied and what is compared, as the element comes late from its
+        memory: its value and -low, or its value and -threshold - 1, which is negative unless the value is
+        above the threshold. Of a negative element the inverted magnitude is added, and the 1 that this lacks
+        as a carry from a lower place.
+        """
+        sign = self.element.sign
+        magnitude = self.element.magnitude[:DESCRIPTOR_FRACTION]
+        value = Cat(sign, magnitude ^ sign.replicate(DESCRIPTOR_FRACTION), sign).as_signed()
+        minus = Mux(self.kind == DESCRIPTOR_OUTPUT_BITS, ~self.rom_data.as_signed(), -self.low)
+        total = Signal(signed(DESCRIPTOR_WORD_BITS + 2))
+        m.d.comb += [total.eq(value + Cat(sign, minus).as_signed()), self._sum.eq(total >> 1)]
+
     def _take(self, m: Module) -> None:
         """The element arrives: less ``low`` it is multiplied, or it is compared, or sent as it is."""
-        value = Signal(signed(DESCRIPTOR_FRACTION + 1))
-        difference = Signal(signed(LOW_BITS + 1))
-        unsigned = self.element.magnitude[:DESCRIPTOR_FRACTION]
-        m.d.comb += [
-            value.eq(Mux(self.element.sign, -unsigned, unsigned)),
-            difference.eq(value - self.low),
-        ]
         with m.Switch(self.kind):
             with m.Case(DESCRIPTOR_OUTPUT_BYTES):
-                m.d.sync += self._above.eq(Mux(difference < 0, 0, difference))
+                m.d.sync += self._above.eq(Mux(self._sum[-1], 0, self._sum))
                 m.next = "MULTIPLY"
             with m.Case(DESCRIPTOR_OUTPUT_BITS):
                 place = self._index[: (BYTE - 1).bit_length()]
-                one = value > self.rom_data.as_signed()
-                m.d.sync += self._held.eq(Mux(place == 0, 0, self._held) | (one << place))
+                with m.If(place == 0):
+                    m.d.sync += self._held.eq(0)
+                m.d.sync += self._held.bit_select(place, 1).eq(~self._sum[-1])
                 with m.If(self._ends | (place == BYTE - 1)):
                     self._offer(m, last=self._ends)
                 with m.Else():

@@ -58,8 +58,8 @@ def _ulx3s(name: str, device: str, part: str, fpga: str) -> BoardSpec:
         package="CABGA381",
         speed=6,
         crystal=25_000_000,
-        # 40 MHz: what was routed reaches more (docs/board.md).
-        pll=Pll(reference=5, feedback=8, output=15, phase=7),
+        # 50 MHz: what was routed reaches more (docs/board.md).
+        pll=Pll(reference=1, feedback=2, output=12, phase=5),
         # As in amaranth-boards. What the USB adapter sends comes in at M1.
         # L2 is GPIO0 of the ESP32, which must be high, or a reset of that chip restarts its boot loader.
         pins={

@@ -79,7 +79,7 @@ def load_config(text: str) -> EngineConfig:
     except (ValueError, RecursionError) as error:  # also for a number of too many digits
         raise InputError(f"{path}: not a TOML file ({error})") from None
     base = values.pop("base", "edge")
-    if base not in NAMED:
+    if not isinstance(base, str) or base not in NAMED:
         raise InputError(f"{path}: base = {base!r}; allowed: {', '.join(NAMED)}")
     values.setdefault("name", path.stem)
     if not isinstance(values["name"], str):

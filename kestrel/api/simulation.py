@@ -1,7 +1,8 @@
 """The proof in simulation: pictures are run through the engine or the chip, and through the reference."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +13,8 @@ from kestrel.hw.emit.verilog import CHIP_TOP, TOP
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.errors import InputError
-from kestrel.sw.common.files import check_output
+from kestrel.sw.common.files import atomic_write_apart, check_output
+from kestrel.sw.common.kinds import WAVES, file_kind
 from kestrel.sw.compress.calibrate import Progress, silent
 from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.pictures.images import resize
@@ -25,7 +27,7 @@ from kestrel.verif.build.shown import builds_shown
 from kestrel.verif.simulate.chip import ChipReport, ChipSimulation
 from kestrel.verif.simulate.descriptor import KINDS, DescriptorReport, DescriptorSimulation
 from kestrel.verif.simulate.engine import FrameReport, Simulation
-from kestrel.verif.simulate.frame import Pauses, Waves
+from kestrel.verif.simulate.frame import Pauses, SimulationError, Waves
 from kestrel.verif.simulate.wave_views import write_views
 
 WAVES_SUFFIX = ".fst"
@@ -152,10 +154,11 @@ def simulate(
         simulation = Simulation(loaded, chosen, height, width, images=batch,
                                 waves=waves is not None)
     reports: list[FrameReport] = []
-    with progress("simulating", len(frames) * simulation.model.total) as advance:
+    total = len(frames) * simulation.model.total
+    with progress("simulating", total) as advance, _recorded(waves) as recorded:
         for number, (_, pixels) in enumerate(frames):
             reports.append(simulation.run(
-                pixels, pauses=_pauses(pauses, seed + number), waves=None if number else waves,
+                pixels, pauses=_pauses(pauses, seed + number), waves=None if number else recorded,
                 seed=seed + number, progress=advance,
             ))  # fmt: skip
     if waves is not None:
@@ -180,11 +183,12 @@ def simulate_chip(
     with builds_shown(progress):
         simulation = ChipSimulation(loaded, ChipConfig(chosen), height, width, batch, waves=waves is not None)
     reports: list[ChipReport] = []
-    with progress("simulating", len(frames) * simulation.model.total) as advance:
+    total = len(frames) * simulation.model.total
+    with progress("simulating", total) as advance, _recorded(waves) as recorded:
         for number, (_, pixels) in enumerate(frames):
             reports.append(simulation.run(
                 pixels, pauses=_pauses(pauses, seed + number), seed=seed + number,
-                waves=None if number else waves, progress=advance,
+                waves=None if number else recorded, progress=advance,
             ))  # fmt: skip
     if waves is not None:
         write_views(waves.file, chip_sources(simulation.chip), CHIP_TOP)
@@ -212,8 +216,8 @@ def simulate_descriptors(
     with builds_shown(progress):
         simulation = DescriptorSimulation(loaded, chosen, options, quantiser=quantiser, descriptor=descriptor,
                                           images=batch, waves=waves is not None)
-    with progress("simulating", None) as advance:
-        rows = tuple(_described(simulation, rgb, pauses, seed + number, None if number else waves, advance)
+    with progress("simulating", None) as advance, _recorded(waves) as recorded:
+        rows = tuple(_described(simulation, rgb, pauses, seed + number, None if number else recorded, advance)
                      for number, (_, rgb) in enumerate(found))
     if waves is not None:
         write_views(waves.file, chip_sources(simulation.chip), CHIP_TOP)
@@ -232,6 +236,25 @@ def _check_waves(waves: Waves | None) -> None:
     if waves.file.suffix != WAVES_SUFFIX:
         raise InputError(f"waves {waves.file}: suffix {waves.file.suffix!r}; allowed: {WAVES_SUFFIX}")
     check_output(waves.file)
+
+
+@contextmanager
+def _recorded(waves: Waves | None) -> Iterator[Waves | None]:
+    """The waveforms in another place, from where they come into their own when they are complete. Those of a
+    frame that the chip does not complete are what one looks at, and are kept as well."""
+    if waves is None:
+        yield None
+        return
+    failed: SimulationError | None = None
+    with atomic_write_apart(waves.file) as file:
+        try:
+            yield replace(waves, file=file)
+        except SimulationError as error:
+            if not file.is_file() or file_kind(file) != WAVES:
+                raise
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _described(simulation: DescriptorSimulation, rgb: np.ndarray, pauses: float, seed: int,

@@ -97,6 +97,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_write_apart(path: Path) -> Iterator[Path]:
+    """As ``atomic_write``, for writers that put files of their own beside theirs: what it yields lies alone
+    in a temporary folder, which is removed with all that is in it."""
+    path = Path(path)
+    check_output(path)
+    folder = beside(path)
+    try:
+        with _disk_errors(path, folder):
+            folder.mkdir()
+            yield folder / path.name
+            (folder / path.name).replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
 def atomic_directory(
     path: Path, origin: Origin, *, force: bool = False, later: Collection[str] = ()
 ) -> Iterator[Path]:

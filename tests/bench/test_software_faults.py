@@ -28,6 +28,12 @@ def test_a_sample_of_commands_holds(script, tmp_path, seed):
     assert script.main(["--commands", "fly"]) == 2
 
 
+def test_no_disk_is_filled_that_may_be_anybodys(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, "DISK_MAX", 1000)
+    assert script.main(["--disk", str(tmp_path)]) == 2
+    assert "allowed: a file system of its own of at most 1,000" in capsys.readouterr().err
+
+
 def test_every_command_that_writes_is_among_the_cases(script):
     wanted = {"compress", "retrain", "allocate", "export", "verilog", "plan", "describe", "whiten",
               "evaluate", "index add", "index remove", "index build", "index merge", "search",

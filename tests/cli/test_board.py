@@ -42,7 +42,7 @@ def test_build_says_what_it_takes(capsys, tmp_path):
     assert run(["board", "build", "embedded", "-o", str(tmp_path / "b"), *options]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["bitstream"] == "kestrel_ulx3s.bit"
-    assert found["clock_mhz"] == 40.0
-    assert found["pictures_per_second"] == pytest.approx(40e6 / found["cycles"])
+    assert found["clock_mhz"] == 50.0
+    assert found["pictures_per_second"] == pytest.approx(50e6 / found["cycles"])
     assert {resource["name"] for resource in found["resources"]} >= {"LUT4", "multipliers"}
     assert all((tmp_path / "b" / name.rpartition("/")[2]).is_file() for name in found["files"])

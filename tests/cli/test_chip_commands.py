@@ -23,7 +23,9 @@ from kestrel.sw.retrieval.describe.backends import network_digest
 from kestrel.sw.retrieval.describe.descriptor import Descriptors, DescriptorSettings, save_descriptors
 from kestrel.sw.retrieval.pooling.nip import NipSettings
 from kestrel.verif.build.rtl import build_engine
-from kestrel.verif.simulate.frame import Waves
+from kestrel.verif.faults.child import Disturbance, start
+from kestrel.verif.simulate.engine import Simulation
+from kestrel.verif.simulate.frame import SimulationError, Waves
 
 NETWORK = "vgg16/32:conv2_1"
 
@@ -215,6 +217,34 @@ def test_waves_end_before_they_are_too_large(folder, capsys):
         waves = Waves(folder / f"{limit}.fst", cycles=20_000, bytes=limit)
         kestrel.simulate("n.safetensors", "random:1", "nano", 32, waves=waves)
         assert 0.4 * limit < waves.file.stat().st_size <= 1.1 * limit
+
+
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(KeyboardInterrupt(), False), (SimulationError("x"), True)], ids=["stop", "error"]
+)
+def test_waves_appear_whole_or_not_at_all(failure, kept, folder, monkeypatch):
+    """Those of a frame that the engine did not complete are kept, as they tell why."""
+    (folder / "i.fst").write_bytes(b"before")
+    whole = Simulation.run
+
+    def fail(self, *arguments, **options):
+        whole(self, *arguments, **options)
+        assert (folder / "i.fst").read_bytes() == b"before"
+        raise failure
+
+    monkeypatch.setattr(Simulation, "run", fail)
+    with pytest.raises(type(failure)):
+        kestrel.simulate("n.safetensors", "random:1", "nano", 16, waves=Waves(folder / "i.fst", cycles=50))
+    assert file_kind(folder / "i.fst") == (WAVES if kept else "a text file")
+    assert not list(folder.glob(".i.*"))
+
+
+def test_waves_that_find_no_room_are_refused_in_one_line(folder, capsys):
+    arguments = [*SIMULATE, "--waves", "f.fst"]
+    ending = start(run, arguments, folder, folder / "notes", Disturbance(file_size=3000)).wait(100)
+    assert ending.code == 2
+    assert "the simulation cannot write its files (File too large)" in ending.message
+    assert not (folder / "f.fst").exists()
 
 
 def test_waves_of_a_chip(folder, capsys):

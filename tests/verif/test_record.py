@@ -8,6 +8,10 @@ from kestrel.verif.record import main
 
 MUTANT = {"file": "chip/crc.py", "line": 1, "kind": "constant", "old": "1", "new": "2", "seconds": 1.0}
 FRAME = {"config": "nano", "kind": "stack", "seed": 1, "passed": True, "values": 10, "cycles": 20}
+PIECE = {
+    "piece": "frame/0/3", "what": "large", "seed": 3, "sources": "a1", "values": 40, "cycles": 50,
+    "disturbed": 0, "counts": {}, "message": "", "seconds": 600,
+}  # fmt: skip
 BLOCK = {"target": "index", "seed": 3, "first": 0, "next": 50, "taken": 1, "refused": 48, "problems": 1}
 
 NETLIST = {
@@ -31,6 +35,15 @@ RUNS = {
          "survivors": [{k: MUTANT[k] for k in ("file", "line", "kind", "old", "new")}]},
     ),
     "soak": (
+        [PIECE, PIECE | {"piece": "frame/1/7", "message": "a value differs"},
+         PIECE | {"piece": "chip/0/0", "what": "tiny", "values": 0, "cycles": 0, "disturbed": 100,
+                  "counts": {"reset": 60, "abort": 40}}],
+        {"values_compared": 40, "frames": 1, "cycles": 50, "disturbed_frames": 100,
+         "disturbances": {"abort": 40, "reset": 60}, "configurations": {"frame": 2, "chip": 1},
+         "kinds": {"chip tiny": {"ran": 1, "failed": 0}, "frame large": {"ran": 2, "failed": 1}},
+         "failures": ["frame/1/7"], "seeds": [3], "hours": 0.5},
+    ),
+    "frames": (
         [FRAME | {"passed": False}, FRAME, FRAME | {"seed": 2}],
         {"frames": 2, "failures": 0, "values_compared": 20, "cycles": 40, "configs": ["nano"],
          "seeds": [1, 2]},
@@ -68,8 +81,10 @@ def test_figures_are_recorded(entry, tmp_path):
 def test_what_cannot_be_recorded_is_refused(tmp_path, capsys):
     into = tmp_path / "verification.json"
     results = tmp_path / "results"
-    for entry, text in (("proofs", '{"proved": [], "failed": {"axi": "x"}}'), ("soak", ""), ("soak", "{"),
-                        ("soak", '{"a": 1}'), ("proofs", "[]")):  # fmt: skip
+    for entry, text in (
+        ("proofs", '{"proved": [], "failed": {"axi": "x"}}'), ("soak", ""), ("frames", ""), ("frames", "{"),
+        ("soak", '{"a": 1}'), ("proofs", "[]"),
+    ):  # fmt: skip
         results.write_text(text)
         assert main([entry, str(results), str(into)]) == 2
         assert capsys.readouterr().err.count("\n") == 1

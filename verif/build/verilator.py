@@ -89,11 +89,11 @@ class Results:
 
 def build_cocotb(
     sources: Sequence[Path], top: str, optimise: int = 1, *, assertions: bool = False,
-    coverage: bool = False,
+    coverage: bool = False, visible: Sequence[tuple[str, str]] = (),
 ) -> Build:  # fmt: skip
     """Builds a model of module ``top`` for ``run_cocotb``. With ``assertions`` those of the sources are
     active, and the simulation ends at the first that fails. With ``coverage`` each run leaves
-    ``COVERAGE_FILE`` in its folder.
+    ``COVERAGE_FILE`` in its folder. ``visible``: modules and their variables that a bench may read and write.
 
     Raises InputError for a missing tool or source, and BuildError if Verilator or the compiler fails.
     """
@@ -101,6 +101,7 @@ def build_cocotb(
     main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     link = [f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"]
     ports = f'`verilator_config\npublic_flat_rw -module "{top}" -port "*"\n'
+    ports += "".join(f'public_flat_rw -module "{module}" -var "{name}"\n' for module, name in visible)
     if _WORD_OF_C.search(_texts(sources[-1:])[0]):
         ports += "lint_off -rule SYMRSVDWORD\n"
     options = ("--vpi", "--assert" if assertions else "--noassert")

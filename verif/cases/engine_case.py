@@ -71,8 +71,11 @@ def engine_case(name: str, config: EngineConfig, seed: int) -> EngineCase:
         shapes, mask_bits, height, width = residual_shapes(), (3, 1, 4, 2, 1, 2, 2), 23, 18
     else:
         raise ValueError(f"case {name!r}; allowed: tiny, pooled, wide, rows, graph")
-    bits, blocks = config.activation_bits, name == "graph"
-    network = random_network(rng, shapes, mask_bits, activation_bits=bits, name=name, blocks=blocks)
+    network = random_network(
+        rng, shapes, [min(bits, config.mask_bits_max) for bits in mask_bits], name=name,
+        activation_bits=config.activation_bits, blocks=(blocks := name == "graph"),
+        shortcut_shift_max=config.shortcut_shift_max, tables=config.scalar_tables,
+    )  # fmt: skip
     size = (IMAGE_CHANNELS if blocks else shapes[0].in_channels, height, width)
     pictures = rng.integers(0, 1 << PIXEL_BITS, size=(FRAMES, *size), dtype=np.uint8)
     inner = sorted(rng.choice(len(shapes) - 1, config.descriptor_maps - 1, replace=False).tolist())

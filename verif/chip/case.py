@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kestrel.export.descriptor_rom import encode_descriptor
+from kestrel.hw.common.place import PREFIX
 from kestrel.hw.emit.verilog import CHIP_TOP
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.verif.blocks.support.run import CONFIG_VARIABLE
@@ -18,6 +19,9 @@ from kestrel.verif.chip.expected import save_outputs
 from kestrel.verif.chip.variables import CASE_VARIABLE, NETWORK_SEED_VARIABLE
 from kestrel.verif.simulate.compare import reference_maps
 from kestrel.verif.simulate.frame import rom_arguments, write_descriptor, write_files
+
+ROM_WORDS = ((f"{PREFIX}rom", "mem"),)
+"""The words of all ROMs, for a bench that changes them."""
 
 
 def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineCase:
@@ -36,12 +40,15 @@ def write_case(chip: ChipConfig, name: str, seed: int, workdir: Path) -> EngineC
 def run_chip(
     chip: ChipConfig, module: str, workdir: Path, name: str, seed: int, *, case_seed: int | None = None,
     env: Mapping[str, str] | None = None, sources: Sequence[Path] | None = None, timeout: float = 300,
-    arguments: Sequence[str] = (), top: str = CHIP_TOP,
+    arguments: Sequence[str] = (), top: str = CHIP_TOP, visible: Sequence[tuple[str, str]] = (),
+    coverage: bool = False,
 ) -> Results:  # fmt: skip
     """Runs the bench ``module`` on a chip with the AXI checkers in force, on what ``write_case`` has left.
     ``sources``: other files, whose top module is ``top``; ``arguments`` (``+name=value``) go to the
-    simulation. Raises BenchFailed."""
-    build = build_cocotb(sources or checked_chip_sources(chip), top, assertions=True)
+    simulation; ``visible`` and ``coverage`` as in ``build_cocotb``. Raises BenchFailed."""
+    build = build_cocotb(
+        sources or checked_chip_sources(chip), top, assertions=True, visible=visible, coverage=coverage
+    )
     settings = {
         CONFIG_VARIABLE: json.dumps(asdict(chip)),
         CASE_VARIABLE: name,

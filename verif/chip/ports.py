@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -213,12 +213,16 @@ class Chip:
         """Waits for the packets of a frame and compares them with the features of a picture.
 
         A packet that an abort has closed does not count."""
+        await self.maps([wanted[picture] for wanted in OUTPUTS], f"picture {picture}")
+
+    async def maps(self, wanted: Sequence[np.ndarray], what: str) -> None:
+        """The same with the maps that should come out, each uint8 [C, H, W]."""
         rows: list[int] = []
         for _ in OUTPUTS:
             rows += packet_words(await self.packet(), CONFIG.word_lanes)
-        for found, wanted in zip(maps_from_beats(np.array(rows, "<u4"), PLAN), OUTPUTS, strict=True):
-            if not np.array_equal(found, wanted[picture]):
-                raise fail(f"features of picture {picture} are wrong")
+        for found, expected in zip(maps_from_beats(np.array(rows, "<u4"), PLAN), wanted, strict=True):
+            if not np.array_equal(found, expected):
+                raise fail(f"features of {what} are wrong")
 
     async def packet(self) -> Any:
         """The next packet that was not closed by an abort."""

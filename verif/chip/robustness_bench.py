@@ -11,18 +11,40 @@ from pathlib import Path
 import cocotb
 from cocotbext.axi import AxiResp, AxiStreamFrame
 
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from kestrel.hw.spec.registers import BY_NAME, FEATURES, RAW_SUMS, REGISTERS
+from kestrel.hw.spec.widths import PIXEL_BITS
 from kestrel.sw.retrieval.pooling.integer_nip import IntegerNip
 from kestrel.verif.blocks.support.simulator import fail, rng
 from kestrel.verif.cases.engine_case import descriptor_constants
-from kestrel.verif.chip.ports import CHIP, CONFIG, EXPECTED, IMAGES, MODEL, NETWORK_SEED, PICTURES, Chip
+from kestrel.verif.chip.ports import (
+    CASE,
+    CHIP,
+    CONFIG,
+    EXPECTED,
+    IMAGES,
+    MODEL,
+    NETWORK_SEED,
+    PICTURES,
+    Chip,
+    bytes_of,
+)  # fmt: skip
 from kestrel.verif.chip.variables import COUNTS_FILE, TURNS_VARIABLE
+from kestrel.verif.simulate.compare import reference_maps
 
 TURNS = int(os.environ[TURNS_VARIABLE])
-KINDS = ("reset", "abort", "soft reset", "short", "long", "hammer", "back to back", "refused write")
+KINDS = (
+    "reset", "abort", "soft reset", "short", "long", "hammer", "back to back", "refused write",
+    "flipped picture", "flipped rom",
+)  # fmt: skip
 PAUSES = (0, 0, 0.1, 0.5, 0.8)
 WHOLE = BY_NAME["part"].unpack(BY_NAME["part"].reset)
 OUTPUTS = (FEATURES, *range(1, RAW_SUMS + 1)) if CHIP.descriptor else (FEATURES,)
+ROMS = {"weights": CONFIG.rom_word_bits, "table": TABLE_WORD_BITS}
+ROMS |= {"descriptor": CHIP.descriptor.word_bits} if CHIP.descriptor else {}
+"""Bits of a word of each."""
+INSTANCES = {"table": "table_"}
+"""Of a ROM in the Verilog, where it is not called as its image: a word of Verilog."""
 
 
 class Run:
@@ -63,8 +85,9 @@ class Run:
             await chip.write("irq_enable", done=1, error=1)
             await chip.send(picture)
             await chip.write("control", start=1)
-            if await chip.interrupt() != BY_NAME["irq_status"].pack(done=1):
-                raise fail(f"a descriptor ended with {await chip.errors()}")
+            status = BY_NAME["irq_status"].unpack(await chip.interrupt())
+            if status["error"] or not status["done"]:
+                raise fail(f"a descriptor ended with {status}, {await chip.errors()}")
             beats = await chip.packet()
             found = bytes(b for b, keep in zip(beats.tdata, beats.tkeep, strict=True) if keep)
             constants = descriptor_constants(NETWORK_SEED, [EXPECTED])
@@ -189,6 +212,52 @@ class Run:
                 self.counts["refused writes found"] += 1
         await chip.features(0)
 
+    async def flipped_picture(self) -> None:
+        """A bit of the stream is another one: the features are those of that picture."""
+        chip = self.chip
+        await chip.idle()
+        await chip.errors()
+        picture = PICTURES[self.source.randrange(len(PICTURES))].copy()
+        picture.reshape(-1)[self.source.randrange(picture.size)] ^= 1 << self.source.randrange(PIXEL_BITS)
+        expected = reference_maps(CASE.network, picture)
+        self.pause()
+        await chip.write("output", select=FEATURES)
+        await chip.source.send(AxiStreamFrame(bytes_of(picture)))
+        await chip.write("control", start=1)
+        await chip.maps([expected[number] for number in CASE.outputs], "a picture with a flipped bit")
+        await chip.idle()
+        if causes := await chip.errors():
+            raise fail(f"a picture with a flipped bit: causes {causes}")
+
+    async def flipped_rom(self) -> None:
+        """A bit of a ROM is another one: the self-check finds it and no frame starts, until the bit is right
+        again and checked."""
+        chip = self.chip
+        await chip.idle()
+        await chip.errors()
+        rom = self.source.choice(list(ROMS))
+        memory = getattr(chip.dut, INSTANCES.get(rom, rom)).mem
+        words = Path(f"{rom}.mem").read_bytes().count(b"\n")
+        # Of the table's header, the words that say how long ROMs are change what is checked.
+        at = self.source.randrange(RECORD_WORDS if rom == "table" else 0, words)
+        right = memory[at].value.to_unsigned()
+        memory[at].value = right ^ 1 << self.source.randrange(ROMS[rom])
+        await self._check("check_bad", {f"{rom}_crc"})
+        await chip.write("control", start=1)
+        await chip.cycles(4)
+        if (causes := await chip.errors()) != {"not_checked"}:
+            raise fail(f"a start after a failed check: causes {causes}")
+        memory[at].value = right
+        await self._check("check_good", set())
+        self.counts["flipped bits found"] += 1
+
+    async def _check(self, outcome: str, causes: set[str]) -> None:
+        await self.chip.write("control", check=1)
+        await self.chip.idle()
+        found = await self.chip.errors()
+        if found != causes or not await self.chip.field("status", outcome):
+            raise fail(f"a self-check that should end with {outcome}: causes {found}")
+
 
 @cocotb.test()
 async def robustness(dut):
@@ -204,4 +273,6 @@ async def robustness(dut):
             raise AssertionError(f"turn {turn}, {kind}: {error}") from error
     if run.counts["errors found"] != run.counts["short"] + run.counts["long"]:
         raise fail("a wrong length was not found")
+    if run.counts["flipped bits found"] != run.counts["flipped rom"]:
+        raise fail("a flipped bit was not found")
     Path(COUNTS_FILE).write_text(json.dumps(run.counts), encoding="ascii")

@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -35,10 +36,11 @@ class Collector:
         assert self._folder is not None, "within a with block"
         return Path(self._folder.name)
 
-    def take(self) -> None:
-        """Adds what lies in ``parts`` and removes it."""
+    def take(self, select: Callable[[Counts, Counts], Counts] = lambda found, known: found) -> None:
+        """Adds what lies in ``parts`` and removes it. ``select`` says what of it counts, from what was found
+        and what is known."""
         for part in sorted(self.parts.glob(f"*{SUFFIX}")):
-            merge(self._counts, read_counts(part))
+            merge(self._counts, select(read_counts(part), self._counts))
             part.unlink()
 
     def write(self, run: Run, crosses: Crosses, folder: Path) -> tuple[Summary, list[Path]]:
@@ -52,8 +54,10 @@ class Collector:
         """After ``write``: raises InputError for waivers that waived nothing."""
         if self._unused:
             unused = "; ".join(map(str, self._unused))
-            raise InputError(f"waivers {self._file}: {unused}: nothing to waive in what was run; allowed: "
-                             "waivers of what is not reached")
+            raise InputError(
+                f"waivers {self._file}: {unused}: nothing to waive in what was run; allowed: "
+                "waivers of what is not reached"
+            )
 
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory(prefix="kestrel-coverage-")

@@ -60,6 +60,7 @@ def read_waivers(path: Path) -> tuple[Waiver, ...]:
 
 def apply_waivers(missed: Sequence[Missed], waivers: Sequence[Waiver]) -> tuple[Missed, ...]:
     """``missed`` with the reasons of what is waived, those of the first waiver that fits."""
+
     def reason(each: Missed) -> str:
         return next((waiver.reason for waiver in waivers if waiver.waives(each)), "")
 

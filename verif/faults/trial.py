@@ -5,6 +5,7 @@ was, and the same command, given again, ends as an undisturbed run does. A proce
 fault says so in one line with exit code 2, and leaves nothing behind but what it goes on from.
 """
 
+import os
 import random
 import shutil
 from collections import Counter
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     TIME = "killed at a random time"
     CHANGE = "killed before a change of a file"
     DISK = "no file may grow beyond a size"
+    FULL = "a full disk"
     READ = "an input is damaged when it is opened"
     TWO = "two at once"
 
@@ -65,11 +67,15 @@ class Report:
 
 
 class Trial:
-    """``world`` holds the inputs; ``room`` is a folder for the runs. Raises RuntimeError if the command does
-    not end well undisturbed."""
+    """``world`` holds the inputs; ``room`` is a folder for the runs, for Kind.FULL on a disk of its own, with
+    ``notes`` elsewhere. Raises RuntimeError if the command does not end well undisturbed."""
 
-    def __init__(self, case: Case, command: Command, world: Path, room: Path, seed: int) -> None:
+    def __init__(
+        self, case: Case, command: Command, world: Path, room: Path, seed: int,
+        notes: Path | None = None,
+    ) -> None:  # fmt: skip
         self.case, self.command, self.world, self.room = case, command, world, room
+        self.notes = notes or room
         self.source = random.Random(f"{seed}/{case.name}")
         self.report = Report()
         first, self.plain = self._undisturbed("first")
@@ -100,7 +106,7 @@ class Trial:
 
     def _start(self, folder: Path, what: Disturbance, arguments: str = "", notes: str = "notes"):  # noqa: ANN202
         words = (arguments or self.case.arguments).split()
-        return start(self.command, words, folder, self.room / notes, what)
+        return start(self.command, words, folder, self.notes / notes, what)
 
     def run(self, kind: Kind, count: int) -> None:
         """So many faults of one kind, half of them where an earlier output lies."""
@@ -137,6 +143,18 @@ class Trial:
         ending = self._start(folder, Disturbance(file_size=size)).wait(LIMIT)
         label = f"no file beyond {size} bytes"
         return label, [*self._refused(folder, before, ending), *self._again(folder, before)]
+
+    def _full(self, folder: Path, before: Tree) -> tuple[str, list[str]]:
+        left = self.source.choice((0, self.source.randint(0, max(self.sizes))))
+        filler = self.room / "filler"
+        disk = os.statvfs(self.room)
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - left))
+        try:
+            ending = self._start(folder, Disturbance()).wait(LIMIT)
+        finally:
+            filler.unlink()
+        return f"{left} bytes left", [*self._refused(folder, before, ending), *self._again(folder, before)]
 
     def _read(self, folder: Path, before: Tree) -> tuple[str, list[str]]:
         number = self.source.randint(1, max(1, self.plain.reads))

@@ -36,8 +36,17 @@ from kestrel.verif.regress.graphs import BATCH_KINDS, GRAPH_KINDS
 
 def make_frame(case: Case) -> Frame:
     """Draws a case. Raises InputError if the planner refuses it, which is a defect, since all draws fit."""
-    rng = np.random.default_rng([case.seed, zlib.crc32(case.name.encode())])
-    return KINDS[case.kind](Draw(case, TARGETS[case.config], rng))
+    return draw_frame(case, TARGETS[case.config])
+
+
+def draw_frame(case: Case, config: EngineConfig) -> Frame:
+    """The same for ``config``, which the case calls by any name. Raises InputError like ``make_frame``."""
+    return KINDS[case.kind](drawing(case, config))
+
+
+def drawing(case: Case, config: EngineConfig) -> Draw:
+    """The case with its random numbers, which follow from its name and seed alone."""
+    return Draw(case, config, np.random.default_rng([case.seed, zlib.crc32(case.name.encode())]))
 
 
 def _fits(shapes: Sequence[ConvShape], bits: Sequence[int], draw: Draw, h: int, w: int) -> bool:

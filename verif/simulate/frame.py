@@ -1,5 +1,8 @@
 """Runs one frame through the simulated engine: files in, feature maps out."""
 
+import errno
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from kestrel.export.formats.words import Words
 from kestrel.export.schedule_table import FIRST_RECORD, encode_table, seal_table
 from kestrel.export.weight_rom import encode_weights
 from kestrel.hw.spec.engine_config import BANKS, EngineConfig
+from kestrel.hw.spec.errors import InputError
 from kestrel.hw.spec.status import COUNTERS, ERRORS, TRACE_ADDRESS_BITS
 from kestrel.hw.spec.table import KIND_CONV, KIND_END, KIND_OUTPUT
 from kestrel.hw.spec.widths import BYTE, PIXEL_BITS
@@ -19,6 +23,10 @@ from kestrel.sw.model.compressed import CompressedNetwork
 from kestrel.sw.planning.geometry import Region
 from kestrel.sw.planning.plan import Plan, Record
 from kestrel.verif.build.verilator import COVERAGE_FILE, Build, random_start
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WAVES_BROKEN = "FST_CHECK"
+"""What the writer of waveforms says, and no more, when it cannot write: it compares places in its file."""
 
 
 class SimulationError(RuntimeError):
@@ -171,7 +179,7 @@ def run_files(
 def run_harness(command: list[str], log: Path, progress: Callable[[int], None]) -> None:
     """Runs a harness, which prints the number of the cycle from time to time. ``progress`` is called with the
     cycles since its last call. Standard error goes to ``log``. Raises SimulationError if the harness
-    fails."""
+    fails, and InputError if that is for want of room on the disk."""
     with log.open("w+", encoding="utf-8") as errors:
         reported = 0
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
@@ -182,9 +190,19 @@ def run_harness(command: list[str], log: Path, progress: Callable[[int], None]) 
                     reported = int(line)
         if process.returncode:
             errors.seek(0)
-            raise SimulationError(
-                f"the simulation ended with code {process.returncode}: {errors.read().strip()[-500:]}"
-            )
+            said = errors.read().strip()[-500:]
+            if (full := _full_disk(process.returncode, said)) is not None:
+                raise InputError(f"the simulation cannot write its files ({full}); allowed: a disk with room")
+            raise SimulationError(f"the simulation ended with code {process.returncode}: {said}")
+
+
+def _full_disk(code: int, said: str) -> str | None:
+    """What the system calls it if a program has ended so because a file could not grow."""
+    if code == -signal.SIGXFSZ:
+        return os.strerror(errno.EFBIG)
+    if _WAVES_BROKEN in said:
+        return "no more of the waveforms"
+    return next((os.strerror(n) for n in FULL_DISK if os.strerror(n) in said), None)
 
 
 def image_beats(pixels: np.ndarray, config: EngineConfig) -> np.ndarray:

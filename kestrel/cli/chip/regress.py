@@ -40,6 +40,7 @@ from kestrel.sw.common.kinds import (
     file_kind,
 )
 from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.build.sources import sources_hash
 from kestrel.verif.coverage.collect import Collector, commit, now
 from kestrel.verif.coverage.crosses import cross, samples
 from kestrel.verif.coverage.report import HTML, JSON, Run, percent
@@ -48,7 +49,7 @@ from kestrel.verif.regress.cases import KINDS, all_cases, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.junit import junit_xml
 from kestrel.verif.regress.pieces import run_in_pieces
-from kestrel.verif.regress.results import Result, Store, Summary, sources_hash, summarise
+from kestrel.verif.regress.results import Result, Store, Summary, summarise
 from kestrel.verif.regress.run import run_cases
 
 EXIT_FAILED = 1

@@ -74,8 +74,19 @@ def open_npz(path: Path) -> Iterator[StoredArrays]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise InputError(f"{path}: a single array; allowed: an .npz archive of named arrays")
         with file:
+            _check_members(path, file)
             entries = {key: Entry(_shape(file, key), lambda key=key: file[key]) for key in file.files}
             yield StoredArrays(str(path), "npz", entries)
+
+
+def _check_members(path: Path, file: "np.lib.npyio.NpzFile") -> None:
+    """As much memory is taken for a member as the archive says that it holds."""
+    assert file.zip is not None
+    size = path.stat().st_size
+    for member in file.zip.infolist():
+        if member.compress_size > size:
+            raise InputError(f"{path}: {member.filename[:80]!r} has {member.compress_size:,} bytes in a "
+                             f"file of {size:,}; allowed: a whole archive")
 
 
 def _shape(file: "np.lib.npyio.NpzFile", key: str) -> tuple[int, ...] | None:

@@ -1,13 +1,9 @@
 """The top level of the chip: its bench, and chips with faulty ROMs."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import NAMED
-from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, VISIT_WORDS
 from kestrel.hw.spec.table import (
     HEADER_FIELDS,
@@ -20,36 +16,11 @@ from kestrel.hw.spec.table import (
 )
 from kestrel.verif.cases.engine_case import descriptor_constants
 from kestrel.verif.cases.rom_image import read_rom, write_rom
-from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.case import ROM_WORDS, run_chip, write_case
 from kestrel.verif.chip.expected import load_outputs
+from kestrel.verif.chip.small import CHIPS
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
-SMALL = replace(
-    NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
-    table_words=512,
-)  # fmt: skip
-CHIPS = {
-    "nano": ChipConfig(SMALL),
-    "checks itself": ChipConfig(SMALL, startup_check=True),
-    "4x2": ChipConfig(
-        replace(SMALL, input_lanes=4, load_kernels=2, activation_bits=6, stream_bytes=3, row_groups=True)
-    ),
-    "describes": ChipConfig(SMALL, DescriptorConfig(8, 256)),
-    "describes without whitening": ChipConfig(
-        replace(SMALL, input_lanes=4, output_lanes=4), DescriptorConfig(4, 64)
-    ),
-    "describes, 16 rows at once": ChipConfig(
-        replace(SMALL, whitening_rows=16), DescriptorConfig(8, 256, matrix_rows=16)
-    ),
-    "describes three maps": ChipConfig(
-        replace(SMALL, descriptor_maps=3, feature_words=(1000, 600), residual=True),
-        DescriptorConfig(16, 1024, maps=3),
-    ),
-    "1x1": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1)),
-    "2x4 residual": ChipConfig(
-        replace(SMALL, output_lanes=4, load_kernels=2, feature_words=(1000, 600), residual=True)
-    ),
-}
 CASE = "tiny"
 TESTS = 14
 
@@ -67,10 +38,12 @@ def test_disturbances_of_every_kind(tmp_path, seed):
     """A small part of what ``bench/robustness.py`` does."""
     chip = CHIPS["nano"]
     write_case(chip, CASE, seed, tmp_path)
-    run_chip(chip, "kestrel.verif.chip.robustness_bench", tmp_path, CASE, seed, env={TURNS_VARIABLE: "8"})
+    bench = "kestrel.verif.chip.robustness_bench"
+    run_chip(chip, bench, tmp_path, CASE, seed, env={TURNS_VARIABLE: "10"}, visible=ROM_WORDS)
     counts = json.loads((tmp_path / COUNTS_FILE).read_text())
-    assert counts["correct frames"] >= 9
+    assert counts["correct frames"] >= 11
     assert counts["errors found"] == 2
+    assert counts["flipped bits found"] == 1
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ FAULTS = {
         "refusal_bench", "the_self_check_finds_it", r"causes \[\]", "weights",
     ),
     "a table that cannot be is not looked at": Fault(
-        "table_watch", r"(inconsistent <=) (read .*);", r"\1 @ ? 1'h0 : (\2);",
+        "table_watch", r"(inconsistent <=) (read [^;]*);", r"\1 @ ? 1'h0 : (\2);",
         "refusal_bench", "a_frame_finds_it", "no interrupt", "table",
     ),
 }  # fmt: skip

@@ -8,11 +8,12 @@ import pytest
 from kestrel.cli.main import run
 from kestrel.sw.cluster.pieces import Done, Here
 from kestrel.verif.build.cxx import Compiler
+from kestrel.verif.build.sources import sources_hash
 from kestrel.verif.build.verilator import Build
 from kestrel.verif.regress import pieces as module
 from kestrel.verif.regress.draw import Case
 from kestrel.verif.regress.pieces import run_in_pieces
-from kestrel.verif.regress.results import Store, sources_hash
+from kestrel.verif.regress.results import Store
 
 FEW = ["regress", "--configs", "nano", "--seeds", "2", "--filter", "/stack", "--json"]
 

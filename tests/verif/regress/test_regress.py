@@ -18,12 +18,14 @@ from kestrel.sw.common.kinds import COVERAGE, COVERAGE_PAGE, file_kind
 from kestrel.sw.planning.cycles import frame_cycles
 from kestrel.sw.planning.proof import check_plan
 from kestrel.verif.build.rtl import build_engine
+from kestrel.verif.build.sources import sources_hash
+from kestrel.verif.faults.child import Disturbance, start
 from kestrel.verif.regress import run as library
 from kestrel.verif.regress.cases import all_cases, kinds_of, make_frame
 from kestrel.verif.regress.draw import TARGETS, Case
 from kestrel.verif.regress.graphs import GRAPH_KINDS
 from kestrel.verif.regress.junit import junit_xml
-from kestrel.verif.regress.results import Result, Store, sources_hash
+from kestrel.verif.regress.results import Result, Store
 from kestrel.verif.regress.run import run_cases
 
 FEW = ["regress", "--configs", "nano", "--seeds", "2", "--jobs", "1", "--filter", "/stack"]
@@ -258,6 +260,22 @@ def test_failures_run_again(capsys, tmp_path):
     store.append(result(sources=sources_hash(), passed=False, message="no"))
     _, found, _ = call([*FEW, "--seeds", "1"], capsys)
     assert (found["ran"], found["passed"]) == (1, 1)
+
+
+def test_a_full_disk_leaves_the_results_as_they_were(tmp_path):
+    """Half of a first line would be taken for somebody's text file by the next run."""
+    store = Store(tmp_path / "r.jsonl")
+
+    def write(_arguments):
+        store.append(result())
+        return 0
+
+    notes = tmp_path / "notes"
+    for there in (b"", b'{"whole": 1}\n'):
+        store.path.write_bytes(there)
+        ending = start(write, [], tmp_path, notes, Disturbance(file_size=len(there) + 20)).wait(30)
+        assert "File too large" in ending.message
+        assert store.path.read_bytes() == there
 
 
 def test_a_torn_line_is_left_out_and_the_next_one_is_whole(tmp_path):

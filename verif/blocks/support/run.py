@@ -78,14 +78,14 @@ def bench_settings(block: str, config: EngineConfig) -> dict[str, str]:
 
 def run_block(
     block: str, config: EngineConfig, workdir: Path, seed: int, sources: Sequence[Path] | None = None,
-    bench: str = "bench", *, coverage: bool = False,
+    bench: str = "bench", *, coverage: bool = False, timeout: float = 300,
 ) -> Results:  # fmt: skip
     """Builds ``block``, named as its folder in ``kestrel.verif.blocks`` (``memory.reader``), or ``sources``,
     a changed copy of its files, and runs the module ``bench`` in that folder. With ``coverage`` the run
-    leaves ``COVERAGE_FILE`` in ``workdir``. Raises BenchFailed.
+    leaves ``COVERAGE_FILE`` in ``workdir``. Raises BenchFailed, also after ``timeout`` seconds.
     """
     files = sources_of(block, config) if sources is None else sources
     top = files[-1].stem
     build = build_cocotb(files, top, optimise=0, coverage=coverage)
     module = f"kestrel.verif.blocks.{block}.{bench}"
-    return run_cocotb(build, top, module, workdir, bench_settings(block, config), seed, timeout=300)
+    return run_cocotb(build, top, module, workdir, bench_settings(block, config), seed, timeout=timeout)
