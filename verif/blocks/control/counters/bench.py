@@ -35,8 +35,8 @@ def idle(source: Random, **known: Any) -> dict[str, Any]:
     )
 
 
-def frame(source: Random, records: list[int], stop: float) -> Iterator[dict[str, Any]]:
-    """A start, the records, each for LEAST cycles or more, and the cycle after the last; or less of it."""
+def frame(source: Random, records: list[int], stop: float, least: int = LEAST) -> Iterator[dict[str, Any]]:
+    """A start, the records, each for ``least`` cycles or more, and the cycle after the last; or a part."""
     yield idle(source, start=1)
     for _ in range(source.randint(0, 9)):
         yield inputs(source, record=source.getrandbits(RECORD_BITS))
@@ -44,7 +44,7 @@ def frame(source: Random, records: list[int], stop: float) -> Iterator[dict[str,
     for record in records:
         # What streamed until now is named until the hand-over.
         before = source.getrandbits(RECORD_BITS) if streams is None else streams
-        for _ in range(source.choice((0, 0, 1, 7)) if streams is None else LEAST - 1):
+        for _ in range(source.choice((0, 0, 1, 7)) if streams is None else least - 1):
             yield inputs(source, record=before)
         while streams is not None and source.random() < 0.7:
             if source.random() < stop:
@@ -79,6 +79,21 @@ async def frames(dut):
                     yield idle(source, addr=addr)
             for _ in range(40):
                 yield idle(source)
+
+    await lockstep(Block(dut), Counters(), rows())
+
+
+@cocotb.test()
+async def records_that_stream_for_long(dut):
+    """Again and again, so that large counts are added up."""
+    source = rng("long")
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield idle(source, rst=1)
+        one, other = source.sample(range(1 << RECORD_BITS), 2)
+        yield from frame(source, [one, other, one, other, one], stop=0, least=source.randint(400, 600))
+        yield from (idle(source) for _ in range(4))
+        yield from (idle(source, addr=addr) for addr in (one, other, one))
 
     await lockstep(Block(dut), Counters(), rows())
 
