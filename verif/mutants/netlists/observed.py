@@ -22,6 +22,7 @@ _OF_BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
         "write": ("waddr", "wdata", "wstrb"),
     },
     "chip.rom_check": {"identified": ("identity",)},
+    "control.sequencer": {"table_en": ("table_addr",), "go": ("visit", "tile")},
     "descriptor.whitening": {"row_valid": ("row", "row_index")},
 }  # fmt: skip
 

@@ -280,12 +280,12 @@ async def broken_frames(dut):
 
     def rows() -> Iterator[dict[str, int]]:
         yield from bench.reset()
-        for _ in range(25):
+        for _ in range(50):
             plan = random_plan(bench.source)
-            if bench.source.random() < 0.3:
+            if bench.source.random() < 0.2:
                 yield from bench.refused(plan)
             else:
-                fault = bench.source.choice((0, ERROR_FRAME_SHORT, ERROR_FRAME_SHORT, ERROR_FRAME_LONG))
+                fault = bench.source.choice((0, ERROR_FRAME_SHORT, ERROR_FRAME_LONG, ERROR_FRAME_LONG))
                 yield from bench.frame(plan, fault)
             yield from bench.idle()
 
