@@ -91,7 +91,7 @@ async def records_that_stream_for_long(dut):
     def rows() -> Iterator[dict[str, Any]]:
         yield idle(source, rst=1)
         one, other = source.sample(range(1 << RECORD_BITS), 2)
-        yield from frame(source, [one, other, one, other, one], stop=0, least=source.randint(400, 600))
+        yield from frame(source, [one, other, one, other, one], stop=0, least=source.randint(270, 450))
         yield from (idle(source) for _ in range(4))
         yield from (idle(source, addr=addr) for addr in (one, other, one))
 
