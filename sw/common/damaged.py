@@ -8,6 +8,7 @@ import zlib
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,  # another version; a password
     tokenize.TokenError, SyntaxError, OverflowError,  # the header of an array, which NumPy reads as Python
+    SystemError,  # an array of text whose letters are none
     struct.error, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError,
 )  # fmt: skip
 """A zip archive, its JSON, its arrays. InputError is among them: it has to be caught before."""

@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kestrel.hw.spec.errors import InputError
+from kestrel.sw.model.files.entries import READ_ERRORS, one_line
+
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
 
 
 class Constants:
-    """The constants of a graph. They are evaluated only when needed, which those of large classifiers never
-    are."""
+    """The constants of a graph in the file ``source``. They are evaluated only when needed, which those of
+    large classifiers never are."""
 
-    def __init__(self, graph: "GraphProto") -> None:
+    def __init__(self, graph: "GraphProto", source: str) -> None:
+        self._source = source
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._makers = {output: node for node in graph.node for output in node.output}
 
@@ -27,8 +31,13 @@ class Constants:
         return self._find(name, evaluate=False) is not None
 
     def value(self, name: str) -> np.ndarray | None:
-        """The value of a tensor that does not depend on the input, or None if it does."""
-        return self._find(name, evaluate=True)
+        """The value of a tensor that does not depend on the input, or None if it does. Raises InputError for
+        one that cannot be read."""
+        try:
+            return self._find(name, evaluate=True)
+        except READ_ERRORS as error:
+            raise InputError(f"{self._source}: constant {name[:80]!r} cannot be read ({one_line(error)}); "
+                             "allowed: a whole ONNX model") from error
 
     def _find(self, name: str, *, evaluate: bool) -> np.ndarray | None:
         """Without ``evaluate``, an empty array stands for the value."""

@@ -76,7 +76,7 @@ class _Reader:
     def __init__(self, path: Path, model: "ModelProto") -> None:
         self.path = path
         self.graph = model.graph
-        self._constants = Constants(self.graph)
+        self._constants = Constants(self.graph, str(self.path))
         self._readers: dict[str, list[NodeProto]] = {}
         for node in self.graph.node:
             for name in dict.fromkeys(node.input):

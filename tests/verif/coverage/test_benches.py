@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 from kestrel.verif.coverage.__main__ import record
-from kestrel.verif.coverage.benches import NAMES, benches_of, crosses_of, main
+from kestrel.verif.coverage.benches import NAMES, WAIVERS, benches_of, crosses_of, main
 from kestrel.verif.coverage.chips import beside
 from kestrel.verif.coverage.counts import Counts, Point
+from kestrel.verif.coverage.waivers import read_waivers
 
 
 def test_crosses_of_several_benches_add_up(tmp_path):
@@ -73,3 +74,10 @@ def test_of_a_chip_counts_what_no_bench_of_a_block_has(tmp_path):
     checker = file("chip", "kestrel_stream_checker.sv", "module kestrel_stream_checker;\nendmodule\n")
     found = beside(counts(same, large, core, checker), counts(small))
     assert {point.file for point in found} == {same, core}
+
+
+def test_waivers_that_are_kept_waive_lines_each_for_a_reason_and_once():
+    """No signal is waived: what merely does not change is told."""
+    waivers = read_waivers(WAIVERS)
+    assert all(waiver.line and waiver.reason for waiver in waivers)
+    assert len({(waiver.module, waiver.line) for waiver in waivers}) == len(waivers)

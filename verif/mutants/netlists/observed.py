@@ -22,6 +22,8 @@ _OF_BLOCKS: dict[str, dict[str, tuple[str, ...]]] = {
         "write": ("waddr", "wdata", "wstrb"),
     },
     "chip.rom_check": {"identified": ("identity",)},
+    "control.sequencer": {"table_en": ("table_addr",), "go": ("visit", "tile")},
+    "descriptor.output": {"tvalid": ("tdata", "tlast"), "read": ("read_index",)},
     "descriptor.whitening": {"row_valid": ("row", "row_index")},
 }  # fmt: skip
 

@@ -16,9 +16,10 @@ from kestrel.verif.mutants.netlists.argued import _entries, argue
 from kestrel.verif.mutants.netlists.design import NetlistMutant, list_mutants, with_mutants
 from kestrel.verif.mutants.netlists.equivalence import proved_equivalent
 from kestrel.verif.mutants.netlists.forks import Ending
+from kestrel.verif.mutants.netlists.observed import enables_of
 from kestrel.verif.mutants.netlists.refutation import refuted_by
 from kestrel.verif.mutants.netlists.shares import LEAST, shares
-from kestrel.verif.mutants.netlists.trial import base_of_unit
+from kestrel.verif.mutants.netlists.trial import base_of_unit, judge
 from kestrel.verif.mutants.netlists.units import BLOCKS, UNITS
 from kestrel.verif.mutants.outcome import Outcome
 from kestrel.verif.mutants.targets import TARGETS
@@ -123,6 +124,21 @@ def test_a_payload_may_be_anything_where_it_is_not_valid(tmp_path):
     assert not proved_equivalent(block, base, last["const1"], tmp_path, seconds=0)
     always = {m.kind: m for m in every if base.signal(m) == "o_tlast" and m.port == "Q"}
     assert not proved_equivalent(block, base, always["const1"], tmp_path)
+
+
+def test_what_a_structure_carries_counts_with_its_enable(tmp_path):
+    """The image's word is written in the cycle behind its last beat, and may be anything later."""
+    writer = unit("memory.image_input")
+    assert enables_of(writer.block, writer.config) == {"write": (0, 0)}
+    assert enables_of(SLAVE, unit(SLAVE).config) == {}
+    base = base_of_unit(writer)
+    (mutant,) = [
+        m for m in list_mutants(base, 10**6, 1, tmp_path)
+        if (base.signal(m), m.port, m.kind, m.bit) == ("word[28]", "A", "inv", 4)
+        and base.text(m) == "if (taken) begin"
+    ]  # fmt: skip
+    assert judge(writer, base, mutant, tmp_path, 60) == (Outcome.EQUIVALENT, "")
+    assert not proved_equivalent(writer.block, base, mutant, tmp_path, 60)
 
 
 def test_a_proof_finds_what_no_bench_waits_for(tmp_path):
@@ -243,17 +259,18 @@ ARGUED = {
 
 
 @pytest.mark.parametrize(
-    ("change", "bits", "reason"),
+    ("change", "only", "reason"),
     [
-        ({}, None, "so"), ({}, [2, 3], "so"), ({}, [3], None), ({"kind": "const0"}, None, None),
-        ({"signal": "xy[2]"}, None, None), ({"text": "assign x = z;"}, None, None),
-        ({"port": "B"}, None, None),
+        ({}, {}, "so"), ({"kind": "const0"}, {}, None), ({"signal": "xy[2]"}, {}, None),
+        ({"text": "assign x = z;"}, {}, None), ({"port": "B"}, {}, None),
+        ({}, {"bits": [2, 3]}, "so"), ({}, {"bits": [3]}, None),
+        ({}, {"controls": [5]}, "so"), ({}, {"controls": [4]}, None),
+        ({}, {"configs": ["1x1"]}, "so"), ({}, {"configs": ["2x2"]}, None),
     ],
 )  # fmt: skip
-def test_an_argument_is_of_a_line_a_signal_and_kinds(change, bits, reason):
-    entry = ARGUED if bits is None else ARGUED | {"bits": bits}
-    result = ARGUED | {"signal": "x[2]", "kind": "inv", "bit": 2} | change
-    assert argue(result, [entry]) == reason
+def test_an_argument_is_of_a_line_a_signal_and_kinds(change, only, reason):
+    result = ARGUED | {"signal": "x[2]", "kind": "inv", "bit": 2, "control": 5, "config": "1x1"} | change
+    assert argue(result, [ARGUED | only]) == reason
 
 
 def test_every_argument_is_of_a_line_that_is_there():

@@ -431,7 +431,9 @@ async def requests_while_an_answer_is_sent(dut):
         images = [carried_out(Kind.IMAGE, model.accepted % OFFSETS, source.randbytes(5)) for _ in range(2)]
         expected.append(carried_out(Kind.READ, 4 * source.randrange(64)))
         requests.append(Request(next(bench.tags) % 256, Kind.READ, 4 * source.randrange(64)))  # is lost
-        await bench.line.send([byte for request in requests for byte in escaped(request.content)])
+        for request in requests:
+            await bench.line.send(escaped(request.content))
+            await ClockCycles(dut.clk, source.randrange(4))
         await bench.answered([*expected, images[-1]])
     bench.held = False
     await bench.ask(Kind.IMAGE_END, model.accepted % OFFSETS, b"x")

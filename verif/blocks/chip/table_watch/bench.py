@@ -68,7 +68,7 @@ async def any_table(dut):
             words = list(table(source, base))
             yield {"en": 1, "addr": 2, "data": source.getrandbits(32), "frame": 1, "words": 0, "rst": 1}
             last = source.choice(
-                (0, 0, CONFIG.table_words, source.randint(1, CONFIG.table_words), 1 << source.randrange(8))
+                (0, 0, 1, CONFIG.table_words, source.randint(1, CONFIG.table_words), 1 << source.randrange(8))
             )
             straight = list(range(CONFIG.table_words))
             jumps = [2, *(source.randrange(CONFIG.table_words) for _ in range(150))]

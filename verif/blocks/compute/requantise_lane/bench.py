@@ -102,6 +102,21 @@ async def both_ends_of_accumulator_and_bias(dut):
 
 
 @cocotb.test()
+async def every_bit_of_a_sum(dut):
+    """Sums, bias and rounding half included, of one bit that is set or, below 0, is not: each alone decides
+    whether the result is saturated."""
+    maximum = (1 << A) - 1
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for shift in range(SHIFT_MIN, SHIFT_MAX + 1):
+            half = 1 << (shift - 1)
+            accs = [sum_ - half for bit in range(30) for sum_ in (1 << bit, -1 - (1 << bit))]
+            yield from with_bias(0, shift, maximum, accs)
+
+    await lockstep(Block(dut), RequantiseLane(), rows())
+
+
+@cocotb.test()
 async def every_rounding_edge(dut):
     maximum = (1 << A) - 1
 

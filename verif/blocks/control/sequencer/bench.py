@@ -8,10 +8,12 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from amaranth.lib import data
 
 from kestrel.export.schedule_table import encode_table
+from kestrel.hw.common.handover import layer_layout, visit_layout
 from kestrel.hw.spec.errors import InputError
-from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, Field
+from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS, Field, unpack_record
 from kestrel.hw.spec.status import ERROR_FRAME_LONG, ERROR_FRAME_SHORT, ERROR_TABLE_CONFIG, ERROR_TABLE_MAGIC
 from kestrel.hw.spec.table import HEADER_FIELDS, KIND_INPUT, layer_fields, visit_fields, visit_words
 from kestrel.hw.spec.timing import HEADER_WORDS_USED
@@ -27,6 +29,22 @@ from kestrel.verif.cases.random_network import random_network, stack
 
 CONFIG = bench_config()
 LANES = CONFIG.word_lanes
+COUNTED = frozenset(
+    (
+        "in_groups",
+        "out_groups",
+        "passes",
+        "width",
+        "mask_bits",
+        "read_part",
+        "kind",
+        "layer",
+        "new_layer",
+        "rows",
+    )
+)
+"""Fields of layers and visits, beside those of shortcuts, that the sequencer looks at, or its model."""
+
 KINDS = GraphKinds(shortcut=0.9, other_source=0.3)
 """Of random graphs: shortcuts in most layers, from maps of both parts of the feature memory."""
 
@@ -82,15 +100,39 @@ def table_words(plan: Plan) -> int:
     return (1 + len(plan.records)) * RECORD_WORDS + (len(plan.visits) + 1) * visit_words(CONFIG)
 
 
+def random_fields(source: Random, fields: tuple[Field, ...], layout: data.StructLayout) -> dict[str, int]:
+    """Fields that the sequencer hands on and does not look at: any values that the layout holds."""
+    steered = COUNTED | {field.name for field in fields if field.name.startswith("shortcut")}
+    return {
+        field.name: source.getrandbits(min(field.width, layout[field.name].width))
+        for field in fields
+        if field.name not in steered
+    }
+
+
 def blurred_table(source: Random, plan: Plan) -> list[int]:
-    """The plan's table with random values in the bits that have no meaning."""
-    words = encode_table(plan).to_ints()
+    """The plan's table with random values in the bits that have no meaning for the sequencer, and sometimes
+    with visits that begin behind a gap."""
+    words = encode_table(plan).to_ints()[: table_words(plan)]
+    base = (1 + len(plan.records)) * RECORD_WORDS
+    gap = source.choice(
+        (0, source.randint(0, CONFIG.table_words - len(words)) // RECORD_WORDS * RECORD_WORDS)
+    )
+    words[base:base] = [0] * gap
+    base += gap
+    place = next(field for field in HEADER_FIELDS if field.name == "visits_base")
+    words[place.word] = words[place.word] & ~(place.max << place.lsb) | base << place.lsb
     records: list[tuple[int, tuple[Field, ...], int]] = [(0, HEADER_FIELDS, RECORD_WORDS)]
     known = layer_fields(CONFIG)
     records += [((n + 1) * RECORD_WORDS, known, RECORD_WORDS) for n in range(len(plan.records))]
-    base = (1 + len(plan.records)) * RECORD_WORDS
     size, visits = visit_words(CONFIG), visit_fields(CONFIG)
     records += [(base + n * size, visits, size) for n in range(len(plan.visits))]
+    for start, fields, _ in records[1:]:
+        layout = layer_layout(CONFIG) if fields is known else visit_layout(CONFIG)
+        for name, value in random_fields(source, fields, layout).items():
+            field = next(field for field in fields if field.name == name)
+            kept = words[start + field.word] & ~(field.max << field.lsb)
+            words[start + field.word] = kept | value << field.lsb
     records.append((base + len(plan.visits) * size, visits[:1], size))  # the end
     for start, fields, count in records:
         for n in range(count):
@@ -178,7 +220,8 @@ class Surroundings:
         """A frame; a picture that breaks off with ``fault``; with ``stop`` a reset may come in any cycle."""
         source = self.source
         table = blurred_table(source, plan)
-        self.begin(hand_overs(plan, table), table, table_reads(plan))
+        base = unpack_record(HEADER_FIELDS, table[:RECORD_WORDS])["visits_base"]
+        self.begin(hand_overs(plan, table), table, table_reads(plan, base))
         self.activation_bits, self.fault = plan.activation_bits, fault
         yield self.row(start=1)
         while self.model.busy:
@@ -237,12 +280,12 @@ async def broken_frames(dut):
 
     def rows() -> Iterator[dict[str, int]]:
         yield from bench.reset()
-        for _ in range(25):
+        for _ in range(50):
             plan = random_plan(bench.source)
-            if bench.source.random() < 0.3:
+            if bench.source.random() < 0.2:
                 yield from bench.refused(plan)
             else:
-                fault = bench.source.choice((0, ERROR_FRAME_SHORT, ERROR_FRAME_SHORT, ERROR_FRAME_LONG))
+                fault = bench.source.choice((0, ERROR_FRAME_SHORT, ERROR_FRAME_LONG, ERROR_FRAME_LONG))
                 yield from bench.frame(plan, fault)
             yield from bench.idle()
 

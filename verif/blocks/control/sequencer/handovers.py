@@ -92,9 +92,8 @@ def _tiles(plan: Plan, number: int) -> Iterator[LayerTile]:
     yield from layer_tiles(work, config)
 
 
-def table_reads(plan: Plan) -> Iterator[int]:
-    """Addresses of the table in the order in which a frame reads them."""
-    base = (FIRST_RECORD + len(plan.records)) * RECORD_WORDS
+def table_reads(plan: Plan, base: int) -> Iterator[int]:
+    """Addresses of the table, whose visits begin at ``base``, in the order in which a frame reads them."""
     used = visit_words_used(plan.config)
     yield from range(HEADER_WORDS_USED)
     before: int | None = None

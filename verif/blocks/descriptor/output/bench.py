@@ -6,7 +6,12 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from kestrel.hw.descriptor.multiply import SHIFT_ORIGIN
-from kestrel.hw.spec.descriptor import DESCRIPTOR_OUTPUT_BITS, DESCRIPTOR_OUTPUT_BYTES, DESCRIPTOR_OUTPUT_SUMS
+from kestrel.hw.spec.descriptor import (
+    DESCRIPTOR_GAIN_SHIFT,
+    DESCRIPTOR_OUTPUT_BITS,
+    DESCRIPTOR_OUTPUT_BYTES,
+    DESCRIPTOR_OUTPUT_SUMS,
+)
 from kestrel.sw.retrieval.pooling.cycles import output_cycles
 from kestrel.sw.retrieval.pooling.grid import GridRegion
 from kestrel.sw.retrieval.pooling.integer_nip import DescriptorConstants, bits, codes
@@ -30,11 +35,15 @@ async def vectors(dut):
         if kind == DESCRIPTOR_OUTPUT_SUMS:
             vector = random.integers(0, 1 << 31, size)
         low = source.choice((0, -(1 << 16), 1 << 16, source.randint(-60000, 60000)))
-        constants = DescriptorConstants(
-            size, 1, 1, (GridRegion(0, 0, 1, 1),), low,
-            source.choice((1, (1 << 32) - 1, source.randint(1 << 12, 1 << 22))),
-            np.where(random.random(size) < 0.3, vector, random.integers(-65536, 65537, size)),
-        )  # fmt: skip
+        gain = source.choice((1, (1 << 32) - 1, source.randint(1 << 12, 1 << 22)))
+        thresholds = np.where(random.random(size) < 0.3, vector, random.integers(-65536, 65537, size))
+        if number % 2:  # each bit of the difference is one of the code; each bit of a threshold decides
+            place = source.randrange(9)
+            gain = 1 << (DESCRIPTOR_GAIN_SHIFT - place)
+            if kind == DESCRIPTOR_OUTPUT_BYTES:
+                vector = np.clip(low + random.integers(-1 << place, 1 << (place + 8), size), -65535, 65535)
+            thresholds = vector + random.integers(-1, 2, size)
+        constants = DescriptorConstants(size, 1, 1, (GridRegion(0, 0, 1, 1),), low, gain, thresholds)
         expected = {
             DESCRIPTOR_OUTPUT_BYTES: lambda v=vector, c=constants: codes(v, c),
             DESCRIPTOR_OUTPUT_BITS: lambda v=vector, c=constants: bits(v, c),
