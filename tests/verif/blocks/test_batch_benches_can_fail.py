@@ -43,7 +43,7 @@ FAULTS = {
     ),
     "an image begins in the last row of blocks of an odd one": (
         "memory.block_input", BATCH, "block_input", r"(wire odd_or_in_last_row = odd) \| in_last_row;",
-        r"\1;", "(write|ending|tready|active): item",
+        r"\1;", "(write|ending|tready|active|error): item",
     ),
     "every visit must end the frame": (
         "memory.block_input", BATCH, "block_input", r"(wire image_end = [^;]+) & ends_frame;", r"\1;",
