@@ -12,20 +12,16 @@ from pathlib import Path
 from random import Random
 
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import RECORD_WORDS, TABLE_WORD_BITS
 from kestrel.sw.common.files import atomic_write
 from kestrel.verif.build.verilator import BenchFailed
 from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import ROM_WORDS, run_chip, write_case
+from kestrel.verif.chip.small import SMALL
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, COUNTS_FILE, FAULT_VARIABLE, TURNS_VARIABLE
 
 WORK = Path("build/bench/robustness")
-SMALL = replace(
-    NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
-    table_words=512,
-)  # fmt: skip
 CHIPS = {
     "2x2": ChipConfig(SMALL),
     "1x1 checked at start-up": ChipConfig(replace(SMALL, input_lanes=1, output_lanes=1), startup_check=True),

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.sw.planning.cycles import frame_cycles
@@ -18,12 +17,10 @@ from kestrel.verif.cases.engine_case import descriptor_constants
 from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
 from kestrel.verif.chip.expected import load_outputs
+from kestrel.verif.chip.small import SMALL
 from kestrel.verif.simulate.chip_frame import ChipInput, DriverError, Queue, run_chip_frames
 from kestrel.verif.simulate.frame import Pauses
 
-SMALL = NAMED["nano"].with_options(
-    partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
-)
 CHIP = ChipConfig(SMALL, DescriptorConfig(8, 256))
 CASE = "tiny"
 

@@ -1,14 +1,13 @@
 """The benches of the chip find faults: one chip holds them all, and an argument activates one of them."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from kestrel.hw.common.place import PREFIX
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import NAMED
 from kestrel.hw.spec.descriptor import DescriptorConfig
 from kestrel.hw.spec.records import TABLE_WORD_BITS
 from kestrel.hw.spec.table import HEADER_FIELDS
@@ -16,15 +15,10 @@ from kestrel.verif.build.rtl import checked_chip_sources
 from kestrel.verif.build.verilator import BenchFailed
 from kestrel.verif.cases.rom_image import read_rom, write_rom
 from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.small import SMALL
 from kestrel.verif.chip.variables import CAUSE_VARIABLE, FAULT_VARIABLE
 
-CHIP = ChipConfig(
-    replace(
-        NAMED["nano"], partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048,
-        table_words=512,
-    ),
-    DescriptorConfig(8, 256),
-)  # fmt: skip
+CHIP = ChipConfig(SMALL, DescriptorConfig(8, 256))
 CASE = "tiny"
 SEED = 1
 ARGUMENT = PREFIX + "fault"

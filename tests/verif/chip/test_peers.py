@@ -4,15 +4,11 @@ import re
 
 from kestrel.hw.emit.verilog import CHIP_TOP
 from kestrel.hw.spec.chip_config import ChipConfig
-from kestrel.hw.spec.configurations import NAMED
 from kestrel.verif.build.rtl import checked_chip_sources
 from kestrel.verif.chip.case import run_chip, write_case
+from kestrel.verif.chip.small import SMALL
 
-CHIP = ChipConfig(
-    NAMED["nano"].with_options(
-        partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
-    )
-)
+CHIP = ChipConfig(SMALL)
 CASE = "tiny"
 TESTS = 7 + 9 + 2 + 6
 

@@ -1,7 +1,6 @@
 """The soak: what it draws, that it goes on where it was stopped, and that it notices what is wrong."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -9,6 +8,7 @@ import kestrel.verif.simulate.frame
 from kestrel.hw.spec.chip_config import ChipConfig
 from kestrel.hw.spec.configurations import NAMED
 from kestrel.sw.planning.proof import check_plan
+from kestrel.verif.chip.small import SMALL
 from kestrel.verif.regress.cases import kinds_of
 from kestrel.verif.soak import __main__ as soak
 from kestrel.verif.soak import pieces
@@ -48,12 +48,8 @@ def test_frames_of_every_kind_are_proven(seed):
 @pytest.fixture
 def _small(monkeypatch):
     """Every engine is the smallest one; so is every chip, with the memories of the chip's tests."""
-    nano = NAMED["nano"]
-    small = replace(
-        nano, partial_depth=64, max_width=40, feature_words=(1000, 1000), weight_words=2048, table_words=512
-    )
-    monkeypatch.setattr(pieces, "drawn_engine", lambda _seed, _number: nano)
-    monkeypatch.setattr(pieces, "drawn_chip", lambda _seed, _number: ChipConfig(small))
+    monkeypatch.setattr(pieces, "drawn_engine", lambda _seed, _number: NAMED["nano"])
+    monkeypatch.setattr(pieces, "drawn_chip", lambda _seed, _number: ChipConfig(SMALL))
 
 
 @pytest.mark.usefixtures("_small")

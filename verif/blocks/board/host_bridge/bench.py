@@ -308,6 +308,12 @@ class Bench:
             words = [(data, keep, 0) for data, keep, _ in words] + [(self.source.randbytes(LANES), 0, 1)]
         return words
 
+    async def end(self, content: bytes = b"x") -> None:
+        """The image's end, and when that has come out, what must be left."""
+        await self.ask(Kind.IMAGE_END, self.model.accepted % OFFSETS, content)
+        await self.settled()
+        self.finish()
+
     def finish(self) -> None:
         self.answers.finish()
         self.image.finish()
@@ -385,9 +391,7 @@ async def any_requests(dut):
             await bench.exchange(list(data))
     bench.held = False
     await bench.settled()
-    await bench.ask(Kind.IMAGE_END, bench.model.accepted % OFFSETS, b"the end")
-    await bench.settled()
-    bench.finish()
+    await bench.end(b"the end")
 
 
 @cocotb.test()
@@ -402,9 +406,7 @@ async def writes_that_are_repeated(dut):
         tag ^= 1 << bit
         for _ in range(2):
             await bench.ask(Kind.WRITE, 4 * source.randrange(3), source.randbytes(4), tag)
-    await bench.ask(Kind.IMAGE_END, 0, b"x")
-    await bench.settled()
-    bench.finish()
+    await bench.end()
 
 
 @cocotb.test()
@@ -436,9 +438,7 @@ async def requests_while_an_answer_is_sent(dut):
             await ClockCycles(dut.clk, source.randrange(4))
         await bench.answered([*expected, images[-1]])
     bench.held = False
-    await bench.ask(Kind.IMAGE_END, model.accepted % OFFSETS, b"x")
-    await bench.settled()
-    bench.finish()
+    await bench.end()
 
 
 @cocotb.test()
@@ -501,6 +501,4 @@ async def a_bus_that_never_answers_does_not_stop_sync(dut):
     bench.bus.silent = False
     await bench.ask(Kind.WRITE, 8, b"\x01\x02\x03\x04")
     await bench.ask(Kind.READ, 8)
-    await bench.ask(Kind.IMAGE_END, 0, b"x")
-    await bench.settled()
-    bench.finish()
+    await bench.end()
